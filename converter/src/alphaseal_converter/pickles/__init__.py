@@ -1,0 +1,147 @@
+"""The one place of the converter where pickles are read: as inert records, in a child process, within limits."""
+
+from __future__ import annotations
+
+import math
+import os
+import struct
+import subprocess
+import sys
+import threading
+from dataclasses import astuple, dataclass
+from pathlib import Path
+from typing import IO, Any
+
+from alphaseal_converter.errors import RefusalError
+from alphaseal_converter.pickles import _child, _machine, _wire
+from alphaseal_converter.pickles._machine import Limits
+from alphaseal_converter.records import Global
+
+__all__ = ["Limits", "PickleContents", "read_pickle"]
+
+_NEXT_STEP = "check that the file is whole and from a source you trust"
+_CHUNK = 1 << 20
+
+
+@dataclass(frozen=True)
+class PickleContents:
+    """The inert graph of a pickle, and every class or function that it names, in order of appearance."""
+
+    root: Any
+    globals: tuple[Global, ...]
+
+
+_DEFAULT_LIMITS = Limits()
+
+
+def read_pickle(
+    data: bytes,
+    *,
+    where: str,
+    limits: Limits = _DEFAULT_LIMITS,
+    seconds: float = 60,
+    memory_bytes: int = 2 << 30,
+) -> PickleContents:
+    """Read the pickle `data` without executing anything that it asks for.
+
+    `where` names the file in errors, `seconds` bounds wall clock and CPU time, `memory_bytes` the child's memory (not
+    on Windows, which has the clock only).  Raises `RefusalError` with a code ``pickle.*``.
+    """
+    if len(data) > limits.total_bytes:
+        raise RefusalError(
+            "pickle.limit", f"the pickle has {len(data)} bytes, {limits.total_bytes} are allowed", where=where
+        )
+    answer = _ask_child(data, where, limits, seconds, memory_bytes)
+    if answer[:1] == b"E":
+        raise _refusal(answer, where)
+
+    def literal(start: int, end: int) -> bytes:
+        if not 0 <= start <= end <= len(data):
+            raise ValueError("a literal lies outside of the pickle")
+        return data[start:end]
+
+    try:
+        root, names = _wire.decode(answer, literal, start=1)
+    except _wire.WireError as problem:
+        raise RefusalError("pickle.child", f"the reading process gave no usable answer: {problem}", where=where) from None
+    return PickleContents(root, names)
+
+
+def _refusal(answer: bytes | bytearray, where: str) -> RefusalError:
+    offset = struct.unpack_from("<Q", answer, 1)[0]
+    code, _, message = answer[9:].decode().partition("\n")
+    return RefusalError(code, f"{message} (at byte {offset})", where=where, next_step=_NEXT_STEP)
+
+
+def _ask_child(data: bytes, where: str, limits: Limits, seconds: float, memory_bytes: int) -> bytearray:
+    numbers = (len(data), math.ceil(seconds), memory_bytes, *astuple(limits))
+    command = [sys.executable, "-I", "-S", str(Path(_child.__file__).resolve()), *map(str, numbers)]
+    # The loader's path for a Python with a shared library; Windows does not start a process without SYSTEMROOT.
+    environment = {name: os.environ[name] for name in ("LD_LIBRARY_PATH", "SYSTEMROOT") if name in os.environ}
+    try:
+        process = subprocess.Popen(
+            command,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            cwd=os.sep,
+            env=environment,
+        )
+    except OSError as problem:
+        raise RefusalError("pickle.child", f"the reading process cannot be started: {problem}", where=where) from None
+    answer, overtime, overlong = _converse(process, data, seconds, limits.result_bytes)
+    if overtime:
+        reason = f"reading took longer than {seconds:g} seconds"
+    elif overlong:
+        reason = f"the values take more than {limits.result_bytes} bytes"
+    elif process.returncode == _child.MEMORY_EXIT:
+        reason = f"reading needs more than {memory_bytes} bytes of memory"
+    elif process.returncode != 0:
+        reason = f"the reading process ended with status {process.returncode} (memory or CPU limit)"
+    else:
+        return answer
+    raise RefusalError("pickle.resources", reason, where=where, next_step=_NEXT_STEP)
+
+
+def _converse(
+    process: subprocess.Popen[bytes], data: bytes, seconds: float, longest: int
+) -> tuple[bytearray, bool, bool]:
+    """Send the pickle, collect the answer: (answer, stopped by the clock, stopped by its length)."""
+    expired = threading.Event()
+
+    def stop() -> None:
+        expired.set()
+        process.kill()
+
+    clock = threading.Timer(seconds, stop)
+    writer = threading.Thread(target=_send, args=(process.stdin, data), daemon=True)
+    answer = bytearray()
+    output = process.stdout
+    assert output is not None
+    clock.start()
+    writer.start()
+    try:
+        while chunk := output.read(_CHUNK):
+            answer += chunk
+            if len(answer) > longest:
+                break
+        overlong = len(answer) > longest
+        if overlong:
+            process.kill()
+        process.wait()
+    finally:
+        # Also on KeyboardInterrupt: no child is left behind.
+        clock.cancel()
+        process.kill()
+        process.wait()
+        writer.join()
+        output.close()
+    return answer, expired.is_set(), overlong
+
+
+def _send(stdin: IO[bytes], data: bytes) -> None:
+    try:
+        with stdin:
+            stdin.write(data)
+    except OSError:  # the child refused early and closed its end; its answer says why
+        return

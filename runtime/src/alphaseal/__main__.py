@@ -1,0 +1,5 @@
+"""``python -m alphaseal``."""
+
+from .cli import main
+
+raise SystemExit(main())

@@ -1,0 +1,177 @@
+"""Opening, verifying and scoring a bundle.
+
+The steps are those of spec/bundle-v1.md: V1 manifest, V2 version, V3 trust, V4 schema and meaning, V5 tree, V6 file sizes
+and digests, V7 model.  Opening does V1 to V5; `verify` adds every file; scoring adds the files that it uses, from the
+very bytes that it then loads.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from . import manifest as manifest_format
+from . import tree
+from .errors import NotReadableError, PolicyError, TreeError, UsageError
+from .manifest import GraphStage, Manifest
+from .trust import Trust
+
+if TYPE_CHECKING:
+    from .features import FeatureBlock
+    from .graph import Graph
+    from .scores import Scores
+
+MAXIMUM_MODEL = 2 << 30
+DateRange = tuple[Any, Any]
+
+
+@dataclass(frozen=True)
+class Verified:
+    """What `verify` found to be true of a bundle."""
+
+    digest: str
+    name: str
+    sequence: int
+    files: int
+    bytes: int
+    ready: bool
+    reasons: tuple[str, ...]
+    signed: bool
+
+
+class Bundle:
+    """An opened bundle: its manifest is trusted, its tree is exact; files are verified when they are used."""
+
+    def __init__(self, directory: Path, manifest: Manifest, digest: str, envelope: bytes | None) -> None:
+        self.directory = directory
+        self.manifest = manifest
+        self.digest = digest
+        self._signed = envelope is not None
+        self._graph: Graph | None = None
+
+    def verify(self) -> Verified:
+        """Check size and digest of every file in constant memory."""
+        for entry in self.manifest.files:
+            tree.hash_file(self.directory, entry)
+        eligibility = self.manifest.eligibility
+        return Verified(
+            digest=self.digest,
+            name=self.manifest.name,
+            sequence=self.manifest.sequence,
+            files=len(self.manifest.files),
+            bytes=sum(entry.size for entry in self.manifest.files),
+            ready=eligibility.ready,
+            reasons=tuple(reason.code for reason in eligibility.reasons),
+            signed=self._signed,
+        )
+
+    def read(self, path: str) -> bytes:
+        """Verified bytes of one file of the bundle."""
+        return tree.read_file(self.directory, self.manifest.file(path))
+
+    def score(
+        self,
+        table: Any,
+        *,
+        date: Any = None,
+        dates: DateRange | None = None,
+        universe: Sequence[str] | None = None,
+        instruments_from: str | None = None,
+    ) -> Scores:
+        """Score one `date`, or every date of the range `dates` (first, last; None is open).
+
+        `table` is a path of a parquet file, or anything with the Arrow C stream interface: key columns `datetime` and
+        `instrument`, and one column per feature of the manifest, in any order.  Values are cast to the feature's
+        training dtype first.  InputError (18) where the table does not fit; the date is scored exactly or not at all.
+        """
+        from .features import read_parquet, read_table
+
+        _check_dates(date, dates)
+        read = read_parquet if isinstance(table, (str, os.PathLike)) else read_table
+        block = read(
+            table,
+            self.manifest.features,
+            date=date,
+            dates=dates,
+            instruments_from=instruments_from,
+            instrument_format=self.manifest.data.instrument_format.kind,
+        )
+        return self._score_block(block, universe)
+
+    def score_stream(
+        self,
+        path: str | os.PathLike[str],
+        *,
+        dates: DateRange | None = None,
+        universe: Sequence[str] | None = None,
+        instruments_from: str | None = None,
+    ) -> Iterator[Scores]:
+        """Score years of history in constant memory: one `Scores` per group of whole dates, in order of date."""
+        from .features import iter_parquet
+
+        blocks = iter_parquet(
+            path,
+            self.manifest.features,
+            dates=dates,
+            instruments_from=instruments_from,
+            instrument_format=self.manifest.data.instrument_format.kind,
+        )
+        return (self._score_block(block, universe) for block in blocks)
+
+    def _score_block(self, block: FeatureBlock, universe: Sequence[str] | None) -> Scores:
+        from .scores import rank_scores
+
+        return rank_scores(block, self.graph().run(block.values), universe)
+
+    def graph(self) -> Graph:
+        """The model's graph, loaded from verified bytes once."""
+        if self._graph is None:
+            from .graph import Graph
+
+            stages = self.manifest.stages
+            if len(stages) != 1 or not isinstance(stages[0], GraphStage):
+                kinds = ", ".join(type(stage).__name__ for stage in stages)
+                raise PolicyError("stage.unsupported", "this runtime scores bundles of one graph", found=kinds, next_step="use a newer runtime")
+            path = stages[0].file
+            if self.manifest.file(path).size > MAXIMUM_MODEL:
+                raise PolicyError("model.size", "model file is too large", where=path, expected=f"at most {MAXIMUM_MODEL} bytes")
+            self._graph = Graph(self.read(path), len(self.manifest.features), path)
+        return self._graph
+
+    def golden(self) -> io.BytesIO:
+        """Verified bytes of the golden rows."""
+        return io.BytesIO(self.read(self.manifest.golden.file))
+
+
+def _check_dates(date: Any, dates: DateRange | None) -> None:
+    if (date is None) == (dates is None):
+        raise UsageError("usage.date", "name the date to score, or a range of dates", expected="exactly one of date and dates")
+
+
+def open_bundle(path: str | os.PathLike[str], *, trust: Trust) -> Bundle:
+    """Open a bundle directory, or raise the error of the first step that fails.
+
+    NotReadableError 3, MalformedError 10, TreeError 12, NotTrustedError 14.
+    """
+    directory = Path(path)
+    if not directory.is_dir():
+        raise NotReadableError("bundle.not_readable", "no bundle directory", where=str(directory), expected="a directory with manifest.json")
+    # V1: bounded read of the manifest, and of the envelope where there is one
+    try:
+        data = tree.read_bounded(directory, manifest_format.FILE_NAME, manifest_format.MAXIMUM_BYTES)
+    except TreeError as error:
+        if error.code == "tree.missing":
+            error.next_step = "name the directory that holds manifest.json"
+        raise
+    envelope = tree.read_bounded(directory, tree.ENVELOPE_NAME, tree.MAXIMUM_ENVELOPE) if os.path.lexists(directory / tree.ENVELOPE_NAME) else None
+    # V2 and V4: version, then schema and meaning
+    manifest = manifest_format.parse(data)
+    # V3: trust
+    trust.check(manifest, data, envelope)
+    # V5: the tree is exact
+    tree.check_tree(directory, manifest)
+    return Bundle(directory, manifest, manifest_format.digest(data), envelope)

@@ -1,0 +1,132 @@
+"""The command ``alphaseal``: verify, show, selftest, score."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from . import bundle as bundle_module
+from .console import Parser, Progress, run_command
+from .errors import NotReadableError, UsageError
+from .trust import Trust
+from .version import __version__
+
+if TYPE_CHECKING:
+    from .bundle import Bundle
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Entry point; the return value is the exit status of the table in spec/bundle-v1.md."""
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    return run_command(_parser(), given, {"verify": _verify, "show": _show, "selftest": _selftest, "score": _score})
+
+
+def _parser() -> Parser:
+    parser = Parser(prog="alphaseal", description="Verify a bundle, score stocks with it, take the best.")
+    parser.add_argument("--version", action="version", version=f"alphaseal {__version__}, bundle format 1-draft")
+    verbs = parser.add_subparsers(dest="verb", required=True, metavar="VERB", parser_class=Parser)
+    common = Parser(add_help=False)
+    common.add_argument("bundle", type=Path, metavar="BUNDLE", help="bundle directory")
+    common.add_argument("--json", action="store_true", help="one JSON object on standard output")
+    trusted = Parser(add_help=False)
+    trusted.add_argument("--allow-unsigned", action="store_true", help="accept a bundle that nobody signed")
+
+    verbs.add_parser("verify", parents=[common, trusted], help="check every file of a bundle")
+    verbs.add_parser("show", parents=[common], help="what a bundle says of itself; trusts nothing, checks the format only")
+    selftest = verbs.add_parser("selftest", parents=[common, trusted], help="score the golden rows on this machine")
+    selftest.add_argument("--report", type=Path, metavar="FILE.json", help="write the result with library versions, for the day after an upgrade")
+
+    score = verbs.add_parser("score", parents=[common, trusted], help="score a day or a range of days")
+    score.add_argument("--features", type=Path, required=True, metavar="FILE.parquet", help="datetime, instrument and one column per feature")
+    day = score.add_mutually_exclusive_group(required=True)
+    day.add_argument("--date", metavar="YYYY-MM-DD", help="score exactly this date")
+    day.add_argument("--dates", metavar="FROM:TO", help="score every date of the file in this range, both ends included")
+    score.add_argument("--top", type=int, metavar="N", help="only the N best of every date (default: the bundle's top k, all with --out)")
+    score.add_argument("--out", type=Path, metavar="FILE", help="write scores to FILE.parquet or FILE.csv")
+    score.add_argument("--universe", type=Path, metavar="FILE", help="only these stocks: one instrument a line (qlib's instrument files work)")
+    score.add_argument("--instruments-from", choices=["qlib", "ts"], help="convert SH600000 (qlib) or 600000.SH (ts) to the bundle's form")
+    return parser
+
+
+def _trust(options: argparse.Namespace) -> Trust:
+    return Trust(allow_unsigned=options.allow_unsigned)
+
+
+def _verify(options: argparse.Namespace) -> tuple[str, Any]:
+    verified = bundle_module.open_bundle(options.bundle, trust=_trust(options)).verify()
+    verdict = "ready" if verified.ready else "not ready: " + ", ".join(verified.reasons)
+    text = f"verified {verified.name} {verified.sequence}: {verified.files} files, {verified.bytes} bytes, sha256 {verified.digest}, {verdict}"
+    return text, asdict(verified)
+
+
+def _show(options: argparse.Namespace) -> tuple[str, Any]:
+    from . import manifest, tree
+    from .show import describe
+
+    data = tree.read_bounded(options.bundle, manifest.FILE_NAME, manifest.MAXIMUM_BYTES) if options.bundle.is_dir() else None
+    if data is None:
+        raise NotReadableError("bundle.not_readable", "no bundle directory", where=str(options.bundle), expected="a directory with manifest.json")
+    parsed = manifest.parse(data)
+    return describe(parsed, manifest.digest(data)), {"digest": manifest.digest(data), "manifest": manifest.to_plain(parsed)}
+
+
+def _selftest(options: argparse.Namespace) -> tuple[str, Any]:
+    from . import selftest, strict_json
+
+    bundle = bundle_module.open_bundle(options.bundle, trust=_trust(options))
+    report = asdict(selftest.run(bundle)) | {"bundle": bundle.digest}
+    if options.report is not None:
+        _replace_file(options.report, strict_json.dumps(report))
+    versions = ", ".join(f"{name} {version}" for name, version in report["versions"].items())
+    text = f"self-test passed: {report['bit_identical']} of {report['rows']} golden rows bit-identical, largest difference {report['largest_ulp']} ulp, {versions}"
+    return text, report
+
+
+def _score(options: argparse.Namespace) -> tuple[str, Any]:
+    from . import output
+
+    if options.top is not None and options.top < 1:
+        raise UsageError("usage.top", "the number of stocks must be at least 1", found=str(options.top))
+    bundle = bundle_module.open_bundle(options.bundle, trust=_trust(options))
+    universe = _universe(options, bundle) if options.universe is not None else None
+    progress = Progress(enabled=not options.json)
+    if options.date is not None:
+        parts = iter([bundle.score(options.features, date=options.date, universe=universe, instruments_from=options.instruments_from)])
+    else:
+        parts = bundle.score_stream(options.features, dates=_range(options.dates), universe=universe, instruments_from=options.instruments_from)
+    if options.out is not None:
+        result = output.write_scores(parts, options.out, options.top, progress)
+    else:
+        result = output.collect_scores(parts, options.top or bundle.manifest.selection.top_k, progress)
+    progress.close()
+    return output.as_text(result), result.to_plain() | {"bundle": bundle.digest, "ready": bundle.manifest.eligibility.ready}
+
+
+def _range(text: str) -> tuple[str | None, str | None]:
+    first, colon, last = text.partition(":")
+    if not colon:
+        raise UsageError("usage.dates", "a range of dates has two ends", expected="FROM:TO, either may be empty", found=text)
+    return first or None, last or None
+
+
+def _universe(options: argparse.Namespace, bundle: Bundle) -> list[str]:
+    """First column of a text file; blank lines and lines that start with # do not count."""
+    try:
+        lines = options.universe.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise NotReadableError("universe.not_readable", f"cannot read the universe: {error}", where=str(options.universe)) from None
+    names = [line.split()[0] for line in lines if line.strip() and not line.lstrip().startswith("#")]
+    from .instruments import normalise_list
+
+    return normalise_list(names, source=options.instruments_from, target=bundle.manifest.data.instrument_format.kind)
+
+
+def _replace_file(path: Path, data: bytes) -> None:
+    from .output import replacing
+
+    with replacing(path) as temporary:
+        temporary.write_bytes(data)

@@ -1,0 +1,83 @@
+"""What both commands share: running a verb, one JSON object or one line of error, progress on a terminal only."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import time
+from collections.abc import Callable, Sequence
+from typing import Any, NoReturn
+
+from .errors import AlphasealError, UsageError
+
+INTERNAL_EXIT = 1
+
+
+class Parser(argparse.ArgumentParser):
+    """An ArgumentParser whose complaints are UsageErrors, so that they too obey ``--json``."""
+
+    def error(self, message: str) -> NoReturn:
+        raise UsageError("usage.arguments", message, next_step=f"{self.prog} --help")
+
+
+def run_command(parser: Parser, arguments: Sequence[str], verbs: dict[str, Callable[[argparse.Namespace], tuple[str, Any]]]) -> int:
+    """Run one verb and report; the return value is the exit status.
+
+    A verb returns (text for people, result for programs) or raises an AlphasealError.
+    """
+    as_json = "--json" in arguments
+    try:
+        options = parser.parse_args(arguments)
+        text, result = verbs[options.verb](options)
+    except AlphasealError as error:
+        return _report(error.exit, error.code, str(error), error, as_json)
+    except BrokenPipeError:
+        # The reader of our output went away (head, less): not our fault and nothing to say to anybody.
+        sys.stderr.close()
+        return INTERNAL_EXIT
+    except KeyboardInterrupt:
+        return _report(130, "interrupted", "interrupted", None, as_json)
+    except Exception as error:
+        message = f"a fault of ours: {type(error).__name__}: {error}; next: report it with the command that you ran"
+        return _report(INTERNAL_EXIT, "internal", " ".join(message.split()), None, as_json)
+    if as_json:
+        print(json.dumps(_object(True, "ok", 0, "done", None, result), ensure_ascii=False, default=str))
+    elif text:
+        print(text)
+    return 0
+
+
+def _report(exit_status: int, code: str, line: str, error: AlphasealError | None, as_json: bool) -> int:
+    if as_json:
+        message = error.message if error is not None else line
+        print(json.dumps(_object(False, code, exit_status, message, error, None), ensure_ascii=False, default=str))
+    else:
+        print(f"error [{code}]: {line}", file=sys.stderr)
+    return exit_status
+
+
+def _object(ok: bool, code: str, exit_status: int, message: str, error: AlphasealError | None, result: Any) -> dict[str, Any]:
+    fields = {"where": None, "expected": None, "found": None, "next": None}
+    if error is not None:
+        fields = {"where": error.where, "expected": error.expected, "found": error.found, "next": error.next_step}
+    return {"ok": ok, "code": code, "exit": exit_status, "message": message, **fields, "result": result}
+
+
+class Progress:
+    """A line that tells where a long command is: on a terminal only, silent in a pipe and with ``--json``."""
+
+    def __init__(self, enabled: bool) -> None:
+        self._enabled = enabled and sys.stderr.isatty()
+        self._last = 0.0
+
+    def __call__(self, text: str) -> None:
+        now = time.monotonic()
+        if self._enabled and now - self._last > 0.1:
+            self._last = now
+            print(f"\r\x1b[K{text[:100]}", end="", file=sys.stderr, flush=True)
+
+    def close(self) -> None:
+        """Clear the line."""
+        if self._enabled:
+            print("\r\x1b[K", end="", file=sys.stderr, flush=True)

@@ -1,0 +1,125 @@
+"""Every error that leaves alphaseal: one family, one line for people, fields for programs.
+
+The classes say who must act; `exit` is the status that the commands end with (the table is in spec/bundle-v1.md);
+`code` is the stable name of the single rule that was broken, such as ``features.missing_column``.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+
+class AlphasealError(Exception):
+    """Base of all errors of the runtime and the converter.
+
+    `message` says what was wrong, `where` the file, JSON path or column, `expected` and `found` the two sides of the
+    comparison that failed, `next_step` what the reader can do about it.  ``str(error)`` is one line with all of them.
+    """
+
+    exit: ClassVar[int] = 1
+
+    def __init__(
+        self,
+        code: str,
+        message: str,
+        *,
+        where: str | None = None,
+        expected: str | None = None,
+        found: str | None = None,
+        next_step: str | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.code = code
+        self.message = message
+        self.where = where
+        self.expected = expected
+        self.found = found
+        self.next_step = next_step
+
+    def __str__(self) -> str:
+        parts = [self.message]
+        if self.where is not None:
+            parts.append(f"in {self.where}")
+        if self.expected is not None:
+            parts.append(f"expected {self.expected}")
+        if self.found is not None:
+            parts.append(f"found {self.found}")
+        if self.next_step is not None:
+            parts.append(f"next: {self.next_step}")
+        # LLM texts and file names end up in messages: a line break in one of them must not forge a second line.
+        return "; ".join(part.translate(_ONE_LINE) for part in parts)
+
+
+_ONE_LINE = {code: f"\\x{code:02x}" for code in (*range(32), 127, *range(128, 160))} | {0x2028: "\\u2028", 0x2029: "\\u2029"}
+
+
+class UsageError(AlphasealError):
+    """The caller asked for something that does not exist or does not go together."""
+
+    exit = 2
+
+
+class NotReadableError(AlphasealError):
+    """A file or directory that was named cannot be read."""
+
+    exit = 3
+
+
+class MalformedError(AlphasealError):
+    """Manifest, envelope or trust file break the format, or are of an unknown version."""
+
+    exit = 10
+
+
+class DigestError(AlphasealError):
+    """Size or digest of a file differs from the manifest."""
+
+    exit = 11
+
+
+class TreeError(AlphasealError):
+    """Files are missing, extra, or not plain files."""
+
+    exit = 12
+
+
+class SignatureError(AlphasealError):
+    """A signature by a known key does not verify."""
+
+    exit = 13
+
+
+class NotTrustedError(AlphasealError):
+    """Unknown or revoked key or digest, too few signatures, unsigned, or not ready where readiness is required."""
+
+    exit = 14
+
+
+class ExpiredError(AlphasealError):
+    """The bundle or a key of its chain is expired."""
+
+    exit = 15
+
+
+class RollbackError(AlphasealError):
+    """The sequence number is too low, or it is another bundle than the one asked for."""
+
+    exit = 16
+
+
+class PolicyError(AlphasealError):
+    """A model or data file of the bundle breaks the policy of the format."""
+
+    exit = 17
+
+
+class InputError(AlphasealError):
+    """The caller's input data do not fit the bundle's contract."""
+
+    exit = 18
+
+
+class SelfTestError(AlphasealError):
+    """The golden rows do not give the recorded scores on this machine."""
+
+    exit = 19

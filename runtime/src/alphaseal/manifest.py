@@ -1,0 +1,498 @@
+"""The manifest of a bundle, format 1: the typed form, its reader and its one byte form.
+
+`schemas/manifest.schema.json` is generated from these classes (``make schemas``); spec/bundle-v1.md says what the fields mean.
+Every field is always present; what is not known is null.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from typing import Annotated, Any, Literal, TypeVar, Union
+
+import msgspec
+from msgspec import Meta
+
+from . import names, strict_json
+from .errors import MalformedError
+
+FORMAT = "1-draft"
+FILE_NAME = "manifest.json"
+MAXIMUM_BYTES = 8 << 20
+INSTRUMENT_PATTERNS = {
+    "qlib": r"^(SH|SZ|BJ)[0-9]{6}$",
+    "ts": r"^[0-9]{6}\.(SH|SZ|BJ)$",
+    "other": r"^[A-Za-z0-9_.^-]{1,32}$",
+}
+
+Sha256 = Annotated[str, Meta(pattern=r"^[0-9a-f]{64}$(?!\n)", description="sha256, lower-case hexadecimal")]
+Date = Annotated[str, Meta(pattern=r"^[0-9]{4}-[0-9]{2}-[0-9]{2}$(?!\n)", description="exchange date, YYYY-MM-DD")]
+Instant = Annotated[str, Meta(pattern=r"^[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}Z$(?!\n)", description="UTC")]
+Name = Annotated[str, Meta(pattern=names.NAME_PATTERN, max_length=names.MAXIMUM_SEGMENT)]
+Path = Annotated[str, Meta(pattern=names.PATH_PATTERN, max_length=names.MAXIMUM_PATH)]
+Text = Annotated[str, Meta(max_length=100_000)]
+Short = Annotated[str, Meta(max_length=1_000)]
+Count = Annotated[int, Meta(ge=0, le=2**53)]
+Ratio = Annotated[float, Meta(ge=0.0, le=1.0)]
+Dtype = Literal["float32", "float64"]
+
+
+class Part(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Base of all parts: immutable, no unknown fields."""
+
+
+class Producer(Part):
+    """Who wrote the bundle."""
+
+    converter: Annotated[Short, Meta(description="version of alphaseal-converter")]
+    packages: Annotated[dict[str, Short], Meta(description="versions of the libraries that took part")]
+
+
+class Snapshot(Part):
+    """The session file that the history was read from."""
+
+    path: Annotated[Text, Meta(description="relative to the task directory")]
+    sha256: Sha256
+    signed: bool
+    authenticated: Annotated[bool, Meta(description="true: its HMAC was checked with the producer's key")]
+    history_length: Count
+
+
+class Anchor(Part):
+    """The accepted experiment whose trained model is in the bundle."""
+
+    rule: Annotated[Literal["auto", "model", "factor", "index", "scan"], Meta(description="how it was asked for")]
+    why: Text
+    history_index: Count | None
+    loop: Annotated[Count | None, Meta(description="null where the session does not record it")]
+    kind: Literal["factor", "model", "unknown"]
+    experiment: Annotated[Short | None, Meta(description="class name of the experiment")]
+    hypothesis: Text | None
+    reason: Annotated[Text | None, Meta(description="why the experiment was accepted, in the words of the feedback")]
+
+
+class Run(Part):
+    """The qlib recorder that trained the model."""
+
+    experiment_id: Short
+    run_id: Short
+    end_time: Instant | None
+    metrics_match: Annotated[bool, Meta(description="the run's metrics are those of the anchor")]
+
+
+class Weights(Part):
+    """The file that the model was read from."""
+
+    origin: Literal["session", "workspace", "scan"]
+    path: Annotated[Text, Meta(description="inside the workspace, or the key in the session's file_dict")]
+    sha256: Sha256
+    size: Count
+    why: Text
+
+
+class Source(Part):
+    """Where everything came from."""
+
+    task_id: Short | None
+    snapshot: Snapshot | None
+    anchor: Anchor
+    run: Run | None
+    weights: Weights
+    workspace: Annotated[Short | None, Meta(description="name of the anchor's workspace directory")]
+
+
+class Tensor(Part):
+    """One input or output of the graph."""
+
+    name: Short
+    dtype: Dtype
+    shape: Annotated[list[int | None], Meta(description="null is the row axis", max_length=4)]
+
+
+class Model(Part):
+    """What kind of model it is and which way it took to ONNX."""
+
+    family: Short
+    class_name: Annotated[Short, Meta(description="class that the weights file names")]
+    framework: Short
+    framework_version: Short | None
+    road: Annotated[Short, Meta(description="builder that made the graph")]
+    ir_version: Count
+    opsets: dict[str, Count]
+    inputs: list[Tensor]
+    outputs: list[Tensor]
+    step_length: Annotated[int, Meta(ge=1, le=100_000, description="rows of the window; 1: no window")]
+    batch_dependent: Annotated[bool, Meta(description="true: a score depends on the other rows of the day")]
+    facts: Annotated[dict[str, Any], Meta(description="numbers for people: trees, leaves, objective")]
+
+
+class Statistics(Part):
+    """Values that the model was trained on, of one feature."""
+
+    first: Date
+    last: Date
+    source: Short
+    rows: Count
+    null_ratio: Ratio
+    infinite_ratio: Ratio
+    quantiles: Annotated[dict[str, float], Meta(description="of finite values; empty where there is none")]
+
+
+class Feature(Part):
+    """One input column of the model; its position in the list is its position in the model."""
+
+    name: Short
+    origin: Literal["alpha", "sota", "base", "unknown"]
+    dtype: Annotated[Dtype, Meta(description="training dtype: a live value is cast to it first")]
+    look_back: Annotated[Count | None, Meta(description="trading days of history needed, the day itself included")]
+    expression: Annotated[Text | None, Meta(description="qlib expression of an alpha feature")]
+    source: Annotated[Path | None, Meta(description="file of the bundle with the code of a SOTA feature, inert text")]
+    description: Text | None
+    formulation: Text | None
+    variables: Annotated[dict[str, Text] | None, Meta(description="as the researcher wrote them")]
+    used: Annotated[bool | None, Meta(description="false: no tree asks for it")]
+    statistics: Statistics | None
+    statistics_missing: Annotated[Short | None, Meta(description="why statistics is null")]
+
+
+class Evidence(Part):
+    """One fact that the feature order rests on."""
+
+    code: Short
+    text: Text
+
+
+class Replay(Part):
+    """qlib's recorded predictions, reproduced from raw features in this order."""
+
+    values: Annotated[Literal["features_file", "qlib", "bars"], Meta(description="where the raw values came from")]
+    values_sha256: Sha256
+    rows: Annotated[Count, Meta(description="recorded predictions compared")]
+    recorded: Annotated[Count, Meta(description="recorded predictions there are")]
+    first: Date
+    last: Date
+    largest_difference: float
+    largest_ulp: Annotated[Count, Meta(description="units in the last place of a double")]
+
+
+class Order(Part):
+    """Where the feature order comes from and how it was proven."""
+
+    proof: Literal["replayed", "evidence", "given"]
+    evidence: list[Evidence]
+    replay: Replay | None
+
+
+class CrossSectionStage(Part, tag="cross_section", tag_field="stage"):
+    """A processor over all stocks of the day, computed by the runtime; the universe of the day is its context."""
+
+    processor: dict[str, Any]
+    universe: Text
+
+
+class WindowStage(Part, tag="window", tag_field="stage"):
+    """The last rows of each stock on the calendar (qlib's TSDatasetH)."""
+
+    length: Annotated[int, Meta(ge=2, le=100_000)]
+    fill: Literal["ffill+bfill"]
+
+
+class GraphStage(Part, tag="graph", tag_field="stage"):
+    """An ONNX graph; the fitted processors inside it are repeated here in words and numbers."""
+
+    file: Path
+    processors: list[dict[str, Any]]
+
+
+Stage = Union[CrossSectionStage, WindowStage, GraphStage]
+
+
+class Missing(Part):
+    """What happens to missing and infinite values; as in training."""
+
+    missing: Literal["native", "filled"]
+    infinite: Literal["native", "clipped", "refused"]
+    text: Text
+
+
+class Label(Part):
+    """What the model was trained to predict."""
+
+    name: Short | None
+    expression: Text | None
+    processors: Annotated[list[dict[str, Any]], Meta(description="learn processors as configured")]
+
+
+class Segment(Part):
+    """First and last date, both included."""
+
+    first: Date
+    last: Date | None
+
+
+class InstrumentFormat(Part):
+    """How instruments are written; the pattern belongs to the kind and cannot be chosen freely."""
+
+    kind: Literal["qlib", "ts", "other"]
+    pattern: Short
+    example: Short
+
+
+class Data(Part):
+    """The market data that the model was trained on."""
+
+    frequency: Literal["day"]
+    instrument_format: InstrumentFormat
+    universe: Text | None
+    benchmark: Short | None
+    price_adjustment: Annotated[Short | None, Meta(description="null: the run does not record it")]
+    segments: dict[str, Segment]
+    dataset_class: Short | None
+    handler_class: Short | None
+    loader_classes: list[Short]
+
+
+class SotaFactor(Part):
+    """One sub-task of an accepted factor experiment."""
+
+    name: Short
+    status: Literal["in_model", "review_rejected", "no_column", "deduplicated", "newer_than_anchor"]
+    reason: Text
+    history_index: Count
+    loop: Count | None
+    position: Annotated[Count | None, Meta(description="of the feature in the model; null unless in_model")]
+    source: Path | None
+    description: Text | None
+    formulation: Text | None
+    variables: dict[str, Text] | None
+    hypothesis: Text | None
+    accepted_because: Text | None
+    metrics: Annotated[dict[str, float | None], Meta(description="of the experiment that the factor came with")]
+
+
+class Metrics(Part):
+    """Metrics of the anchor as qlib recorded them, under qlib's own names."""
+
+    segment: Segment | None
+    costs: Annotated[dict[str, Any], Meta(description="the backtest's exchange arguments")]
+    values: Annotated[dict[str, float | None], Meta(description="null where qlib recorded NaN")]
+
+
+class Strategy(Part):
+    """The strategy that the backtest metrics belong to."""
+
+    class_name: Short
+    module: Short | None
+    arguments: dict[str, Any]
+
+
+class Selection(Part):
+    """Defaults for choosing stocks by score."""
+
+    top_k: Annotated[int, Meta(ge=1, le=1_000_000)]
+    tie_break: Literal["score_descending_instrument_ascending"]
+
+
+class ParityCase(Part):
+    """One group of rows on which the graph was compared with the judge."""
+
+    case: Short
+    judge: Annotated[Short, Meta(description="the original library, or the run's recorded predictions")]
+    rows: Count
+    largest_difference: float
+    largest_ulp: Count
+    bit_identical: Count
+
+
+class DayOrder(Part):
+    """The order of all stocks of a day against the recorded predictions."""
+
+    days: Count
+    same_order: Count
+    same_top: Annotated[dict[str, Count], Meta(description="top k -> days with the same stocks in the same order")]
+
+
+class Parity(Part):
+    """How the numbers were proven."""
+
+    bound_ulp: Annotated[Count, Meta(description="largest allowed difference in units of the last place of a double")]
+    within_bound: bool
+    judges: list[Short]
+    cases: list[ParityCase]
+    days: DayOrder | None
+    note: Text | None
+
+
+class File(Part):
+    """One file of the bundle."""
+
+    path: Path
+    size: Count
+    sha256: Sha256
+    media_type: Short
+    role: Literal["model", "alphas", "golden", "factors", "source", "card"]
+
+
+class FactorTable(Part):
+    """What factors.parquet holds."""
+
+    file: Path
+    columns: list[Short]
+    rows: Count
+    dates: Count
+    instruments: Count
+    first: Date
+    last: Date
+
+
+class GoldenTable(Part):
+    """What golden.parquet holds: raw features and the score that the judge gave."""
+
+    file: Path
+    rows: Count
+    judge: Short
+    days: Annotated[list[Date], Meta(description="days that are there whole")]
+
+
+class Reason(Part):
+    """One reason why the bundle is not ready."""
+
+    code: Short
+    text: Text
+
+
+class Eligibility(Part):
+    """The verdict: ready is true exactly when there is no reason."""
+
+    ready: bool
+    reasons: list[Reason]
+
+
+class Manifest(Part):
+    """Everything a reader must know about a bundle."""
+
+    format: Literal["1-draft"]
+    name: Name
+    sequence: Count
+    created: Instant
+    expires: Instant | None
+    producer: Producer
+    source: Source
+    model: Model
+    features: Annotated[list[Feature], Meta(min_length=1, max_length=10_000)]
+    order: Order
+    stages: Annotated[list[Stage], Meta(min_length=1, max_length=16)]
+    missing: Missing
+    label: Label
+    data: Data
+    sota_factors: list[SotaFactor]
+    metrics: Metrics
+    strategy: Strategy | None
+    selection: Selection
+    parity: Parity
+    golden: GoldenTable
+    factors: FactorTable | None
+    files: Annotated[list[File], Meta(min_length=2, max_length=10_000)]
+    eligibility: Eligibility
+
+    def file(self, path: str) -> File:
+        """The entry of one path; MalformedError ``manifest.reference`` where there is none."""
+        for entry in self.files:
+            if entry.path == path:
+                return entry
+        raise MalformedError("manifest.reference", "manifest names a file that it does not list", where=FILE_NAME, found=path)
+
+
+T = TypeVar("T")
+
+
+def convert(value: Any, kind: type[T], where: str) -> T:
+    """Plain JSON values to a typed part; MalformedError ``manifest.schema`` with the JSON path."""
+    try:
+        return msgspec.convert(value, kind)
+    except msgspec.ValidationError as error:
+        raise MalformedError("manifest.schema", f"does not fit the schema: {error}", where=where) from None
+
+
+def to_plain(manifest: Manifest) -> dict[str, Any]:
+    """The manifest as plain JSON values."""
+    plain: dict[str, Any] = msgspec.to_builtins(manifest)
+    return plain
+
+
+def encode(manifest: Manifest) -> bytes:
+    """The one byte form of a manifest."""
+    return strict_json.dumps(to_plain(manifest))
+
+
+def digest(data: bytes) -> str:
+    """The bundle's digest: sha256 of the bytes of manifest.json, lower-case hexadecimal."""
+    return hashlib.sha256(data).hexdigest()
+
+
+def parse(data: bytes, where: str = FILE_NAME) -> Manifest:
+    """Read a manifest strictly.  The version is looked at first: an unknown one is refused before the body is judged."""
+    value = strict_json.loads(data, where=where, maximum_bytes=MAXIMUM_BYTES)
+    found = value.get("format") if isinstance(value, dict) else None
+    if found != FORMAT:
+        raise MalformedError(
+            "manifest.version",
+            "unknown format version",
+            where=where,
+            expected=repr(FORMAT),
+            found=repr(found)[:80],
+            next_step="use a runtime of that format version",
+        )
+    manifest = convert(value, Manifest, where)
+    if encode(manifest) != data:
+        raise MalformedError("manifest.byte_form", "manifest is not in its one byte form", where=where, expected="sorted keys, two spaces, LF, shortest numbers")
+    _check_meaning(manifest, where)
+    return manifest
+
+
+def _check_meaning(manifest: Manifest, where: str) -> None:
+    """Rules between fields, which a schema cannot say."""
+
+    def refuse(code: str, message: str, found: str) -> None:
+        raise MalformedError(f"manifest.{code}", message, where=where, found=found[:200])
+
+    names.check_name(manifest.name, f"{where} name")
+    paths = [names.check_path(entry.path, f"{where} files") for entry in manifest.files]
+    if paths != sorted(set(paths)):
+        refuse("files_order", "files must be listed once each, sorted by path", ", ".join(paths))
+    reserved = {FILE_NAME, "manifest.dsse.json", "provenance.dsse.json"} & {path.split("/")[0] for path in paths}
+    if reserved:
+        refuse("files_reserved", "files lists a name that the format reserves", ", ".join(sorted(reserved)))
+    if clash := {path for path in paths if any(other.startswith(path + "/") for other in paths)}:
+        refuse("files_clash", "a file cannot be a directory too", ", ".join(sorted(clash)))
+    feature_names = [feature.name for feature in manifest.features]
+    if len(set(feature_names)) != len(feature_names):
+        refuse("feature_twice", "feature names must differ", ", ".join(sorted({n for n in feature_names if feature_names.count(n) > 1})))
+    if manifest.eligibility.ready != (not manifest.eligibility.reasons):
+        refuse("eligibility", "ready must be true exactly when there is no reason", str(manifest.eligibility.ready))
+    kind = manifest.data.instrument_format.kind
+    if manifest.data.instrument_format.pattern != INSTRUMENT_PATTERNS[kind]:
+        refuse("instrument_pattern", f"pattern is not that of kind {kind}", manifest.data.instrument_format.pattern)
+    _check_references(manifest, where)
+
+
+def _check_references(manifest: Manifest, where: str) -> None:
+    roles: dict[str, set[str]] = {"model": set(), "golden": {manifest.golden.file}, "factors": set(), "source": set()}
+    for stage in manifest.stages:
+        if isinstance(stage, GraphStage):
+            roles["model"].add(stage.file)
+    if manifest.factors is not None:
+        roles["factors"].add(manifest.factors.file)
+    for part in (*manifest.features, *manifest.sota_factors):
+        if part.source is not None:
+            roles["source"].add(part.source)
+    for role, referenced in roles.items():
+        listed = {entry.path for entry in manifest.files if entry.role == role}
+        # Sources may be listed without a factor that names them (model code, configuration); the other roles may not.
+        if referenced - listed or (role != "source" and listed - referenced):
+            raise MalformedError(
+                "manifest.reference",
+                f"files with role {role} are not those that the manifest refers to",
+                where=where,
+                expected=", ".join(sorted(referenced))[:200],
+                found=", ".join(sorted(listed))[:200],
+            )

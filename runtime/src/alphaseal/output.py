@@ -1,0 +1,107 @@
+"""Writing and printing scores: a file appears whole or not at all, and years of scores do not fill the memory."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.csv
+import pyarrow.parquet as pq
+
+from .errors import NotReadableError, UsageError
+from .scores import SCORE_SCHEMA, Scores
+
+_EXCLUDED_SHOWN = 10
+
+
+@dataclass
+class ScoreSummary:
+    """What a run of the command gave: counts always, the rows themselves unless they went to a file."""
+
+    dates: int = 0
+    scored: int = 0
+    excluded: dict[str, int] = field(default_factory=dict)
+    excluded_rows: list[dict[str, Any]] = field(default_factory=list)
+    rows: pa.Table | None = None
+    out: str | None = None
+
+    def add(self, scores: Scores) -> None:
+        """Count one part."""
+        self.dates += len(scores.table["datetime"].unique()) if len(scores) else 0
+        self.scored += len(scores)
+        for row in scores.excluded.to_pylist():
+            self.excluded[row["reason"]] = self.excluded.get(row["reason"], 0) + 1
+            if self.out is None:
+                self.excluded_rows.append(row)
+
+    def to_plain(self) -> dict[str, Any]:
+        """For ``--json``."""
+        rows = None if self.rows is None else [row | {"datetime": row["datetime"].isoformat()} for row in self.rows.to_pylist()]
+        left_out = [row | {"datetime": row["datetime"].isoformat()} for row in self.excluded_rows]
+        return {"dates": self.dates, "scored": self.scored, "excluded": self.excluded, "excluded_rows": left_out, "rows": rows, "out": self.out}
+
+
+def collect_scores(parts: Iterator[Scores], top: int, progress: Callable[[str], None]) -> ScoreSummary:
+    """The `top` best of every date, in memory."""
+    summary, tables = ScoreSummary(), []
+    for scores in parts:
+        summary.add(scores)
+        tables.append(scores.top(top))
+        progress(f"scored {summary.scored} rows of {summary.dates} dates")
+    summary.rows = pa.concat_tables(tables) if tables else SCORE_SCHEMA.empty_table()
+    return summary
+
+
+def write_scores(parts: Iterator[Scores], path: Path, top: int | None, progress: Callable[[str], None]) -> ScoreSummary:
+    """Stream scores (the `top` best of every date, or all) to a parquet or CSV file that appears when it is complete."""
+    if path.suffix not in (".parquet", ".csv"):
+        raise UsageError("usage.out", "scores are written as parquet or CSV", where=str(path), expected="a name that ends in .parquet or .csv")
+    summary = ScoreSummary(out=str(path))
+    with replacing(path) as temporary, _writer(temporary, path.suffix) as write:
+        for scores in parts:
+            summary.add(scores)
+            write(scores.table if top is None else scores.top(top))
+            progress(f"scored {summary.scored} rows of {summary.dates} dates")
+    return summary
+
+
+@contextmanager
+def _writer(path: Path, suffix: str) -> Iterator[Callable[[pa.Table], None]]:
+    writer = pq.ParquetWriter(path, SCORE_SCHEMA, compression="zstd") if suffix == ".parquet" else pyarrow.csv.CSVWriter(path, SCORE_SCHEMA)
+    with writer:
+        yield writer.write_table
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """A temporary path beside `path` that takes its place if the block succeeds, and is gone if it does not."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        yield temporary
+        os.replace(temporary, path)
+    except OSError as error:
+        raise NotReadableError("output.not_writable", f"cannot write: {error.strerror}", where=str(path), next_step="choose another place") from None
+    finally:
+        with suppress(FileNotFoundError):
+            temporary.unlink()
+
+
+def as_text(summary: ScoreSummary) -> str:
+    """For people: a ranked table, or where the file went, and who was left out."""
+    lines = []
+    if summary.rows is not None:
+        lines.append(f"{'date':<10}  {'rank':>5}  {'instrument':<12}  score")
+        lines += [f"{row['datetime']}  {row['rank']:>5}  {row['instrument']:<12}  {row['score']!r}" for row in summary.rows.to_pylist()]
+    counted = ", ".join(f"{count} {reason.replace('_', ' ')}" for reason, count in sorted(summary.excluded.items())) or "none"
+    lines.append(f"{summary.scored} stocks scored on {summary.dates} date(s); excluded: {counted}")
+    lines += [f"  excluded {row['datetime']} {row['instrument']}: {row['reason'].replace('_', ' ')}" for row in summary.excluded_rows[:_EXCLUDED_SHOWN]]
+    if len(summary.excluded_rows) > _EXCLUDED_SHOWN:
+        lines.append(f"  and {len(summary.excluded_rows) - _EXCLUDED_SHOWN} more (--json lists all)")
+    if summary.out is not None:
+        lines.append(f"written: {summary.out}")
+    return "\n".join(lines)

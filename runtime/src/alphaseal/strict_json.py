@@ -1,0 +1,114 @@
+"""JSON as this format reads and writes it: one byte form out, no second meaning in.
+
+The writer sorts keys, indents by two spaces, ends lines with LF and the text with one LF.  The reader refuses what
+parsers disagree about: duplicate keys, NaN and infinities, integers beyond 2**53, a byte order mark, invalid UTF-8,
+lone surrogates, deep nesting, trailing bytes.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from typing import Any, NoReturn
+
+from .errors import MalformedError
+
+MAXIMUM_DEPTH = 32
+MAXIMUM_INTEGER = 2**53
+MAXIMUM_NUMBER_LENGTH = 64
+
+
+def dumps(value: Any) -> bytes:
+    """The one byte form of a JSON value; ValueError where it holds NaN or an infinity."""
+    text = json.dumps(value, ensure_ascii=False, allow_nan=False, indent=2, sort_keys=True)
+    return text.encode("utf-8") + b"\n"
+
+
+def loads(data: bytes, *, where: str, maximum_bytes: int) -> Any:
+    """Parse strictly; MalformedError (codes ``json.*``) says which rule was broken and where."""
+    if len(data) > maximum_bytes:
+        raise MalformedError("json.size", "JSON is too large", where=where, expected=f"at most {maximum_bytes} bytes", found=f"{len(data)} bytes")
+    if data.startswith(b"\xef\xbb\xbf"):
+        raise MalformedError("json.bom", "JSON starts with a byte order mark", where=where, expected="plain UTF-8")
+    try:
+        text = data.decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise MalformedError("json.encoding", "JSON is not UTF-8", where=where, found=f"invalid byte at {error.start}") from None
+    _check_depth(text, where)
+    reader = _Reader(where)
+    try:
+        value = json.loads(
+            text,
+            object_pairs_hook=reader.pairs,
+            parse_constant=reader.constant,
+            parse_int=reader.integer,
+            parse_float=reader.number,
+        )
+    except json.JSONDecodeError as error:
+        raise MalformedError("json.syntax", f"not JSON: {error.msg}", where=f"{where}, line {error.lineno} column {error.colno}") from None
+    reader.check_strings(value)
+    return value
+
+
+def _check_depth(text: str, where: str) -> None:
+    depth = deepest = 0
+    in_string = escaped = False
+    for character in text:
+        if in_string:
+            if escaped:
+                escaped = False
+            elif character == "\\":
+                escaped = True
+            elif character == '"':
+                in_string = False
+        elif character == '"':
+            in_string = True
+        elif character in "[{":
+            depth += 1
+            deepest = max(deepest, depth)
+        elif character in "]}":
+            depth -= 1
+    if deepest > MAXIMUM_DEPTH:
+        raise MalformedError("json.depth", "JSON is nested too deeply", where=where, expected=f"at most {MAXIMUM_DEPTH} levels", found=str(deepest))
+
+
+class _Reader:
+    """The hooks of one parse; they know where they are reading for their messages."""
+
+    def __init__(self, where: str) -> None:
+        self.where = where
+
+    def pairs(self, pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        result = dict(pairs)
+        if len(result) != len(pairs):
+            seen: set[str] = set()
+            repeated = next(key for key, _ in pairs if key in seen or seen.add(key))  # type: ignore[func-returns-value]
+            raise MalformedError("json.duplicate_key", "JSON object has a key twice", where=self.where, found=repr(repeated[:80]))
+        return result
+
+    def constant(self, text: str) -> NoReturn:
+        raise MalformedError("json.number", "JSON holds a number that JSON does not have", where=self.where, found=text)
+
+    def integer(self, text: str) -> int:
+        if len(text) > MAXIMUM_NUMBER_LENGTH or abs(int(text)) > MAXIMUM_INTEGER:
+            raise MalformedError("json.number", "integer is too large", where=self.where, expected="at most 2**53 in magnitude", found=text[:40])
+        return int(text)
+
+    def number(self, text: str) -> float:
+        value = float(text) if len(text) <= MAXIMUM_NUMBER_LENGTH else math.inf
+        if not math.isfinite(value):
+            raise MalformedError("json.number", "number is outside the range of a double", where=self.where, found=text[:40])
+        return value
+
+    def check_strings(self, value: Any) -> None:
+        """Lone surrogates pass json's reader through escapes; they have no UTF-8 form."""
+        if isinstance(value, str):
+            if any(0xD800 <= ord(character) <= 0xDFFF for character in value):
+                raise MalformedError("json.surrogate", "JSON string holds a lone surrogate", where=self.where)
+        elif isinstance(value, list):
+            for item in value:
+                self.check_strings(item)
+        elif isinstance(value, dict):
+            for key, item in value.items():
+                self.check_strings(key)
+                self.check_strings(item)

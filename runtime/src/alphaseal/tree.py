@@ -1,0 +1,140 @@
+"""The files of a bundle on disk: which there are, and their verified bytes.
+
+A file is opened once and without following links, and the buffer that was hashed is the buffer that is used: what the
+path names a moment later does not matter.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import stat
+from pathlib import Path
+from typing import BinaryIO
+
+from . import names
+from .errors import DigestError, NotReadableError, TreeError
+from .manifest import FILE_NAME, File, Manifest
+
+ENVELOPE_NAME = "manifest.dsse.json"
+PROVENANCE_NAME = "provenance.dsse.json"
+MAXIMUM_ENVELOPE = 1 << 20
+_CHUNK = 1 << 20
+_MAXIMUM_ENTRIES = 50_000
+
+
+def _open(root: Path, path: str) -> BinaryIO:
+    """Open a plain file below `root` without following a link in the last segment (the tree rule covers the others)."""
+    flags = os.O_RDONLY | getattr(os, "O_BINARY", 0) | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC", 0)
+    full = root / path
+    try:
+        # O_NOFOLLOW does not exist on Windows: there the tree rule's look at every entry stands alone.
+        descriptor = os.open(full, flags)
+    except FileNotFoundError:
+        raise TreeError("tree.missing", "file is missing", where=path, next_step="copy the bundle again") from None
+    except OSError as error:
+        raise TreeError("tree.not_plain", f"file cannot be opened as a plain file: {error.strerror}", where=path) from None
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise TreeError("tree.not_plain", "not a plain file", where=path)
+    return os.fdopen(descriptor, "rb")
+
+
+def read_bounded(root: Path, path: str, maximum: int) -> bytes:
+    """Bytes of a file that no manifest describes yet; DigestError ``file.size`` above `maximum`."""
+    with _open(root, path) as file:
+        data = file.read(maximum + 1)
+    if len(data) > maximum:
+        raise DigestError("file.size", "file is too large", where=path, expected=f"at most {maximum} bytes")
+    return data
+
+
+def read_file(root: Path, entry: File) -> bytes:
+    """The verified bytes of one file of the manifest: size first, then digest."""
+    with _open(root, entry.path) as file:
+        _check_size(file, entry)
+        data = file.read(entry.size + 1)
+    if len(data) != entry.size:
+        raise DigestError("file.size", "file size differs from the manifest", where=entry.path, expected=str(entry.size), found=f"{len(data)} bytes")
+    _check_digest(hashlib.sha256(data).hexdigest(), entry)
+    return data
+
+
+def hash_file(root: Path, entry: File) -> None:
+    """Verify size and digest of one file in constant memory."""
+    with _open(root, entry.path) as file:
+        _check_size(file, entry)
+        digest, left = hashlib.sha256(), entry.size
+        while left:
+            chunk = file.read(min(_CHUNK, left))
+            if not chunk:
+                break
+            digest.update(chunk)
+            left -= len(chunk)
+        if left or file.read(1):
+            raise DigestError("file.size", "file size differs from the manifest", where=entry.path, expected=f"{entry.size} bytes")
+    _check_digest(digest.hexdigest(), entry)
+
+
+def _check_size(file: BinaryIO, entry: File) -> None:
+    size = os.fstat(file.fileno()).st_size
+    if size != entry.size:
+        raise DigestError("file.size", "file size differs from the manifest", where=entry.path, expected=f"{entry.size} bytes", found=f"{size} bytes")
+
+
+def _check_digest(found: str, entry: File) -> None:
+    if found != entry.sha256:
+        raise DigestError(
+            "file.digest",
+            "file digest differs from the manifest",
+            where=entry.path,
+            expected=entry.sha256,
+            found=found,
+            next_step="do not use this bundle; copy it again from its producer",
+        )
+
+
+def check_tree(root: Path, manifest: Manifest) -> None:
+    """The files on disk are exactly those of the manifest, in both directions, all plain, no empty directory."""
+    optional = {ENVELOPE_NAME, PROVENANCE_NAME}
+    listed = {entry.path for entry in manifest.files} | {FILE_NAME}
+    found = _walk(root)
+    if missing := sorted(listed - found):
+        raise TreeError("tree.missing", "files of the manifest are missing", where=str(root), found=_some(missing), next_step="copy the bundle again")
+    if extra := sorted(found - listed - optional):
+        raise TreeError("tree.extra", "files that the manifest does not list", where=str(root), found=_some(extra), next_step="remove them or copy the bundle again")
+
+
+def _some(paths: list[str]) -> str:
+    return ", ".join(paths[:5]) + (f" and {len(paths) - 5} more" if len(paths) > 5 else "")
+
+
+def _walk(root: Path) -> set[str]:
+    """Relative paths of all plain files; TreeError for anything else."""
+    found: set[str] = set()
+    pending = [""]
+    while pending:
+        prefix = pending.pop()
+        try:
+            with os.scandir(root / prefix) as entries:
+                listing = sorted(entries, key=lambda entry: entry.name)
+        except OSError as error:
+            raise NotReadableError("bundle.not_readable", f"directory cannot be read: {error.strerror}", where=str(root / prefix)) from None
+        if not listing and prefix:
+            raise TreeError("tree.empty_directory", "empty directory in the bundle", where=prefix.rstrip("/"), next_step="remove it")
+        for entry in listing:
+            path = prefix + entry.name
+            if not names.is_name(entry.name):
+                raise TreeError("tree.name", "name breaks the naming rule", where=repr(path[:160]))
+            is_junction = getattr(entry, "is_junction", None)  # Python 3.12 and later, Windows
+            if entry.is_symlink() or (is_junction is not None and is_junction()):
+                raise TreeError("tree.not_plain", "symbolic link in the bundle", where=path, expected="plain files and directories")
+            if entry.is_dir(follow_symlinks=False):
+                pending.append(path + "/")
+            elif entry.is_file(follow_symlinks=False):
+                found.add(path)
+            else:
+                raise TreeError("tree.not_plain", "special file in the bundle", where=path, expected="plain files and directories")
+        if len(found) + len(pending) > _MAXIMUM_ENTRIES:
+            raise TreeError("tree.too_many", "too many files in the bundle", where=str(root), expected=f"at most {_MAXIMUM_ENTRIES}")
+    return found
