@@ -14,10 +14,9 @@ from pathlib import PurePath, PurePosixPath, PureWindowsPath
 from typing import Any, Literal
 
 from alphaseal.errors import AlphasealError
-
-from . import decode
-from .errors import RefusalError
-from .records import Record
+from alphaseal_converter import decode
+from alphaseal_converter.errors import RefusalError
+from alphaseal_converter.records import Record
 
 Kind = Literal["factor", "model", "other"]
 
@@ -73,8 +72,8 @@ class HistoryItem:
     """One (experiment, feedback) pair of the trace.
 
     `loop` is the loop that made it where the trace says so (``idx2loop_id``; the fork never fills it), `decision` is
-    the feedback's decision exactly as found, `accepted` the only reading of it that counts: the boolean True, with a
-    result.  `metrics` maps qlib's metric names to values, None for NaN or infinite ones; None without a result.
+    the feedback's decision as found, `accepted` the only reading of it that counts: the boolean True, with a result.
+    `metrics` maps qlib's metric names to values, None for NaN or infinite ones; None without a result.
     """
 
     index: int
@@ -146,7 +145,7 @@ def _item(
         kind=_kind(experiment.class_name),
         experiment_class=str(experiment.factory) if not isinstance(experiment.factory, Record) else "",
         accepted=decision is True and metrics is not None,
-        decision=decision,
+        decision=_scalar(decision),
         hypothesis=_text(hypothesis.get("hypothesis")) if isinstance(hypothesis, Record) else _text(hypothesis),
         reason=_text(review.get("reason")) if review else None,
         observations=_text(review.get("observations")) if review else None,
@@ -183,10 +182,11 @@ def _metrics(experiment: Record, *, must_decode: bool, where: str) -> dict[str, 
         return None
     try:
         if isinstance(result, dict):
-            names, values = list(result.keys()), list(result.values())
+            plain = decode.as_plain(result, where=where)
+            names, values = list(plain.keys()), list(plain.values())
         else:
-            series = decode.as_series(result)
-            names, values = list(series.index.values), list(series.values)
+            series = decode.as_series(result, where=where)
+            names, values = list(series.index.levels[-1]), list(series.values)
     except AlphasealError as error:
         if not must_decode:
             return None
@@ -275,10 +275,25 @@ def _text(value: Any) -> str | None:
 
 
 def _texts(value: Any) -> dict[str, str]:
-    """A mapping with its values as text; numbers and nested values in the form Python prints them."""
+    """A mapping with its values as text; numbers and nested plain values in the form Python prints them."""
     if not isinstance(value, dict):
         return {}
-    return {str(k): v if isinstance(v, str) else repr(v) for k, v in value.items() if not isinstance(v, Record)}
+    return {str(name): _printed(entry) for name, entry in value.items()}
+
+
+def _printed(value: Any) -> str:
+    if isinstance(value, str):
+        return value
+    try:
+        # Through as_plain, whose bound keeps a small graph from printing as an endless text.
+        return repr(decode.as_plain(value))
+    except AlphasealError:
+        return "(not plain data)"
+
+
+def _scalar(value: Any) -> object:
+    """The value itself if it is a scalar; of anything else only what it is, for messages."""
+    return value if value is None or isinstance(value, bool | int | float | str) else f"<{type(value).__name__}>"
 
 
 def _exception(value: Any) -> str | None:

@@ -1,3 +1,4 @@
+# ruff: noqa: A005 -- named after its step in the design; nothing imports it as a top-level module
 """From the history to the anchor and to the status of every SOTA factor.
 
 The parquet of the anchor's run and the model's own features say which factors are in the model; the list of accepted
@@ -12,10 +13,9 @@ from pathlib import PurePosixPath
 from typing import Literal
 
 from alphaseal.errors import UsageError
-
-from .errors import RefusalError
-from .history import HistoryItem, Kind, SubTask
-from .session import Task
+from alphaseal_converter.errors import RefusalError
+from alphaseal_converter.history import HistoryItem, Kind, SubTask
+from alphaseal_converter.session import Task
 
 FactorStatus = Literal["in_model", "review_rejected", "no_column", "deduplicated", "newer_than_anchor"]
 

@@ -14,12 +14,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from alphaseal.errors import AlphasealError, NotReadableError
-
-from .errors import RefusalError
-from .history import BasedOn, HistoryItem, Kind, SubTask, WorkspaceRef, read_history, sequence
-from .pickles import read_pickle
-from .pickles.signed import find_session_key, open_session_file
-from .records import Global, Record
+from alphaseal_converter.errors import RefusalError
+from alphaseal_converter.history import BasedOn, HistoryItem, Kind, SubTask, WorkspaceRef, read_history, sequence
+from alphaseal_converter.pickles import read_pickle
+from alphaseal_converter.pickles.signed import find_session_key, open_session_file
+from alphaseal_converter.records import Global, Record
 
 __all__ = [
     "BasedOn",
@@ -114,7 +113,9 @@ def find_task_directory(directory: Path) -> Path:
     if (directory / "__session__").is_dir():
         return directory
     found = sorted(
-        path.parent for pattern in ("*/__session__", "log/*/__session__") for path in directory.glob(pattern)
+        path.parent
+        for pattern in ("*/__session__", "log/*/__session__")
+        for path in directory.glob(pattern)
         if path.is_dir()
     )
     if len(found) == 1:
@@ -239,7 +240,7 @@ def _read(file: _File, key: bytes | None) -> _Read | AlphasealError:
 
 def _newest_unreadable(file: _File, error: AlphasealError) -> AlphasealError:
     """The refusal for the newest snapshot; a wrong key keeps its own code, since it concerns every snapshot alike."""
-    if error.code.startswith("session.key") or error.code.startswith("session.signature"):
+    if error.code == "session.wrong_key":
         return error
     return RefusalError(
         "session.unreadable",

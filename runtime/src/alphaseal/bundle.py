@@ -99,6 +99,7 @@ class Bundle:
             dates=dates,
             instruments_from=instruments_from,
             instrument_format=self.manifest.data.instrument_format.kind,
+            instrument_pattern=self.manifest.data.instrument_format.pattern,
         )
         return self._score_block(block, universe)
 
@@ -119,6 +120,7 @@ class Bundle:
             dates=dates,
             instruments_from=instruments_from,
             instrument_format=self.manifest.data.instrument_format.kind,
+            instrument_pattern=self.manifest.data.instrument_format.pattern,
         )
         return (self._score_block(block, universe) for block in blocks)
 

@@ -1,7 +1,7 @@
 """Instrument codes: check them against a bundle's pattern, convert between the two notations of Chinese exchanges.
 
 `SH600000` is qlib's notation, `600000.SH` that of tushare and most vendors.  Everything is matched by Arrow's regular
-expressions (RE2): linear time whatever pattern a bundle brings, ``\\d`` is ASCII only, and a match is of the whole value.
+expressions (RE2): linear time whatever pattern a bundle brings, and a match is of the whole value.
 """
 
 from __future__ import annotations
@@ -13,9 +13,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from alphaseal.errors import InputError, MalformedError, UsageError
+from alphaseal.manifest import INSTRUMENT_PATTERNS
 
-MAXIMUM_LENGTH = 64
-"""Bytes of the longest instrument code that is taken; bounds what a dictionary of a hostile file expands to."""
 _SHOWN = 3
 
 
@@ -28,10 +27,10 @@ class _Notation:
 
 
 _NOTATIONS = {
-    "qlib": _Notation(pattern=r"^(SH|SZ|BJ)(\d{6})$", sample="SH600000", rewrite=r"\2.\1"),
-    "ts": _Notation(pattern=r"^(\d{6})\.(SH|SZ|BJ)$", sample="600000.SH", rewrite=r"\2\1"),
+    "qlib": _Notation(pattern=r"^(SH|SZ|BJ)([0-9]{6})$", sample="SH600000", rewrite=r"\2.\1"),
+    "ts": _Notation(pattern=r"^([0-9]{6})\.(SH|SZ|BJ)$", sample="600000.SH", rewrite=r"\2\1"),
 }
-_SAMPLE_EXCHANGES = (("SH", "600000"), ("SZ", "000001"), ("BJ", "830799"))
+_SAMPLES = (("SH", "600000"), ("SZ", "000001"), ("BJ", "830799"))
 
 
 def convert(values: Any, source: str, target: str) -> Any:
@@ -52,15 +51,19 @@ def normalise(values: Any, *, source: str | None, bundle_format: str | None, pat
     """`values` (Arrow string array without nulls) as the bundle names instruments.
 
     `source` is the notation of the values where they are to be converted, None where they are the bundle's already;
-    `bundle_format` the notation of the bundle, None to take it from `pattern`; `pattern` the regular expression (RE2)
-    that every resulting value must match as a whole, None for no check.
+    `bundle_format` the bundle's notation (a kind of the manifest: "qlib", "ts", "other"), None to take it from `pattern`;
+    `pattern` the regular expression (RE2) that every resulting value must match as a whole, None for that of
+    `bundle_format`, or for no check where that is None too.
 
-    Raises InputError `instrument.pattern` (values that do not match, the first ones shown) and `instrument.length`,
+    Raises InputError `instrument.pattern` (values that do not match, the first ones shown),
     UsageError `usage.instrument_format` where the notations are unknown, MalformedError `instrument.bad_pattern`.
     """
     if len(values) == 0:
         return values
-    _require_short(values)
+    if pattern is None and bundle_format is not None:
+        if bundle_format not in INSTRUMENT_PATTERNS:
+            raise _unknown(bundle_format)
+        pattern = INSTRUMENT_PATTERNS[bundle_format]
     if source is not None:
         target = bundle_format if bundle_format is not None else _notation_of(pattern)
         values = convert(values, source, target)
@@ -71,16 +74,20 @@ def normalise(values: Any, *, source: str | None, bundle_format: str | None, pat
 
 def _notation(name: str) -> _Notation:
     if name not in _NOTATIONS:
-        raise UsageError("usage.instrument_format", "unknown instrument format", expected="qlib or ts", found=repr(name))
+        raise _unknown(name)
     return _NOTATIONS[name]
+
+
+def _unknown(name: str) -> UsageError:
+    return UsageError("usage.instrument_format", "instruments cannot be converted", expected="qlib or ts", found=repr(name))
 
 
 def _notation_of(pattern: str | None) -> str:
     """The one notation that `pattern` accepts for at least one exchange."""
     if pattern is not None:
         samples = {
-            "qlib": pa.array([exchange + number for exchange, number in _SAMPLE_EXCHANGES], pa.string()),
-            "ts": pa.array([f"{number}.{exchange}" for exchange, number in _SAMPLE_EXCHANGES], pa.string()),
+            "qlib": pa.array([exchange + number for exchange, number in _SAMPLES], pa.string()),
+            "ts": pa.array([f"{number}.{exchange}" for exchange, number in _SAMPLES], pa.string()),
         }
         accepted = [name for name, codes in samples.items() if pc.any(_matches(codes, pattern)).as_py()]
         if len(accepted) == 1:
@@ -113,18 +120,6 @@ def _require(values: Any, pattern: str, expected: str) -> None:
             expected=expected,
             found=_examples(misses),
             next_step="say which notation the table has (--instruments-from qlib|ts), or correct the codes",
-        )
-
-
-def _require_short(values: Any) -> None:
-    lengths = pc.binary_length(values)
-    if pc.max(lengths).as_py() > MAXIMUM_LENGTH:
-        raise InputError(
-            "instrument.length",
-            "an instrument code is too long",
-            where="column 'instrument'",
-            expected=f"at most {MAXIMUM_LENGTH} bytes",
-            found=f"{pc.max(lengths).as_py()} bytes",
         )
 
 

@@ -330,6 +330,7 @@ class File(Part):
     sha256: Sha256
     media_type: Short
     role: Literal["model", "alphas", "golden", "factors", "source", "card"]
+    title: Annotated[Short | None, Meta(description="real name of a source; its path is a number")]
 
 
 class FactorTable(Part):

@@ -61,7 +61,7 @@ def rank_scores(block: FeatureBlock, scores: npt.NDArray[np.float64], universe: 
     starts = np.flatnonzero(np.r_[True, dates[1:] != dates[:-1]]) if len(order) else np.zeros(0, dtype=np.int64)
     lengths = np.diff(np.r_[starts, len(order)])
     rank = np.arange(len(order)) - np.repeat(starts, lengths) + 1
-    instruments = pa.array(block.instruments, type=pa.string())
+    instruments = block.instruments
     columns = [_dates(dates), instruments.take(pa.array(order)), pa.array(scores[order]), pa.array(rank.astype(np.int32))]
     left_out = np.flatnonzero(reasons != "")
     excluded = pa.Table.from_arrays(
@@ -91,7 +91,7 @@ def _dates(dates: npt.NDArray[np.datetime64]) -> pa.Array:
     return pa.array(dates.astype("datetime64[D]").astype(np.int32), type=pa.int32()).view(pa.date32())
 
 
-def _with_absent(excluded: pa.Table, block: FeatureBlock, instruments: pa.Array, universe: Sequence[str]) -> pa.Table:
+def _with_absent(excluded: pa.Table, block: FeatureBlock, instruments: Any, universe: Sequence[str]) -> pa.Table:
     """Add the stocks of the universe that have no row on a date."""
     names: list[str] = instruments.to_pylist()
     dates = np.unique(block.dates)

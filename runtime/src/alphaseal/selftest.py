@@ -14,8 +14,10 @@ import pyarrow.parquet as pq
 from .errors import PolicyError, SelfTestError
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from .bundle import Bundle
-    from .manifest import Manifest
+    from .manifest import Feature
 
 
 @dataclass(frozen=True)
@@ -30,12 +32,12 @@ class SelfTestReport:
     versions: dict[str, str]
 
 
-def golden_schema(manifest: Manifest) -> pa.Schema:
+def golden_schema(features: Sequence[Feature]) -> pa.Schema:
     """The exact schema of golden.parquet: case, keys (null for made-up rows), features in model order, score."""
     types = {"float32": pa.float32(), "float64": pa.float64()}
-    features = [pa.field(feature.name, types[feature.dtype]) for feature in manifest.features]
+    columns = [pa.field(feature.name, types[feature.dtype]) for feature in features]
     keys = [pa.field("case", pa.string()), pa.field("datetime", pa.date32()), pa.field("instrument", pa.string())]
-    return pa.schema([*keys, *features, pa.field("score", pa.float64())])
+    return pa.schema([*keys, *columns, pa.field("score", pa.float64())])
 
 
 def ulp_distance(left: npt.NDArray[np.float64], right: npt.NDArray[np.float64]) -> npt.NDArray[np.uint64]:
@@ -84,7 +86,7 @@ def _read_golden(bundle: Bundle) -> pa.Table:
         schema, rows = file.schema_arrow.remove_metadata(), file.metadata.num_rows
     except (pa.ArrowException, OSError) as error:
         raise PolicyError("golden.parquet", f"not a parquet file: {str(error).splitlines()[0][:200]}", where=golden.file) from None
-    wanted = golden_schema(bundle.manifest)
+    wanted = golden_schema(bundle.manifest.features)
     if not schema.equals(wanted) or rows != golden.rows:
         raise PolicyError("golden.schema", "golden rows do not have the schema or the count of the manifest", where=golden.file)
     return file.read()

@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import IO, Any
 
 from alphaseal_converter.errors import RefusalError
-from alphaseal_converter.pickles import _child, _machine, _wire
-from alphaseal_converter.pickles._machine import Limits
+from alphaseal_converter.pickles import _child, _wire
+from alphaseal_converter.pickles._state import Limits
 from alphaseal_converter.records import Global
 
 __all__ = ["Limits", "PickleContents", "read_pickle"]
@@ -63,7 +63,9 @@ def read_pickle(
     try:
         root, names = _wire.decode(answer, literal, start=1)
     except _wire.WireError as problem:
-        raise RefusalError("pickle.child", f"the reading process gave no usable answer: {problem}", where=where) from None
+        raise RefusalError(
+            "pickle.child", f"the reading process gave no usable answer: {problem}", where=where
+        ) from None
     return PickleContents(root, names)
 
 

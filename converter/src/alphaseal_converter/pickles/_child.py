@@ -19,25 +19,26 @@ from typing import Any
 def main(arguments: list[str]) -> None:
     size, seconds, memory, *fields = (int(argument) for argument in arguments)
     _make_packages()
-    from alphaseal_converter.pickles import _machine, _wire
+    from alphaseal_converter.pickles import _machine, _state, _wire
 
     _give_up_rights(seconds, memory)
     # Nothing is freed before the end, and the collector would walk millions of records again and again.
     gc.disable()
+    source: Any = sys.stdin.buffer
     answer: Any = sys.stdout.buffer
     try:
         data = bytearray(size)
-        if sys.stdin.buffer.readinto(data) != size:
-            raise _machine.PickleFault("pickle.child", "the pickle did not reach the reading process whole", 0)
+        if source.readinto(data) != size:
+            raise _state.PickleFault("pickle.child", "the pickle did not reach the reading process whole", 0)
 
         def literal(start: int, end: int) -> Any:
             return bytes(data[start:end]) if end - start <= _wire.INLINE else _wire.Place(start, end)
 
-        root, names = _machine.interpret(data, _machine.Limits(*fields), literal)
+        root, names = _machine.interpret(data, _state.Limits(*fields), literal)
         answer.write(b"G")
         for chunk in _wire.encode((root, names)):
             answer.write(chunk)
-    except _machine.PickleFault as fault:
+    except _state.PickleFault as fault:
         text = f"{fault.code}\n{fault.message}".encode("utf-8", "backslashreplace")
         answer.write(b"E" + struct.pack("<Q", fault.offset) + text)
     except MemoryError:
@@ -52,8 +53,9 @@ MEMORY_EXIT = 77
 
 def _make_packages() -> None:
     """Empty stand-ins for our packages, so that none of their other modules (numpy, onnx) is imported here."""
-    here = os.path.dirname(os.path.abspath(__file__))
-    for name, folder in (("alphaseal_converter", os.path.dirname(here)), ("alphaseal_converter.pickles", here)):
+    here = __file__.rpartition(os.sep)[0]  # absolute, as the parent started it
+    above = here.rpartition(os.sep)[0]
+    for name, folder in (("alphaseal_converter", above), ("alphaseal_converter.pickles", here)):
         package = ModuleType(name)
         package.__path__ = [folder]
         sys.modules[name] = package

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, Final
 
-from alphaseal_converter.pickles._machine import children
+from alphaseal_converter.pickles._state import children
 from alphaseal_converter.records import Global, Record
 
 INLINE: Final = 1 << 16

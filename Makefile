@@ -1,0 +1,47 @@
+# One environment in .venv, made by the first target that needs it.  Needs Python 3.10 or later with venv, and make.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+# The environment with rdagent and qlib: only `make research` and the tests that compare with the real packages use it.
+RESEARCH := .environments/research
+export PYTHONDONTWRITEBYTECODE := 1
+
+.PHONY: demo test check bench schemas fixtures research format clean
+.DEFAULT_GOAL := test
+
+$(VENV)/.ready: tools/bootstrap.py requirements/development.txt runtime/pyproject.toml converter/pyproject.toml
+	@$(PYTHON) tools/bootstrap.py $(VENV)
+
+demo: $(VENV)/.ready
+	@$(BIN)/python tools/demo.py
+
+test: check
+	@$(BIN)/python tools/run_tests.py
+
+check: $(VENV)/.ready
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy
+	@$(BIN)/python -m pytest -q tests/test_architecture.py
+
+bench: $(VENV)/.ready
+	@$(BIN)/python bench/run.py
+
+schemas: $(VENV)/.ready
+	@$(BIN)/python -m alphaseal_converter.schema schemas
+
+format: $(VENV)/.ready
+	@$(BIN)/ruff check --fix .
+	@$(BIN)/ruff format .
+
+research: $(RESEARCH)/.ready
+
+$(RESEARCH)/.ready: tools/research/requirements-research.txt
+	@$(PYTHON) tools/bootstrap.py --research $(RESEARCH)
+
+# Rebuilds the real input of the tests with the real packages, in an environment of its own.
+fixtures: $(RESEARCH)/.ready
+	@$(RESEARCH)/bin/python tools/research/rebuild.py --python $(RESEARCH)/bin/python --out out/fixtures
+
+clean:
+	rm -rf $(VENV) .environments out demo

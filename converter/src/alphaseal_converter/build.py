@@ -1,0 +1,321 @@
+"""From a task directory to a bundle: session, select, locate, resolve, models, graph, parity, write.
+
+Everything is found and proven before a byte of the bundle is written, and the bundle appears whole or not at all.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+from alphaseal.errors import UsageError
+from alphaseal.graph import Graph
+from alphaseal.manifest import DayOrder, Manifest, Order, Parity, ParityCase
+
+from . import parity, values
+from .artifacts import DatasetState, Predictions, fitted_processors, read_dataset, read_predictions
+from .artifacts import read_task_configuration as read_configuration
+from .configuration import TaskConfiguration
+from .errors import RefusalError
+from .factors_table import column_names
+from .families import TrainedModel, read_trained_model
+from .judge import raw_space
+from .locate import Located, Weights, locate, scan
+from .processors import RowProcessor, check_processors
+from .replay import ReplayRequest, run_replay
+from .resolve import FeatureOrder, Sources, read_given_order, resolve_order
+from .select import Anchor, choose_anchor
+from .session import Task, read_task
+from .values import RawFile, Recorded
+from .write import BuiltBundle, write_bundle
+
+Progress = Callable[[str], None]
+_GOLDEN_PROBE_ROWS = 64
+
+
+@dataclass(frozen=True)
+class BuildRequest:
+    """What ``alphaseal-convert build`` was asked for; the options are explained there."""
+
+    out: Path
+    task_directory: Path | None = None
+    workspace_roots: Sequence[Path] = ()
+    path_maps: Sequence[tuple[str, str]] = ()
+    weights: Weights = "auto"
+    anchor: str = "auto"
+    run_model_code: bool = False
+    features: Path | None = None
+    feature_order: Path | None = None
+    replay_with: Path | None = None
+    provider: Path | None = None
+    session_key: Path | None = None
+    name: str | None = None
+    sequence: int | None = None
+    with_factors: bool = True
+
+
+@dataclass(frozen=True)
+class Proven:
+    """All that is known before writing: the run's parts, the graph and the proof of its numbers."""
+
+    task: Task | None
+    anchor: Anchor | None
+    located: Located
+    configuration: TaskConfiguration | None
+    dataset: DatasetState | None
+    processors_known: bool
+    processors: tuple[RowProcessor, ...]
+    model: TrainedModel
+    features: FeatureOrder
+    order: Order
+    graph: bytes
+    parity: Parity
+    predictions: Predictions | None
+    recorded: Recorded | None
+    raw: RawFile | None
+    golden: Sequence[tuple[str, Recorded | None, parity.Matrix, parity.Vector]]
+    golden_judge: str
+    constant_scores: bool
+
+
+def build(request: BuildRequest, progress: Progress = lambda text: None) -> BuiltBundle:
+    """Build a bundle at `request.out`, which must not exist; RefusalError 20 and nothing written where it cannot be proven."""
+    if request.out.exists() or request.out.is_symlink():
+        raise UsageError("output.exists", "the bundle's place is taken", where=str(request.out), next_step="choose another --out, or remove it")
+    if not request.out.parent.is_dir():
+        raise UsageError("output.no_parent", "the directory for the bundle does not exist", where=str(request.out.parent))
+    with ExitStack() as stack:
+        scratch = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="alphaseal-build-")))
+        proven = prove(request, scratch, progress)
+        progress("writing the bundle")
+        return write_bundle(proven, request, progress)
+
+
+def prove(request: BuildRequest, scratch: Path, progress: Progress) -> Proven:
+    """Find and prove everything; nothing is written but raw values into `scratch`."""
+    task, anchor, located = _find(request, progress)
+    artifacts = located.artifacts
+    configuration = read_configuration(artifacts.task) if artifacts.task is not None else None
+    dataset = read_dataset(artifacts.dataset) if artifacts.dataset is not None else None
+    progress("reading the model")
+    model = read_trained_model(located.weights.data, f"{located.weights.origin}: {located.weights.name}")
+    _check_dataset_kind(configuration, dataset, model)
+    raw = _raw_values(request, configuration, located, scratch, progress)
+    fitted = fitted_processors(dataset) if dataset is not None else ()
+    _check_processors_fitted(configuration, dataset)
+    sources = Sources(
+        configuration=configuration,
+        processors=fitted,
+        alphas=tuple(e for part in dataset.loader.walk() for e in part.features) if dataset is not None and dataset.loader is not None else (),
+        table=column_names(located.parquet) if located.parquet is not None else (),
+        table_path=located.parquet,
+        base_codes=tuple(Path(name).stem for name in anchor.item.base_feature_codes) if anchor is not None else (),
+        raw_dtypes=raw.dtypes if raw is not None else {},
+    )
+    given = read_given_order(request.feature_order) if request.feature_order is not None else None
+    features = resolve_order(sources, model.feature_count, given)
+    processors = check_processors(fitted, [feature.name for feature in features.features])
+    progress("building the graph")
+    graph_bytes = model.graph(processors)
+    graph = Graph(graph_bytes, model.feature_count, "model.onnx")
+    predictions = read_predictions(artifacts.pred) if artifacts.pred is not None else None
+    partial = _Proof(model, processors, features, graph, raw, located, predictions)
+    order, recorded = partial.prove_order(progress)
+    report, golden, golden_judge = partial.prove_parity(recorded, progress)
+    return Proven(
+        task=task,
+        anchor=anchor,
+        located=located,
+        configuration=configuration,
+        dataset=dataset,
+        processors_known=dataset is not None or (configuration is not None and not configuration.infer_processors),
+        processors=processors,
+        model=model,
+        features=features,
+        order=order,
+        graph=graph_bytes,
+        parity=report,
+        predictions=predictions,
+        recorded=recorded,
+        raw=raw,
+        golden=golden,
+        golden_judge=golden_judge,
+        constant_scores=predictions is not None and len(np.unique(predictions.scores)) == 1,
+    )
+
+
+def _find(request: BuildRequest, progress: Progress) -> tuple[Task | None, Anchor | None, Located]:
+    """Session, anchor and artefacts; a scan has neither session nor anchor."""
+    if request.weights == "scan":
+        if request.task_directory is not None:
+            raise UsageError("usage.scan", "a scan looks at workspaces only", next_step="leave TASK_DIR out, or use --weights workspace")
+        if len(request.workspace_roots) != 1:
+            raise UsageError("usage.scan", "a scan needs exactly one --workspace-root", found=str(len(request.workspace_roots)))
+        return None, None, scan(request.workspace_roots[0])
+    if request.task_directory is None:
+        raise UsageError("usage.task", "no task directory", expected="TASK_DIR, or --weights scan with --workspace-root")
+    progress("reading the session")
+    task = read_task(request.task_directory, request.session_key, progress)
+    anchor = choose_anchor(task, request.anchor)
+    progress("looking for the run")
+    located = locate(anchor, task, weights=request.weights, workspace_roots=request.workspace_roots, path_maps=request.path_maps)
+    return task, anchor, located
+
+
+def _check_dataset_kind(configuration: TaskConfiguration | None, dataset: DatasetState | None, model: TrainedModel) -> None:
+    """A model of single rows cannot have been trained on windows: then something is not the run's."""
+    steps = [part.step_len for part in (configuration, dataset) if part is not None and part.step_len is not None]
+    if steps:
+        raise RefusalError(
+            "model.dataset_mismatch",
+            f"the run's dataset gives windows of {steps[0]} rows, which a {model.family} model does not take",
+            expected="DatasetH",
+            found="TSDatasetH",
+            next_step="check that weights and run belong together",
+        )
+
+
+def _check_processors_fitted(configuration: TaskConfiguration | None, dataset: DatasetState | None) -> None:
+    """Configured processors without the dataset that holds their fitted numbers: forgetting them would score wrong."""
+    if dataset is None and configuration is not None and configuration.infer_processors:
+        names = ", ".join(part.class_name for part in configuration.infer_processors)
+        raise RefusalError(
+            "processor.not_fitted",
+            "the run normalised its features, but the dataset that holds the fitted numbers is gone",
+            expected="artifacts/dataset in the run",
+            found=names,
+            next_step="name a copy of the workspace that still has it with --workspace-root",
+        )
+
+
+def _raw_values(
+    request: BuildRequest, configuration: TaskConfiguration | None, located: Located, scratch: Path, progress: Progress
+) -> RawFile | None:
+    """Raw values from the file that was named, or from qlib in the environment that was named."""
+    if request.features is not None:
+        return values.open_raw_file(request.features, "features_file")
+    if request.replay_with is None:
+        return None
+    progress("asking qlib for the raw values")
+    out = replay_features(request, configuration, located, scratch / "raw.parquet")
+    return values.open_raw_file(out, "qlib")
+
+
+def replay_features(request: BuildRequest, configuration: TaskConfiguration | None, located: Located, out: Path) -> Path:
+    """Let the replay program write the raw values of the run's recorded predictions to `out`."""
+    if request.replay_with is None:
+        raise UsageError("usage.replay", "no research environment", expected="--replay-with PYTHON, the interpreter of an environment with qlib")
+    if configuration is None or located.workspace is None:
+        raise RefusalError("replay.no_task", "the run's task configuration is gone, so qlib cannot rebuild its features", expected="artifacts/task in the run")
+    if located.artifacts.pred is None:
+        raise RefusalError("replay.no_predictions", "the run recorded no predictions to replay", expected="artifacts/pred.pkl in the run")
+    dates = read_predictions(located.artifacts.pred).dates
+    return run_replay(
+        request.replay_with,
+        ReplayRequest(
+            task=configuration.plain,
+            workspace=located.workspace,
+            out=out,
+            provider=request.provider,
+            path_map=request.path_maps,
+            start=str(dates.min()),
+            end=str(dates.max()),
+            allow_workspace_code=request.run_model_code,
+        ),
+    )
+
+
+@dataclass(frozen=True)
+class _Proof:
+    """The two proofs: of the order, and of the numbers."""
+
+    model: TrainedModel
+    processors: tuple[RowProcessor, ...]
+    features: FeatureOrder
+    graph: Graph
+    raw: RawFile | None
+    located: Located
+    predictions: Predictions | None
+
+    def prove_order(self, progress: Progress) -> tuple[Order, Recorded | None]:
+        """Replay the recorded predictions where raw values are at hand."""
+        evidence = list(self.features.evidence)
+        if self.raw is None or self.predictions is None:
+            return Order(proof=self.features.proof, evidence=evidence, replay=None), None
+        progress("replaying the recorded predictions")
+        where = str(self.located.artifacts.pred)
+        recorded = values.join_values(self.raw, self.located.parquet, self.features.features, self.predictions, where)
+        report = values.replay(recorded, self.raw, self.graph.run, self.model.bound_ulp, where)
+        return Order(proof="replayed", evidence=evidence, replay=report), recorded
+
+    def prove_parity(
+        self, recorded: Recorded | None, progress: Progress
+    ) -> tuple[Parity, list[tuple[str, Recorded | None, parity.Matrix, parity.Vector]], str]:
+        """Compare graph and judges, and choose the golden rows."""
+        progress("comparing with the original")
+        judge = self.model.judge(self.processors)
+        if judge is None and recorded is None:
+            raise RefusalError(
+                "parity.no_judge",
+                f"nothing to compare with: {self.model.framework} is not installed and there are no raw values to replay the predictions",
+                next_step=f"install {self.model.framework}, or pass --features or --replay-with",
+            )
+        cases: list[ParityCase] = []
+        golden: list[tuple[str, Recorded | None, parity.Matrix, parity.Vector]] = []
+        if recorded is not None:
+            scores = self.graph.run(recorded.values)
+            cases.append(parity.compare("recorded predictions", "qlib's recorded predictions", scores, recorded.scores))
+            golden += _golden_days(recorded)
+            if judge is not None:
+                cases.append(parity.compare("real rows", judge.name, scores, judge.predict(recorded.values)))
+        if judge is not None:
+            shift, scale = raw_space(self.processors, self.model.feature_count)
+            dtypes = [feature.dtype for feature in self.features.features]
+            for probe in parity.make_probes(self.model.thresholds, dtypes, shift, scale, recorded.values if recorded is not None else None):
+                expected = judge.predict(probe.values)
+                cases.append(parity.compare(probe.case, judge.name, self.graph.run(probe.values), expected))
+                chosen = np.linspace(0, len(expected) - 1, min(_GOLDEN_PROBE_ROWS, len(expected))).astype(int)
+                golden.append((probe.case, None, probe.values[chosen], expected[chosen]))
+        report = self._report(cases, recorded)
+        return report, golden, " and ".join(report.judges)
+
+    def _report(self, cases: list[ParityCase], recorded: Recorded | None) -> Parity:
+        days = self._days(recorded)
+        outside = [case for case in cases if case.largest_ulp > self.model.bound_ulp]
+        if outside or (days is not None and days.same_order != days.days):
+            wrong = "; ".join(f"{case.case}: {case.rows - case.bit_identical} of {case.rows} rows, largest {case.largest_ulp} ulp" for case in outside)
+            raise RefusalError(
+                "parity.out_of_bounds",
+                "the graph does not give the numbers of the original",
+                expected=f"every row within {self.model.bound_ulp} ulp of {' and '.join(dict.fromkeys(case.judge for case in cases))}",
+                found=wrong or "another order of stocks on some day",
+                next_step="report it with the model: this must not happen",
+            )
+        judges = list(dict.fromkeys(case.judge for case in cases))
+        alone = "" if any("recorded" not in judge for judge in judges) else f"{self.model.framework} is not installed here: qlib's recorded predictions are the only judge"
+        return Parity(bound_ulp=self.model.bound_ulp, within_bound=True, judges=judges, cases=cases, days=days, note=alone or None)
+
+    def _days(self, recorded: Recorded | None) -> DayOrder | None:
+        if recorded is None:
+            return None
+        return parity.compare_days(recorded.dates, recorded.instruments.tolist(), self.graph.run(recorded.values), recorded.scores)
+
+
+def _golden_days(recorded: Recorded) -> list[tuple[str, Recorded | None, parity.Matrix, parity.Vector]]:
+    """The last two days that are there whole, with qlib's own scores."""
+    days = np.unique(recorded.dates)[-values.MINIMUM_DAYS :]
+    golden: list[tuple[str, Recorded | None, parity.Matrix, parity.Vector]] = []
+    for day in days:
+        rows = recorded.dates == day
+        part = replace(
+            recorded, dates=recorded.dates[rows], instruments=recorded.instruments[rows], values=recorded.values[rows], scores=recorded.scores[rows]
+        )
+        golden.append(("day", part, part.values, part.scores))
+    return golden
+
+
+__all__ = ["BuildRequest", "BuiltBundle", "Manifest", "Proven", "build", "prove", "replay_features"]

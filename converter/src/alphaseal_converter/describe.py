@@ -1,0 +1,447 @@
+"""The manifest of a proven conversion: every fact in its typed place."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import math
+import os
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date, datetime, timezone
+from typing import TYPE_CHECKING, Any
+
+import alphaseal
+import onnx
+from alphaseal import manifest as m
+from alphaseal.errors import UsageError
+from alphaseal.names import check_name
+
+from .configuration import Component, TaskConfiguration
+from .eligibility import Facts, judge_eligibility
+from .errors import RefusalError
+from .factors_table import ColumnStatistics, FactorsTable
+from .processors import Fillna, RobustZScoreNorm
+from .select import SotaFactor, names_given_twice, newer_accepted, sota_factors
+from .version import __version__
+
+if TYPE_CHECKING:
+    from .build import BuildRequest, Proven
+
+DEFAULT_TOP_K = 50
+_TEXT_LIMIT = 100_000
+
+
+@dataclass(frozen=True)
+class FeatureStatistics:
+    """Statistics of one feature over the training segment, or why there are none."""
+
+    values: ColumnStatistics | None
+    source: str
+    missing: str | None
+
+
+@dataclass(frozen=True)
+class SourceTexts:
+    """Inert texts that go below sources/: bundle path -> text, their real names, and whose they are.
+
+    `factors` is parallel to `sota_factors(...)`: the path of each factor's code or None; `base` maps a base feature to
+    the path of its code.
+    """
+
+    texts: Mapping[str, str]
+    titles: Mapping[str, str]
+    factors: Sequence[str | None]
+    base: Mapping[str, str]
+
+
+def accepted_factors(proven: Proven) -> tuple[SotaFactor, ...]:
+    """The SOTA factors of the task with their status, in history order; none without a session."""
+    if proven.task is None or proven.anchor is None:
+        return ()
+    parquet = proven.located.parquet
+    from .factors_table import column_names
+
+    columns = [name for name, _ in column_names(parquet)] if parquet is not None else None
+    return sota_factors(proven.task, proven.anchor, columns, [feature.name for feature in proven.features.features])
+
+
+def make_manifest(
+    proven: Proven,
+    request: BuildRequest,
+    *,
+    files: Sequence[m.File],
+    sources: SourceTexts,
+    factors_table: FactorsTable | None,
+    statistics: Mapping[str, FeatureStatistics],
+    golden_rows: int,
+) -> m.Manifest:
+    """The whole manifest; `files` are all files of the bundle but the manifest itself."""
+    factors = accepted_factors(proven)
+    created = creation_time(proven)
+    features = _features(proven, factors, sources, statistics)
+    return m.Manifest(
+        format="1-draft",
+        name=bundle_name(proven, request),
+        sequence=request.sequence if request.sequence is not None else int(created.timestamp()),
+        created=_instant(created),
+        expires=None,
+        producer=m.Producer(converter=__version__, packages=_packages(proven)),
+        source=_source(proven, request),
+        model=_model(proven),
+        features=features,
+        order=proven.order,
+        stages=[m.GraphStage(file="model.onnx", processors=[json_value(processor.describe()) for processor in proven.processors])],
+        missing=_missing(proven),
+        label=_label(proven.configuration),
+        data=_data(proven),
+        sota_factors=_sota(factors, sources, [feature.name for feature in features]),
+        metrics=_metrics(proven),
+        strategy=_strategy(proven.configuration),
+        selection=m.Selection(top_k=_top_k(proven.configuration), tie_break="score_descending_instrument_ascending"),
+        parity=proven.parity,
+        golden=m.GoldenTable(file="golden.parquet", rows=golden_rows, judge=proven.golden_judge, days=_golden_days(proven)),
+        factors=_factor_table(factors_table),
+        files=sorted(files, key=lambda file: file.path),
+        eligibility=_eligibility(proven, features),
+    )
+
+
+def bundle_name(proven: Proven, request: BuildRequest) -> str:
+    """--name, or one made from the task's (or the workspace's) own name."""
+    if request.name is not None:
+        try:
+            return check_name(request.name, "--name")
+        except m.MalformedError as error:
+            raise UsageError("usage.name", error.message, where="--name", expected=error.expected, found=error.found) from None
+    origin = proven.task.task_id if proven.task is not None else f"scan-{proven.located.workspace.name}" if proven.located.workspace is not None else "scan"
+    plain = re.sub(r"[^a-z0-9_-]+", "-", origin.lower()).strip("-")
+    return check_name(f"rdagent-{plain}"[:64].rstrip("-"), "bundle name")
+
+
+def creation_time(proven: Proven) -> datetime:
+    """SOURCE_DATE_EPOCH, else the run's end, else the last recorded prediction: never the clock, so bytes repeat."""
+    epoch = os.environ.get("SOURCE_DATE_EPOCH")
+    if epoch is not None:
+        if not epoch.isdigit() or int(epoch) > 253_402_300_799:
+            raise UsageError("usage.source_date_epoch", "SOURCE_DATE_EPOCH is not a time", expected="seconds since 1970", found=epoch)
+        return datetime.fromtimestamp(int(epoch), timezone.utc)
+    run = proven.located.run
+    if run is not None and run.end_time is not None:
+        return run.end_time
+    if proven.predictions is not None:
+        last = proven.predictions.dates.max().astype(object)
+        return datetime(last.year, last.month, last.day, tzinfo=timezone.utc)
+    raise UsageError("usage.created", "nothing says when the model was made", next_step="set SOURCE_DATE_EPOCH to seconds since 1970")
+
+
+def json_value(value: Any) -> Any:
+    """A plain value as JSON carries it: dates as ISO text, tuples as lists, what JSON cannot say as text."""
+    if isinstance(value, dict):
+        return {str(key): json_value(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [json_value(item) for item in value]
+    if isinstance(value, (date, datetime)):
+        return value.isoformat()
+    if value is None or isinstance(value, (bool, str)):
+        return value
+    if isinstance(value, int) and abs(value) <= 2**53:
+        return value
+    if isinstance(value, float) and math.isfinite(value):
+        return value
+    return str(value)
+
+
+def _instant(moment: datetime) -> str:
+    return moment.astimezone(timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def _text(value: str | None) -> str | None:
+    """LLM text, cut to the format's limit; a lone surrogate has no UTF-8 form and becomes its escape."""
+    if value is None:
+        return None
+    return value[:_TEXT_LIMIT].encode("utf-8", "backslashreplace").decode("utf-8")
+
+
+def _short(value: str | None) -> str | None:
+    text = _text(value)
+    return None if text is None else text[:1000]
+
+
+def _packages(proven: Proven) -> dict[str, str]:
+    names = ["numpy", "onnx", "onnxruntime", "pyarrow"]
+    if any("recorded" not in judge for judge in proven.parity.judges):
+        names.append(proven.model.framework)
+    return {"alphaseal": alphaseal.__version__} | {name: importlib.metadata.version(name) for name in names}
+
+
+def _source(proven: Proven, request: BuildRequest) -> m.Source:
+    located, task = proven.located, proven.task
+    snapshot = None
+    if task is not None:
+        chosen = task.snapshot
+        snapshot = m.Snapshot(
+            path=chosen.path,
+            sha256=chosen.sha256,
+            signed=chosen.signed,
+            authenticated=chosen.authenticated,
+            history_length=chosen.history_length,
+        )
+    run = None
+    if located.run is not None:
+        end = located.run.end_time
+        run = m.Run(
+            experiment_id=located.run.experiment_id,
+            run_id=located.run.run_id,
+            end_time=None if end is None else _instant(end),
+            metrics_match=located.run.metrics_match,
+        )
+    weights = located.weights
+    others = "".join(f"; another file {other.origin} {other.name} differs (sha256 {other.sha256})" for other in located.other_weights)
+    return m.Source(
+        task_id=_short(task.task_id) if task is not None else None,
+        snapshot=snapshot,
+        anchor=_anchor(proven, request),
+        run=run,
+        weights=m.Weights(origin=weights.origin, path=weights.name, sha256=weights.sha256, size=weights.size, why=weights.why + others),
+        workspace=_short(located.workspace.name) if located.workspace is not None else None,
+    )
+
+
+def _anchor(proven: Proven, request: BuildRequest) -> m.Anchor:
+    anchor = proven.anchor
+    if anchor is None:
+        why = "the newest complete run below the workspace root, found without a session"
+        return m.Anchor(rule="scan", why=why, history_index=None, loop=None, kind="unknown", experiment=None, hypothesis=None, reason=None)
+    item = anchor.item
+    return m.Anchor(
+        rule=request.anchor if request.anchor in ("auto", "model", "factor") else "index",  # type: ignore[arg-type]
+        why=anchor.why,
+        history_index=item.index,
+        loop=item.loop,
+        kind=anchor.kind if anchor.kind != "other" else "unknown",
+        experiment=_short(item.experiment_class),
+        hypothesis=_text(item.hypothesis),
+        reason=_text(item.reason),
+    )
+
+
+def _model(proven: Proven) -> m.Model:
+    graph = onnx.load_from_string(proven.graph)
+    model = proven.model
+    return m.Model(
+        family=model.family,
+        class_name=model.class_name,
+        framework=model.framework,
+        framework_version=None,
+        road=model.road,
+        ir_version=graph.ir_version,
+        opsets={opset.domain or "ai.onnx": opset.version for opset in graph.opset_import},
+        inputs=[m.Tensor(name=graph.graph.input[0].name, dtype="float64", shape=[None, model.feature_count])],
+        outputs=[m.Tensor(name=graph.graph.output[0].name, dtype="float64", shape=[None, 1])],
+        step_length=1,
+        batch_dependent=False,
+        facts=json_value(dict(model.facts)),
+    )
+
+
+def _features(
+    proven: Proven, factors: Sequence[SotaFactor], sources: SourceTexts, statistics: Mapping[str, FeatureStatistics]
+) -> list[m.Feature]:
+    owners = {factor.name: (factor, sources.factors[i]) for i, factor in enumerate(factors) if factor.status == "in_model"}
+    result = []
+    for position, feature in enumerate(proven.features.features):
+        factor, code = owners.get(feature.name, (None, sources.base.get(feature.name)))
+        origin = feature.origin
+        if origin == "sota" and factor is None:
+            origin = "unknown"
+        numbers = statistics[feature.name]
+        result.append(
+            m.Feature(
+                name=feature.name,
+                origin=origin,
+                dtype=feature.dtype,
+                look_back=None,
+                expression=feature.expression,
+                source=code,
+                description=_text(factor.description) if factor is not None else None,
+                formulation=_text(factor.formulation) if factor is not None else None,
+                variables=_variables(factor) if factor is not None else None,
+                used=bool(proven.model.used[position]),
+                statistics=_statistics(proven, numbers),
+                statistics_missing=_short(numbers.missing),
+            )
+        )
+    return result
+
+
+def _variables(factor: SotaFactor) -> dict[str, str]:
+    return {str(_short(name)): str(_text(text)) for name, text in factor.variables.items()}
+
+
+def training_segment(configuration: TaskConfiguration | None) -> tuple[date, date] | None:
+    """First and last date of the training segment, where the configuration has both."""
+    first, last = configuration.segments.get("train", (None, None)) if configuration is not None else (None, None)
+    return (first, last) if first is not None and last is not None else None
+
+
+def _statistics(proven: Proven, numbers: FeatureStatistics) -> m.Statistics | None:
+    segment = training_segment(proven.configuration)
+    if numbers.values is None or segment is None:
+        return None
+    found = numbers.values
+    return m.Statistics(
+        first=segment[0].isoformat(),
+        last=segment[1].isoformat(),
+        source=numbers.source,
+        rows=found.rows,
+        null_ratio=found.null_ratio,
+        infinite_ratio=found.infinite_ratio,
+        quantiles=dict(found.quantiles),
+    )
+
+
+def _missing(proven: Proven) -> m.Missing:
+    fills = [processor for processor in proven.processors if isinstance(processor, Fillna)]
+    clips = any(isinstance(processor, RobustZScoreNorm) and processor.clip for processor in proven.processors)
+    missing = (
+        f"a missing value becomes {fills[-1].value} after normalisation" if fills else "a missing value stays missing: the model has its own rule for it"
+    )
+    infinite = "an infinite value is clipped like any other" if clips else "an infinite value enters the model as it is"
+    return m.Missing(missing="filled" if fills else "native", infinite="clipped" if clips else "native", text=f"{missing}; {infinite}")
+
+
+def _label(configuration: TaskConfiguration | None) -> m.Label:
+    labels = configuration.labels if configuration is not None else ()
+    processors = [_component(part) for part in configuration.learn_processors] if configuration is not None else []
+    first = labels[0] if labels else None
+    return m.Label(name=_short(first.name) if first else None, expression=first.expression if first else None, processors=processors)
+
+
+def _component(part: Component) -> dict[str, Any]:
+    return {"class": part.class_name, "module": part.module, "arguments": json_value(dict(part.kwargs))}
+
+
+def _data(proven: Proven) -> m.Data:
+    configuration, dataset = proven.configuration, proven.dataset
+    segments = configuration.segments if configuration is not None else {}
+    universe = configuration.instruments if configuration is not None else None
+    loader = configuration.loader if configuration is not None else None
+    if loader is None and dataset is not None:
+        loader = dataset.loader
+    return m.Data(
+        frequency="day",
+        instrument_format=_instrument_format(proven),
+        universe=_text(universe if isinstance(universe, str) or universe is None else ", ".join(universe)),
+        benchmark=_short(configuration.benchmark) if configuration is not None else None,
+        price_adjustment=None,
+        segments={name: _segment(pair) for name, pair in segments.items() if pair[0] is not None},
+        dataset_class=_short(configuration.dataset.class_name) if configuration is not None else None,
+        handler_class=_short(configuration.handler.class_name) if configuration is not None else None,
+        loader_classes=[str(_short(part.class_name)) for part in loader.walk()] if loader is not None else [],
+    )
+
+
+def _segment(pair: tuple[date | None, date | None]) -> m.Segment:
+    first, last = pair
+    if first is None:
+        raise RefusalError("task.form", "a segment has no first date")
+    return m.Segment(first=first.isoformat(), last=None if last is None else last.isoformat())
+
+
+def _instrument_format(proven: Proven) -> m.InstrumentFormat:
+    """The notation of the run's own instruments."""
+    if proven.predictions is None or not len(proven.predictions.instruments):
+        return m.InstrumentFormat(kind="qlib", pattern=m.INSTRUMENT_PATTERNS["qlib"], example="SH600000")
+    instruments = sorted(set(proven.predictions.instruments.tolist()))
+    for kind, pattern in m.INSTRUMENT_PATTERNS.items():
+        if all(re.match(pattern, name) for name in instruments):
+            return m.InstrumentFormat(kind=kind, pattern=pattern, example=instruments[0])  # type: ignore[arg-type]
+    strange = next(name for name in instruments if not re.match(m.INSTRUMENT_PATTERNS["other"], name))
+    raise RefusalError("data.instrument", "an instrument is written in a form that the format does not have", found=repr(strange)[:80])
+
+
+def _sota(factors: Sequence[SotaFactor], sources: SourceTexts, names: Sequence[str]) -> list[m.SotaFactor]:
+    return [
+        m.SotaFactor(
+            name=str(_short(factor.name)),
+            status=factor.status,
+            reason=factor.reason,
+            history_index=factor.history_index,
+            loop=factor.loop,
+            position=names.index(factor.name) if factor.status == "in_model" else None,
+            source=sources.factors[i],
+            description=_text(factor.description),
+            formulation=_text(factor.formulation),
+            variables=_variables(factor),
+            hypothesis=_text(factor.hypothesis),
+            accepted_because=_text(factor.accepted_reason),
+            metrics=dict(factor.metrics),
+        )
+        for i, factor in enumerate(factors)
+    ]
+
+
+def _metrics(proven: Proven) -> m.Metrics:
+    if proven.anchor is not None and proven.anchor.item.metrics is not None:
+        found: Mapping[str, float | None] = proven.anchor.item.metrics
+    else:
+        found = proven.located.run.metrics if proven.located.run is not None else {}
+    configuration = proven.configuration
+    segment = configuration.segments.get("test") if configuration is not None else None
+    return m.Metrics(
+        segment=_segment(segment) if segment is not None and segment[0] is not None else None,
+        costs=json_value(dict(configuration.costs)) if configuration is not None else {},
+        values={name: value if value is not None and math.isfinite(value) else None for name, value in found.items()},
+    )
+
+
+def _strategy(configuration: TaskConfiguration | None) -> m.Strategy | None:
+    strategy = configuration.strategy if configuration is not None else None
+    if strategy is None:
+        return None
+    return m.Strategy(class_name=strategy.class_name, module=strategy.module, arguments=json_value(dict(strategy.kwargs)))
+
+
+def _top_k(configuration: TaskConfiguration | None) -> int:
+    strategy = configuration.strategy if configuration is not None else None
+    found = strategy.kwargs.get("topk") if strategy is not None else None
+    return found if isinstance(found, int) and not isinstance(found, bool) and 1 <= found <= 1_000_000 else DEFAULT_TOP_K
+
+
+def _golden_days(proven: Proven) -> list[str]:
+    return [str(keys.dates[0]) for _, keys, _, _ in proven.golden if keys is not None]
+
+
+def _factor_table(table: FactorsTable | None) -> m.FactorTable | None:
+    if table is None:
+        return None
+    return m.FactorTable(
+        file="factors.parquet",
+        columns=[name for name, _ in table.columns],
+        rows=table.rows,
+        dates=table.dates,
+        instruments=table.instruments,
+        first=table.first.isoformat(),
+        last=table.last.isoformat(),
+    )
+
+
+def _eligibility(proven: Proven, features: Sequence[m.Feature]) -> m.Eligibility:
+    task, anchor, located = proven.task, proven.anchor, proven.located
+    known = task is not None and anchor is not None
+    return judge_eligibility(
+        Facts(
+            order=proven.order,
+            parity=proven.parity,
+            run_proven=located.run is not None and located.run.metrics_match,
+            by_scan=anchor is None,
+            anchor_index=anchor.item.index if anchor is not None else None,
+            newer_accepted=[item.index for item in newer_accepted(task, anchor)] if task is not None and anchor is not None else [],
+            unknown_features=[feature.name for feature in features if feature.origin == "unknown"],
+            names_given_twice=names_given_twice(task, anchor) if known and task is not None and anchor is not None else [],
+            processors_known=proven.processors_known,
+            constant_scores=proven.constant_scores,
+            problems=[(problem.code, problem.text) for problem in located.problems],
+        )
+    )

@@ -1,0 +1,1 @@
+"""One module per model family: inert records or model text in, a typed model out."""

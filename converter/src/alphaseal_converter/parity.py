@@ -1,0 +1,174 @@
+"""The proof that the graph gives the numbers of the original: rows that would show a difference, and the comparison.
+
+The judge is the original library on the same raw values, and qlib's recorded predictions; never another ONNX run.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+from alphaseal.manifest import DayOrder, ParityCase
+from alphaseal.selftest import ulp_distance
+
+Matrix = npt.NDArray[np.float64]
+Vector = npt.NDArray[np.float64]
+
+TOP_COUNTS = (5, 10, 50)
+_SEED = 20260122
+_REAL_ROWS = 256
+_DRAWN_ROWS = 512
+_THRESHOLD_ROWS = 6000
+
+
+@dataclass(frozen=True)
+class Judge:
+    """An original library: its name with version, and its scores float64 [rows] of raw values float64 [rows, features]."""
+
+    name: str
+    predict: Callable[[Matrix], Vector]
+
+
+@dataclass(frozen=True)
+class Probe:
+    """Rows of raw values float64 [rows, features], each value representable in its feature's training dtype."""
+
+    case: str
+    values: Matrix
+
+
+def make_probes(
+    thresholds: Sequence[Vector],
+    dtypes: Sequence[str],
+    shift: Vector,
+    scale: Vector,
+    real: Matrix | None,
+) -> tuple[Probe, ...]:
+    """Rows that would show a wrong leaf, a wrong missing rule or a wrong clip.
+
+    `thresholds` holds the model's own split values per feature, in the space that the model sees; ``raw = t * scale +
+    shift`` brings them to raw values (1 and 0 where nothing is normalised).  `real` are raw rows of the run, or None.
+    Deterministic.
+    """
+    generator = np.random.default_rng(_SEED)
+    raw = [_cast(np.sort(np.unique(t)) * scale[i] + shift[i], dtypes[i]) for i, t in enumerate(thresholds)]
+    drawn = _drawn(raw, dtypes, shift, scale, generator)
+    base = drawn if real is None or not len(real) else real[np.linspace(0, len(real) - 1, min(_REAL_ROWS, len(real))).astype(int)]
+    groups = [
+        ("rows drawn around the model's thresholds", drawn),
+        ("one value at a threshold or one float beside it", _at_thresholds(raw, dtypes, base)),
+        ("missing values", _missing(base, generator)),
+        ("infinite, zero and tiny values", _special(base, dtypes)),
+    ]
+    if np.any(scale != 1) or np.any(shift != 0):
+        groups.append(("values at the clip limits and beyond", _clipped(base, dtypes, shift, scale)))
+    return tuple(Probe(case, values) for case, values in groups if len(values))
+
+
+def _cast(values: Vector, dtype: str) -> Vector:
+    """Round to the training dtype, as every live value is."""
+    with np.errstate(over="ignore"):
+        return values.astype(dtype).astype(np.float64)
+
+
+def _neighbours(value: Vector, dtype: str) -> Matrix:
+    """[n, 3]: one float below, the value, one float above, in the training dtype."""
+    exact = value.astype(dtype)
+    low, high = np.nextafter(exact, np.array(-np.inf, dtype)), np.nextafter(exact, np.array(np.inf, dtype))
+    return np.column_stack([low, exact, high]).astype(np.float64)
+
+
+def _drawn(raw: Sequence[Vector], dtypes: Sequence[str], shift: Vector, scale: Vector, generator: np.random.Generator) -> Matrix:
+    columns = []
+    for i, values in enumerate(raw):
+        if len(values):
+            picked = _neighbours(generator.choice(values, _DRAWN_ROWS), dtypes[i])
+            columns.append(picked[np.arange(_DRAWN_ROWS), generator.integers(0, 3, _DRAWN_ROWS)])
+        else:
+            columns.append(_cast(generator.standard_normal(_DRAWN_ROWS) * scale[i] + shift[i], dtypes[i]))
+    return np.column_stack(columns)
+
+
+def _at_thresholds(raw: Sequence[Vector], dtypes: Sequence[str], base: Matrix) -> Matrix:
+    asked = [i for i, values in enumerate(raw) if len(values)]
+    if not asked:
+        return base[:0]
+    each = max(1, _THRESHOLD_ROWS // (3 * len(asked)))
+    rows, next_base = [], 0
+    for i in asked:
+        chosen = raw[i][np.unique(np.linspace(0, len(raw[i]) - 1, each).astype(int))]
+        beside = _neighbours(chosen, dtypes[i]).ravel()
+        block = base[(next_base + np.arange(len(beside))) % len(base)].copy()
+        block[:, i] = beside
+        next_base += len(beside)
+        rows.append(block)
+    return np.concatenate(rows)
+
+
+def _missing(base: Matrix, generator: np.random.Generator) -> Matrix:
+    count = base.shape[1]
+    single = base[np.arange(count) % len(base)].copy()
+    single[np.arange(count), np.arange(count)] = np.nan
+    scattered = base[np.arange(128) % len(base)].copy()
+    scattered[generator.random(scattered.shape) < 0.3] = np.nan
+    return np.concatenate([single, scattered, np.full((1, count), np.nan)])
+
+
+def _special(base: Matrix, dtypes: Sequence[str]) -> Matrix:
+    """Values where comparison rules differ between libraries: infinities, both zeros, LightGBM's zero threshold."""
+    count = base.shape[1]
+    rows = []
+    for value in (np.inf, -np.inf, 0.0, -0.0, 1e-35, -1e-35, 1.1e-35, 1e-40):
+        block = base[np.arange(count) % len(base)].copy()
+        for i in range(count):
+            block[i, i] = _cast(np.array([value]), dtypes[i])[0]
+        rows.append(block)
+    return np.concatenate(rows)
+
+
+def _clipped(base: Matrix, dtypes: Sequence[str], shift: Vector, scale: Vector) -> Matrix:
+    count = base.shape[1]
+    rows = []
+    for factor in (-100.0, -3.0, 3.0, 100.0):
+        for side in range(3):
+            block = base[np.arange(count) % len(base)].copy()
+            for i in range(count):
+                block[i, i] = _neighbours(np.array([factor * scale[i] + shift[i]]), dtypes[i])[0, side]
+            rows.append(block)
+    return np.concatenate(rows)
+
+
+def compare(case: str, judge: str, scores: Vector, expected: Vector) -> ParityCase:
+    """How far the graph's scores are from the judge's."""
+    distance = ulp_distance(scores, expected)
+    both = np.isfinite(scores) & np.isfinite(expected)
+    difference = np.abs(scores[both] - expected[both])
+    return ParityCase(
+        case=case,
+        judge=judge,
+        rows=len(scores),
+        largest_difference=float(difference.max()) if len(difference) else 0.0,
+        # A double counts integers up to 2**53 exactly; a distance above that only says: nowhere near.
+        largest_ulp=int(min(distance.max(), np.uint64(2**53))) if len(distance) else 0,
+        bit_identical=int((distance == 0).sum()),
+    )
+
+
+def compare_days(dates: npt.NDArray[np.datetime64], instruments: Sequence[str], scores: Vector, recorded: Vector) -> DayOrder:
+    """The order of all stocks of every day, and the top of it, against the recorded predictions.
+
+    Both sides are ordered by score descending, then instrument ascending.  Top k counts a day as the same when the same
+    stocks stand in the same order; a day with fewer than k stocks is compared whole.
+    """
+    names = np.asarray(instruments)
+    days = np.unique(dates)
+    same, top = 0, dict.fromkeys(TOP_COUNTS, 0)
+    for day in days:
+        rows = np.flatnonzero(dates == day)
+        ours, theirs = (rows[np.lexsort((names[rows], -values[rows]))] for values in (scores, recorded))
+        same += int(np.array_equal(ours, theirs))
+        for count in TOP_COUNTS:
+            top[count] += int(np.array_equal(ours[:count], theirs[:count]))
+    return DayOrder(days=len(days), same_order=same, same_top={str(count): days_same for count, days_same in top.items()})

@@ -1,0 +1,125 @@
+"""Session files of RD-Agent: signed (rdagent 1.0.0) or plain.
+
+A signed file is the magic line, 32 bytes of HMAC-SHA256 over the payload, and the payload (format and key rules:
+``rdagent/core/serialization.py`` of rdagent 1.0.0).  The code proves where a payload comes from; it makes no pickle
+harmless, so the payload goes through `read_pickle` either way.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+from alphaseal.errors import NotReadableError
+from alphaseal_converter.errors import RefusalError
+
+MAGIC = b"RDAGENT_SIGNED_PICKLE_V1\n"
+_CODE_BYTES = hashlib.sha256().digest_size
+_KEY_BYTES = 32
+_KEY_VARIABLE = "ARTIFACT_SIGNING_KEY"
+_KEY_FILE = Path(".rdagent") / "artifact_signing.key"
+
+
+@dataclass(frozen=True)
+class SessionBytes:
+    """A session file as read once: `payload` is the pickle, `sha256` the digest (hex) of the whole file."""
+
+    payload: bytes
+    sha256: str
+    signed: bool
+    authenticated: bool
+    """The file is signed and its code was made with the key at hand."""
+
+
+def find_session_key(file: Path | None) -> bytes | None:
+    """The key for signed sessions, or None where there is none.
+
+    `file` (its raw bytes, from ``--session-key``) comes first, then the SHA-256 of the environment variable
+    ``ARTIFACT_SIGNING_KEY``, then rdagent's own key file in the home directory.  Raises `NotReadableError` for a
+    file that cannot be read and `RefusalError` for one that is shorter than rdagent's keys.
+    """
+    source = _key_source(file)
+    if source is None:
+        return None
+    if isinstance(source, str):
+        return _key_of_text(source)
+    key = _read(source)
+    if len(key) < _KEY_BYTES:
+        raise RefusalError(
+            "session.short_key",
+            "the file is no key of rdagent",
+            where=str(source),
+            expected=f"at least {_KEY_BYTES} bytes",
+            found=f"{len(key)} bytes",
+        )
+    return key
+
+
+def _key_of_text(text: str) -> bytes:
+    return hashlib.sha256(text.encode("utf-8", "surrogateescape")).digest()
+
+
+def _key_source(file: Path | None) -> Path | str | None:
+    """The key file, the variable's text, or None."""
+    if file is not None:
+        return file
+    if text := os.environ.get(_KEY_VARIABLE):
+        return text
+    try:
+        home = Path.home() / _KEY_FILE
+    except RuntimeError:  # a user without a home directory has no key file there
+        return None
+    return home if home.is_file() else None
+
+
+def open_session_file(path: Path, key: bytes | None) -> SessionBytes:
+    """Read `path` once; check its code where it is signed and a `key` (from `find_session_key`) is given.
+
+    Raises `RefusalError` ``session.wrong_key`` if key and code do not belong together, ``session.truncated`` if the
+    signed header is cut off, `NotReadableError` if the file cannot be read.
+    """
+    content = _read(path)
+    digest = hashlib.sha256(content).hexdigest()
+    if not content.startswith(MAGIC):
+        if content and MAGIC.startswith(content[: len(MAGIC)]):
+            raise _truncated(path)
+        return SessionBytes(content, digest, signed=False, authenticated=False)
+    start = len(MAGIC) + _CODE_BYTES
+    if len(content) <= start:
+        raise _truncated(path)
+    payload = content[start:]
+    if key is None:
+        return SessionBytes(payload, digest, signed=True, authenticated=False)
+    if not hmac.compare_digest(hmac.digest(key, payload, "sha256"), content[len(MAGIC) : start]):
+        raise RefusalError(
+            "session.wrong_key",
+            "the session was not signed with this key, or it was changed since",
+            where=str(path),
+            found=_describe_key(key),
+            next_step="pass the key file of the machine that wrote the session with --session-key FILE",
+        )
+    return SessionBytes(payload, digest, signed=True, authenticated=True)
+
+
+def _describe_key(key: bytes) -> str:
+    """Where `key` came from, as far as it can be told without passing the source around."""
+    source = _key_source(None)
+    if isinstance(source, str) and _key_of_text(source) == key:
+        return f"the key in the environment variable {_KEY_VARIABLE}"
+    if isinstance(source, Path) and _read(source) == key:
+        return f"the key in {source}"
+    return "the key of --session-key"
+
+
+def _truncated(path: Path) -> RefusalError:
+    return RefusalError("session.truncated", "the signed session ends inside its header", where=str(path))
+
+
+def _read(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as problem:
+        raise NotReadableError("file.not_readable", f"{problem.strerror or problem}", where=str(path)) from None

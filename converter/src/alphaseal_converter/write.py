@@ -1,0 +1,203 @@
+"""Writing a proven conversion: staged beside its place, re-opened by the runtime, renamed in one step."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import alphaseal
+from alphaseal import manifest as m
+from alphaseal import selftest, strict_json
+from alphaseal.errors import AlphasealError
+
+from . import values
+from .card import render_card
+from .describe import FeatureStatistics, SourceTexts, accepted_factors, json_value, make_manifest, training_segment
+from .errors import RefusalError
+from .factors_table import FactorsTable, column_statistics, rewrite_factors
+from .resolve import OrderedFeature
+
+if TYPE_CHECKING:
+    from .build import BuildRequest, Proven
+
+_MEDIA_TYPES = {
+    ".onnx": "application/vnd.onnx",
+    ".parquet": "application/vnd.apache.parquet",
+    ".html": "text/html; charset=utf-8",
+    ".json": "application/json",
+    ".py": "text/plain; charset=utf-8",
+    ".yaml": "text/plain; charset=utf-8",
+}
+_ROLES = {"model.onnx": "model", "golden.parquet": "golden", "factors.parquet": "factors", "card.html": "card"}
+
+
+@dataclass(frozen=True)
+class BuiltBundle:
+    """A bundle that is in its place and was verified by the runtime."""
+
+    path: Path
+    digest: str
+    manifest: m.Manifest
+
+
+def write_bundle(proven: Proven, request: BuildRequest, progress: Callable[[str], None]) -> BuiltBundle:
+    """Write all files to a directory beside the bundle's place, verify them with the runtime, then rename it."""
+    staging = request.out.with_name(f".{request.out.name}.{os.getpid()}.part")
+    try:
+        staging.mkdir()
+        manifest = _fill(staging, proven, request, progress)
+        progress("verifying the bundle")
+        _verify(staging)
+        try:
+            os.rename(staging, request.out)
+        except OSError as error:
+            raise RefusalError("output.exists", f"the bundle's place was taken meanwhile: {error.strerror}", where=str(request.out)) from None
+    finally:
+        shutil.rmtree(staging, ignore_errors=True)
+    with suppress(OSError):  # the rename itself is durable only after the directory is; not every system can say so
+        _synchronise(request.out.parent)
+    return BuiltBundle(request.out, m.digest(m.encode(manifest)), manifest)
+
+
+def _fill(staging: Path, proven: Proven, request: BuildRequest, progress: Callable[[str], None]) -> m.Manifest:
+    """All files of the bundle, the manifest last."""
+    (staging / "model.onnx").write_bytes(proven.graph)
+    schema = selftest.golden_schema(proven.features.features)
+    golden_rows = values.write_golden(staging / "golden.parquet", schema, proven.golden)
+    table = None
+    if request.with_factors and proven.located.parquet is not None:
+        progress("rewriting the factor table")
+        table = rewrite_factors(proven.located.parquet, staging / "factors.parquet")
+    progress("statistics of the training values")
+    statistics = _statistics(staging, proven, table)
+    sources = _sources(proven)
+    for path, text in sources.texts.items():
+        (staging / path).parent.mkdir(parents=True, exist_ok=True)
+        (staging / path).write_bytes(text.encode("utf-8"))
+
+    def describe() -> m.Manifest:
+        files = [_entry(staging, path, sources.titles) for path in sorted(staging.rglob("*")) if path.is_file()]
+        return make_manifest(
+            proven, request, files=files, sources=sources, factors_table=table, statistics=statistics, golden_rows=golden_rows
+        )
+
+    card = render_card(describe(), sources.texts)
+    (staging / "card.html").write_bytes(card.encode("utf-8"))
+    manifest = describe()
+    (staging / m.FILE_NAME).write_bytes(m.encode(manifest))
+    for path in staging.rglob("*"):
+        _synchronise(path)
+    return manifest
+
+
+def _synchronise(path: Path) -> None:
+    """Bytes to the disk before the rename: a power cut must not leave a bundle with holes."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _entry(staging: Path, path: Path, titles: dict[str, str] | object) -> m.File:
+    name = path.relative_to(staging).as_posix()
+    data = hashlib.sha256()
+    with path.open("rb") as file:
+        while chunk := file.read(1 << 20):
+            data.update(chunk)
+    title = titles.get(name) if isinstance(titles, dict) else None
+    return m.File(
+        path=name,
+        size=path.stat().st_size,
+        sha256=data.hexdigest(),
+        media_type=_MEDIA_TYPES[path.suffix],
+        role=_ROLES.get(name, "source"),  # type: ignore[arg-type]
+        title=title,
+    )
+
+
+def _verify(staging: Path) -> None:
+    """What a reader will do: open, verify every file, score the golden rows."""
+    try:
+        bundle = alphaseal.open(staging, trust=alphaseal.Trust.unsigned())
+        bundle.verify()
+        selftest.run(bundle)
+    except AlphasealError as error:
+        raise RefusalError("output.not_verified", f"the finished bundle does not verify: {error}", next_step="report it: this must not happen") from error
+
+
+def _sources(proven: Proven) -> SourceTexts:
+    """Code and configuration as inert text below sources/, numbered; their real names are titles in the manifest."""
+    texts: dict[str, str] = {}
+    titles: dict[str, str] = {}
+
+    def add(path: str, text: str, title: str) -> str:
+        texts[path] = text.encode("utf-8", "backslashreplace").decode("utf-8")
+        titles[path] = title.encode("utf-8", "backslashreplace").decode("utf-8")[:1000]
+        return path
+
+    factors: list[str | None] = []
+    for number, factor in enumerate(accepted_factors(proven)):
+        factors.append(add(f"sources/factors/{number:03}.py", factor.code, factor.name) if factor.code is not None else None)
+    base = {}
+    if proven.anchor is not None:
+        for number, (name, code) in enumerate(sorted(proven.anchor.item.base_feature_codes.items())):
+            base[Path(name).stem] = add(f"sources/base/{number:03}.py", code, name)
+        workspace = proven.anchor.item.workspace
+        for name, content in sorted(workspace.file_dict.items()) if workspace is not None else ():
+            if name == "model.py" and isinstance(content, str):
+                add("sources/model.py", content, name)
+    if proven.configuration is not None:
+        plain = json_value(dict(proven.configuration.plain))
+        add("sources/task.json", strict_json.dumps(plain).decode("utf-8"), "artifacts/task, the configuration that was run")
+    return SourceTexts(texts, titles, factors, base)
+
+
+def _statistics(staging: Path, proven: Proven, table: FactorsTable | None) -> dict[str, FeatureStatistics]:
+    """Training values of each feature, from the factor table or the file of raw values, where these reach back so far."""
+    segment = training_segment(proven.configuration)
+    names = {name for name, _ in table.columns} if table is not None else set()
+    in_table = [feature for feature in proven.features.features if feature.name in names]
+    in_raw = [f for f in proven.features.features if f.name not in names and proven.raw is not None and f.name in proven.raw.dtypes]
+    raw = proven.raw
+    found = _statistics_of(staging / "factors.parquet", in_table, "factors.parquet", segment)
+    if raw is not None:
+        found |= _statistics_of(raw.path, in_raw, "raw values given for the replay", segment)
+    absent = FeatureStatistics(None, "", "its training values are not at hand (pass --features or --replay-with)")
+    return {feature.name: found.get(feature.name, absent) for feature in proven.features.features}
+
+
+def _statistics_of(path: Path, features: list[OrderedFeature], source: str, segment: object) -> dict[str, FeatureStatistics]:
+    if not features:
+        return {}
+    if not isinstance(segment, tuple):
+        return {feature.name: FeatureStatistics(None, source, "the run's training segment is not known") for feature in features}
+    try:
+        found = column_statistics(path, features, segment)
+    except RefusalError as error:
+        return {feature.name: FeatureStatistics(None, source, f"{source}: {error.message}") for feature in features}
+    return {name: FeatureStatistics(values, source, None) for name, values in found.items()}
+
+
+def result_object(bundle: BuiltBundle) -> dict[str, object]:
+    """What a pipeline needs to know of a finished build."""
+    manifest = bundle.manifest
+    return {
+        "bundle": str(bundle.path),
+        "digest": bundle.digest,
+        "name": manifest.name,
+        "sequence": manifest.sequence,
+        "ready": manifest.eligibility.ready,
+        "reasons": [reason.code for reason in manifest.eligibility.reasons],
+        "order": manifest.order.proof,
+        "features": len(manifest.features),
+        "parity": json.loads(strict_json.dumps(m.to_plain(manifest)["parity"])),
+        "card": str(bundle.path / "card.html"),
+    }

@@ -1,0 +1,214 @@
+"""Parquet files of a caller or a research machine: opened without extension types, decoded in bounded batches.
+
+Row groups are chosen by the statistics of their date column; `Layout` knows where the days of a file lie by reading that
+column itself, so that no order is assumed.
+"""
+
+from __future__ import annotations
+
+import bisect
+import json
+import os
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from alphaseal.arrow_columns import FIRST_DAY, INSTRUMENT_COLUMN, LAST_DAY, UNITS_PER_DAY, days_of
+from alphaseal.errors import InputError, NotReadableError
+from alphaseal.period import Period
+
+_FILE_BUFFER = 256 << 10
+_UNIT_NAMES = {"milliseconds": "ms", "microseconds": "us", "nanoseconds": "ns"}
+
+
+@dataclass
+class Budget:
+    """What may still be decoded; counted on the data themselves, since a footer bounds nothing."""
+
+    max_bytes: int
+    max_rows: int | None
+    seen_bytes: int = 0
+    seen_rows: int = 0
+
+    def spend(self, batch: Any) -> None:
+        self.seen_bytes += batch.nbytes
+        self.seen_rows += batch.num_rows
+        if self.seen_bytes > self.max_bytes:
+            self._refuse(f"at most {self.max_bytes} bytes", f"{self.seen_bytes} bytes and more")
+        if self.max_rows is not None and self.seen_rows > self.max_rows:
+            self._refuse(f"at most {self.max_rows} rows", f"{self.seen_rows} rows and more")
+
+    @staticmethod
+    def _refuse(expected: str, found: str) -> None:
+        raise InputError(
+            "features.too_large", "the file holds more data than is allowed", expected=expected, found=found
+        )
+
+
+def open_parquet(source: str | os.PathLike[str] | bytes) -> Any:
+    """The parquet file with instruments left as dictionaries (small and quick) and without extension types."""
+    try:
+        return pq.ParquetFile(
+            pa.BufferReader(source) if isinstance(source, bytes) else Path(source),
+            read_dictionary=[INSTRUMENT_COLUMN],
+            buffer_size=_FILE_BUFFER,
+            pre_buffer=False,
+            arrow_extensions_enabled=False,
+        )
+    except (pa.ArrowException, ValueError) as error:
+        raise _not_parquet(error) from error
+    except OSError as error:
+        raise NotReadableError(
+            "features.not_readable", "the features file cannot be read", where=str(source), found=str(error)
+        ) from error
+
+
+def _not_parquet(error: Exception) -> InputError:
+    return InputError("features.not_parquet", "the file is not readable as parquet", found=str(error))
+
+
+def batch_rows(width: int, batch_bytes: int) -> int:
+    """How many rows with `width` numbers and two keys take `batch_bytes`, within reason."""
+    return max(1024, min(131_072, batch_bytes // (8 * (width + 2))))
+
+
+def decode(file: Any, groups: Sequence[int], columns: list[str], rows: int, budget: Budget) -> Iterator[Any]:
+    """Record batches of at most `rows` rows of some columns of some row groups, in file order.
+
+    Raises InputError `features.not_parquet` for damaged pages and `features.too_large` beyond `budget`.
+    """
+    try:
+        for group in groups:
+            for batch in file.iter_batches(batch_size=rows, row_groups=[group], columns=columns):
+                budget.spend(batch)
+                yield batch
+    except (pa.ArrowException, OSError) as error:
+        raise _not_parquet(error) from error
+
+
+def date_ranges(file: Any, date_column: str) -> list[tuple[int, int]]:
+    """(first day, last day) of each row group by its statistics; all of time where there are none."""
+    metadata = file.metadata
+    everything = (FIRST_DAY, LAST_DAY)
+    positions = [index for index in range(metadata.num_columns) if metadata.schema.column(index).path == date_column]
+    if len(positions) != 1:
+        return [everything] * metadata.num_row_groups
+    per_day = _units_per_day(metadata.schema.column(positions[0]).logical_type)
+    ranges = []
+    for group in range(metadata.num_row_groups):
+        statistics = metadata.row_group(group).column(positions[0]).statistics
+        if per_day is None or statistics is None or not statistics.has_min_max:
+            ranges.append(everything)
+        else:
+            ranges.append((int(statistics.min_raw) // per_day, int(statistics.max_raw) // per_day))
+    return ranges
+
+
+def groups_of(file: Any, date_column: str, period: Period) -> list[int]:
+    """The row groups that may hold rows of `period`; the others' ends are remembered as neighbours of it."""
+    groups = []
+    for group, (first, last) in enumerate(date_ranges(file, date_column)):
+        if period.meets(first, last):
+            groups.append(group)
+        else:
+            period.note_absent(first, last)
+    return groups
+
+
+def _units_per_day(logical_type: Any) -> int | None:
+    """What one day is in the raw statistics of a date column; None where the type is not known."""
+    description = json.loads(logical_type.to_json())
+    if description.get("Type") == "Date":
+        return 1
+    if description.get("Type") == "Timestamp":
+        unit = _UNIT_NAMES.get(description.get("timeUnit"))
+        return None if unit is None else UNITS_PER_DAY[unit]
+    return None
+
+
+class Segment(NamedTuple):
+    first: int
+    last: int
+    rows: int
+    """Rows of the period only."""
+    end: int
+    """Rows decoded up to the end of this segment, of the period or not."""
+
+
+@dataclass
+class Layout:
+    """Where the days of a file lie, by segments (runs of rows as they are decoded, in file order)."""
+
+    groups: list[int]
+    segments: list[Segment]
+    """Segments without a row of the period are left out."""
+    rows_per_day: dict[int, int]
+
+    @classmethod
+    def of(cls, file: Any, groups: Sequence[int], date_column: str, rows: int, period: Period) -> Layout:
+        """Read the date column of `groups`, and nothing else, in segments of at most `rows` rows."""
+        layout = cls(list(groups), [], {})
+        end = 0
+        for batch in decode(file, groups, [date_column], rows, unlimited()):
+            end += batch.num_rows
+            days = days_of(batch.column(date_column))
+            days = days[period.mask(days)]
+            if len(days):
+                distinct, counts = np.unique(days, return_counts=True)
+                layout.segments.append(Segment(int(distinct[0]), int(distinct[-1]), len(days), end))
+                for day, count in zip(distinct.tolist(), counts.tolist(), strict=True):
+                    layout.rows_per_day[day] = layout.rows_per_day.get(day, 0) + count
+        return layout
+
+    def next_days(self) -> list[int]:
+        """Per segment the first day that a later segment still brings; a day after all of them for the last."""
+        ahead, earliest = [], LAST_DAY + 1
+        for segment in reversed(self.segments):
+            ahead.append(earliest)
+            earliest = min(earliest, segment.first)
+        return ahead[::-1]
+
+    def with_next_day(self, batches: Iterator[Any]) -> Iterator[tuple[Any, int]]:
+        """Each batch, with a day before which no later batch brings a row.
+
+        `batches` are those of `decode` for the same row groups and number of rows.  More columns may cut them finer than
+        the segments are, so only finished segments count.
+        """
+        ends, next_days = [segment.end for segment in self.segments], self.next_days()
+        read = 0
+        for batch in batches:
+            read += batch.num_rows
+            finished = bisect.bisect_right(ends, read)
+            yield batch, next_days[finished - 1] if finished else FIRST_DAY
+
+    def backlog(self) -> int:
+        """An upper bound of the rows that reading in file order would hold back at once, waiting for their day's end."""
+        waiting: list[tuple[int, int]] = []
+        largest = 0
+        for segment, ahead in zip(self.segments, self.next_days(), strict=True):
+            waiting = [(last, rows) for last, rows in [*waiting, (segment.last, segment.rows)] if last >= ahead]
+            largest = max(largest, sum(count for _, count in waiting))
+        return largest
+
+    def chunks(self, rows: int) -> Iterator[Period]:
+        """Consecutive periods that cover all days, each of at most `rows` rows or of one day."""
+        days = sorted(self.rows_per_day)
+        start, held = 0, 0
+        for position, day in enumerate(days):
+            if held and held + self.rows_per_day[day] > rows:
+                yield Period(days[start], days[position - 1])
+                start, held = position, 0
+            held += self.rows_per_day[day]
+        if days:
+            yield Period(days[start], days[-1])
+
+
+def unlimited() -> Budget:
+    """For readers that hold only a bounded part at a time."""
+    return Budget(sys.maxsize, None)

@@ -1,0 +1,62 @@
+"""Make an environment: ``bootstrap.py DIR`` for development, ``bootstrap.py --research DIR`` with rdagent and qlib.
+
+Standard library only; says what is missing instead of failing half-way.
+"""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+MINIMUM = (3, 10)
+
+
+def fail(message: str) -> None:
+    """One line with the next step, and no traceback."""
+    raise SystemExit(f"bootstrap: {message}")
+
+
+def create(directory: Path) -> Path:
+    """A virtual environment with pip; returns its interpreter."""
+    python = directory / ("Scripts/python.exe" if sys.platform == "win32" else "bin/python")
+    if not python.exists():
+        try:
+            import ensurepip  # noqa: F401
+            import venv
+        except ImportError:
+            fail("this Python has no venv; install it (Debian, Ubuntu: apt install python3-venv) and run make again")
+        print(f"making {directory} with Python {sys.version.split()[0]} …", flush=True)
+        venv.create(directory, with_pip=True, clear=True)
+    return python
+
+
+def install(python: Path, *arguments: str) -> None:
+    """pip install, quiet unless it fails."""
+    command = [str(python), "-m", "pip", "install", "--quiet", "--disable-pip-version-check", *arguments]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode:
+        lines = [line for line in done.stderr.splitlines() if line.startswith("ERROR")] or done.stderr.splitlines()[-3:]
+        fail("pip could not install what is needed: " + " ".join(lines)[:800] + " (is a package index reachable?)")
+
+
+def main() -> None:
+    """Build the environment that was asked for and mark it ready."""
+    if sys.version_info < MINIMUM:
+        fail(f"Python {sys.version.split()[0]} is too old; run make PYTHON=python3.11 (3.10 or later)")
+    research = "--research" in sys.argv
+    directory = Path(sys.argv[-1])
+    python = create(directory)
+    if research:
+        if sys.version_info[:2] != (3, 11):
+            fail("the research packages are pinned for Python 3.11; run make PYTHON=python3.11 research")
+        install(python, "-r", str(ROOT / "tools/research/requirements-research.txt"))
+    else:
+        install(python, "-r", str(ROOT / "requirements/development.txt"))
+        install(python, "--no-deps", "--no-build-isolation", "-e", str(ROOT / "runtime"), "-e", str(ROOT / "converter"))
+    (directory / ".ready").write_text("", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

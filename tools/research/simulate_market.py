@@ -1,0 +1,166 @@
+"""Simulate A-share-like daily bars: a qlib bin provider plus the daily_pv.h5 files that RD-Agent factor code reads.
+
+    python simulate_market.py --out MARKET_DIR
+
+Written: qlib_bin/, src_full/daily_pv.h5, src_debug/daily_pv.h5 (a small cut for the coder) and market.json (names, segments).
+On purpose the data hold suspensions (rows exist, all values NaN), late listings, delistings, NaN volumes and zero volumes.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+FIELDS = ["open", "high", "low", "close", "volume", "factor", "vwap"]
+
+
+def trading_days(start: str, end: str) -> pd.DatetimeIndex:
+    """Business days without the first week of February, May and October (roughly the Chinese holidays)."""
+    days = pd.bdate_range(start, end)
+    return days[~(days.month.isin([2, 5, 10]) & (days.day <= 6)) & ~((days.month == 1) & (days.day == 1))]
+
+
+def simulate(days: pd.DatetimeIndex, codes: list[str], rng: np.random.Generator) -> dict[str, pd.DataFrame]:
+    """Bars with a weak predictable part: short reversal, slow momentum, and a penalty on abnormal turnover."""
+    n_days, n = len(days), len(codes)
+    market = rng.normal(0.0003, 0.009, n_days)
+    sector = rng.integers(0, 5, n)
+    sector_return = rng.normal(0, 0.005, (n_days, 5))
+    beta, noise = rng.normal(1.0, 0.2, n), rng.uniform(0.009, 0.022, n)
+    base_turnover, state = np.log(rng.uniform(0.003, 0.02, n)), np.zeros(n)
+    ret, turnover = np.zeros((n_days, n)), np.full((n_days, n), 0.008)
+    for t in range(1, n_days):
+        state = 0.85 * state + rng.normal(0, 0.3, n)
+        turnover[t] = np.exp(base_turnover + state + 8 * np.abs(ret[t - 1]))
+        surprise = np.log(turnover[t - 1]) - base_turnover
+        drift = -0.09 * ret[max(0, t - 3) : t].sum(0) + 0.02 * ret[max(0, t - 30) : t].sum(0) - 0.0022 * surprise
+        shock = rng.standard_t(6, n) * noise / np.sqrt(1.5)
+        ret[t] = np.clip(beta * market[t] + sector_return[t, sector] + drift + shock, -0.1, 0.1)
+    close = rng.uniform(4, 60, n) * np.exp(np.cumsum(np.log1p(ret), axis=0))
+    previous = np.vstack([close[:1], close[:-1]])
+    open_ = previous * (1 + rng.normal(0, 0.004, (n_days, n)))
+    high = np.maximum(open_, close) * (1 + 0.3 * noise * np.abs(rng.normal(size=(n_days, n))))
+    low = np.minimum(open_, close) * (1 - 0.3 * noise * np.abs(rng.normal(size=(n_days, n))))
+    adjust = np.repeat(rng.uniform(0.5, 2.0, (1, n)), n_days, axis=0)
+    for j in range(n):
+        adjust[rng.integers(n_days) :, j] *= rng.uniform(1.01, 1.08)
+    shares = np.exp(rng.normal(18.5, 0.7, n))
+    bars = {
+        "open": open_,
+        "high": high,
+        "low": low,
+        "close": close,
+        "volume": np.round(turnover * shares / 100) * 100 / adjust,
+        "factor": adjust,
+        "vwap": (high + low + close) / 3,
+    }
+    return {k: pd.DataFrame(v, index=days, columns=codes) for k, v in bars.items()} | {
+        "market": pd.DataFrame({"r": market}, index=days)
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--stocks", type=int, default=62)
+    parser.add_argument("--start", default="2019-01-02")
+    parser.add_argument("--end", default="2021-12-31")
+    parser.add_argument("--train", default="2019-01-02:2020-12-31")
+    parser.add_argument("--valid", default="2021-01-04:2021-10-15")
+    parser.add_argument("--test", default="2021-11-01:2021-12-24")
+    parser.add_argument("--seed", type=int, default=4711)
+    parser.add_argument("--market", default="demo62")
+    parser.add_argument("--benchmark", default="SH000905")
+    options = parser.parse_args()
+    rng = np.random.default_rng(options.seed)
+    days = trading_days(options.start, options.end)
+    half = options.stocks // 2
+    codes = sorted(
+        [f"SZ{2001 + 3 * i:06d}" for i in range(half)]
+        + [f"SH{601001 + 7 * i:06d}" for i in range(options.stocks - half)]
+    )
+    bars = simulate(days, codes, rng)
+    market = bars.pop("market")["r"]
+    first, last = dict.fromkeys(codes, 0), dict.fromkeys(codes, len(days) - 1)
+    test0, test1 = (int(days.searchsorted(pd.Timestamp(x))) for x in options.test.split(":"))
+    picked = list(rng.permutation(codes))
+    for k, c in enumerate(picked[:6]):  # listings spread over the years, the last two around the test segment
+        first[c] = [90, 180, 300, 420, test0 - 9, test0 + 12][k]
+    for k, c in enumerate(picked[6:9]):  # delistings, the last one inside the test segment
+        last[c] = [350, 520, test0 + 20][k]
+    holes = [
+        (c, int(rng.integers(10, len(days) - 5)), int(rng.choice([1, 2, 4, 8, 20])))
+        for c in codes
+        for _ in range(rng.poisson(1.2))
+    ]
+    holes += [(picked[10], test0 + 5, 14), (picked[11], test0 - 6, 8), (picked[12], test1 - 3, 10)]
+    for c, i, length in holes:
+        for k in FIELDS:
+            bars[k].iloc[i : i + length, codes.index(c)] = np.nan
+    volume = bars["volume"].mask(rng.random(bars["volume"].shape) < 0.0015)
+    zero = (rng.random(volume.shape) < 0.0012) & (np.arange(len(days)) > 300)[:, None]  # none in the debug cut below
+    zero[test0 + 8, codes.index(picked[13])] = zero[test0 + 25, codes.index(picked[14])] = True
+    bars["volume"] = volume.where(~zero | volume.isna(), 0.0)
+    index = 5000 * np.exp(np.cumsum(market))
+    bench = {
+        "open": index,
+        "high": index * 1.003,
+        "low": index * 0.997,
+        "close": index,
+        "volume": index * 0 + 1e8,
+        "factor": index * 0 + 1,
+        "vwap": index,
+    }
+
+    provider = options.out / "qlib_bin"
+    shutil.rmtree(provider, ignore_errors=True)
+    for sub in ("calendars", "instruments", "features"):
+        (provider / sub).mkdir(parents=True)
+    (provider / "calendars/day.txt").write_text("".join(f"{d:%Y-%m-%d}\n" for d in days))
+    rows = {}
+    for c in codes + [options.benchmark]:
+        folder = provider / "features" / c.lower()
+        folder.mkdir()
+        i0, i1 = first.get(c, 0), last.get(c, len(days) - 1)
+        for k in FIELDS:
+            values = (bench[k] if c == options.benchmark else bars[k][c]).to_numpy()[i0 : i1 + 1]
+            np.hstack([[i0], values]).astype("<f4").tofile(folder / f"{k}.day.bin")
+        rows[c] = f"{c}\t{days[i0]:%Y-%m-%d}\t{days[i1]:%Y-%m-%d}\n"
+    (provider / "instruments/all.txt").write_text("".join(rows.values()))
+    (provider / f"instruments/{options.market}.txt").write_text("".join(rows[c] for c in codes))
+
+    import qlib  # from here on as RD-Agent's own factor_data_template/generate.py does it
+    from qlib.data import D
+
+    qlib.init(provider_uri=str(provider), region="cn", kernels=1)
+    fields = ["$open", "$close", "$high", "$low", "$volume", "$factor"]
+    data = D.features(D.instruments(options.market), fields, freq="day").swaplevel().sort_index()
+    debug = data[data.index.get_level_values("instrument").isin(codes[:40])].loc[: days[280]]
+    import rdagent
+
+    readme = Path(list(rdagent.__path__)[0]) / "scenarios/qlib/experiment/factor_data_template/README.md"
+    for name, frame in (("src_full", data), ("src_debug", debug)):
+        (options.out / name).mkdir(exist_ok=True)
+        frame.to_hdf(options.out / name / "daily_pv.h5", key="data", mode="w")
+        shutil.copy(readme, options.out / name)
+    seg = {k: getattr(options, k).split(":") for k in ("train", "valid", "test")}
+    info = {
+        "market": options.market,
+        "benchmark": options.benchmark,
+        "seed": options.seed,
+        "segments": seg,
+        "days": len(days),
+        "rows": len(data),
+        "nan_rows": int(data["$close"].isna().sum()),
+    }
+    (options.out / "market.json").write_text(json.dumps(info, indent=1))
+    print(info)
+
+
+if __name__ == "__main__":
+    main()
