@@ -17,6 +17,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+
+from alphaseal_converter.decode import as_plain
 from alphaseal_converter.errors import RefusalError
 from alphaseal_converter.pickles import read_pickle
 from alphaseal_converter.replay import ReplayRequest, run_replay
@@ -25,7 +27,11 @@ from locations import DATA, REPOSITORY
 
 RESEARCH = os.environ.get("ALPHASEAL_RESEARCH_PYTHON")
 needs_qlib = pytest.mark.skipif(not RESEARCH, reason="ALPHASEAL_RESEARCH_PYTHON names no Python with qlib")
-ORDERED, NESTED, ALPHA158 = "direct/lgb_ordered_loader/truth", "factor_plain/truth/hist2_factor", "direct/lgb_alpha158_filter/truth"
+ORDERED, NESTED, ALPHA158 = (
+    "direct/lgb_ordered_loader/truth",
+    "factor_plain/truth/hist2_factor",
+    "direct/lgb_alpha158_filter/truth",
+)
 
 
 class Case:
@@ -36,7 +42,7 @@ class Case:
         self.truth: dict[str, Any] = json.loads((folder / "truth.json").read_text(encoding="utf-8"))
         self.workspace = (folder / self.truth["workspace"]).resolve()
         task = self.workspace / self.truth["artifacts"] / "task"
-        self.task: dict[str, Any] = read_pickle(task.read_bytes(), where=str(task)).root
+        self.task: dict[str, Any] = as_plain(read_pickle(task.read_bytes(), where=str(task)).root)
         self.start, self.end = self.truth["segments"]["test"]
         self.features_file = (folder / self.truth["features_file"]).resolve()
 
@@ -180,9 +186,10 @@ def test_a_python_without_qlib_is_a_refusal_that_says_so(tmp_path: Path) -> None
 
 def test_market_data_that_is_gone_is_a_refusal(tmp_path: Path) -> None:
     """The path in the configuration is the producer's: the error names it and --provider."""
-    case = Case(NESTED)
-    with pytest.raises(RefusalError, match=r"/data/rdagent/market/qlib_bin.*--provider") as caught:
-        run_replay(Path(sys.executable), case.request(tmp_path / "raw.parquet", None))
+    (tmp_path / "conf.yaml").write_text("qlib_init:\n    provider_uri: /gone/qlib_bin\n", encoding="utf-8")
+    request = Case(NESTED).request(tmp_path / "raw.parquet", None, workspace=tmp_path)
+    with pytest.raises(RefusalError, match=r"/gone/qlib_bin.*--provider") as caught:
+        run_replay(Path(sys.executable), request)
     assert caught.value.code == "replay.provider"
 
 
@@ -232,14 +239,19 @@ def expressions_of(value: Any) -> list[str]:
     return [value] if isinstance(value, str) and "$" in value else []
 
 
-OPERATORS = frozenset("Resi Std Abs Ref Mean Rsquare Corr Log Less Greater If Sum Rank ChangeInstrument".split())
+OPERATORS = frozenset({"Resi", "Std", "Abs", "Ref", "Mean", "Rsquare", "Corr", "Log", "Less", "If", "ChangeInstrument"})
 
 
 def test_real_expressions_pass() -> None:
     """Every expression of the real configurations, and the other forms that qlib knows."""
     real = expressions_of(Case(NESTED).task)
     assert len(real) == 21
-    others = ["If($close>Ref($close,1), $volume, 0)", "-($close)/$$roe_q", "Mean($close, 5) & ($open >= 2)", "ChangeInstrument('SH000300', $close)"]
+    others = [
+        "If($close>Ref($close,1), $volume, 0)",
+        "-($close)/$$roe_q",
+        "Mean($close, 5) & ($open >= 2)",
+        "ChangeInstrument('SH000300', $close)",
+    ]
     for expression in real + others:
         check_expression(expression, OPERATORS)
 
@@ -276,7 +288,9 @@ def test_a_table_is_found_below_the_workspace_through_the_map_and_by_name(tmp_pa
 def test_market_data_come_from_the_workspaces_yaml_through_the_map(tmp_path: Path) -> None:
     """The configuration may be an unrendered template; two different answers are refused."""
     data = provider(tmp_path)
-    (tmp_path / "a.yaml").write_text('qlib_init:\n    provider_uri: "/gone/data"  # note\n    {% if x %}\n', encoding="utf-8")
+    (tmp_path / "a.yaml").write_text(
+        'qlib_init:\n    provider_uri: "/gone/data"  # note\n    {% if x %}\n', encoding="utf-8"
+    )
     places = Places(tmp_path, [["/gone", str(tmp_path)]])
     assert places.provider(None) == data
     (tmp_path / "more/calendars").mkdir(parents=True)

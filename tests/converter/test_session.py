@@ -9,10 +9,11 @@ from typing import Any
 
 import pandas
 import pytest
+
 from alphaseal.errors import NotReadableError
 from alphaseal_converter.errors import RefusalError
 from alphaseal_converter.session import Task, find_task_directory, read_task
-from converter.sessions import WindowsPath, factor_experiment, feedback, make, write_snapshot
+from converter.sessions import WindowsPath, factor_experiment, feedback, make, real_task, write_snapshot
 from locations import FIXTURES
 
 needs_fixtures = pytest.mark.skipif(not FIXTURES.is_dir(), reason="the full set of leftovers is not here")
@@ -32,10 +33,8 @@ def real(request: pytest.FixtureRequest) -> tuple[Task, dict[str, Any]]:
     """A real task as read, and what is known of it."""
     if not FIXTURES.is_dir():
         pytest.skip("the full set of leftovers is not here")
-    directory = FIXTURES / request.param
-    key = directory / "artifact_signing.key"
-    expected = json.loads((directory / "expected.json").read_text(encoding="utf-8"))
-    return read_task(directory, key if key.exists() else None), expected
+    expected = json.loads((FIXTURES / request.param / "expected.json").read_text(encoding="utf-8"))
+    return real_task(request.param), expected
 
 
 def test_the_snapshot_with_the_longest_history_is_used(real: tuple[Task, dict[str, Any]]) -> None:
@@ -241,7 +240,9 @@ def test_only_the_boolean_true_is_acceptance(tmp_path: Path, decision: Any) -> N
 
 def test_missing_feedback_and_results_are_tolerated(tmp_path: Path) -> None:
     """None in place of feedback, result, workspace and reviews gives an unaccepted entry with empty fields."""
-    bare = make("ModelExperiment", sub_tasks=[make("Task", name="M")], sub_workspace_list=[None], prop_dev_feedback=None)
+    bare = make(
+        "ModelExperiment", sub_tasks=[make("Task", name="M")], sub_workspace_list=[None], prop_dev_feedback=None
+    )
     no_result = factor_experiment("A", running_info=make("Running", result=None))
     write_snapshot(tmp_path, 0, "4_record", [(bare, None), (no_result, feedback())])
     first, second = read_task(tmp_path).history

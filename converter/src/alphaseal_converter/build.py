@@ -5,6 +5,7 @@ Everything is found and proven before a byte of the bundle is written, and the b
 
 from __future__ import annotations
 
+import os
 import tempfile
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
@@ -146,6 +147,23 @@ def prove(request: BuildRequest, scratch: Path, progress: Progress) -> Proven:
         golden_judge=golden_judge,
         constant_scores=predictions is not None and len(np.unique(predictions.scores)) == 1,
     )
+
+
+def write_raw_values(request: BuildRequest, progress: Progress = lambda text: None) -> int:
+    """The verb ``replay``: qlib's raw values of the anchor's run at `request.out`; returns how many features they are."""
+    if request.out.exists():
+        raise UsageError("output.exists", "the file is already there", where=str(request.out), next_step="choose another --out, or remove it")
+    _, _, located = _find(request, progress)
+    configuration = read_configuration(located.artifacts.task) if located.artifacts.task is not None else None
+    progress("asking qlib for the raw values")
+    staged = request.out.with_name(f".{request.out.name}.{os.getpid()}.part")
+    try:
+        replay_features(request, configuration, located, staged)
+        count = len(column_names(staged))
+        os.replace(staged, request.out)
+    finally:
+        staged.unlink(missing_ok=True)
+    return count
 
 
 def _find(request: BuildRequest, progress: Progress) -> tuple[Task | None, Anchor | None, Located]:

@@ -376,7 +376,7 @@ def write(frame: Any, out: Path) -> None:
     part = out.with_name(out.name + ".part")
     table = table.replace_schema_metadata({**(table.schema.metadata or {}), **added})
     parquet.write_table(table, part, compression="zstd")
-    os.replace(part, out)
+    part.replace(out)
 
 
 def answer(text: str) -> dict[str, Any]:
@@ -393,8 +393,8 @@ def main() -> int:
     parser.add_argument("--request", type=Path, help="JSON file; without it the request is read from stdin")
     options = parser.parse_args()
     # The folder of this file has modules named like the standard library's (`select`), which others then would import.
-    folder = str(Path(__file__).resolve().parent)
-    sys.path[:] = [path for path in sys.path if os.path.abspath(path or ".") != folder]
+    folder = Path(__file__).resolve().parent
+    sys.path[:] = [path for path in sys.path if Path(path).resolve() != folder]
     reply_to, sys.stdout = sys.stdout, sys.stderr  # whatever the libraries print, stdout holds one line
     reply: dict[str, Any]
     try:

@@ -304,14 +304,15 @@ class _Rows:
         count = int(np.count_nonzero(chosen))
         if count == 0:
             return
+        first = int(np.argmax(chosen))
+        last = len(chosen) - int(np.argmax(chosen[::-1]))
+        batch, days, chosen = batch.slice(first, last - first), days[first:last], chosen[first:last]
+        instruments = text_of(batch.column(self.plan.instrument))
         if count < len(days):
-            first = int(np.argmax(chosen))
-            if chosen[first : first + count].all():
-                batch, days = batch.slice(first, count), days[first : first + count]
-            else:
-                rows = np.flatnonzero(chosen)
-                batch, days = batch.select(self.plan.column_names).take(indices_of(rows)), days[rows]
-        self._append(days, text_of(batch.column(self.plan.instrument)), _matrix(batch, self.plan))
+            rows = indices_of(np.flatnonzero(chosen))
+            days, instruments = days[chosen], instruments.take(rows)
+            batch = batch.select([name for name, _ in self.plan.columns]).take(rows)
+        self._append(days, instruments, _matrix(batch, self.plan))
 
     def split(self, first_day_kept: int) -> _Rows:
         """Move the rows before `first_day_kept` out, into a collection of their own."""

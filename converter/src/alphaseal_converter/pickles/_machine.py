@@ -155,6 +155,7 @@ def _binary_float(machine: Machine) -> None:
 
 
 _ESCAPE: Final = re.compile(rb"\\(x[0-9a-fA-F]{2}|[\\'\"abfnrtv]|[0-7]{1,3}|.|$)", re.DOTALL)
+_OCTAL: Final = b"01234567"
 _ESCAPED: Final = dict(zip(b"\\'\"abfnrtv", b"\\'\"\a\b\f\n\r\t\v", strict=True))
 
 
@@ -168,8 +169,8 @@ def _text_string(machine: Machine) -> None:
         escape: bytes = match[1]
         if escape[:1] == b"x" and len(escape) == 3:
             return bytes([int(escape[1:], 16)])
-        if escape.isdigit():
-            return bytes([int(escape, 8) & 0xFF]) if escape < b"8" else match[0]
+        if escape[:1] in _OCTAL and escape:
+            return bytes([int(escape, 8) & 0xFF])
         if len(escape) == 1 and escape[0] in _ESCAPED:
             return bytes([_ESCAPED[escape[0]]])
         raise machine.fault("pickle.text", f"{match[0]!r} is not an escape of STRING")
@@ -348,7 +349,7 @@ def _build(machine: Machine) -> None:
 
 
 def _put(machine: Machine, index: int) -> None:
-    if index >= machine.limits.memo_entries:
+    if not 0 <= index < machine.limits.memo_entries:
         raise machine.fault("pickle.limit", f"memo index {index}, {machine.limits.memo_entries} are allowed")
     machine.memo[index] = machine.top()
 

@@ -49,6 +49,8 @@ _NAME_LENGTH: Final = 500
 
 
 class Machine:
+    """One reading of one pickle.  Every refusal is a `PickleFault` at the opcode that is being followed."""
+
     def __init__(self, data: bytes | bytearray, limits: Limits, literal: Callable[[int, int], Any] | None) -> None:
         self.data = data
         self.view = memoryview(data)

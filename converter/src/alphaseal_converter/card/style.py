@@ -40,7 +40,7 @@ header { padding-top: clamp(1.5rem, 5vw, 3rem); }
 .banner .word { font-size: 1.35rem; font-weight: 700; line-height: 1.3; color: var(--edge); }
 .banner ul { padding-left: 1.1rem; margin-top: 0.6rem; }
 .banner li + li { margin-top: 0.35rem; }
-.tiles { display: grid; grid-template-columns: repeat(auto-fit, minmax(13rem, 1fr)); gap: 0.75rem; margin-top: 0.75rem; }
+.tiles { display: grid; grid-template-columns: repeat(auto-fit, minmax(14rem, 1fr)); gap: 0.75rem; margin-top: 0.75rem; }
 .tile { border: 1px solid var(--line); border-radius: 8px; background: var(--panel); padding: 0.8rem 1rem; }
 .tile .value { font-size: 1.15rem; font-weight: 650; line-height: 1.35; margin: 0.15rem 0; }
 .tile .value.good { color: var(--good); } .tile .value.bad { color: var(--bad); } .tile .value.warn { color: var(--warn); }
@@ -50,15 +50,16 @@ nav ul { display: flex; flex-wrap: wrap; gap: 0.2rem 1.1rem; list-style: none; p
 nav a { text-decoration: none; } nav a:hover { text-decoration: underline; }
 section { margin-top: 2.6rem; }
 section > h2 { margin-bottom: 0.8rem; }
-section > h3 { margin: 1.5rem 0 0.5rem; }
+section > h3 { margin: 1.8rem 0 0.5rem; }
+section > dl.facts + .scroll, section > .scroll + dl.facts { margin-top: 1rem; }
 .text { white-space: pre-wrap; max-width: 46rem; }
 .note { color: var(--muted); font-size: 0.9rem; }
 section > .note, article > .note, section > p + p { margin-top: 0.6rem; }
 .none { color: var(--muted); }
-dl.facts { display: grid; grid-template-columns: minmax(8.5rem, max-content) minmax(0, 1fr); gap: 0.4rem 1.5rem; }
+dl.facts { display: grid; margin-top: 0.6rem; grid-template-columns: 10rem minmax(0, 1fr); gap: 0.4rem 1.5rem; }
 dl.facts > dt { color: var(--muted); }
 dl.facts > dd { margin: 0; min-width: 0; }
-dl.facts dl.facts { grid-template-columns: minmax(5rem, max-content) minmax(0, 1fr); gap: 0.1rem 1rem; font-size: 0.93em; }
+dl.facts dl.facts { margin: 0; grid-template-columns: minmax(5rem, max-content) minmax(0, 1fr); gap: 0.1rem 1rem; font-size: 0.93em; }
 .scroll { overflow-x: auto; border: 1px solid var(--line); border-radius: 8px; background: var(--panel); margin-top: 0.6rem; }
 table { border-collapse: collapse; width: 100%; font-size: 0.88rem; line-height: 1.45; overflow-wrap: normal; }
 th, td { text-align: left; vertical-align: top; padding: 0.45rem 0.8rem; border-bottom: 1px solid var(--line); }
@@ -72,7 +73,6 @@ tbody th { font-weight: 600; }
 .badge.good { color: var(--good); } .badge.bad { color: var(--bad); } .badge.warn { color: var(--warn); } .badge.quiet { color: var(--muted); font-weight: 500; }
 article { border: 1px solid var(--line); border-radius: 8px; background: var(--panel); padding: 1rem 1.25rem; margin-top: 0.9rem; }
 article > h3 { display: flex; flex-wrap: wrap; gap: 0.3rem 0.7rem; align-items: center; }
-article > dl.facts { margin-top: 0.7rem; }
 details { margin-top: 0.8rem; }
 summary { cursor: pointer; color: var(--accent); font-size: 0.9rem; }
 summary:focus-visible, a:focus-visible { outline: 2px solid var(--accent); outline-offset: 2px; border-radius: 3px; }
@@ -83,6 +83,9 @@ footer { margin-top: 3rem; padding-block: 1.2rem 2.5rem; color: var(--muted); fo
 footer p { border-top: 1px solid var(--line); padding-top: 1rem; }
 @media (max-width: 36rem) {
   body { font-size: 15px; }
+  .tiles { grid-template-columns: repeat(2, minmax(0, 1fr)); gap: 0.5rem; }
+  .tile { padding: 0.6rem 0.75rem; }
+  .tile .value { font-size: 1.02rem; }
   dl.facts { grid-template-columns: minmax(0, 1fr); gap: 0; }
   dl.facts > dd { margin-bottom: 0.65rem; }
   dl.facts dl.facts > dd { margin-bottom: 0; }

@@ -1,0 +1,5 @@
+"""``python -m alphaseal_converter``."""
+
+from .cli import main
+
+raise SystemExit(main())

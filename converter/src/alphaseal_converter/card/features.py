@@ -1,0 +1,250 @@
+"""Sections of the card: SOTA factors, features in model order, preprocessing, label."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from alphaseal.manifest import CrossSectionStage, Feature, SotaFactor, Stage, Statistics, WindowStage
+
+from .markup import Child, Element, element
+from .pieces import (
+    ORIGINS,
+    Card,
+    absent,
+    as_words,
+    badge,
+    by_number,
+    code_text,
+    counted,
+    data_table,
+    fact_list,
+    plain_value,
+    prose,
+    scalar,
+    short_number,
+    source_text,
+    variable_list,
+)
+
+_STATUS_MOODS = {
+    "in_model": "good",
+    "review_rejected": "bad",
+    "no_column": "bad",
+    "deduplicated": "quiet",
+    "newer_than_anchor": "warn",
+}
+
+
+def sota_factors(card: Card) -> list[Element]:
+    """One article for each accepted factor, in the model or not, with its words, numbers and code."""
+    factors = card.manifest.sota_factors
+    if not factors:
+        return [absent("The history has no accepted factors.")]
+    inside = sum(factor.status == "in_model" for factor in factors)
+    head = element(
+        "p",
+        f"{inside} of {counted(len(factors), 'accepted factor')} in the model. Texts and code are quoted from the task.",
+        style="note",
+    )
+    return [head, *(_sota_factor(card, index, factor) for index, factor in enumerate(factors))]
+
+
+def _sota_factor(card: Card, index: int, factor: SotaFactor) -> Element:
+    position = "" if factor.position is None else f" at position {factor.position}"
+    metrics = ", ".join(f"{name} {short_number(value)}" for name, value in sorted(factor.metrics.items()))
+    loop = "" if factor.loop is None else f", loop {factor.loop}"
+    return element(
+        "article",
+        element("h3", factor.name, badge(as_words(factor.status) + position, _STATUS_MOODS[factor.status])),
+        fact_list(
+            ("Reason", prose(factor.reason)),
+            ("Formula", code_text(factor.formulation)),
+            ("Description", prose(factor.description)),
+            ("Variables", variable_list(factor.variables)),
+            ("From", f"history index {factor.history_index}{loop}"),
+            ("Hypothesis", prose(factor.hypothesis)),
+            ("Accepted because", prose(factor.accepted_because)),
+            ("Its experiment", metrics),
+        ),
+        source_text(card, factor.source) if factor.source is not None else absent("No code is in the bundle."),
+        anchor=f"factor-{index}",
+    )
+
+
+def features(card: Card) -> list[Element]:
+    """The input columns in model order, and the statistics of their training values."""
+    features = card.manifest.features
+    factor_of = {
+        factor.position: index for index, factor in enumerate(card.manifest.sota_factors) if factor.position is not None
+    }
+    rows = [_feature_row(card, position, feature, factor_of.get(position)) for position, feature in enumerate(features)]
+    heads = ["#Position", "Name", "Origin", "Dtype", "#Look-back", "Used", "#Null ratio", "~Expression or source"]
+    described = [statistics for feature in features if (statistics := feature.statistics) is not None]
+    periods = sorted({f"{one.first} to {one.last}, from {one.source}" for one in described})
+    missing = sorted(
+        {
+            feature.statistics_missing
+            for feature in features
+            if feature.statistics is None and feature.statistics_missing
+        }
+    )
+    return [
+        element(
+            "p",
+            "In the order of the model; a live value is cast to the dtype of training first. Look-back is in trading days, the day itself included.",
+            style="note",
+        ),
+        data_table(heads, rows),
+        *(element("p", f"Statistics of training values: {period}.", style="note") for period in periods),
+        *(element("p", f"No statistics: {reason}", style="note") for reason in missing),
+        *([_quantiles(features)] if described else []),
+    ]
+
+
+def _feature_row(card: Card, position: int, feature: Feature, factor: int | None) -> list[Child]:
+    name = element("a", feature.name, target=f"factor-{factor}") if factor is not None else feature.name
+    used = {True: "yes", False: "no", None: "unknown"}[feature.used]
+    parts: list[Child] = [element("code", part) for part in (feature.expression, feature.source) if part is not None]
+    if factor is None or _words_of(feature) != _words_of(card.manifest.sota_factors[factor]):
+        variables = (f"{variable}: {text}" for variable, text in sorted((feature.variables or {}).items()))
+        parts += [part for part in (feature.description, feature.formulation, *variables) if part]
+    definition = element("div", *(element("div", part) for part in parts))
+    return [
+        str(position),
+        element("strong", name),
+        ORIGINS[feature.origin],
+        feature.dtype,
+        "–" if feature.look_back is None else f"{feature.look_back:,}",
+        used,
+        "–" if feature.statistics is None else _ratio(feature.statistics),
+        definition if definition.children else "–",
+    ]
+
+
+def _words_of(part: Feature | SotaFactor) -> tuple[object, ...]:
+    """What a factor's article and a feature's row both may say; the row repeats it only where it differs."""
+    return part.description, part.formulation, part.variables
+
+
+def _ratio(statistics: Statistics) -> str:
+    infinite = f" + {statistics.infinite_ratio:.2%} infinite" if statistics.infinite_ratio else ""
+    return f"{statistics.null_ratio:.2%}{infinite}"
+
+
+def _quantiles(features: Sequence[Feature]) -> Element:
+    known = [(feature.name, feature.statistics) for feature in features if feature.statistics is not None]
+    keys = sorted({key for _, statistics in known for key in statistics.quantiles}, key=by_number)
+    rows: list[list[Child]] = [
+        [name, f"{statistics.rows:,}", *(short_number(statistics.quantiles.get(key)) for key in keys)]
+        for name, statistics in known
+    ]
+    return element(
+        "details",
+        element("summary", "Quantiles of finite training values"),
+        data_table(["Feature", "#Rows", *(f"#{key}" for key in keys)], rows),
+    )
+
+
+_PROCESSOR_WORDS = {
+    "RobustZScoreNorm": "subtract the fitted median, divide by the fitted scale; where clipping is on, limit to -3..3",
+    "ZScoreNorm": "subtract the fitted mean, divide by the fitted deviation",
+    "MinMaxNorm": "subtract the fitted minimum, divide by the fitted range",
+    "Fillna": "replace missing values by a number",
+    "FilterCol": "keep only these columns, in the order they had",
+    "DropCol": "take these columns away",
+    "DropnaLabel": "leave out rows without a label",
+    "CSZScoreNorm": "over all stocks of the day: subtract the mean, divide by the deviation",
+    "CSRankNorm": "over all stocks of the day: replace values by their scaled ranks",
+}
+
+
+def preprocessing(card: Card) -> list[Element]:
+    """What happens to raw values before the model, stage by stage, with the fitted numbers."""
+    missing = card.manifest.missing
+    stages = [block for number, stage in enumerate(card.manifest.stages, 1) for block in _stage(card, number, stage)]
+    values = fact_list(
+        ("Missing values", _MISSING[missing.missing]),
+        ("Infinite values", _INFINITE[missing.infinite]),
+        ("In words", prose(missing.text)),
+    )
+    return [*stages, element("h3", "Missing and infinite values"), values]
+
+
+_MISSING = {"native": "go to the model as they are", "filled": "are filled before the model"}
+_INFINITE = {
+    "native": "go to the model as they are",
+    "clipped": "are clipped before the model",
+    "refused": "are refused",
+}
+
+
+def _stage(card: Card, number: int, stage: Stage) -> list[Element]:
+    names = [feature.name for feature in card.manifest.features]
+    if isinstance(stage, CrossSectionStage):
+        return [
+            element("h3", f"Stage {number}: over all stocks of the day"),
+            fact_list(("Universe", prose(stage.universe))),
+            _processor(stage.processor, names),
+        ]
+    if isinstance(stage, WindowStage):
+        text = f"The last {stage.length} rows of each stock on the calendar; gaps are filled {as_words(stage.fill)} (earlier row first, then later)."
+        return [element("h3", f"Stage {number}: window"), element("p", text)]
+    head = element("h3", f"Stage {number}: graph ", element("code", stage.file))
+    if not stage.processors:
+        return [head, element("p", "Raw values go into the model; nothing is scaled or filled.")]
+    return [
+        head,
+        element("p", "Inside the graph, in this order, before the model:"),
+        *(_processor(processor, names) for processor in stage.processors),
+    ]
+
+
+def _processor(processor: Mapping[str, Any], names: Sequence[str]) -> Element:
+    """Name, words, single values, and the lists that have one value a column as one table."""
+    title = str(processor.get("class", "processor"))
+    lists = {key: value for key, value in processor.items() if isinstance(value, list) and len(value) > 1}
+    singles = [
+        (as_words(key), plain_value(value))
+        for key, value in sorted(processor.items())
+        if key != "class" and key not in lists
+    ]
+    columns = lists.pop("columns", None)
+    groups: dict[int, list[str]] = {}
+    for key in sorted(lists):
+        groups.setdefault(len(lists[key]), []).append(key)
+    if columns is not None and len(columns) not in groups:
+        singles.append(("columns", ", ".join(scalar(column) for column in columns)))
+    tables = [
+        _parameters(columns if columns and len(columns) == length else names, length, {key: lists[key] for key in keys})
+        for length, keys in sorted(groups.items())
+    ]
+    words = _PROCESSOR_WORDS.get(title)
+    return element(
+        "article",
+        element("h3", title),
+        *([element("p", words, style="note")] if words else []),
+        *([fact_list(*singles)] if singles else []),
+        *tables,
+    )
+
+
+def _parameters(names: Sequence[Any], length: int, lists: Mapping[str, Sequence[Any]]) -> Element:
+    labels = [str(name) for name in names] if len(names) == length else [str(row) for row in range(length)]
+    rows: list[list[Child]] = [
+        [labels[row], *(plain_value(values[row]) for values in lists.values())] for row in range(length)
+    ]
+    summary = f"{', '.join(as_words(key) for key in lists)} of {counted(length, 'column')}"
+    return element("details", element("summary", summary), data_table(["Column", *(f"#{key}" for key in lists)], rows))
+
+
+def label(card: Card) -> list[Element]:
+    """What the model was trained to predict."""
+    label = card.manifest.label
+    names = [feature.name for feature in card.manifest.features]
+    facts = fact_list(("Name", label.name), ("Expression", code_text(label.expression)))
+    note = element("p", "Processed for training only; a score is a forecast of the processed label:", style="note")
+    return [
+        facts,
+        *([note, *(_processor(processor, names) for processor in label.processors)] if label.processors else []),
+    ]

@@ -1,0 +1,165 @@
+"""The command ``alphaseal-convert``: inspect, build, replay, validate."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from alphaseal.console import Parser, Progress, run_command
+from alphaseal.errors import UsageError
+
+from .version import __version__
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Entry point; the return value is the exit status of the table in spec/bundle-v1.md."""
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    return run_command(_parser(), given, {"inspect": _inspect, "build": _build, "replay": _replay, "validate": _validate})
+
+
+def _parser() -> Parser:
+    parser = Parser(prog="alphaseal-convert", description="Turn an RD-Agent task into a bundle that needs no pickle.")
+    parser.add_argument("--version", action="version", version=f"alphaseal-convert {__version__}, bundle format 1-draft")
+    verbs = parser.add_subparsers(dest="verb", required=True, metavar="VERB", parser_class=Parser)
+
+    inspect = verbs.add_parser("inspect", parents=[_common()], help="the story of a task: experiments, decisions, weights, the anchor")
+    inspect.add_argument("task", type=Path, metavar="TASK_DIR", help="log/<timestamp> of an RD-Agent task")
+    _add_places(inspect)
+
+    build = verbs.add_parser("build", parents=[_common()], help="read, prove, write a bundle")
+    build.add_argument("task", type=Path, nargs="?", metavar="TASK_DIR", help="log/<timestamp> of an RD-Agent task; none for a scan")
+    build.add_argument("--out", type=Path, required=True, metavar="BUNDLE", help="directory to make; must not exist")
+    _add_places(build)
+    _add_choice(build)
+    _add_values(build)
+    build.add_argument("--feature-order", type=Path, metavar="FILE", help="feature names in model order, where nothing in the run says it")
+    build.add_argument("--name", help="bundle name (default: from the task)")
+    build.add_argument("--sequence", type=_sequence, metavar="N", help="sequence number (default: the run's end, in seconds since 1970)")
+    build.add_argument("--without-factors", action="store_true", help="leave the factor table out of the bundle")
+
+    replay = verbs.add_parser("replay", parents=[_common()], help="let qlib write the raw feature values of a run, to carry them elsewhere")
+    replay.add_argument("task", type=Path, nargs="?", metavar="TASK_DIR")
+    replay.add_argument("--out", type=Path, required=True, metavar="RAW.parquet", help="file to write")
+    _add_places(replay)
+    _add_choice(replay)
+    _add_values(replay)
+
+    validate = verbs.add_parser("validate", parents=[_common()], help="check manifests against the published schema")
+    validate.add_argument("files", type=Path, nargs="+", metavar="FILE", help="manifest.json, or a bundle directory")
+    return parser
+
+
+def _common() -> Parser:
+    common = Parser(add_help=False)
+    common.add_argument("--json", action="store_true", help="one JSON object on standard output")
+    return common
+
+
+def _add_places(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--workspace-root", type=Path, action="append", default=[], metavar="DIR", help="where workspaces are looked for by name; repeatable")
+    parser.add_argument("--map", type=_mapping, action="append", default=[], metavar="FROM=TO", help="what a recorded path is called here; repeatable")
+    parser.add_argument("--session-key", type=Path, metavar="FILE", help="key of a signed session (default: ARTIFACT_SIGNING_KEY, then rdagent's own key file)")
+
+
+def _add_choice(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--weights", choices=["auto", "session", "workspace", "scan"], default="auto", help="where the trained model is taken from")
+    parser.add_argument("--anchor", default="auto", metavar="auto|model|factor|INDEX", help="which accepted experiment is converted")
+
+
+def _add_values(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--features", type=Path, metavar="FILE.parquet", help="raw feature values of the run, to prove the feature order")
+    parser.add_argument("--replay-with", type=Path, metavar="PYTHON", help="Python of an environment with qlib, to compute those values")
+    parser.add_argument("--provider", type=Path, metavar="DIR", help="qlib's market data, where the run's own path is gone")
+    parser.add_argument("--run-model-code", action="store_true", help="allow code of the workspace to run, in an isolated child process")
+
+
+def _mapping(text: str) -> tuple[str, str]:
+    source, equals, target = text.partition("=")
+    if not equals or not source or not target:
+        raise argparse.ArgumentTypeError(f"expected FROM=TO, found {text!r}")
+    return source, target
+
+
+def _sequence(text: str) -> int:
+    if not text.isascii() or not text.isdigit() or int(text) > 2**53:
+        raise argparse.ArgumentTypeError(f"expected a whole number from 0 to 2**53, found {text!r}")
+    return int(text)
+
+
+def _inspect(options: argparse.Namespace) -> tuple[str, Any]:
+    from .inspect import inspect_task
+
+    progress = Progress(enabled=not options.json)
+    story = inspect_task(options.task, options.workspace_root, options.map, options.session_key, progress)
+    progress.close()
+    return story.text(), story.to_plain()
+
+
+def _build(options: argparse.Namespace) -> tuple[str, Any]:
+    from .build import build
+    from .write import result_object
+
+    progress = Progress(enabled=not options.json)
+    try:
+        bundle = build(_request(options, options.out), progress)
+    finally:
+        progress.close()
+    manifest = bundle.manifest
+    parity = manifest.parity
+    verdict = "ready" if manifest.eligibility.ready else "not ready: " + "; ".join(f"{reason.code} ({reason.text})" for reason in manifest.eligibility.reasons)
+    rows, same = sum(case.rows for case in parity.cases), sum(case.bit_identical for case in parity.cases)
+    lines = [
+        f"{verdict}",
+        f"parity  {same} of {rows} rows bit-identical to {' and '.join(parity.judges)}; order {manifest.order.proof}"
+        + (f"; {parity.days.same_order} of {parity.days.days} days in the same order" if parity.days is not None else ""),
+        f"bundle  {bundle.path}  sha256 {bundle.digest}",
+        f"card    {bundle.path / 'card.html'}",
+    ]
+    return "\n".join(lines), result_object(bundle)
+
+
+def _replay(options: argparse.Namespace) -> tuple[str, Any]:
+    from .build import write_raw_values
+
+    if options.replay_with is None:
+        options.replay_with = Path(sys.executable)
+    if options.features is not None:
+        raise UsageError("usage.arguments", "replay computes the raw values; --features does not go with it")
+    progress = Progress(enabled=not options.json)
+    try:
+        written = write_raw_values(_request(options, options.out), progress)
+    finally:
+        progress.close()
+    return f"written: {options.out} ({written} features)", {"out": str(options.out), "features": written}
+
+
+def _request(options: argparse.Namespace, out: Path) -> Any:
+    from .build import BuildRequest
+
+    return BuildRequest(
+        out=out,
+        task_directory=options.task,
+        workspace_roots=options.workspace_root,
+        path_maps=options.map,
+        weights=options.weights,
+        anchor=options.anchor,
+        run_model_code=options.run_model_code,
+        features=options.features,
+        feature_order=getattr(options, "feature_order", None),
+        replay_with=options.replay_with,
+        provider=options.provider,
+        session_key=options.session_key,
+        name=getattr(options, "name", None),
+        sequence=getattr(options, "sequence", None),
+        with_factors=not getattr(options, "without_factors", False),
+    )
+
+
+def _validate(options: argparse.Namespace) -> tuple[str, Any]:
+    from .schema import validate_files
+
+    checked = validate_files(options.files)
+    return "\n".join(f"valid: {path}" for path in checked), {"valid": checked}
