@@ -308,11 +308,11 @@ def _metrics() -> m.Metrics:
 def _parity() -> m.Parity:
     def case(name: str, judge: str, rows: int) -> m.ParityCase:
         return m.ParityCase(
-            case=name, judge=judge, rows=rows, largest_difference=0.0, largest_ulp=0, bit_identical=rows
+            case=name, judge=judge, rows=rows, largest_difference=0.0, largest_ulp=0, bit_identical=rows, outside=0
         )
 
     return m.Parity(
-        bound_ulp=0,
+        bound=m.Bound(ulp=0, relative=None, absolute=None, text="sums in tree order, in double"),
         within_bound=True,
         judges=["lightgbm 4.7.0", "recorded predictions"],
         cases=[

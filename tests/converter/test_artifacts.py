@@ -242,6 +242,13 @@ def test_a_model_of_the_same_name_elsewhere_is_not_trusted() -> None:
     assert refusal(lightgbm_text, record) == "model.unsupported"
 
 
+def test_parameters_that_are_no_data_are_left_out() -> None:
+    """A function among the parameters does not stop the reading of the text."""
+    own = {"objective": Global("mine", "objective"), "num_leaves": 31}
+    booster = Record(Global("lightgbm.basic", "Booster"), state={"_handle": "tree\n", "params": own})
+    assert lightgbm_text(booster).params == {"num_leaves": 31}
+
+
 def test_an_untrained_model_is_refused() -> None:
     """A model without a Booster, or a Booster without text, has nothing to convert."""
     model = Record(Global("qlib.contrib.model.gbdt", "LGBModel"), state={"model": None})
@@ -282,11 +289,27 @@ def test_fills_and_selections() -> None:
     (selection,) = processor("DropCol", col_list=["A", "B"])
     assert selection.describe() == {"class": "DropCol", "columns": ["A", "B"]}
     assert refusal(processor, "Fillna", fields_group="extra") == "processor.fields_group"
+    assert refusal(processor, "Fillna", fields_group=[["feature"]]) == "processor.columns"
+    assert refusal(processor, "Fillna", fill_value="0") == "processor.bad_fill"
 
 
 def test_an_unfitted_processor_is_refused() -> None:
     """A normalisation without fitted numbers cannot be carried."""
     assert refusal(processor, "ZScoreNorm", fields_group="feature") == "processor.not_fitted"
+
+
+def test_a_loader_within_itself_ends(tmp_path: Path) -> None:
+    """A hostile dataset whose loader contains itself is read to its end."""
+    # handler = DataHandlerLP(); handler.data_loader = loader; loader.data_loader_l = [loader]
+    hostile = (
+        b"\x80\x02c__m\nDatasetH\n)\x81}X\x07\x00\x00\x00handlerc__m\nHandler\n)\x81}X\x0b\x00\x00\x00data_loader"
+        b"c__m\nNestedDataLoader\n)\x81q\x01}X\r\x00\x00\x00data_loader_l]h\x01asbsbsb."
+    )
+    path = tmp_path / "dataset"
+    path.write_bytes(hostile)
+    loader = read_dataset(path).loader
+    assert loader is not None
+    assert [part.class_name for part in loader.walk()] == ["NestedDataLoader"]
 
 
 def pickled(path: Path, value: Any) -> Path:

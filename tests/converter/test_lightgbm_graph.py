@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import json
+import time
 from pathlib import Path
 from typing import Any
 
 import lightgbm
 import numpy as np
+import onnx
 import pandas
 import pytest
 from numpy.typing import NDArray
 
 from alphaseal_converter.errors import RefusalError
 from alphaseal_converter.graph.assemble import build_scoring_graph
+from alphaseal_converter.graph.columns import MAXIMUM_CODE
 from alphaseal_converter.models.lightgbm import ZERO_BOUND, parse_model_text, thresholds_by_feature, used_features
-from alphaseal_converter.models.trees import MAXIMUM_DEPTH, TreeEnsembleModel
+from alphaseal_converter.models.trees import MAXIMUM_DEPTH, Decision, Tree, TreeEnsembleModel
 from alphaseal_converter.pickles import read_pickle
 from alphaseal_converter.processors import check_processors
 from graphs import fitted, from_json, run_graph, ulps
@@ -58,6 +61,11 @@ def train(parameters: dict[str, Any], rounds: int = 60, **options: Any) -> light
     categorical = options.pop("categorical", [CATEGORICAL])
     data = lightgbm.Dataset(features, label, group=group, categorical_feature=categorical)
     return lightgbm.train(settings, data, rounds, **options)
+
+
+def loaded(text: str) -> lightgbm.Booster:
+    """The booster that LightGBM makes of a model text."""
+    return lightgbm.Booster(model_str=text)
 
 
 def odd_rows(model: TreeEnsembleModel, features: Rows) -> Rows:
@@ -135,6 +143,63 @@ def test_transformed_objectives_stay_within_their_bound(name: str) -> None:
     assert distance(train(parameters)) <= bound
 
 
+def test_nested_category_splits_load_at_once() -> None:
+    """Deep trees of categorical splits alone, with sets of many and of large codes."""
+    generator = np.random.default_rng(5)
+    codes = generator.integers(0, 300, (3000, 3)).astype(np.float64)
+    codes[:, 2] = codes[:, 2] * 977 + 11
+    label = np.sin(codes[:, 0] * 7) + np.cos(codes[:, 1] * 3) + codes[:, 2] % 5
+    data = lightgbm.Dataset(codes, label, categorical_feature=[0, 1, 2])
+    settings = {
+        "num_threads": 1,
+        "verbose": -1,
+        "num_leaves": 63,
+        "min_data_per_group": 1,
+        "min_data_in_leaf": 5,
+        "cat_smooth": 0,
+    }
+    booster = lightgbm.train({**settings, "max_cat_threshold": 200}, data, 30)
+    model = parse_model_text(booster.model_to_string())
+    rows = np.concatenate([codes, codes + 0.5, -codes, codes + 300, np.full((1, 3), np.nan)])
+    started = time.process_time()
+    found = run_graph(build_scoring_graph((), model, 3), rows)
+    assert time.process_time() - started < 5
+    assert ulps(found, booster.predict(rows)).max() == 0
+
+
+def test_category_codes_are_bounded() -> None:
+    """The graph's tables grow with the largest code, so there is a largest one."""
+    nothing = np.zeros(1, dtype=np.int64)
+    for code, allowed in ((MAXIMUM_CODE, True), (MAXIMUM_CODE + 1, False)):
+        member = np.array([Decision.MEMBER], dtype=np.uint8)
+        none, children = np.zeros(1, dtype=np.bool_), (np.array([-1]), np.array([-2]))
+        codes = (np.array([code]),)
+        tree = Tree(nothing, np.zeros(1), member, none, none, *children, np.array([1.0, 2.0]), codes)
+        model = TreeEnsembleModel(1, (tree,))
+        if allowed:
+            rows = np.array([[code], [code + 1.0], [0.0], [code + 0.9]])
+            assert run_graph(build_scoring_graph((), model, 1), rows).tolist() == [1.0, 2.0, 2.0, 1.0]
+        else:
+            with pytest.raises(RefusalError) as caught:
+                build_scoring_graph((), model, 1)
+            assert caught.value.code == "model.category_code"
+
+
+@pytest.mark.parametrize(
+    ("left", "right"), [("1 -1", "-2 -3"), ("-2 -1", "1 -3"), ("1 -3", "-1 -2"), ("-3 -2", "1 -1")]
+)
+def test_roots_whose_children_have_one_id(left: str, right: str) -> None:
+    """A root with leaf 1 and node 1 below it is no lone leaf, whatever onnxruntime thinks (its issue 24679)."""
+    text = train({"num_leaves": 3}, 2, categorical=[]).model_to_string()
+    trees = [replaced(replaced(tree, "left_child", left), "right_child", right) for tree in tree_blocks(text)]
+    assert distance(loaded(with_trees(text, trees))) == 0
+    graph = onnx.load_from_string(build_scoring_graph((), parse_model_text(with_trees(text, trees)), FEATURES))
+    (node,) = [node for node in graph.graph.node if node.op_type == "TreeEnsemble"]
+    fields = {attribute.name: list(attribute.ints) for attribute in node.attribute}
+    for root in fields["tree_roots"]:
+        assert fields["nodes_truenodeids"][root] != fields["nodes_falsenodeids"][root]
+
+
 def test_custom_objective() -> None:
     """A text without an objective is a raw sum."""
     booster = train({"objective": lambda scores, data: (scores - data.get_label(), np.ones(len(scores)))})
@@ -178,7 +243,9 @@ def test_stumps_and_constant_models() -> None:
     assert "num_leaves=1\n" in constant.model_to_string()
     assert distance(constant) == 0
     rows = np.ones((50, 2))
-    linear = lightgbm.train({"linear_tree": True, "verbose": -1}, lightgbm.Dataset(rows, np.arange(50.0)), 3)
+    linear = lightgbm.train(
+        {"linear_tree": True, "verbose": -1, "num_threads": 1}, lightgbm.Dataset(rows, np.arange(50.0)), 3
+    )
     graph = build_scoring_graph((), parse_model_text(linear.model_to_string()), 2)
     assert ulps(run_graph(graph, rows), linear.predict(rows)).max() == 0
 
@@ -186,7 +253,7 @@ def test_stumps_and_constant_models() -> None:
 def test_stump_between_larger_trees() -> None:
     """A tree of one leaf in the middle of an ensemble adds its constant."""
     large, small = train({}, 2).model_to_string(), train({"min_data_in_leaf": 100_000}, 1).model_to_string()
-    booster = lightgbm.Booster(model_str=joined(joined(large, small), large))
+    booster = loaded(joined(joined(large, small), large))
     assert booster.num_trees() == 5
     assert distance(booster) == 0
 
@@ -215,7 +282,7 @@ def test_infinite_and_near_zero_thresholds() -> None:
     features[::3, 0] = np.nan
     features[:, 1] = np.where(features[:, 1] > 0, 0.0, features[:, 1])
     label = np.isnan(features[:, 0]) * 5.0 + (features[:, 1] == 0) * 2.0
-    booster = lightgbm.train({"verbose": -1, "num_leaves": 4}, lightgbm.Dataset(features, label), 5)
+    booster = lightgbm.train({"num_threads": 1, "verbose": -1, "num_leaves": 4}, lightgbm.Dataset(features, label), 5)
     text = booster.model_to_string()
     assert "inf" in text
     assert "-1.0000000180025095e-35" in text
@@ -231,12 +298,27 @@ def test_thresholds_inside_the_zero_band() -> None:
         trees = [replaced(tree, "threshold", " ".join([value] * 3)) for tree in tree_blocks(text)]
         for decision in (0, 2, 4, 6, 8, 10):
             changed = [replaced(tree, "decision_type", " ".join([str(decision)] * 3)) for tree in trees]
-            assert distance(lightgbm.Booster(model_str=with_trees(text, changed))) == 0
+            assert distance(loaded(with_trees(text, changed))) == 0
 
 
 def replaced(tree: str, key: str, value: str) -> str:
     lines = [f"{key}={value}" if line.startswith(f"{key}=") else line for line in tree.split("\n")]
     return "\n".join(lines)
+
+
+def test_linear_leaves_take_tiny_values_as_zero() -> None:
+    """A coefficient that would make |x| <= 1e-35f visible multiplies 0.0, as in LightGBM."""
+    text = train({"num_leaves": 3, "linear_tree": True}, 2, categorical=[]).model_to_string()
+    fields = {
+        "leaf_const": "0 0 0",
+        "num_features": "2 1 1",
+        "leaf_features": "1 4 1 0",
+        "leaf_coeff": "1e40 3 -1e40 7",
+    }
+    trees = tree_blocks(text)
+    for key, value in fields.items():
+        trees[1] = replaced(trees[1], key, value)
+    assert distance(loaded(with_trees(text, trees))) == 0
 
 
 def test_one_feature_with_all_missing_types() -> None:
@@ -245,7 +327,7 @@ def test_one_feature_with_all_missing_types() -> None:
     types = [" ".join(str((2 * node + turn) % 6 * 2) for node in range(6)) for turn in range(4)]
     trees = [replaced(tree, "decision_type", mix) for tree, mix in zip(tree_blocks(text), types, strict=True)]
     trees = [replaced(tree, "split_feature", "0 1 1 0 1 0") for tree in trees]
-    booster = lightgbm.Booster(model_str=with_trees(text, trees))
+    booster = loaded(with_trees(text, trees))
     assert distance(booster) == 0
 
 
@@ -274,7 +356,7 @@ def test_extreme_link_values() -> None:
         changed = text.replace("objective=regression\n", f"objective={objective}\n")
         for value in ("-800", "-745.2", "-40", "-30.5", "-1e-3", "0", "1e-9", "1", "36.8", "700", "709.9", "800"):
             tree = replaced(tree_blocks(changed)[0], "leaf_value", value)
-            booster = lightgbm.Booster(model_str=with_trees(changed, [tree]))
+            booster = loaded(with_trees(changed, [tree]))
             bound = 0 if "sqrt" in objective else 4
             assert distance(booster) <= bound, (objective, value)
 
@@ -363,7 +445,7 @@ def test_several_outputs_are_refused(objective: str) -> None:
     """A ranking needs one score."""
     features = training_rows()
     data = lightgbm.Dataset(features, features[:, CATEGORICAL] % 3)
-    booster = lightgbm.train({"objective": objective, "num_class": 3, "verbose": -1}, data, 2)
+    booster = lightgbm.train({"objective": objective, "num_class": 3, "verbose": -1, "num_threads": 1}, data, 2)
     assert refusal(booster.model_to_string()).code == "model.multi_output"
 
 
@@ -444,7 +526,9 @@ def test_broken_category_sets_are_refused(key: str, value: str) -> None:
     """The bit sets of categorical splits are as strict."""
     codes = training_rows()[:, [CATEGORICAL]]
     data = lightgbm.Dataset(codes, codes[:, 0] % 7, categorical_feature=[0])
-    text = lightgbm.train({"verbose": -1, "num_leaves": 2, "min_data_per_group": 5}, data, 1).model_to_string()
+    text = lightgbm.train(
+        {"num_threads": 1, "verbose": -1, "num_leaves": 2, "min_data_per_group": 5}, data, 1
+    ).model_to_string()
     tree = tree_blocks(text)[0]
     assert "num_cat=1\n" in tree
     assert refusal(with_trees(text, [replaced(tree, key, value)])).code == "model.malformed"

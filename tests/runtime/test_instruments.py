@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import pyarrow as pa
 import pytest
-from alphaseal.errors import InputError, MalformedError, UsageError
-from alphaseal.instruments import convert, normalise
 from hypothesis import given
 from hypothesis import strategies as st
+
+from alphaseal.errors import InputError, MalformedError, UsageError
+from alphaseal.instruments import convert, normalise
 
 CODES = st.lists(
     st.tuples(st.sampled_from(["SH", "SZ", "BJ"]), st.integers(0, 999_999).map("{:06d}".format)), min_size=1, max_size=20

@@ -32,6 +32,7 @@ from run_task import describe
 
 HERE = Path(__file__).resolve().parent
 WINDOWS_ROOT = r"F:\Dev\RD-Agent\git_ignore_folder\RD-Agent_workspace"
+GONE = Path("/data/gone/workspaces")
 SHARED_WORKSPACES = "../same_name_twice/workspaces"
 
 
@@ -112,13 +113,13 @@ def same_name_twice(v: Variants) -> None:
         full = v.source / "workspaces" / v.workspace(index)
         copy_workspace(full, case / "workspaces" / v.workspace(index), full=index == 2, days=DAYS_ROWS)
     truth = case / "truth/hist2_factor"
-    features = record(v.market, v.source / "workspaces" / v.workspace(2), truth, case / "truth/features")["model_features"]
+    recorded = record(v.market, v.source / "workspaces" / v.workspace(2), truth, case / "truth/features")
     place(truth / "truth.json", case / "workspaces" / v.workspace(2))
     loop = v.load("2/3_feedback")
     v.expect(
         case.name, loop, "The column belongs to the last accepted factor of its name; recorded, and not ready.",
         workspace_root="workspaces", use_snapshot=v.put(case.name, "2/3_feedback", "2/3_feedback"), anchor=2,
-        truth="truth/hist2_factor", model_features=features, table_columns=["VOLUME_JUMP_2D", "REV_3D", "GAP_OPEN_1D"],
+        truth="truth/hist2_factor", model_features=recorded["model_features"], table_columns=["VOLUME_JUMP_2D", "REV_3D", "GAP_OPEN_1D"],
         names_twice=["GAP_OPEN_1D"], ready=False,
         owners={"VOLUME_JUMP_2D": 0, "REV_3D": 2, "GAP_OPEN_1D": 2},
         source_sha256={"GAP_OPEN_1D": digest(loop.trace.hist[2][0].sub_workspace_list[1].file_dict["factor.py"].encode())},
@@ -193,6 +194,8 @@ def deleted_workspace(v: Variants) -> None:
     case, loop = "deleted_workspace", v.load("2/3_feedback")
     for experiment, _ in loop.trace.hist:
         weights_in(experiment).pop("model.pkl", None)
+        workspace = experiment.experiment_workspace  # where the runs are still there, this name must not find them
+        workspace.workspace_path = GONE / workspace.workspace_path.name
     v.expect(
         case, loop, "A refusal that names the workspace and the places searched.",
         workspace_root=None, use_snapshot=v.put(case, "2/3_feedback", dump(loop)), anchor=2, refused=True,
@@ -256,7 +259,8 @@ def rewrite(workspace: Path, source: str, target: str) -> None:
 
 def again(workspace: Path, market: Path, changed: dict[str, Any], must_fail: bool = False) -> None:
     """Train once more in a workspace with changed model arguments."""
-    command = [sys.executable, str(HERE / "workspace_files/run_again.py"), str(market / "qlib_bin"), json.dumps(changed)]
+    program = HERE / "workspace_files/run_again.py"
+    command = [sys.executable, str(program), str(market / "qlib_bin"), json.dumps(changed)]
     environment = os.environ | {"MLFLOW_ALLOW_FILE_STORE": "true", "GIT_PYTHON_REFRESH": "quiet"}
     done = subprocess.run(command, cwd=workspace, env=environment, capture_output=True, text=True)
     if (done.returncode != 0) != must_fail:
@@ -265,7 +269,8 @@ def again(workspace: Path, market: Path, changed: dict[str, Any], must_fail: boo
 
 def copy_run(run: Path, out: Path) -> None:
     """The files of a recorder that a reader of weights looks at."""
-    for name in ("artifacts/params.pkl", "artifacts/task", "artifacts/dataset", "artifacts/pred.pkl", "metrics", "meta.yaml"):
+    artifacts = [f"artifacts/{name}" for name in ("params.pkl", "task", "dataset", "pred.pkl")]
+    for name in (*artifacts, "metrics", "meta.yaml"):
         if (run / name).is_dir():
             shutil.copytree(run / name, out / name, dirs_exist_ok=True)
         elif (run / name).exists():

@@ -60,15 +60,17 @@ def main() -> None:
     for name, plan, stamp, further in TASKS:
         source = runs / "tasks" / name
         shutil.rmtree(source, ignore_errors=True)
-        plan_file = HERE / f"plans/{plan}.json"
-        run(python, HERE / "run_task.py", "--plan", plan_file, "--market", market, "--out", source, "--stamp", stamp, *further)
+        what = ("--plan", HERE / f"plans/{plan}.json", "--stamp", stamp, *further)
+        run(python, HERE / "run_task.py", *what, "--market", market, "--out", source)
         if name != "variants":
-            run(python, HERE / "assemble.py", "task", "--market", market, "--source", source, "--out", out / name)
+            finished = ("--market", market, "--source", source, "--out", out / name)
+            run(python, HERE / "assemble.py", "task", *finished)
     run(python, HERE / "run_direct.py", "--market", market, "--out", runs / "direct")
-    run(python, HERE / "assemble.py", "direct", "--market", market, "--source", runs / "direct", "--out", out / "direct")
+    finished = ("--market", market, "--source", runs / "direct", "--out", out / "direct")
+    run(python, HERE / "assemble.py", "direct", *finished)
+    finished = ("--market", market, "--source", runs / "tasks/variants", "--out", out / "tasks")
+    run(python, HERE / "make_variants.py", *finished)
     run(python, HERE / "check_truth.py", out)
-    variants = ("--market", market, "--source", runs / "tasks/variants", "--out")
-    run(python, HERE / "make_variants.py", *variants, out / "tasks")
     if options.small is not None:
         small = options.small.absolute()
         run(python, HERE / "pick_small_set.py", "--fixtures", out, "--out", small)

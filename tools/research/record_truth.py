@@ -113,6 +113,7 @@ def main() -> None:
 
     runs = sorted(options.workspace.glob("mlruns/*/*/artifacts/params.pkl"), key=lambda x: x.stat().st_mtime)
     folder = runs[-1].parent
+    # Unpickled: the artefacts of our own run, made a moment before.
     stored = {
         n: pickle.loads((folder / n).read_bytes()) for n in ("task", "params.pkl", "dataset", "pred.pkl", "label.pkl")
     }

@@ -43,7 +43,7 @@ def set_environment(options: argparse.Namespace, market: dict[str, Any]) -> None
     (scratch / "bin").mkdir(parents=True, exist_ok=True)
     (scratch / "bin/conda").write_text(CONDA)
     (scratch / "bin/conda").chmod(0o755)
-    e = {
+    variables = {
         "PATH": f"{scratch}/bin:{sys.prefix}/bin:/usr/bin:/bin",
         "VIRTUAL_ENV": sys.prefix,
         "HOME": str(scratch),
@@ -75,8 +75,8 @@ def set_environment(options: argparse.Namespace, market: dict[str, Any]) -> None
     }
     for kind in ("FACTOR", "MODEL", "QUANT"):
         for name, (start, end) in market["segments"].items():
-            e |= {f"QLIB_{kind}_{name.upper()}_START": start, f"QLIB_{kind}_{name.upper()}_END": end}
-    os.environ.update(e)
+            variables |= {f"QLIB_{kind}_{name.upper()}_START": start, f"QLIB_{kind}_{name.upper()}_END": end}
+    os.environ.update(variables)
     os.chdir(scratch)
     sys.path.insert(0, str(HERE))
 

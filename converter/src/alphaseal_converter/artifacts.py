@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
+
 from alphaseal_converter import decode
 from alphaseal_converter.configuration import (
     Component,
@@ -34,7 +37,6 @@ from alphaseal_converter.processors import (
 )
 from alphaseal_converter.records import Record
 from alphaseal_converter.runs import read_file
-from numpy.typing import NDArray
 
 __all__ = [
     "Component",
@@ -153,7 +155,7 @@ def read_dataset(path: Path) -> DatasetState:
             *_records(handler.get("infer_processors")),
         ),
         learn_processors=_records(handler.get("learn_processors")),
-        loader=_loader_state(loader) if isinstance(loader, Record) else None,
+        loader=_loader_state(loader, set()) if isinstance(loader, Record) else None,
         segments=parse_segments(decode.as_plain(record.get("segments"))),
         instruments=parse_instruments(handler.get("instruments")),
         start=parse_date(decode.as_plain(handler.get("start_time"))),
@@ -196,8 +198,16 @@ def lightgbm_text(model: ModelRecord | Record, where: str = "model") -> Lightgbm
     best = booster.get("best_iteration")
     # 0 and -1 mean that no round was chosen: LightGBM then predicts with all.
     chosen = best if isinstance(best, int) and not isinstance(best, bool) and best > 0 else None
-    params = decode.as_plain(booster.get("params") or {})
-    return LightgbmText(text, chosen, params if isinstance(params, dict) else {})
+    return LightgbmText(text, chosen, _plain_entries(booster.get("params")))
+
+
+def _plain_entries(value: Any) -> dict[str, Any]:
+    """The entries of a mapping that are plain data; a function among the parameters (an own objective) is left out."""
+    entries = {}
+    for name, entry in value.items() if isinstance(value, dict) else ():
+        with contextlib.suppress(RefusalError):
+            entries[str(name)] = decode.as_plain(entry)
+    return entries
 
 
 _BOOSTER_ATTRIBUTE = {
@@ -233,13 +243,13 @@ def _processor(record: Record, where: str) -> Processor | None:
     if name in _NEVER_AT_INFERENCE:
         return None
     if name in ("FilterCol", "DropCol"):
-        columns = tuple(str(column) for column in _values(record.get("col_list"), where))
+        columns = _texts(record.get("col_list"), where)
         return FilterCol(columns) if name == "FilterCol" else DropCol(columns)
     groups = _groups(record, where)
     if groups is not None and "feature" not in groups:
         return None
     if name == "Fillna":
-        return Fillna(None, float(record.get("fill_value", 0)))
+        return Fillna(None, _fill_value(record, where))
     if name in ("RobustZScoreNorm", "ZScoreNorm"):
         columns, (mean, scale) = _fitted(record, ("mean_train", "std_train"), where)
         if name == "ZScoreNorm":
@@ -266,7 +276,7 @@ def _groups(record: Record, where: str) -> tuple[str, ...] | None:
     value = record.get("fields_group")
     if value is None:
         return None
-    groups = (value,) if isinstance(value, str) else tuple(_values(value, where))
+    groups = (value,) if isinstance(value, str) else _texts(value, where)
     if not set(groups) <= {"feature", "label"}:
         raise RefusalError(
             "processor.fields_group",
@@ -312,26 +322,39 @@ def _columns(record: Record, where: str) -> list[tuple[str, str]]:
     return [(str(group), str(name)) for group, name in zip(groups, index.levels[-1], strict=True)]
 
 
-def _values(value: Any, where: str) -> list[Any]:
-    """A list, or the list that numpy made of it (FilterCol unites its own with numpy)."""
-    if isinstance(value, list | tuple):
-        return list(value)
-    array: list[Any] = decode.as_array(value, where=where).tolist()
-    return array
+def _texts(value: Any, where: str) -> tuple[str, ...]:
+    """A list of names, or the array that numpy made of one (FilterCol unites its own with numpy)."""
+    names = value if isinstance(value, list | tuple) else decode.as_array(value, where=where).tolist()
+    if not all(isinstance(name, str) for name in names):
+        raise RefusalError("processor.columns", "a list of names holds something else", where=where)
+    return tuple(names)
 
 
-def _loader_state(record: Record) -> Loader:
-    """A pickled loader: qlib's keep parsed columns in ``fields``, custom ones often keep their arguments."""
+def _fill_value(record: Record, where: str) -> float:
+    value = decode.as_plain(record.get("fill_value", 0), where=where)
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise RefusalError(
+            "processor.bad_fill", "the fill value is not a number", where=where, found=type(value).__name__
+        )
+    return float(value)
+
+
+def _loader_state(record: Record, seen: set[int]) -> Loader:
+    """A pickled loader: qlib's keep parsed columns in ``fields``, custom ones often keep their arguments.
+
+    `seen` keeps a loader that contains itself, or one many times, from being entered again.
+    """
+    seen.add(id(record))
     fields = record.get("fields")
     found: Mapping[str, Any] = fields if isinstance(fields, dict) else record.attributes
-    name = record.factory
+    factory = record.factory
     return Loader(
         class_name=record.class_name,
-        module=name.module if not isinstance(name, Record) else None,
+        module=factory.module if not isinstance(factory, Record) else None,
         features=expressions(found.get("feature")),
         labels=expressions(found.get("label")),
         static_paths=(),
-        children=tuple(_loader_state(child) for child in _nested_loaders(record)),
+        children=tuple(_loader_state(child, seen) for child in _nested_loaders(record) if id(child) not in seen),
     )
 
 

@@ -24,7 +24,7 @@ from .configuration import TaskConfiguration
 from .errors import RefusalError
 from .factors_table import column_names
 from .families import TrainedModel, read_trained_model
-from .judge import raw_space
+from .families.row_processors import raw_space
 from .locate import Located, Weights, locate, scan
 from .processors import RowProcessor, check_processors
 from .replay import ReplayRequest, run_replay
@@ -267,7 +267,7 @@ class _Proof:
         progress("replaying the recorded predictions")
         where = str(self.located.artifacts.pred)
         recorded = values.join_values(self.raw, self.located.parquet, self.features.features, self.predictions, where)
-        report = values.replay(recorded, self.raw, self.graph.run, self.model.bound_ulp, where)
+        report = values.replay(recorded, self.raw, self.graph.run, self.model.bound, where)
         return Order(proof="replayed", evidence=evidence, replay=report), recorded
 
     def prove_parity(
@@ -286,16 +286,16 @@ class _Proof:
         golden: list[tuple[str, Recorded | None, parity.Matrix, parity.Vector]] = []
         if recorded is not None:
             scores = self.graph.run(recorded.values)
-            cases.append(parity.compare("recorded predictions", "qlib's recorded predictions", scores, recorded.scores))
+            cases.append(parity.compare("recorded predictions", "qlib's recorded predictions", scores, recorded.scores, self.model.bound))
             golden += _golden_days(recorded)
             if judge is not None:
-                cases.append(parity.compare("real rows", judge.name, scores, judge.predict(recorded.values)))
+                cases.append(parity.compare("real rows", judge.name, scores, judge.predict(recorded.values), self.model.bound))
         if judge is not None:
             shift, scale = raw_space(self.processors, self.model.feature_count)
             dtypes = [feature.dtype for feature in self.features.features]
             for probe in parity.make_probes(self.model.thresholds, dtypes, shift, scale, recorded.values if recorded is not None else None):
                 expected = judge.predict(probe.values)
-                cases.append(parity.compare(probe.case, judge.name, self.graph.run(probe.values), expected))
+                cases.append(parity.compare(probe.case, judge.name, self.graph.run(probe.values), expected, self.model.bound))
                 chosen = np.linspace(0, len(expected) - 1, min(_GOLDEN_PROBE_ROWS, len(expected))).astype(int)
                 golden.append((probe.case, None, probe.values[chosen], expected[chosen]))
         report = self._report(cases, recorded)
@@ -303,19 +303,19 @@ class _Proof:
 
     def _report(self, cases: list[ParityCase], recorded: Recorded | None) -> Parity:
         days = self._days(recorded)
-        outside = [case for case in cases if case.largest_ulp > self.model.bound_ulp]
+        outside = [case for case in cases if case.outside]
         if outside or (days is not None and days.same_order != days.days):
             wrong = "; ".join(f"{case.case}: {case.rows - case.bit_identical} of {case.rows} rows, largest {case.largest_ulp} ulp" for case in outside)
             raise RefusalError(
                 "parity.out_of_bounds",
                 "the graph does not give the numbers of the original",
-                expected=f"every row within {self.model.bound_ulp} ulp of {' and '.join(dict.fromkeys(case.judge for case in cases))}",
+                expected=f"every row near {' and '.join(dict.fromkeys(case.judge for case in cases))} ({self.model.bound.text})",
                 found=wrong or "another order of stocks on some day",
                 next_step="report it with the model: this must not happen",
             )
         judges = list(dict.fromkeys(case.judge for case in cases))
         alone = "" if any("recorded" not in judge for judge in judges) else f"{self.model.framework} is not installed here: qlib's recorded predictions are the only judge"
-        return Parity(bound_ulp=self.model.bound_ulp, within_bound=True, judges=judges, cases=cases, days=days, note=alone or None)
+        return Parity(bound=self.model.bound, within_bound=True, judges=judges, cases=cases, days=days, note=alone or None)
 
     def _days(self, recorded: Recorded | None) -> DayOrder | None:
         if recorded is None:

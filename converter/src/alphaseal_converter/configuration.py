@@ -145,11 +145,15 @@ def expressions(value: Any) -> tuple[Expression, ...]:
     """qlib's two forms of columns: ``[expressions, names]``, or one list of expressions that name themselves."""
     if not isinstance(value, list | tuple) or not value:
         return ()
-    if all(isinstance(entry, str) for entry in value):
+    if _all_text(value):
         return tuple(Expression(entry, entry) for entry in value)
-    if len(value) == 2 and all(isinstance(part, list | tuple) for part in value) and len(value[0]) == len(value[1]):
-        return tuple(Expression(str(name), str(text)) for text, name in zip(*value, strict=True))
+    if len(value) == 2 and all(_all_text(part) for part in value) and len(value[0]) == len(value[1]):
+        return tuple(Expression(name, text) for text, name in zip(*value, strict=True))
     return ()
+
+
+def _all_text(value: Any) -> bool:
+    return isinstance(value, list | tuple) and all(isinstance(entry, str) for entry in value)
 
 
 def parse_segments(value: Any) -> dict[str, Segment]:
@@ -178,9 +182,7 @@ def parse_instruments(value: Any) -> str | tuple[str, ...] | None:
     """A market's name or a list of codes; qlib's other forms (a dict with filters) are None."""
     if isinstance(value, str):
         return value
-    if isinstance(value, list | tuple) and all(isinstance(entry, str) for entry in value):
-        return tuple(value)
-    return None
+    return tuple(value) if _all_text(value) else None
 
 
 def _loader(value: Any, path: str, where: str) -> Loader:

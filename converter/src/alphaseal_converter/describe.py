@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import alphaseal
 import onnx
 from alphaseal import manifest as m
-from alphaseal.errors import UsageError
+from alphaseal.errors import MalformedError, UsageError
 from alphaseal.names import check_name
 
 from .configuration import Component, TaskConfiguration
@@ -112,7 +112,7 @@ def bundle_name(proven: Proven, request: BuildRequest) -> str:
     if request.name is not None:
         try:
             return check_name(request.name, "--name")
-        except m.MalformedError as error:
+        except MalformedError as error:
             raise UsageError("usage.name", error.message, where="--name", expected=error.expected, found=error.found) from None
     origin = proven.task.task_id if proven.task is not None else f"scan-{proven.located.workspace.name}" if proven.located.workspace is not None else "scan"
     plain = re.sub(r"[^a-z0-9_-]+", "-", origin.lower()).strip("-")
@@ -233,7 +233,7 @@ def _model(proven: Proven) -> m.Model:
         family=model.family,
         class_name=model.class_name,
         framework=model.framework,
-        framework_version=None,
+        framework_version=model.framework_version,
         road=model.road,
         ir_version=graph.ir_version,
         opsets={opset.domain or "ai.onnx": opset.version for opset in graph.opset_import},
@@ -267,7 +267,7 @@ def _features(
                 description=_text(factor.description) if factor is not None else None,
                 formulation=_text(factor.formulation) if factor is not None else None,
                 variables=_variables(factor) if factor is not None else None,
-                used=bool(proven.model.used[position]),
+                used=None if proven.model.used is None else bool(proven.model.used[position]),
                 statistics=_statistics(proven, numbers),
                 statistics_missing=_short(numbers.missing),
             )

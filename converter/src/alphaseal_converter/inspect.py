@@ -88,7 +88,7 @@ class Story:
     def text(self) -> str:
         """For people."""
         snapshot = self.task.snapshot
-        origin = "signature checked" if snapshot.authenticated else "signed, no key at hand" if snapshot.signed else "not signed"
+        origin = "signature checked" if snapshot.authenticated else "signed, not authenticated" if snapshot.signed else "not signed"
         lines = [
             f"task {self.task.task_id}: {len(self.task.snapshots)} snapshots, history of {snapshot.history_length} from {snapshot.path} ({origin})",
             *(f"  unreadable: {u.path}: {u.reason}" for u in self.task.unreadable),

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-from alphaseal.manifest import DayOrder, ParityCase
-from alphaseal.selftest import ulp_distance
+from alphaseal.manifest import Bound, DayOrder, ParityCase
+from alphaseal.numeric import outside, ulp_distance
 
 Matrix = npt.NDArray[np.float64]
 Vector = npt.NDArray[np.float64]
@@ -140,7 +140,7 @@ def _clipped(base: Matrix, dtypes: Sequence[str], shift: Vector, scale: Vector) 
     return np.concatenate(rows)
 
 
-def compare(case: str, judge: str, scores: Vector, expected: Vector) -> ParityCase:
+def compare(case: str, judge: str, scores: Vector, expected: Vector, bound: Bound) -> ParityCase:
     """How far the graph's scores are from the judge's."""
     distance = ulp_distance(scores, expected)
     both = np.isfinite(scores) & np.isfinite(expected)
@@ -153,6 +153,7 @@ def compare(case: str, judge: str, scores: Vector, expected: Vector) -> ParityCa
         # A double counts integers up to 2**53 exactly; a distance above that only says: nowhere near.
         largest_ulp=int(min(distance.max(), np.uint64(2**53))) if len(distance) else 0,
         bit_identical=int((distance == 0).sum()),
+        outside=int(outside(bound, scores, expected).sum()),
     )
 
 

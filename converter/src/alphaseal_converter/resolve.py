@@ -23,7 +23,7 @@ from .processors import DropCol, Fillna, FilterCol, Processor
 Origin = Literal["alpha", "sota", "base", "unknown"]
 Proof = Literal["evidence", "given"]
 
-ALPHA_DTYPE = "float32"  # qlib's provider stores and returns float32
+ALPHA_DTYPE: Literal["float32"] = "float32"  # qlib's provider stores and returns float32
 _SORTING_LOADERS = ("NestedDataLoader",)
 _PLAIN_LOADERS = ("QlibDataLoader", "Alpha158DL", "Alpha360DL")
 _PLAIN_HANDLERS = ("Alpha158", "Alpha158vwap", "Alpha360", "Alpha360vwap")

@@ -1,4 +1,3 @@
-# ruff: noqa: A005 -- named after its step in the design; nothing imports it as a top-level module
 """From the history to the anchor and to the status of every SOTA factor.
 
 The parquet of the anchor's run and the model's own features say which factors are in the model; the list of accepted

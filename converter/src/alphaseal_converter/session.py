@@ -17,7 +17,7 @@ from alphaseal.errors import AlphasealError, NotReadableError
 from alphaseal_converter.errors import RefusalError
 from alphaseal_converter.history import BasedOn, HistoryItem, Kind, SubTask, WorkspaceRef, read_history, sequence
 from alphaseal_converter.pickles import read_pickle
-from alphaseal_converter.pickles.signed import find_session_key, open_session_file
+from alphaseal_converter.pickles.signed import SessionKey, find_session_key, open_session_file
 from alphaseal_converter.records import Global, Record
 
 __all__ = [
@@ -199,7 +199,7 @@ def _snapshot_files(directory: Path) -> list[_File]:
     return sorted(files, key=lambda f: (f.loop, f.step, f.step_name), reverse=True)
 
 
-def _read_all(files: list[_File], key: bytes | None) -> Iterator[tuple[_File, _Read | AlphasealError]]:
+def _read_all(files: list[_File], key: SessionKey | None) -> Iterator[tuple[_File, _Read | AlphasealError]]:
     """Outcomes in the order of `files`; at most `_CONCURRENT_CHILDREN` graphs are read ahead and held."""
     with ThreadPoolExecutor(_CONCURRENT_CHILDREN) as pool:
         # The newest alone first: if it is refused, nothing else needs to be read.
@@ -209,7 +209,7 @@ def _read_all(files: list[_File], key: bytes | None) -> Iterator[tuple[_File, _R
             yield from zip(chunk, pool.map(lambda file: _read(file, key), chunk), strict=True)
 
 
-def _read(file: _File, key: bytes | None) -> _Read | AlphasealError:
+def _read(file: _File, key: SessionKey | None) -> _Read | AlphasealError:
     try:
         opened = open_session_file(file.path, key)
         contents = read_pickle(opened.payload, where=file.relative)

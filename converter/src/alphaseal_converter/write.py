@@ -92,8 +92,8 @@ def _fill(staging: Path, proven: Proven, request: BuildRequest, progress: Callab
     (staging / "card.html").write_bytes(card.encode("utf-8"))
     manifest = describe()
     (staging / m.FILE_NAME).write_bytes(m.encode(manifest))
-    for path in staging.rglob("*"):
-        _synchronise(path)
+    for written in staging.rglob("*"):
+        _synchronise(written)
     return manifest
 
 

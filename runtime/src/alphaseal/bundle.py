@@ -1,8 +1,8 @@
 """Opening, verifying and scoring a bundle.
 
-The steps are those of spec/bundle-v1.md: V1 manifest, V2 version, V3 trust, V4 schema and meaning, V5 tree, V6 file sizes
-and digests, V7 model.  Opening does V1 to V5; `verify` adds every file; scoring adds the files that it uses, from the
-very bytes that it then loads.
+The steps are those of spec/bundle-v1.md: V1 bounded read, V2 trust, V3 strict JSON and version, V4 schema and meaning,
+V5 tree, V6 sizes and digests, V7 model gate, V8 data gate, V9 golden self-test.  Opening does V1 to V5; `verify` adds V6
+for every file; scoring adds V6 and V7 for the files that it uses, from the very bytes that it then loads.
 """
 
 from __future__ import annotations
@@ -55,6 +55,7 @@ class Bundle:
 
     def verify(self) -> Verified:
         """Check size and digest of every file in constant memory."""
+        # V6: size, then digest
         for entry in self.manifest.files:
             tree.hash_file(self.directory, entry)
         eligibility = self.manifest.eligibility
@@ -71,6 +72,7 @@ class Bundle:
 
     def read(self, path: str) -> bytes:
         """Verified bytes of one file of the bundle."""
+        # V6: size, then digest, of the buffer that is handed out
         return tree.read_file(self.directory, self.manifest.file(path))
 
     def score(
@@ -134,6 +136,7 @@ class Bundle:
         if self._graph is None:
             from .graph import Graph
 
+            # V7: what this runtime scores and what the format allows
             stages = self.manifest.stages
             if len(stages) != 1 or not isinstance(stages[0], GraphStage):
                 kinds = ", ".join(type(stage).__name__ for stage in stages)
@@ -145,7 +148,7 @@ class Bundle:
         return self._graph
 
     def golden(self) -> io.BytesIO:
-        """Verified bytes of the golden rows."""
+        """Verified bytes of the golden rows; `selftest` puts them through V8 and V9."""
         return io.BytesIO(self.read(self.manifest.golden.file))
 
 
@@ -170,9 +173,9 @@ def open_bundle(path: str | os.PathLike[str], *, trust: Trust) -> Bundle:
             error.next_step = "name the directory that holds manifest.json"
         raise
     envelope = tree.read_bounded(directory, tree.ENVELOPE_NAME, tree.MAXIMUM_ENVELOPE) if os.path.lexists(directory / tree.ENVELOPE_NAME) else None
-    # V2 and V4: version, then schema and meaning
+    # V3: strict JSON and the version; V4: schema, byte form and meaning
     manifest = manifest_format.parse(data)
-    # V3: trust
+    # V2: trust; over parsed data only as long as the format is a draft and has no signatures
     trust.check(manifest, data, envelope)
     # V5: the tree is exact
     tree.check_tree(directory, manifest)

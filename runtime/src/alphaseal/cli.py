@@ -120,9 +120,15 @@ def _universe(options: argparse.Namespace, bundle: Bundle) -> list[str]:
     except (OSError, UnicodeDecodeError) as error:
         raise NotReadableError("universe.not_readable", f"cannot read the universe: {error}", where=str(options.universe)) from None
     names = [line.split()[0] for line in lines if line.strip() and not line.lstrip().startswith("#")]
-    from .instruments import normalise_list
+    import pyarrow as pa
 
-    return normalise_list(names, source=options.instruments_from, target=bundle.manifest.data.instrument_format.kind)
+    from .instruments import normalise
+
+    notation = bundle.manifest.data.instrument_format
+    known: list[str] = normalise(
+        pa.array(names, pa.string()), source=options.instruments_from, bundle_format=notation.kind, pattern=notation.pattern
+    ).to_pylist()
+    return known
 
 
 def _replace_file(path: Path, data: bytes) -> None:

@@ -58,7 +58,7 @@ def _report(exit_status: int, code: str, line: str, error: AlphasealError | None
 
 
 def _object(ok: bool, code: str, exit_status: int, message: str, error: AlphasealError | None, result: Any) -> dict[str, Any]:
-    fields = {"where": None, "expected": None, "found": None, "next": None}
+    fields: dict[str, str | None] = {"where": None, "expected": None, "found": None, "next": None}
     if error is not None:
         fields = {"where": error.where, "expected": error.expected, "found": error.found, "next": error.next_step}
     return {"ok": ok, "code": code, "exit": exit_status, "message": message, **fields, "result": result}

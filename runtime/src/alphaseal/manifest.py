@@ -33,6 +33,7 @@ Text = Annotated[str, Meta(max_length=100_000)]
 Short = Annotated[str, Meta(max_length=1_000)]
 Count = Annotated[int, Meta(ge=0, le=2**53)]
 Ratio = Annotated[float, Meta(ge=0.0, le=1.0)]
+Positive = Annotated[float, Meta(ge=0.0)]
 Dtype = Literal["float32", "float64"]
 
 
@@ -40,14 +41,14 @@ class Part(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     """Base of all parts: immutable, no unknown fields."""
 
 
-class Producer(Part):
+class Producer(Part, frozen=True, kw_only=True):
     """Who wrote the bundle."""
 
     converter: Annotated[Short, Meta(description="version of alphaseal-converter")]
     packages: Annotated[dict[str, Short], Meta(description="versions of the libraries that took part")]
 
 
-class Snapshot(Part):
+class Snapshot(Part, frozen=True, kw_only=True):
     """The session file that the history was read from."""
 
     path: Annotated[Text, Meta(description="relative to the task directory")]
@@ -57,7 +58,7 @@ class Snapshot(Part):
     history_length: Count
 
 
-class Anchor(Part):
+class Anchor(Part, frozen=True, kw_only=True):
     """The accepted experiment whose trained model is in the bundle."""
 
     rule: Annotated[Literal["auto", "model", "factor", "index", "scan"], Meta(description="how it was asked for")]
@@ -70,7 +71,7 @@ class Anchor(Part):
     reason: Annotated[Text | None, Meta(description="why the experiment was accepted, in the words of the feedback")]
 
 
-class Run(Part):
+class Run(Part, frozen=True, kw_only=True):
     """The qlib recorder that trained the model."""
 
     experiment_id: Short
@@ -79,7 +80,7 @@ class Run(Part):
     metrics_match: Annotated[bool, Meta(description="the run's metrics are those of the anchor")]
 
 
-class Weights(Part):
+class Weights(Part, frozen=True, kw_only=True):
     """The file that the model was read from."""
 
     origin: Literal["session", "workspace", "scan"]
@@ -89,7 +90,7 @@ class Weights(Part):
     why: Text
 
 
-class Source(Part):
+class Source(Part, frozen=True, kw_only=True):
     """Where everything came from."""
 
     task_id: Short | None
@@ -100,7 +101,7 @@ class Source(Part):
     workspace: Annotated[Short | None, Meta(description="name of the anchor's workspace directory")]
 
 
-class Tensor(Part):
+class Tensor(Part, frozen=True, kw_only=True):
     """One input or output of the graph."""
 
     name: Short
@@ -108,7 +109,7 @@ class Tensor(Part):
     shape: Annotated[list[int | None], Meta(description="null is the row axis", max_length=4)]
 
 
-class Model(Part):
+class Model(Part, frozen=True, kw_only=True):
     """What kind of model it is and which way it took to ONNX."""
 
     family: Short
@@ -125,7 +126,7 @@ class Model(Part):
     facts: Annotated[dict[str, Any], Meta(description="numbers for people: trees, leaves, objective")]
 
 
-class Statistics(Part):
+class Statistics(Part, frozen=True, kw_only=True):
     """Values that the model was trained on, of one feature."""
 
     first: Date
@@ -137,7 +138,7 @@ class Statistics(Part):
     quantiles: Annotated[dict[str, float], Meta(description="of finite values; empty where there is none")]
 
 
-class Feature(Part):
+class Feature(Part, frozen=True, kw_only=True):
     """One input column of the model; its position in the list is its position in the model."""
 
     name: Short
@@ -154,14 +155,14 @@ class Feature(Part):
     statistics_missing: Annotated[Short | None, Meta(description="why statistics is null")]
 
 
-class Evidence(Part):
+class Evidence(Part, frozen=True, kw_only=True):
     """One fact that the feature order rests on."""
 
     code: Short
     text: Text
 
 
-class Replay(Part):
+class Replay(Part, frozen=True, kw_only=True):
     """qlib's recorded predictions, reproduced from raw features in this order."""
 
     values: Annotated[Literal["features_file", "qlib", "bars"], Meta(description="where the raw values came from")]
@@ -174,7 +175,7 @@ class Replay(Part):
     largest_ulp: Annotated[Count, Meta(description="units in the last place of a double")]
 
 
-class Order(Part):
+class Order(Part, frozen=True, kw_only=True):
     """Where the feature order comes from and how it was proven."""
 
     proof: Literal["replayed", "evidence", "given"]
@@ -182,21 +183,21 @@ class Order(Part):
     replay: Replay | None
 
 
-class CrossSectionStage(Part, tag="cross_section", tag_field="stage"):
+class CrossSectionStage(Part, frozen=True, kw_only=True, tag="cross_section", tag_field="stage"):
     """A processor over all stocks of the day, computed by the runtime; the universe of the day is its context."""
 
     processor: dict[str, Any]
     universe: Text
 
 
-class WindowStage(Part, tag="window", tag_field="stage"):
+class WindowStage(Part, frozen=True, kw_only=True, tag="window", tag_field="stage"):
     """The last rows of each stock on the calendar (qlib's TSDatasetH)."""
 
     length: Annotated[int, Meta(ge=2, le=100_000)]
     fill: Literal["ffill+bfill"]
 
 
-class GraphStage(Part, tag="graph", tag_field="stage"):
+class GraphStage(Part, frozen=True, kw_only=True, tag="graph", tag_field="stage"):
     """An ONNX graph; the fitted processors inside it are repeated here in words and numbers."""
 
     file: Path
@@ -206,7 +207,7 @@ class GraphStage(Part, tag="graph", tag_field="stage"):
 Stage = Union[CrossSectionStage, WindowStage, GraphStage]
 
 
-class Missing(Part):
+class Missing(Part, frozen=True, kw_only=True):
     """What happens to missing and infinite values; as in training."""
 
     missing: Literal["native", "filled"]
@@ -214,7 +215,7 @@ class Missing(Part):
     text: Text
 
 
-class Label(Part):
+class Label(Part, frozen=True, kw_only=True):
     """What the model was trained to predict."""
 
     name: Short | None
@@ -222,14 +223,14 @@ class Label(Part):
     processors: Annotated[list[dict[str, Any]], Meta(description="learn processors as configured")]
 
 
-class Segment(Part):
+class Segment(Part, frozen=True, kw_only=True):
     """First and last date, both included."""
 
     first: Date
     last: Date | None
 
 
-class InstrumentFormat(Part):
+class InstrumentFormat(Part, frozen=True, kw_only=True):
     """How instruments are written; the pattern belongs to the kind and cannot be chosen freely."""
 
     kind: Literal["qlib", "ts", "other"]
@@ -237,7 +238,7 @@ class InstrumentFormat(Part):
     example: Short
 
 
-class Data(Part):
+class Data(Part, frozen=True, kw_only=True):
     """The market data that the model was trained on."""
 
     frequency: Literal["day"]
@@ -251,7 +252,7 @@ class Data(Part):
     loader_classes: list[Short]
 
 
-class SotaFactor(Part):
+class SotaFactor(Part, frozen=True, kw_only=True):
     """One sub-task of an accepted factor experiment."""
 
     name: Short
@@ -269,7 +270,7 @@ class SotaFactor(Part):
     metrics: Annotated[dict[str, float | None], Meta(description="of the experiment that the factor came with")]
 
 
-class Metrics(Part):
+class Metrics(Part, frozen=True, kw_only=True):
     """Metrics of the anchor as qlib recorded them, under qlib's own names."""
 
     segment: Segment | None
@@ -277,7 +278,7 @@ class Metrics(Part):
     values: Annotated[dict[str, float | None], Meta(description="null where qlib recorded NaN")]
 
 
-class Strategy(Part):
+class Strategy(Part, frozen=True, kw_only=True):
     """The strategy that the backtest metrics belong to."""
 
     class_name: Short
@@ -285,14 +286,23 @@ class Strategy(Part):
     arguments: dict[str, Any]
 
 
-class Selection(Part):
+class Selection(Part, frozen=True, kw_only=True):
     """Defaults for choosing stocks by score."""
 
     top_k: Annotated[int, Meta(ge=1, le=1_000_000)]
     tie_break: Literal["score_descending_instrument_ascending"]
 
 
-class ParityCase(Part):
+class Bound(Part, frozen=True, kw_only=True):
+    """The largest allowed difference from the judge's score; a row is within it when it meets any part that is not null."""
+
+    ulp: Annotated[Count | None, Meta(description="units in the last place of a double; 0 is bit-identical")]
+    relative: Annotated[Positive | None, Meta(description="of the judge's score")]
+    absolute: Annotated[Positive | None, Meta(description="in units of the score")]
+    text: Annotated[Short, Meta(description="where the bound comes from")]
+
+
+class ParityCase(Part, frozen=True, kw_only=True):
     """One group of rows on which the graph was compared with the judge."""
 
     case: Short
@@ -301,9 +311,10 @@ class ParityCase(Part):
     largest_difference: float
     largest_ulp: Count
     bit_identical: Count
+    outside: Annotated[Count, Meta(description="rows that are not within the bound")]
 
 
-class DayOrder(Part):
+class DayOrder(Part, frozen=True, kw_only=True):
     """The order of all stocks of a day against the recorded predictions."""
 
     days: Count
@@ -311,10 +322,10 @@ class DayOrder(Part):
     same_top: Annotated[dict[str, Count], Meta(description="top k -> days with the same stocks in the same order")]
 
 
-class Parity(Part):
+class Parity(Part, frozen=True, kw_only=True):
     """How the numbers were proven."""
 
-    bound_ulp: Annotated[Count, Meta(description="largest allowed difference in units of the last place of a double")]
+    bound: Bound
     within_bound: bool
     judges: list[Short]
     cases: list[ParityCase]
@@ -322,7 +333,7 @@ class Parity(Part):
     note: Text | None
 
 
-class File(Part):
+class File(Part, frozen=True, kw_only=True):
     """One file of the bundle."""
 
     path: Path
@@ -333,7 +344,7 @@ class File(Part):
     title: Annotated[Short | None, Meta(description="real name of a source; its path is a number")]
 
 
-class FactorTable(Part):
+class FactorTable(Part, frozen=True, kw_only=True):
     """What factors.parquet holds."""
 
     file: Path
@@ -345,7 +356,7 @@ class FactorTable(Part):
     last: Date
 
 
-class GoldenTable(Part):
+class GoldenTable(Part, frozen=True, kw_only=True):
     """What golden.parquet holds: raw features and the score that the judge gave."""
 
     file: Path
@@ -354,21 +365,21 @@ class GoldenTable(Part):
     days: Annotated[list[Date], Meta(description="days that are there whole")]
 
 
-class Reason(Part):
+class Reason(Part, frozen=True, kw_only=True):
     """One reason why the bundle is not ready."""
 
     code: Short
     text: Text
 
 
-class Eligibility(Part):
+class Eligibility(Part, frozen=True, kw_only=True):
     """The verdict: ready is true exactly when there is no reason."""
 
     ready: bool
     reasons: list[Reason]
 
 
-class Manifest(Part):
+class Manifest(Part, frozen=True, kw_only=True):
     """Everything a reader must know about a bundle."""
 
     format: Literal["1-draft"]
@@ -483,9 +494,8 @@ def _check_references(manifest: Manifest, where: str) -> None:
             roles["model"].add(stage.file)
     if manifest.factors is not None:
         roles["factors"].add(manifest.factors.file)
-    for part in (*manifest.features, *manifest.sota_factors):
-        if part.source is not None:
-            roles["source"].add(part.source)
+    sources = [*(feature.source for feature in manifest.features), *(factor.source for factor in manifest.sota_factors)]
+    roles["source"].update(source for source in sources if source is not None)
     for role, referenced in roles.items():
         listed = {entry.path for entry in manifest.files if entry.role == role}
         # Sources may be listed without a factor that names them (model code, configuration); the other roles may not.

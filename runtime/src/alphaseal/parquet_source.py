@@ -7,12 +7,12 @@ column itself, so that no order is assumed.
 from __future__ import annotations
 
 import bisect
+import contextlib
 import json
 import os
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -51,22 +51,36 @@ class Budget:
         )
 
 
-def open_parquet(source: str | os.PathLike[str] | bytes) -> Any:
-    """The parquet file with instruments left as dictionaries (small and quick) and without extension types."""
-    try:
-        return pq.ParquetFile(
-            pa.BufferReader(source) if isinstance(source, bytes) else Path(source),
-            read_dictionary=[INSTRUMENT_COLUMN],
-            buffer_size=_FILE_BUFFER,
-            pre_buffer=False,
-            arrow_extensions_enabled=False,
-        )
-    except (pa.ArrowException, ValueError) as error:
-        raise _not_parquet(error) from error
-    except OSError as error:
-        raise NotReadableError(
-            "features.not_readable", "the features file cannot be read", where=str(source), found=str(error)
-        ) from error
+@contextlib.contextmanager
+def open_parquet(source: str | os.PathLike[str] | bytes) -> Iterator[Any]:
+    """The parquet file with instruments left as dictionaries (small and quick) and without extension types.
+
+    Raises NotReadableError `features.not_readable`, InputError `features.not_parquet`.
+    """
+    with contextlib.ExitStack() as stack:
+        try:
+            handle = pa.BufferReader(source) if isinstance(source, bytes) else pa.OSFile(os.fspath(source))
+            stack.enter_context(handle)
+        except (OSError, ValueError) as error:
+            raise NotReadableError(
+                "features.not_readable", "the features file cannot be read", where=str(source), found=str(error)
+            ) from error
+        try:
+            metadata = pq.read_metadata(handle)
+            paths = {metadata.schema.column(index).path for index in range(metadata.num_columns)}
+            file = pq.ParquetFile(
+                handle,
+                metadata=metadata,
+                read_dictionary=sorted(paths & {INSTRUMENT_COLUMN}),
+                buffer_size=_FILE_BUFFER,
+                pre_buffer=False,
+                arrow_extensions_enabled=False,
+            )
+            # A schema that Arrow cannot express shows here.
+            file.schema_arrow  # noqa: B018
+        except (pa.ArrowException, OSError, ValueError) as error:
+            raise _not_parquet(error) from error
+        yield file
 
 
 def _not_parquet(error: Exception) -> InputError:

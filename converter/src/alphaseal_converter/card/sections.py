@@ -45,7 +45,7 @@ def proof(card: Card) -> list[Element]:
     ]
     facts: list[Fact] = [
         ("Verdict", "within bounds" if parity.within_bound else "OUT OF BOUNDS"),
-        ("Bound", f"{parity.bound_ulp:,} ulp (units in the last place of a double)"),
+        ("Bound", parity.bound.text),
         ("Judges", ", ".join(parity.judges)),
     ]
     if (days := parity.days) is not None:

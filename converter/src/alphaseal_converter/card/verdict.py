@@ -76,7 +76,7 @@ def _parity_tile(manifest: Manifest) -> Element:
         word, mood = "✓ Bit-identical", "good"
     else:
         word, mood = "✓ Within bounds", "good"
-    note = f"{same:,} of {rows:,} rows bit-identical; largest difference {worst:,} ulp, allowed {parity.bound_ulp:,}"
+    note = f"{same:,} of {rows:,} rows bit-identical; largest difference {worst:,} ulp (bound: {parity.bound.text})"
     return _tile("Parity", word, note, mood)
 
 

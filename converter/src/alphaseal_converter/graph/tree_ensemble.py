@@ -6,15 +6,15 @@ order starting at 0.0.  With more threads it adds them in another order, so the 
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from enum import Enum
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from onnx import TensorProto, numpy_helper
 
 from alphaseal_converter.graph.builder import GraphBuilder
+from alphaseal_converter.graph.columns import SplitColumns
 from alphaseal_converter.models.trees import (
-    Decision,
     FloatArray,
     IntArray,
     LinearLeaves,
@@ -24,7 +24,7 @@ from alphaseal_converter.models.trees import (
     TreeEnsembleModel,
 )
 
-_BRANCH_LEQ, _BRANCH_MEMBER = 0, 6
+_BRANCH_LEQ = 0
 """Of the operator's `nodes_modes`."""
 _SUM = 1
 """Of the operator's `aggregate_function`."""
@@ -37,142 +37,98 @@ def add_tree_ensemble(builder: GraphBuilder, model: TreeEnsembleModel, features:
     if any(tree.linear is not None for tree in model.trees):
         total = _add_linear_sum(builder, model, features)
     else:
-        leaves = np.concatenate([tree.leaf_value for tree in model.trees])
-        total = _add_trees(builder, model, features, leaves, np.zeros(len(leaves), dtype=np.int64), 1)
+        leaves = [tree.leaf_value for tree in model.trees]
+        total = _add_trees(builder, model, features, leaves, [0] * len(leaves), 1)
     if model.average:
         total = builder.add("Div", total, builder.scalar(float(len(model.trees))))
     return _add_transform(builder, model.transform, total)
-
-
-class _View(Enum):
-    """What a split looks at instead of the raw column."""
-
-    RAW = 0
-    ZERO_IS_NAN = 1
-    TRUNCATED = 2
-
-
-@dataclass
-class _Columns:
-    """Columns appended to the features for splits that do not look at raw values, in order of first use."""
-
-    n_features: int
-    appended: dict[_View, list[int]] = field(default_factory=dict)
-
-    @classmethod
-    def of(cls, model: TreeEnsembleModel) -> _Columns:
-        columns = cls(model.n_features)
-        for view in (_View.ZERO_IS_NAN, _View.TRUNCATED):
-            used: set[int] = set()
-            for tree in model.trees:
-                used.update(tree.split_feature[_views(tree) == view.value].tolist())
-            if used:
-                columns.appended[view] = sorted(used)
-        return columns
-
-    def indices(self, tree: Tree) -> IntArray:
-        """[nodes] column of each split among the features and the appended ones."""
-        result: IntArray = tree.split_feature.copy()
-        views, start = _views(tree), self.n_features
-        for view, columns in self.appended.items():
-            chosen = views == view.value
-            result[chosen] = start + np.searchsorted(columns, tree.split_feature[chosen])
-            start += len(columns)
-        return result
-
-    def add(self, builder: GraphBuilder, features: str, zero_bound: float) -> str:
-        parts = [features]
-        for view, columns in self.appended.items():
-            values = builder.add("Gather", features, builder.constant(columns), axis=1)
-            if view is _View.ZERO_IS_NAN:
-                near_zero = builder.add("LessOrEqual", builder.add("Abs", values), builder.scalar(zero_bound))
-                parts.append(builder.add("Where", near_zero, builder.scalar(np.nan), values))
-            else:
-                negative = builder.add("Less", values, builder.scalar(0.0))
-                up, down = builder.add("Ceil", values), builder.add("Floor", values)
-                parts.append(builder.add("Where", negative, up, down))
-        return features if len(parts) == 1 else builder.add("Concat", *parts, axis=1)
-
-
-def _views(tree: Tree) -> IntArray:
-    """[nodes] values of `_View`."""
-    numeric = np.where(tree.zero_is_missing, _View.ZERO_IS_NAN.value, _View.RAW.value)
-    views: IntArray = np.where(tree.decision == Decision.MEMBER, _View.TRUNCATED.value, numeric)
-    return views
 
 
 def _add_trees(
     builder: GraphBuilder,
     model: TreeEnsembleModel,
     features: str,
-    weights: FloatArray,
-    targets: IntArray,
+    weights: Sequence[FloatArray],
+    targets: Sequence[int],
     n_targets: int,
 ) -> str:
-    """One `TreeEnsemble` node; `weights` and `targets` of all leaves, tree after tree."""
-    columns = _Columns.of(model)
-    table = _NodeTable()
-    for tree in model.trees:
-        table.append(tree, columns.indices(tree))
+    """One `TreeEnsemble` node; per tree the weights of its leaves and the output column that they are added to."""
+    columns, table = SplitColumns(model), _NodeTable()
+    for tree, leaves, target in zip(model.trees, weights, targets, strict=True):
+        table.append(tree, *columns.of_splits(tree), leaves, target)
+    matrix = columns.add(builder, features)
     return builder.add(
         "TreeEnsemble",
-        columns.add(builder, features, model.zero_bound),
+        matrix,
         domain="ai.onnx.ml",
         n_targets=n_targets,
         aggregate_function=_SUM,
-        leaf_weights=numpy_helper.from_array(weights, "leaf_weights"),
-        leaf_targetids=targets.tolist(),
         **table.attributes(),
     )
 
 
 class _NodeTable:
-    """The `nodes_*` attributes of all trees."""
+    """The `nodes_*` and `leaf_*` attributes of all trees."""
 
     def __init__(self) -> None:
-        self._parts: list[dict[str, IntArray]] = []
+        self._integers: list[dict[str, IntArray]] = []
         self._splits: list[FloatArray] = []
-        self._members: list[FloatArray] = []
+        self._weights: list[FloatArray] = []
         self._roots: list[int] = []
         self._nodes = 0
         self._leaves = 0
 
-    def append(self, tree: Tree, columns: IntArray) -> None:
+    def append(self, tree: Tree, columns: IntArray, thresholds: FloatArray, weights: FloatArray, target: int) -> None:
         self._roots.append(self._nodes)
-        # A tree of one leaf is a node whose branches both end in that leaf.
-        lone = tree.n_nodes == 0
-        left = np.array([-1]) if lone else tree.left
-        right = np.array([-1]) if lone else tree.right
-        nothing = np.zeros(1, dtype=np.int64)
-        member = tree.decision == Decision.MEMBER
-        self._parts.append(
+        left, right, missing_left = tree.left, tree.right, tree.missing_left.astype(np.int64)
+        if tree.n_nodes == 0:
+            # A tree of one leaf is a node whose branches both end in that leaf.
+            left = right = np.array([-1])
+            columns, thresholds, missing_left = np.zeros(1, dtype=np.int64), np.zeros(1), np.zeros(1, dtype=np.int64)
+        places = self._leaf_places(tree)
+        self._integers.append(
             {
-                "nodes_featureids": nothing if lone else columns,
-                "nodes_modes": nothing if lone else np.where(member, _BRANCH_MEMBER, _BRANCH_LEQ),
-                "nodes_missing_value_tracks_true": nothing if lone else tree.missing_left.astype(np.int64),
+                "nodes_featureids": columns,
+                "nodes_missing_value_tracks_true": missing_left,
                 "nodes_trueleafs": (left < 0).astype(np.int64),
                 "nodes_falseleafs": (right < 0).astype(np.int64),
-                "nodes_truenodeids": np.where(left < 0, ~left + self._leaves, left + self._nodes),
-                "nodes_falsenodeids": np.where(right < 0, ~right + self._leaves, right + self._nodes),
+                "nodes_truenodeids": np.where(left < 0, places[~left], left + self._nodes),
+                "nodes_falsenodeids": np.where(right < 0, places[~right], right + self._nodes),
+                "leaf_targetids": np.full(len(weights), target),
             }
         )
-        self._splits.append(np.zeros(1) if lone else tree.threshold)
-        for codes in tree.categories:
-            self._members.extend([codes.astype(np.float64), np.array([np.nan])])
-        self._nodes += max(tree.n_nodes, 1)
-        self._leaves += tree.n_leaves
+        self._splits.append(thresholds)
+        self._weights.append(weights[np.argsort(places)])
+        self._nodes += len(columns)
+        self._leaves += len(weights)
+
+    def _leaf_places(self, tree: Tree) -> IntArray:
+        """[leaves] positions among all leaves.
+
+        onnxruntime (1.21 to 1.23 at least, its issue 24679) takes a root for a lone leaf if the ids of its two children
+        are equal, though one counts leaves and the other nodes, and scores wrongly without a word: such a leaf changes
+        places with the next one.
+        """
+        places: IntArray = self._leaves + np.arange(tree.n_leaves)
+        if tree.n_nodes == 0:
+            return places
+        leaf, node = sorted((int(tree.left[0]), int(tree.right[0])))
+        if leaf < 0 <= node and places[~leaf] == node + self._nodes:
+            pair = [~leaf, (~leaf + 1) % tree.n_leaves]
+            places[pair] = places[pair[::-1]]
+        return places
 
     def attributes(self) -> dict[str, object]:
-        merged = {key: np.concatenate([part[key] for part in self._parts]) for key in self._parts[0]}
-        modes = merged.pop("nodes_modes").astype(np.uint8)
-        attributes: dict[str, object] = {key: values.tolist() for key, values in merged.items()}
-        attributes["tree_roots"] = self._roots
-        attributes["nodes_modes"] = numpy_helper.from_array(modes, "nodes_modes")
-        attributes["nodes_splits"] = numpy_helper.from_array(np.concatenate(self._splits), "nodes_splits")
-        if self._members:
-            members = np.concatenate(self._members)
-            attributes["membership_values"] = numpy_helper.from_array(members, "membership_values")
-        return attributes
+        attributes: dict[str, object] = {
+            key: np.concatenate([part[key] for part in self._integers]).tolist() for key in self._integers[0]
+        }
+        tensors = {
+            "nodes_modes": np.full(self._nodes, _BRANCH_LEQ, dtype=np.uint8),
+            "nodes_splits": np.concatenate(self._splits),
+            "leaf_weights": np.concatenate(self._weights),
+        }
+        tensor_attributes = {key: numpy_helper.from_array(values, key) for key, values in tensors.items()}
+        return {"tree_roots": self._roots, **attributes, **tensor_attributes}
 
 
 def _add_linear_sum(builder: GraphBuilder, model: TreeEnsembleModel, features: str) -> str:
@@ -182,9 +138,9 @@ def _add_linear_sum(builder: GraphBuilder, model: TreeEnsembleModel, features: s
     and addition are nodes of their own, so nothing is fused; CumSum adds the trees one after the other.
     """
     leaf_values = np.concatenate([tree.leaf_value for tree in model.trees])
-    targets = np.repeat(np.arange(len(model.trees)), [tree.n_leaves for tree in model.trees])
-    numbers = np.arange(len(leaf_values), dtype=np.float64)
-    ids = _add_trees(builder, model, features, numbers, targets, len(model.trees))
+    ends = np.cumsum([tree.n_leaves for tree in model.trees])
+    numbers = np.split(np.arange(len(leaf_values), dtype=np.float64), ends[:-1])
+    ids = _add_trees(builder, model, features, numbers, range(len(model.trees)), len(model.trees))
     leaf = builder.cast(ids, TensorProto.INT64)
     table = _LinearTable.of(model)
     inputs = _add_linear_inputs(builder, model, features)

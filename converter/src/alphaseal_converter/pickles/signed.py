@@ -34,51 +34,56 @@ class SessionBytes:
     """The file is signed and its code was made with the key at hand."""
 
 
-def find_session_key(file: Path | None) -> bytes | None:
+@dataclass(frozen=True)
+class SessionKey:
+    """A key for signed sessions.
+
+    `named` keys were given for this session (``--session-key``, the environment variable): one that does not fit is a
+    refusal.  rdagent's own key file of this machine is only found: a session of another machine is not its business,
+    so one that does not fit proves nothing, and the session is read as not authenticated.
+    """
+
+    value: bytes
+    source: str
+    named: bool
+
+
+def find_session_key(file: Path | None) -> SessionKey | None:
     """The key for signed sessions, or None where there is none.
 
     `file` (its raw bytes, from ``--session-key``) comes first, then the SHA-256 of the environment variable
     ``ARTIFACT_SIGNING_KEY``, then rdagent's own key file in the home directory.  Raises `NotReadableError` for a
     file that cannot be read and `RefusalError` for one that is shorter than rdagent's keys.
     """
-    source = _key_source(file)
-    if source is None:
+    if file is not None:
+        return SessionKey(_read_key(file), f"the key of --session-key {file}", named=True)
+    if text := os.environ.get(_KEY_VARIABLE):
+        value = hashlib.sha256(text.encode("utf-8", "surrogateescape")).digest()
+        return SessionKey(value, f"the key in the environment variable {_KEY_VARIABLE}", named=True)
+    try:
+        home = Path.home() / _KEY_FILE
+    except RuntimeError:  # a user without a home directory has no key file there
         return None
-    if isinstance(source, str):
-        return _key_of_text(source)
-    key = _read(source)
+    return SessionKey(_read_key(home), f"the key in {home}", named=False) if home.is_file() else None
+
+
+def _read_key(path: Path) -> bytes:
+    key = _read(path)
     if len(key) < _KEY_BYTES:
         raise RefusalError(
             "session.short_key",
             "the file is no key of rdagent",
-            where=str(source),
+            where=str(path),
             expected=f"at least {_KEY_BYTES} bytes",
             found=f"{len(key)} bytes",
         )
     return key
 
 
-def _key_of_text(text: str) -> bytes:
-    return hashlib.sha256(text.encode("utf-8", "surrogateescape")).digest()
-
-
-def _key_source(file: Path | None) -> Path | str | None:
-    """The key file, the variable's text, or None."""
-    if file is not None:
-        return file
-    if text := os.environ.get(_KEY_VARIABLE):
-        return text
-    try:
-        home = Path.home() / _KEY_FILE
-    except RuntimeError:  # a user without a home directory has no key file there
-        return None
-    return home if home.is_file() else None
-
-
-def open_session_file(path: Path, key: bytes | None) -> SessionBytes:
+def open_session_file(path: Path, key: SessionKey | None) -> SessionBytes:
     """Read `path` once; check its code where it is signed and a `key` (from `find_session_key`) is given.
 
-    Raises `RefusalError` ``session.wrong_key`` if key and code do not belong together, ``session.truncated`` if the
+    Raises `RefusalError` ``session.wrong_key`` if a key that was named and the code do not belong together, ``session.truncated`` if the
     signed header is cut off, `NotReadableError` if the file cannot be read.
     """
     content = _read(path)
@@ -93,25 +98,16 @@ def open_session_file(path: Path, key: bytes | None) -> SessionBytes:
     payload = content[start:]
     if key is None:
         return SessionBytes(payload, digest, signed=True, authenticated=False)
-    if not hmac.compare_digest(hmac.digest(key, payload, "sha256"), content[len(MAGIC) : start]):
+    authenticated = hmac.compare_digest(hmac.digest(key.value, payload, "sha256"), content[len(MAGIC) : start])
+    if not authenticated and key.named:
         raise RefusalError(
             "session.wrong_key",
             "the session was not signed with this key, or it was changed since",
             where=str(path),
-            found=_describe_key(key),
+            found=key.source,
             next_step="pass the key file of the machine that wrote the session with --session-key FILE",
         )
-    return SessionBytes(payload, digest, signed=True, authenticated=True)
-
-
-def _describe_key(key: bytes) -> str:
-    """Where `key` came from, as far as it can be told without passing the source around."""
-    source = _key_source(None)
-    if isinstance(source, str) and _key_of_text(source) == key:
-        return f"the key in the environment variable {_KEY_VARIABLE}"
-    if isinstance(source, Path) and _read(source) == key:
-        return f"the key in {source}"
-    return "the key of --session-key"
+    return SessionBytes(payload, digest, signed=True, authenticated=authenticated)
 
 
 def _truncated(path: Path) -> RefusalError:
