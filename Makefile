@@ -41,7 +41,7 @@ $(RESEARCH)/.ready: tools/research/requirements-research.txt
 
 # Rebuilds the real input of the tests with the real packages, in an environment of its own.
 fixtures: $(RESEARCH)/.ready
-	@$(RESEARCH)/bin/python tools/research/rebuild.py --python $(RESEARCH)/bin/python --out out/fixtures
+	@$(RESEARCH)/bin/python tools/research/rebuild.py --environment $(RESEARCH) --out out/fixtures
 
 clean:
 	rm -rf $(VENV) .environments out demo

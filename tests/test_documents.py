@@ -24,8 +24,14 @@ _COMMANDS = {"alphaseal": "alphaseal", "alphaseal-convert": "alphaseal_converter
 
 
 def _blocks(document: str) -> list[tuple[str, str]]:
-    """(language, text) of every fenced block, in order."""
-    return _BLOCK.findall((REPOSITORY / document).read_text(encoding="utf-8"))
+    """(language, text) of every fenced block, in order; a text block right below a sh block has the language `output`."""
+    text = (REPOSITORY / document).read_text(encoding="utf-8")
+    blocks, commands_end = [], -1
+    for match in _BLOCK.finditer(text):
+        shown = match[1] == "text" and commands_end >= 0 and not text[commands_end : match.start()].strip()
+        commands_end = match.end() if match[1] == "sh" else -1
+        blocks.append(("output" if shown else match[1], match[2]))
+    return blocks
 
 
 def _environment(directory: Path) -> dict[str, str]:
@@ -69,19 +75,19 @@ def test_commands_of_the_document_run(document: str, tmp_path: Path) -> None:
     """Every sh block but those of make runs from the repository's root, and prints what the next text block shows."""
     environment = _environment(tmp_path)
     (tmp_path / "out").mkdir()
-    output, ran = None, 0
+    output, ran = "", 0
     for language, text in _blocks(document):
         if language == "sh" and not text.startswith("make"):
             output = _run(text, environment)
             ran += 1
-        elif language == "text" and output is not None:
+        elif language == "output":
             _assert_shown(text, output)
     assert ran >= 3
 
 
 def test_both_readmes_have_the_same_blocks() -> None:
     """The Chinese README has the English one's commands and outputs, in the same order."""
-    languages = ("sh", "python")
+    languages = ("sh", "output", "python")
     english, chinese = ([block for block in _blocks(name) if block[0] in languages] for name in DOCUMENTS[:2])
     assert english == chinese
 

@@ -9,13 +9,13 @@ import os
 import tempfile
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from alphaseal.errors import UsageError
 from alphaseal.graph import Graph
-from alphaseal.manifest import DayOrder, Manifest, Order, Parity, ParityCase
+from alphaseal.manifest import DayOrder, Order, Parity, ParityCase
 
 from . import parity, values
 from .artifacts import DatasetState, Predictions, fitted_processors, read_dataset, read_predictions
@@ -25,7 +25,9 @@ from .errors import RefusalError
 from .factors_table import column_names
 from .families import TrainedModel, read_trained_model
 from .families.row_processors import raw_space
+from .golden import GoldenRows, golden_days, golden_probe
 from .locate import Located, Weights, locate, scan
+from .parity import Probe, Vector
 from .processors import RowProcessor, check_processors
 from .replay import ReplayRequest, run_replay
 from .resolve import FeatureOrder, Sources, read_given_order, resolve_order
@@ -35,7 +37,6 @@ from .values import RawFile, Recorded
 from .write import BuiltBundle, write_bundle
 
 Progress = Callable[[str], None]
-_GOLDEN_PROBE_ROWS = 64
 
 
 @dataclass(frozen=True)
@@ -78,8 +79,7 @@ class Proven:
     predictions: Predictions | None
     recorded: Recorded | None
     raw: RawFile | None
-    golden: Sequence[tuple[str, Recorded | None, parity.Matrix, parity.Vector]]
-    golden_judge: str
+    golden: Sequence[GoldenRows]
     constant_scores: bool
 
 
@@ -125,8 +125,8 @@ def prove(request: BuildRequest, scratch: Path, progress: Progress) -> Proven:
     graph = Graph(graph_bytes, model.feature_count, "model.onnx")
     predictions = read_predictions(artifacts.pred) if artifacts.pred is not None else None
     partial = _Proof(model, processors, features, graph, raw, located, predictions)
-    order, recorded = partial.prove_order(progress)
-    report, golden, golden_judge = partial.prove_parity(recorded, progress)
+    order, recorded, scores = partial.prove_order(progress)
+    report, golden = partial.prove_parity(recorded, scores, progress)
     return Proven(
         task=task,
         anchor=anchor,
@@ -144,7 +144,6 @@ def prove(request: BuildRequest, scratch: Path, progress: Progress) -> Proven:
         recorded=recorded,
         raw=raw,
         golden=golden,
-        golden_judge=golden_judge,
         constant_scores=predictions is not None and len(np.unique(predictions.scores)) == 1,
     )
 
@@ -259,81 +258,93 @@ class _Proof:
     located: Located
     predictions: Predictions | None
 
-    def prove_order(self, progress: Progress) -> tuple[Order, Recorded | None]:
-        """Replay the recorded predictions where raw values are at hand."""
+    def prove_order(self, progress: Progress) -> tuple[Order, Recorded | None, Vector | None]:
+        """Replay the recorded predictions where raw values are at hand; also gives them, and the graph's scores."""
         evidence = list(self.features.evidence)
         if self.raw is None or self.predictions is None:
-            return Order(proof=self.features.proof, evidence=evidence, replay=None), None
+            return Order(proof=self.features.proof, evidence=evidence, replay=None), None, None
         progress("replaying the recorded predictions")
         where = str(self.located.artifacts.pred)
-        recorded = values.join_values(self.raw, self.located.parquet, self.features.features, self.predictions, where)
-        report = values.replay(recorded, self.raw, self.graph.run, self.model.bound, where)
-        return Order(proof="replayed", evidence=evidence, replay=report), recorded
+        recorded = values.join_values(
+            self.raw, self.located.parquet, self.features.features, self.predictions, self.model.step_length, where
+        )
+        scores = self._score(recorded)
+        try:
+            report = values.replay(recorded, self.raw, scores, self.model.bound, where)
+        except RefusalError as error:
+            if self.located.other_weights:
+                others = ", ".join(f"{other.origin} {other.name}" for other in self.located.other_weights)
+                error.next_step = (
+                    f"the weights of the {self.located.weights.origin} were taken, others differ ({others}): "
+                    "try --weights workspace"
+                )
+            raise
+        return Order(proof="replayed", evidence=evidence, replay=report), recorded, scores
+
+    def _score(self, recorded: Recorded) -> Vector:
+        return self.graph.run(recorded.values)
 
     def prove_parity(
-        self, recorded: Recorded | None, progress: Progress
-    ) -> tuple[Parity, list[tuple[str, Recorded | None, parity.Matrix, parity.Vector]], str]:
+        self, recorded: Recorded | None, scores: Vector | None, progress: Progress
+    ) -> tuple[Parity, list[GoldenRows]]:
         """Compare graph and judges, and choose the golden rows."""
         progress("comparing with the original")
         judge = self.model.judge(self.processors)
         if judge is None and recorded is None:
             raise RefusalError(
                 "parity.no_judge",
-                f"nothing to compare with: {self.model.framework} is not installed and there are no raw values to replay the predictions",
+                f"nothing to compare with: {self.model.framework} is not installed "
+                "and there are no raw values to replay the predictions",
                 next_step=f"install {self.model.framework}, or pass --features or --replay-with",
             )
         cases: list[ParityCase] = []
-        golden: list[tuple[str, Recorded | None, parity.Matrix, parity.Vector]] = []
-        if recorded is not None:
-            scores = self.graph.run(recorded.values)
-            cases.append(parity.compare("recorded predictions", "qlib's recorded predictions", scores, recorded.scores, self.model.bound))
-            golden += _golden_days(recorded)
-            if judge is not None:
-                cases.append(parity.compare("real rows", judge.name, scores, judge.predict(recorded.values), self.model.bound))
+        golden: list[GoldenRows] = []
+        days = None
+        bound = self.model.bound
+        if recorded is not None and scores is not None:
+            days = parity.compare_days(recorded.dates, recorded.instruments, scores, recorded.scores)
+            recorded_judge = "qlib's recorded predictions"
+            cases.append(parity.compare("recorded predictions", recorded_judge, scores, recorded.scores, bound))
+            golden += golden_days(recorded, self.model.step_length)
         if judge is not None:
-            shift, scale = raw_space(self.processors, self.model.feature_count)
-            dtypes = [feature.dtype for feature in self.features.features]
-            for probe in parity.make_probes(self.model.thresholds, dtypes, shift, scale, recorded.values if recorded is not None else None):
+            for probe in self._probes(recorded):
                 expected = judge.predict(probe.values)
-                cases.append(parity.compare(probe.case, judge.name, self.graph.run(probe.values), expected, self.model.bound))
-                chosen = np.linspace(0, len(expected) - 1, min(_GOLDEN_PROBE_ROWS, len(expected))).astype(int)
-                golden.append((probe.case, None, probe.values[chosen], expected[chosen]))
-        report = self._report(cases, recorded)
-        return report, golden, " and ".join(report.judges)
+                cases.append(parity.compare(probe.case, judge.name, self.graph.run(probe.values), expected, bound))
+                golden.append(golden_probe(probe, expected))
+        return self._report(cases, days), golden
 
-    def _report(self, cases: list[ParityCase], recorded: Recorded | None) -> Parity:
-        days = self._days(recorded)
+    def _probes(self, recorded: Recorded | None) -> tuple[Probe, ...]:
+        """Real rows, and rows made from the model's own thresholds."""
+        shift, scale = raw_space(self.processors, self.model.feature_count)
+        dtypes = [feature.dtype for feature in self.features.features]
+        real = recorded.values if recorded is not None else None
+        probes = parity.make_probes(self.model.thresholds, dtypes, shift, scale, real)
+        return probes if real is None else (Probe("real rows", real), *probes)
+
+    def _report(self, cases: list[ParityCase], days: DayOrder | None) -> Parity:
         outside = [case for case in cases if case.outside]
-        if outside or (days is not None and days.same_order != days.days):
-            wrong = "; ".join(f"{case.case}: {case.rows - case.bit_identical} of {case.rows} rows, largest {case.largest_ulp} ulp" for case in outside)
+        judges = list(dict.fromkeys(case.judge for case in cases))
+        if outside or (days is not None and not self._same_days(days)):
+            wrong = "; ".join(
+                f"{case.case}: {case.outside} of {case.rows} rows, largest {case.largest_ulp} ulp" for case in outside
+            )
             raise RefusalError(
                 "parity.out_of_bounds",
                 "the graph does not give the numbers of the original",
-                expected=f"every row near {' and '.join(dict.fromkeys(case.judge for case in cases))} ({self.model.bound.text})",
+                expected=f"every row near {' and '.join(judges)} ({self.model.bound.text})",
                 found=wrong or "another order of stocks on some day",
                 next_step="report it with the model: this must not happen",
             )
-        judges = list(dict.fromkeys(case.judge for case in cases))
-        alone = "" if any("recorded" not in judge for judge in judges) else f"{self.model.framework} is not installed here: qlib's recorded predictions are the only judge"
-        return Parity(bound=self.model.bound, within_bound=True, judges=judges, cases=cases, days=days, note=alone or None)
-
-    def _days(self, recorded: Recorded | None) -> DayOrder | None:
-        if recorded is None:
-            return None
-        return parity.compare_days(recorded.dates, recorded.instruments.tolist(), self.graph.run(recorded.values), recorded.scores)
-
-
-def _golden_days(recorded: Recorded) -> list[tuple[str, Recorded | None, parity.Matrix, parity.Vector]]:
-    """The last two days that are there whole, with qlib's own scores."""
-    days = np.unique(recorded.dates)[-values.MINIMUM_DAYS :]
-    golden: list[tuple[str, Recorded | None, parity.Matrix, parity.Vector]] = []
-    for day in days:
-        rows = recorded.dates == day
-        part = replace(
-            recorded, dates=recorded.dates[rows], instruments=recorded.instruments[rows], values=recorded.values[rows], scores=recorded.scores[rows]
+        alone = all("recorded" in judge for judge in judges)
+        note = f"{self.model.framework} is not installed here: qlib's recorded predictions are the only judge"
+        return Parity(
+            bound=self.model.bound, within_bound=True, judges=judges, cases=cases, days=days, note=note if alone else None
         )
-        golden.append(("day", part, part.values, part.scores))
-    return golden
+
+    def _same_days(self, days: DayOrder) -> bool:
+        if self.model.exact_order:
+            return days.same_order == days.days
+        return all(same == days.days for same in days.same_top.values())
 
 
-__all__ = ["BuildRequest", "BuiltBundle", "Manifest", "Proven", "build", "prove", "replay_features"]
+__all__ = ["BuildRequest", "BuiltBundle", "Proven", "build", "prove", "replay_features", "write_raw_values"]

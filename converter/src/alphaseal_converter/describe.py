@@ -20,6 +20,7 @@ from alphaseal.names import check_name
 from .configuration import Component, TaskConfiguration
 from .eligibility import Facts, judge_eligibility
 from .errors import RefusalError
+from .golden import golden_day_names
 from .factors_table import ColumnStatistics, FactorsTable
 from .processors import Fillna, RobustZScoreNorm
 from .select import SotaFactor, names_given_twice, newer_accepted, sota_factors
@@ -100,7 +101,7 @@ def make_manifest(
         strategy=_strategy(proven.configuration),
         selection=m.Selection(top_k=_top_k(proven.configuration), tie_break="score_descending_instrument_ascending"),
         parity=proven.parity,
-        golden=m.GoldenTable(file="golden.parquet", rows=golden_rows, judge=proven.golden_judge, days=_golden_days(proven)),
+        golden=m.GoldenTable(file="golden.parquet", rows=golden_rows, judge=" and ".join(proven.parity.judges), days=golden_day_names(proven.golden)),
         factors=_factor_table(factors_table),
         files=sorted(files, key=lambda file: file.path),
         eligibility=_eligibility(proven, features),
@@ -407,10 +408,6 @@ def _top_k(configuration: TaskConfiguration | None) -> int:
     strategy = configuration.strategy if configuration is not None else None
     found = strategy.kwargs.get("topk") if strategy is not None else None
     return found if isinstance(found, int) and not isinstance(found, bool) and 1 <= found <= 1_000_000 else DEFAULT_TOP_K
-
-
-def _golden_days(proven: Proven) -> list[str]:
-    return [str(keys.dates[0]) for _, keys, _, _ in proven.golden if keys is not None]
 
 
 def _factor_table(table: FactorsTable | None) -> m.FactorTable | None:

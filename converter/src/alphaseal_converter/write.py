@@ -17,11 +17,11 @@ from alphaseal import manifest as m
 from alphaseal import selftest, strict_json
 from alphaseal.errors import AlphasealError
 
-from . import values
 from .card import render_card
 from .describe import FeatureStatistics, SourceTexts, accepted_factors, json_value, make_manifest, training_segment
 from .errors import RefusalError
 from .factors_table import FactorsTable, column_statistics, rewrite_factors
+from .golden import write_golden
 from .resolve import OrderedFeature
 
 if TYPE_CHECKING:
@@ -70,7 +70,7 @@ def _fill(staging: Path, proven: Proven, request: BuildRequest, progress: Callab
     """All files of the bundle, the manifest last."""
     (staging / "model.onnx").write_bytes(proven.graph)
     schema = selftest.golden_schema(proven.features.features)
-    golden_rows = values.write_golden(staging / "golden.parquet", schema, proven.golden)
+    golden_rows = write_golden(staging / "golden.parquet", schema, proven.golden)
     table = None
     if request.with_factors and proven.located.parquet is not None:
         progress("rewriting the factor table")

@@ -17,13 +17,15 @@ onnxruntime.set_default_logger_severity(4)
 
 
 class Graph:
-    """One loaded graph: raw feature values in, one score per row out.
+    """One loaded graph: feature values in, `width` numbers per row out (1: the score; more between stages of a pipeline).
+
+    A row of the input is [features], or [step_length, features] where the model takes windows.
 
     onnxruntime sums the trees of an ensemble in another order when it spreads them over its own threads.  So the session
     has one thread, and rows are spread over sessions' calls instead: every row is then computed the same way always.
     """
 
-    def __init__(self, model: bytes, feature_count: int, where: str) -> None:
+    def __init__(self, model: bytes, feature_count: int, where: str, *, step_length: int = 1, width: int = 1) -> None:
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = 1
         options.inter_op_num_threads = 1
@@ -43,15 +45,16 @@ class Graph:
             ) from None
         inputs, outputs = self._session.get_inputs(), self._session.get_outputs()
         shape = [list(inputs[0].shape)[1:], list(outputs[0].shape)[1:]] if len(inputs) == 1 and len(outputs) == 1 else None
-        if shape != [[feature_count], [1]] or (inputs[0].type, outputs[0].type) != ("tensor(double)", "tensor(double)"):
+        self._row = (feature_count,) if step_length == 1 else (step_length, feature_count)
+        if shape != [list(self._row), [width]] or (inputs[0].type, outputs[0].type) != ("tensor(double)", "tensor(double)"):
             raise PolicyError(
                 "model.signature",
                 "the graph's inputs and outputs are not those of the format",
                 where=where,
-                expected=f"double [rows, {feature_count}] in, double [rows, 1] out",
+                expected=f"double [rows, {', '.join(map(str, self._row))}] in, double [rows, {width}] out",
             )
         self._input = inputs[0].name
-        self._feature_count = feature_count
+        self._width = width
 
     def run(self, values: npt.NDArray[np.float64], threads: int | None = None) -> npt.NDArray[np.float64]:
         """Scores float64 [rows] of raw feature values float64 [rows, features]; `threads` defaults to the cores there are."""
