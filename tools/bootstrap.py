@@ -37,8 +37,9 @@ def install(python: Path, *arguments: str) -> None:
     command = [str(python), "-m", "pip", "install", "--quiet", "--disable-pip-version-check", *arguments]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
-        lines = [line for line in done.stderr.splitlines() if line.startswith("ERROR")] or done.stderr.splitlines()[-3:]
-        fail("pip could not install what is needed: " + " ".join(lines)[:800] + " (is a package index reachable?)")
+        said = [line.strip() for line in done.stderr.splitlines()]
+        lines = [line for line in said if "error" in line.lower()] or said[-3:]
+        fail("pip could not install what is needed: " + " | ".join(lines)[:800] + " (is a package index reachable?)")
 
 
 def main() -> None:

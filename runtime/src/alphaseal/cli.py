@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,34 +22,51 @@ if TYPE_CHECKING:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Entry point; the return value is the exit status of the table in spec/bundle-v1.md."""
     given = list(sys.argv[1:] if arguments is None else arguments)
-    return run_command(_parser(), given, {"verify": _verify, "show": _show, "selftest": _selftest, "score": _score})
+    return run_command(_parser(given[0] if given else ""), given, {"verify": _verify, "show": _show, "selftest": _selftest, "score": _score})
 
 
-def _parser() -> Parser:
+def _parser(verb: str) -> Parser:
+    """The parser of the command; of its verbs only `verb` where there is one of that name (the others cost start-up)."""
     parser = Parser(prog="alphaseal", description="Verify a bundle, score stocks with it, take the best.")
     parser.add_argument("--version", action="version", version=f"alphaseal {__version__}, bundle format 1-draft")
-    verbs = parser.add_subparsers(dest="verb", required=True, metavar="VERB", parser_class=Parser)
-    common = Parser(add_help=False)
-    common.add_argument("bundle", type=Path, metavar="BUNDLE", help="bundle directory")
-    common.add_argument("--json", action="store_true", help="one JSON object on standard output")
-    trusted = Parser(add_help=False)
-    trusted.add_argument("--allow-unsigned", action="store_true", help="accept a bundle that nobody signed")
+    # Without `prog` argparse formats a usage message for it now, which loads shutil and its compression libraries.
+    verbs = parser.add_subparsers(dest="verb", required=True, metavar="VERB", parser_class=Parser, prog="alphaseal")
+    for name, (text, add_arguments) in _VERBS.items():
+        if name == verb or verb not in _VERBS:
+            options = verbs.add_parser(name, help=text)
+            options.add_argument("bundle", type=Path, metavar="BUNDLE", help="bundle directory")
+            options.add_argument("--json", action="store_true", help="one JSON object on standard output")
+            add_arguments(options)
+    return parser
 
-    verbs.add_parser("verify", parents=[common, trusted], help="check every file of a bundle")
-    verbs.add_parser("show", parents=[common], help="what a bundle says of itself; trusts nothing, checks the format only")
-    selftest = verbs.add_parser("selftest", parents=[common, trusted], help="score the golden rows on this machine")
-    selftest.add_argument("--report", type=Path, metavar="FILE.json", help="write the result with library versions, for the day after an upgrade")
 
-    score = verbs.add_parser("score", parents=[common, trusted], help="score a day or a range of days")
-    score.add_argument("--features", type=Path, required=True, metavar="FILE.parquet", help="datetime, instrument and one column per feature")
-    day = score.add_mutually_exclusive_group(required=True)
+def _add_trust(parser: Parser) -> None:
+    parser.add_argument("--allow-unsigned", action="store_true", help="accept a bundle that nobody signed")
+
+
+def _add_selftest(parser: Parser) -> None:
+    _add_trust(parser)
+    parser.add_argument("--report", type=Path, metavar="FILE.json", help="write the result with library versions, for the day after an upgrade")
+
+
+def _add_score(parser: Parser) -> None:
+    _add_trust(parser)
+    parser.add_argument("--features", type=Path, required=True, metavar="FILE.parquet", help="datetime, instrument and one column per feature")
+    day = parser.add_mutually_exclusive_group(required=True)
     day.add_argument("--date", metavar="YYYY-MM-DD", help="score exactly this date")
     day.add_argument("--dates", metavar="FROM:TO", help="score every date of the file in this range, both ends included")
-    score.add_argument("--top", type=int, metavar="N", help="only the N best of every date (default: the bundle's top k, all with --out)")
-    score.add_argument("--out", type=Path, metavar="FILE", help="write scores to FILE.parquet or FILE.csv")
-    score.add_argument("--universe", type=Path, metavar="FILE", help="only these stocks: one instrument a line (qlib's instrument files work)")
-    score.add_argument("--instruments-from", choices=["qlib", "ts"], help="convert SH600000 (qlib) or 600000.SH (ts) to the bundle's form")
-    return parser
+    parser.add_argument("--top", type=int, metavar="N", help="only the N best of every date (default: the bundle's top k, all with --out)")
+    parser.add_argument("--out", type=Path, metavar="FILE", help="write scores to FILE.parquet or FILE.csv")
+    parser.add_argument("--universe", type=Path, metavar="FILE", help="only these stocks: one instrument a line (qlib's instrument files work)")
+    parser.add_argument("--instruments-from", choices=["qlib", "ts"], help="convert SH600000 (qlib) or 600000.SH (ts) to the bundle's form")
+
+
+_VERBS: dict[str, tuple[str, Callable[[Parser], None]]] = {
+    "verify": ("check every file of a bundle", _add_trust),
+    "show": ("what a bundle says of itself; trusts nothing, checks the format only", lambda parser: None),
+    "selftest": ("score the golden rows on this machine", _add_selftest),
+    "score": ("score a day or a range of days", _add_score),
+}
 
 
 def _trust(options: argparse.Namespace) -> Trust:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -13,6 +15,7 @@ from .errors import InputError, PolicyError
 
 ROWS_PER_CHUNK = 2048
 _MAXIMUM_THREADS = 8
+T = TypeVar("T")
 onnxruntime.set_default_logger_severity(4)
 
 
@@ -25,7 +28,8 @@ class Graph:
     has one thread, and rows are spread over sessions' calls instead: every row is then computed the same way always.
     """
 
-    def __init__(self, model: bytes, feature_count: int, where: str, *, step_length: int = 1, width: int = 1) -> None:
+    def __init__(self, model: bytes, feature_count: int, where: str, *, step_length: int = 1, width: int | None = 1) -> None:
+        """`width` None takes any number of results; raises PolicyError `model.not_loadable` and `model.signature`."""
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = 1
         options.inter_op_num_threads = 1
@@ -46,32 +50,43 @@ class Graph:
         inputs, outputs = self._session.get_inputs(), self._session.get_outputs()
         shape = [list(inputs[0].shape)[1:], list(outputs[0].shape)[1:]] if len(inputs) == 1 and len(outputs) == 1 else None
         self._row = (feature_count,) if step_length == 1 else (step_length, feature_count)
-        if shape != [list(self._row), [width]] or (inputs[0].type, outputs[0].type) != ("tensor(double)", "tensor(double)"):
+        # An axis that is a text or None may be of any length; only the axis of rows may be that.
+        found = shape[1][0] if shape is not None and len(shape[1]) == 1 and isinstance(shape[1][0], int) else 0
+        self.width = found if width is None else width
+        if shape != [list(self._row), [self.width]] or self.width < 1 or (inputs[0].type, outputs[0].type) != ("tensor(double)", "tensor(double)"):
             raise PolicyError(
                 "model.signature",
                 "the graph's inputs and outputs are not those of the format",
                 where=where,
-                expected=f"double [rows, {', '.join(map(str, self._row))}] in, double [rows, {width}] out",
+                expected=f"double [rows, {', '.join(map(str, self._row))}] in, double [rows, {width or 'columns'}] out",
             )
         self._input = inputs[0].name
-        self._width = width
 
     def run(self, values: npt.NDArray[np.float64], threads: int | None = None) -> npt.NDArray[np.float64]:
         """Scores float64 [rows] of raw feature values float64 [rows, features]; `threads` defaults to the cores there are."""
-        if values.ndim != 2 or values.shape[1] != self._feature_count:
-            raise InputError("features.shape", "wrong number of feature columns", expected=str(self._feature_count), found=str(values.shape))
-        chunks = [values[start : start + ROWS_PER_CHUNK] for start in range(0, len(values), ROWS_PER_CHUNK)]
-        workers = min(threads or _cores(), _MAXIMUM_THREADS, len(chunks))
-        if workers <= 1:
-            parts = [self._call(chunk) for chunk in chunks]
-        else:
-            with ThreadPoolExecutor(workers) as pool:
-                parts = list(pool.map(self._call, chunks))
-        return np.concatenate(parts) if parts else np.zeros(0)
+        if values.shape[1:] != self._row:
+            raise InputError("features.shape", "wrong number of feature columns", expected=str(list(self._row)), found=str(list(values.shape[1:])))
+        parts = spread(lambda rows: self.call(values[rows]), row_chunks(len(values)), threads)
+        return np.concatenate(parts).reshape(-1) if parts else np.zeros(0)
 
-    def _call(self, chunk: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-        (scores,) = self._session.run(None, {self._input: np.ascontiguousarray(chunk)})
-        return np.asarray(scores, dtype=np.float64).reshape(-1)
+    def call(self, rows: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+        """float64 [rows, width] of one chunk of rows, computed at once."""
+        (result,) = self._session.run(None, {self._input: np.ascontiguousarray(rows)})
+        return np.asarray(result, dtype=np.float64).reshape(len(rows), self.width)
+
+
+def row_chunks(count: int, rows: int = ROWS_PER_CHUNK) -> list[slice]:
+    """`count` rows cut into parts of `rows`."""
+    return [slice(start, min(start + rows, count)) for start in range(0, count, rows)]
+
+
+def spread(call: Callable[[slice], T], chunks: Sequence[slice], threads: int | None = None) -> list[T]:
+    """The results of `call` for each chunk, in order, computed on at most `threads` threads (default: the cores there are)."""
+    workers = min(threads or _cores(), _MAXIMUM_THREADS, len(chunks))
+    if workers <= 1:
+        return [call(chunk) for chunk in chunks]
+    with ThreadPoolExecutor(workers) as pool:
+        return list(pool.map(call, chunks))
 
 
 def _cores() -> int:

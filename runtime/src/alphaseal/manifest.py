@@ -190,6 +190,12 @@ class CrossSectionStage(Part, frozen=True, kw_only=True, tag="cross_section", ta
     universe: Text
 
 
+class DropMissingStage(Part, tag="drop_missing", tag_field="stage"):
+    """Rows that miss a value here get no score, and are not there for the stages that follow."""
+
+    columns: Annotated[list[Short] | None, Meta(description="features that are looked at; null: all")]
+
+
 class WindowStage(Part, frozen=True, kw_only=True, tag="window", tag_field="stage"):
     """The last rows of each stock on the calendar (qlib's TSDatasetH)."""
 
@@ -204,7 +210,7 @@ class GraphStage(Part, frozen=True, kw_only=True, tag="graph", tag_field="stage"
     processors: list[dict[str, Any]]
 
 
-Stage = Union[CrossSectionStage, WindowStage, GraphStage]
+Stage = Union[CrossSectionStage, DropMissingStage, WindowStage, GraphStage]
 
 
 class Missing(Part, frozen=True, kw_only=True):

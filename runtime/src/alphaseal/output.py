@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.csv
 import pyarrow.parquet as pq
 
 from .errors import NotReadableError, UsageError
@@ -32,7 +31,7 @@ class ScoreSummary:
 
     def add(self, scores: Scores) -> None:
         """Count one part."""
-        self.dates += len(scores.table["datetime"].unique()) if len(scores) else 0
+        self.dates += scores.dates()
         self.scored += len(scores)
         for row in scores.excluded.to_pylist():
             self.excluded[row["reason"]] = self.excluded.get(row["reason"], 0) + 1
@@ -72,7 +71,12 @@ def write_scores(parts: Iterator[Scores], path: Path, top: int | None, progress:
 
 @contextmanager
 def _writer(path: Path, suffix: str) -> Iterator[Callable[[pa.Table], None]]:
-    writer = pq.ParquetWriter(path, SCORE_SCHEMA, compression="zstd") if suffix == ".parquet" else pyarrow.csv.CSVWriter(path, SCORE_SCHEMA)
+    if suffix == ".parquet":
+        writer = pq.ParquetWriter(path, SCORE_SCHEMA, compression="zstd")
+    else:
+        import pyarrow.csv
+
+        writer = pyarrow.csv.CSVWriter(path, SCORE_SCHEMA)
     with writer:
         yield writer.write_table
 

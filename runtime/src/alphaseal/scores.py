@@ -1,4 +1,7 @@
-"""Scores of one day or of a range of days, best first, and the stocks that got none."""
+"""Scores of one day or of a range of days, best first, and the stocks that got none.
+
+Arrow arrays are made from buffers: `pa.array` imports pandas where it is installed (0.3 s).
+"""
 
 from __future__ import annotations
 
@@ -9,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from .arrow_columns import indices_of, numbers_of
 from .errors import UsageError
 
 if TYPE_CHECKING:
@@ -40,12 +44,20 @@ class Scores:
         """pandas, polars and duckdb read the scores through this, without a copy of their own reader."""
         return self.table.__arrow_c_stream__(requested_schema)
 
+    def dates(self) -> int:
+        """How many dates have a scored stock."""
+        return int(np.count_nonzero(self._ranks() == 1))
+
     def top(self, count: int) -> pa.Table:
         """The `count` best of every date, fewer where a date has fewer; UsageError unless count is at least 1."""
         if count < 1:
             raise UsageError("usage.top", "the number of stocks must be at least 1", found=str(count))
         # ranks restart with every date, so this is right for a range of dates too
-        return self.table.filter(pa.array(self.table["rank"].to_numpy() <= count))
+        return self.table.take(indices_of(np.flatnonzero(self._ranks() <= count)))
+
+    def _ranks(self) -> npt.NDArray[np.int32]:
+        chunks = self.table["rank"].chunks
+        return np.concatenate([np.zeros(0, np.int32), *(numbers_of(chunk, np.dtype(np.int32)) for chunk in chunks)])
 
 
 def rank_scores(block: FeatureBlock, scores: npt.NDArray[np.float64], universe: Sequence[str] | None) -> Scores:
@@ -62,14 +74,19 @@ def rank_scores(block: FeatureBlock, scores: npt.NDArray[np.float64], universe: 
     lengths = np.diff(np.r_[starts, len(order)])
     rank = np.arange(len(order)) - np.repeat(starts, lengths) + 1
     instruments = block.instruments
-    columns = [_dates(dates), instruments.take(pa.array(order)), pa.array(scores[order]), pa.array(rank.astype(np.int32))]
+    columns = [
+        _dates(dates),
+        instruments.take(indices_of(order)),
+        _numbers(scores[order], pa.float64()),
+        _numbers(rank.astype(np.int32), pa.int32()),
+    ]
     left_out = np.flatnonzero(reasons != "")
     excluded = pa.Table.from_arrays(
-        [_dates(block.dates[left_out]), instruments.take(pa.array(left_out)), pa.array(reasons[left_out].tolist(), type=pa.string())],
+        [_dates(block.dates[left_out]), instruments.take(indices_of(left_out)), _texts(reasons[left_out].tolist())],
         schema=EXCLUDED_SCHEMA,
     )
     if universe is not None:
-        excluded = _with_absent(excluded, block, instruments, universe)
+        excluded = _with_absent(excluded, block, universe)
     return Scores(pa.Table.from_arrays(columns, schema=SCORE_SCHEMA), excluded)
 
 
@@ -83,26 +100,37 @@ def _reasons(block: FeatureBlock, scores: npt.NDArray[np.float64], universe: Seq
     reasons[suspects[np.isnan(block.values[suspects]).all(axis=1)]] = ALL_MISSING
     if universe is not None:
         wanted = set(universe)
-        reasons[[name not in wanted for name in block.instruments.tolist()]] = NOT_IN_UNIVERSE
+        reasons[[name not in wanted for name in block.instruments.to_pylist()]] = NOT_IN_UNIVERSE
     return reasons
 
 
-def _dates(dates: npt.NDArray[np.datetime64]) -> pa.Array:
-    return pa.array(dates.astype("datetime64[D]").astype(np.int32), type=pa.int32()).view(pa.date32())
-
-
-def _with_absent(excluded: pa.Table, block: FeatureBlock, instruments: Any, universe: Sequence[str]) -> pa.Table:
+def _with_absent(excluded: pa.Table, block: FeatureBlock, universe: Sequence[str]) -> pa.Table:
     """Add the stocks of the universe that have no row on a date."""
-    names: list[str] = instruments.to_pylist()
-    dates = np.unique(block.dates)
-    rows: list[tuple[Any, str, str]] = []
-    for date in dates:
-        first, last = np.searchsorted(block.dates, date), np.searchsorted(block.dates, date, side="right")
-        rows += [(date, name, NO_ROW) for name in sorted(set(universe) - set(names[first:last]))]
+    names: list[str] = block.instruments.to_pylist()
+    rows: list[tuple[np.datetime64, str]] = []
+    for date, first, last in block.spans():
+        rows += [(date, name) for name in sorted(set(universe) - set(names[first:last]))]
     if not rows:
         return excluded
     absent = pa.Table.from_arrays(
-        [_dates(np.array([row[0] for row in rows])), pa.array([row[1] for row in rows]), pa.array([row[2] for row in rows])],
+        [_dates(np.array([date for date, _ in rows])), _texts([name for _, name in rows]), _texts([NO_ROW] * len(rows))],
         schema=EXCLUDED_SCHEMA,
     )
-    return pa.concat_tables([excluded, absent]).sort_by([("datetime", "ascending"), ("instrument", "ascending")])
+    together = pa.concat_tables([excluded, absent])
+    keys = list(zip(together["datetime"].to_pylist(), together["instrument"].to_pylist(), strict=True))
+    return together.take(indices_of(np.array(sorted(range(len(keys)), key=keys.__getitem__))))
+
+
+def _dates(dates: npt.NDArray[np.datetime64]) -> pa.Array:
+    return _numbers(dates.astype("datetime64[D]").astype(np.int32), pa.date32())
+
+
+def _numbers(values: npt.NDArray[Any], kind: Any) -> pa.Array:
+    """An Arrow array of fixed width on the memory of `values`, whose items are as wide as those of `kind`."""
+    return pa.Array.from_buffers(kind, len(values), [None, pa.py_buffer(np.ascontiguousarray(values))])
+
+
+def _texts(texts: Sequence[str]) -> pa.Array:
+    encoded = [text.encode("utf-8") for text in texts]
+    ends = np.cumsum([0, *map(len, encoded)], dtype=np.int32)
+    return pa.StringArray.from_buffers(len(texts), pa.py_buffer(ends), pa.py_buffer(b"".join(encoded)))

@@ -13,11 +13,12 @@ from pathlib import Path
 from typing import IO, Any
 
 from alphaseal_converter.errors import RefusalError
-from alphaseal_converter.pickles import _child, _wire
-from alphaseal_converter.pickles._state import Limits
+from alphaseal_converter.pickles import _child, _machine, _wire
+from alphaseal_converter.pickles._machine import PERSISTENT_LOAD
+from alphaseal_converter.pickles._state import Limits, PickleFault
 from alphaseal_converter.records import Global
 
-__all__ = ["Limits", "PickleContents", "read_pickle"]
+__all__ = ["PERSISTENT_LOAD", "Limits", "PickleContents", "read_first_pickle", "read_pickle"]
 
 _NEXT_STEP = "check that the file is whole and from a source you trust"
 _CHUNK = 1 << 20
@@ -67,6 +68,32 @@ def read_pickle(
             "pickle.child", f"the reading process gave no usable answer: {problem}", where=where
         ) from None
     return PickleContents(root, names)
+
+
+_FIRST_LIMITS = Limits(
+    total_bytes=1 << 16,
+    opcodes=4_000,
+    memo_entries=1_000,
+    literal_bytes=1 << 12,
+    integer_digits=100,
+    nesting=20,
+    stack=1_000,
+)
+
+
+def read_first_pickle(data: bytes, offset: int, *, where: str) -> tuple[Any, int]:
+    """The inert root of the small pickle at `offset` of `data`, and the offset behind it.
+
+    For formats that put several pickles in a row (torch's old storages).  At most 64 KiB are looked at, with bounds so
+    small that no child process is needed.  Persistent ids become records of `PERSISTENT_LOAD`.  Raises `RefusalError`
+    with a code ``pickle.*``.
+    """
+    try:
+        root, length = _machine.interpret_first(data[offset : offset + _FIRST_LIMITS.total_bytes], _FIRST_LIMITS)
+    except PickleFault as fault:
+        place = f"{fault.message} (at byte {offset + fault.offset})"
+        raise RefusalError(fault.code, place, where=where, next_step=_NEXT_STEP) from None
+    return root, offset + length
 
 
 def _refusal(answer: bytes | bytearray, where: str) -> RefusalError:

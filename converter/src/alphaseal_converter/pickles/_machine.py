@@ -12,7 +12,7 @@ from __future__ import annotations
 import codecs
 import re
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Final
 
 from alphaseal_converter.pickles._state import Limits, Machine, PickleFault, kind_of
@@ -32,9 +32,28 @@ def interpret(
     that are not bytes are refused as dict keys.  Raises `PickleFault`.
     """
     machine = Machine(data, limits or Limits(), literal)
-    limits, size, stack, handlers = machine.limits, machine.size, machine.stack, _HANDLERS
-    if size > limits.total_bytes:
-        raise machine.fault("pickle.limit", f"the pickle has {size} bytes, {limits.total_bytes} are allowed")
+    if machine.size > machine.limits.total_bytes:
+        raise machine.fault(
+            "pickle.limit", f"the pickle has {machine.size} bytes, {machine.limits.total_bytes} are allowed"
+        )
+    _run(machine, _HANDLERS)
+    return machine.finish(), tuple(machine.globals)
+
+
+def interpret_first(data: bytes, limits: Limits) -> tuple[Any, int]:
+    """The root of the pickle at the start of `data`, and where it ends: other bytes may follow it.
+
+    A persistent id, which an unpickler would hand to its ``persistent_load``, stays inert as a `Record` of
+    `PERSISTENT_LOAD` with the id as its argument.  Raises `PickleFault`.
+    """
+    machine = Machine(data, limits, None)
+    _run(machine, _FIRST_HANDLERS)
+    return machine.finish(more_may_follow=True), machine.position
+
+
+def _run(machine: Machine, handlers: Sequence[Callable[[Machine], None] | None]) -> None:
+    """Follow the opcodes up to STOP, which is consumed."""
+    limits, size, stack, data = machine.limits, machine.size, machine.stack, machine.data
     for _ in range(limits.opcodes):
         machine.operation = position = machine.position
         if position >= size:
@@ -42,7 +61,7 @@ def interpret(
         opcode = data[position]
         machine.position = position + 1
         if opcode == _STOP:
-            return machine.finish(), tuple(machine.globals)
+            return
         handler = handlers[opcode]
         if handler is None:
             raise _not_read(machine, opcode)
@@ -380,6 +399,11 @@ def _memoize(machine: Machine) -> None:
     _put(machine, len(machine.memo))
 
 
+def _persistent_id(machine: Machine) -> None:
+    machine.push(Record(PERSISTENT_LOAD, (machine.pop(),)))
+
+
+PERSISTENT_LOAD: Final = Global("pickle", "persistent_load")
 _STOP: Final = ord(".")
 _REFUSED: Final = {
     ord("P"): "PERSID",
@@ -453,3 +477,4 @@ _OPCODES: Final[dict[int, Callable[[Machine], None]]] = {
     0x94: _memoize,
 }
 _HANDLERS: Final = tuple(_OPCODES.get(opcode) for opcode in range(256))
+_FIRST_HANDLERS: Final = tuple({**_OPCODES, ord("Q"): _persistent_id}.get(opcode) for opcode in range(256))

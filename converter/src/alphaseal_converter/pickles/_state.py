@@ -66,11 +66,11 @@ class Machine:
         self.keys = KeyCheck()
         self.tuple_depths: dict[int, int] = {}
 
-    def finish(self) -> Any:
+    def finish(self, more_may_follow: bool = False) -> Any:
         root = self.pop()
         if self.stack or self.marks:
             raise self.fault("pickle.stack", "values are left on the stack at STOP")
-        if self.position != self.size:
+        if self.position != self.size and not more_may_follow:
             self.operation = self.position
             raise self.fault(
                 "pickle.trailing", f"{self.size - self.position} bytes follow the end of the pickle (a second pickle?)"
