@@ -1,4 +1,7 @@
-"""What the measurements run on, made from fixed seeds into a cache directory: features, models, bundles, a long history."""
+"""What the measurements run on, made from fixed seeds into a cache directory: features, models, bundles, a long history.
+
+``data.py CACHE DATES COLUMNS`` makes what is missing and prints where it is; DATES and COLUMNS are those of the history.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +11,7 @@ import os
 import shutil
 import sys
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
@@ -28,6 +31,7 @@ from alphaseal_converter.graph.assemble import build_scoring_graph  # noqa: E402
 from alphaseal_converter.models.lightgbm import parse_model_text  # noqa: E402
 
 STOCKS = 5000
+_FEATURE_DATES = 60
 _GOLDEN_ROWS = 64
 _DAYS_PER_GROUP = 20
 _FIRST_DAY = np.datetime64("2019-01-01", "D")
@@ -54,11 +58,10 @@ SMALL = Case("20x100", 20, 100, 20_000, {"learning_rate": 0.1, "num_leaves": 31}
 class Scoring:
     """Paths of what one scoring case needs, and the date that is scored (the last one of the features)."""
 
-    case: Case
-    bundle: Path
-    model_text: Path
-    features: Path
-    pandas_features: Path
+    bundle: str
+    model_text: str
+    features: str
+    pandas_features: str
     date: str
 
 
@@ -77,8 +80,9 @@ def instruments() -> list[str]:
     return [f"SH{600_000 + index}" for index in range(STOCKS)]
 
 
-def scoring(cache: Path, case: Case, dates: int) -> Scoring:
-    """The bundle, the model as LightGBM's text, and features of `dates` dates in both layouts."""
+def scoring(cache: Path, case: Case) -> Scoring:
+    """The bundle, the model as LightGBM's text, and features of some dates in both layouts."""
+    dates = _FEATURE_DATES
     directory = cache / case.name
     features = _once(directory / f"features_{dates}.parquet", lambda path: _write_features(path, case, dates))
     model_text = _once(directory / "model.txt", lambda path: _train(path, case))
@@ -87,11 +91,10 @@ def scoring(cache: Path, case: Case, dates: int) -> Scoring:
     shutil.rmtree(bundle, ignore_errors=True)
     _write_bundle(bundle, case, model_text.read_text(encoding="utf-8"))
     return Scoring(
-        case=case,
-        bundle=bundle,
-        model_text=model_text,
-        features=features,
-        pandas_features=_once(directory / f"pandas_{dates}.parquet", lambda path: _as_pandas_writes(features, path)),
+        bundle=str(bundle),
+        model_text=str(model_text),
+        features=str(features),
+        pandas_features=str(_once(directory / f"pandas_{dates}.parquet", lambda path: _as_pandas_writes(features, path))),
         date=str(trading_days(dates)[-1]),
     )
 
@@ -267,3 +270,15 @@ def _pandas_metadata(columns: list[str]) -> dict[str, object]:
         for name, kind in kinds
     ]
     return {"index_columns": ["datetime", "instrument"], "column_indexes": [], "columns": described}
+
+
+def main() -> None:
+    """Make what is missing; print one JSON object."""
+    cache, dates, columns = Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3])
+    cases = {case.name: asdict(scoring(cache, case)) for case in (LARGE, SMALL)}
+    long = history(cache, dates, columns)
+    print(json.dumps({"scoring": cases, "history": str(long), "history_date": str(trading_days(dates)[-1])}))
+
+
+if __name__ == "__main__":
+    main()

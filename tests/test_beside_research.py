@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -9,7 +10,6 @@ from pathlib import Path
 
 import pytest
 from bundles import FACTOR_PLAIN, raw_values
-from locations import REPOSITORY
 
 RESEARCH = os.environ.get("ALPHASEAL_RESEARCH_PYTHON", "")
 needs_research = pytest.mark.skipif(not RESEARCH, reason="ALPHASEAL_RESEARCH_PYTHON names no Python with rdagent and qlib")
@@ -23,19 +23,17 @@ def run(*command: object) -> str:
 
 
 @needs_research
-def test_pip_would_change_nothing_that_is_there() -> None:
+def test_pip_would_change_nothing_that_is_there(wheels: Path) -> None:
     """Asked to install both distributions into the research environment, pip adds packages and replaces none."""
     before = dict(line.lower().split("==") for line in run(RESEARCH, "-m", "pip", "list", "--format=freeze").splitlines() if "==" in line)
-    plan = run(RESEARCH, "-m", "pip", "install", "--dry-run", "--quiet", "--no-build-isolation", "--report", "-", REPOSITORY / "runtime", REPOSITORY / "converter")
-    import json
-
+    plan = run(RESEARCH, "-m", "pip", "install", "--dry-run", "--quiet", "--report", "-", *wheels.glob("*.whl"))
     added = {item["metadata"]["name"].lower().replace("_", "-"): item["metadata"]["version"] for item in json.loads(plan)["install"]}
     replaced = {name: (before[name], version) for name, version in added.items() if before.get(name, version) != version and not name.startswith("alphaseal")}
     assert replaced == {}
 
 
 @needs_research
-def test_it_works_there_and_imports_neither(tmp_path: Path) -> None:
+def test_it_works_there_and_imports_neither(wheels: Path, tmp_path: Path) -> None:
     """An overlay on the research environment builds the bundle in its Python; rdagent and qlib still import afterwards."""
     overlay = tmp_path / "overlay"
     run(RESEARCH, "-m", "venv", "--system-site-packages", overlay)
@@ -43,7 +41,7 @@ def test_it_works_there_and_imports_neither(tmp_path: Path) -> None:
     research_site = run(RESEARCH, "-c", "import site; print(site.getsitepackages()[0])").strip()
     (site / "research.pth").write_text(research_site, encoding="utf-8")
     python = overlay / "bin/python"
-    run(python, "-m", "pip", "install", "--quiet", "--no-build-isolation", REPOSITORY / "runtime", REPOSITORY / "converter")
+    run(python, "-m", "pip", "install", "--quiet", *wheels.glob("*.whl"))
     program = (
         "import sys; from alphaseal_converter.cli import main; status = main(sys.argv[1:]); "
         "loaded = {'rdagent', 'qlib', 'pickle_'} & {name.split('.')[0] for name in sys.modules}; assert not loaded, loaded; sys.exit(status)"

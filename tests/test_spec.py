@@ -30,9 +30,14 @@ def _between(name: str) -> str:
     return found[1]
 
 
+def _error_classes() -> list[type[errors.AlphasealError]]:
+    kinds = [kind for kind in vars(errors).values() if inspect.isclass(kind)]
+    return [kind for kind in kinds if issubclass(kind, errors.AlphasealError)]
+
+
 def _raised() -> Iterator[tuple[str, int]]:
     """(code, exit status) of every error that the runtime's sources make."""
-    exits = {name: kind.exit for name, kind in vars(errors).items() if inspect.isclass(kind) and name != "ClassVar"}
+    exits = {kind.__name__: kind.exit for kind in _error_classes()}
     for path in RUNTIME.rglob("*.py"):
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             if not isinstance(node, ast.Call) or not node.args:
@@ -40,12 +45,12 @@ def _raised() -> Iterator[tuple[str, int]]:
             name = node.func.attr if isinstance(node.func, ast.Attribute) else getattr(node.func, "id", "")
             first = node.args[0]
             if name in exits and isinstance(first, ast.Constant):
-                yield first.value, exits[name]
+                yield str(first.value), exits[name]
             elif name in exits:
                 # manifest.py puts the area before the codes that its own helper is called with.
                 assert (path.name, ast.unparse(first)) == ("manifest.py", "f'manifest.{code}'")
             elif name == "refuse" and path.name == "manifest.py" and isinstance(first, ast.Constant):
-                yield f"manifest.{first.value}", errors.MalformedError.exit
+                yield f"manifest.{first.value!s}", errors.MalformedError.exit
 
 
 def test_table_of_error_codes_is_that_of_the_sources() -> None:
@@ -67,9 +72,7 @@ def test_table_of_exit_statuses_is_that_of_the_errors() -> None:
     """The exit table holds every status of the error classes."""
     section = SPECIFICATION.split("## 13 Exit statuses")[1].split("## 14")[0]
     listed = {int(status) for status in re.findall(r"^\| (\d+) \|", section, re.M)}
-    classes = {
-        kind.exit for kind in vars(errors).values() if inspect.isclass(kind) and issubclass(kind, errors.AlphasealError)
-    }
+    classes = {kind.exit for kind in _error_classes()}
     assert listed == classes | {0, 20, 130}
 
 

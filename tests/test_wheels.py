@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import subprocess
-import sys
 import venv
 from pathlib import Path
 
@@ -21,13 +20,12 @@ def run(*command: object, **options: object) -> str:
     return str(done.stdout)
 
 
-@pytest.fixture(scope="module")
-def wheels(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Both wheels, built from the sources as they are."""
-    out = tmp_path_factory.mktemp("wheels")
-    for part in ("runtime", "converter"):
-        run(sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", out, REPOSITORY / part)
-    return out
+def pinned(directory: Path) -> Path:
+    """The versions that the tests were run with, as a constraints file."""
+    lines = (REPOSITORY / "requirements/development.txt").read_text(encoding="utf-8").splitlines()
+    path = directory / "constraints.txt"
+    path.write_text("\n".join(line for line in lines if "==" in line), encoding="utf-8")
+    return path
 
 
 @pytest.fixture(scope="module")
@@ -36,7 +34,7 @@ def clean(tmp_path_factory: pytest.TempPathFactory, wheels: Path) -> Path:
     directory = tmp_path_factory.mktemp("clean")
     venv.create(directory, with_pip=True)
     python = directory / "bin/python"
-    pins = REPOSITORY / "requirements/development.txt"
+    pins = pinned(directory)
     runtime = next(wheels.glob("alphaseal-*.whl"))
     run(python, "-m", "pip", "install", "--quiet", "-c", pins, runtime)
     return directory
@@ -62,7 +60,7 @@ def test_runtime_wheel_alone(clean: Path, tmp_path: Path) -> None:
 def test_converter_wheel_builds_without_lightgbm(clean: Path, wheels: Path, tmp_path: Path) -> None:
     """The converter's wheel converts without lightgbm, with the recorded predictions as judge, and says so."""
     python = clean / "bin/python"
-    pins = REPOSITORY / "requirements/development.txt"
+    pins = pinned(tmp_path)
     converter = next(wheels.glob("alphaseal_converter-*.whl"))
     run(python, "-m", "pip", "install", "--quiet", "-c", pins, "--find-links", wheels, converter)
     out = tmp_path / "bundle"

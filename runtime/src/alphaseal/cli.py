@@ -137,13 +137,12 @@ def _universe(options: argparse.Namespace, bundle: Bundle) -> list[str]:
     except (OSError, UnicodeDecodeError) as error:
         raise NotReadableError("universe.not_readable", f"cannot read the universe: {error}", where=str(options.universe)) from None
     names = [line.split()[0] for line in lines if line.strip() and not line.lstrip().startswith("#")]
-    import pyarrow as pa
-
     from .instruments import normalise
+    from .scores import text_array
 
     notation = bundle.manifest.data.instrument_format
     known: list[str] = normalise(
-        pa.array(names, pa.string()), source=options.instruments_from, bundle_format=notation.kind, pattern=notation.pattern
+        text_array(names), source=options.instruments_from, bundle_format=notation.kind, pattern=notation.pattern
     ).to_pylist()
     return known
 

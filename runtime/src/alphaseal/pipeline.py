@@ -14,9 +14,9 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from .arrow_columns import numbers_of
+from .arrow_columns import indices_of, numbers_of
 from .cross_section import CrossSection
-from .errors import InputError, PolicyError
+from .errors import PolicyError
 from .graph import ROWS_PER_CHUNK, Graph, row_chunks, spread
 from .manifest import CrossSectionStage, DropMissingStage, GraphStage, Stage, WindowStage
 from .windows import Calendar, Rows, Windows, oldest_date, too_short
@@ -108,21 +108,130 @@ class Pipeline:
     def stream(
         self, blocks: Iterable[FeatureBlock], first: np.datetime64 | None = None, calendar: Calendar | None = None
     ) -> Iterator[tuple[FeatureBlock, Rows, Vector]]:
-        """`run` for blocks of whole dates in ascending order, as if they were one: windows reach into earlier blocks."""
+        """(block, rows, scores) of blocks of whole dates in ascending order, as if they were one block: windows reach back.
+
+        Blocks that end before `first` are history and not given back; without `first` every date is scored.
+        """
         context: Prepared | None = None
         for block in blocks:
             prepared = self.prepare(block)
-            if context is not None:
-                prepared = context.followed_by(prepared)
-            dates = np.unique(prepared.dates) if calendar is None else calendar
-            short = self._first_with_window(dates) if first is None else None
-            if len(prepared.dates) and (short is None or prepared.dates[-1] >= short):
-                # With `first` given, a window that is too short is an error; without, such dates are passed over.
-                start = short if first is None else first
-                newest = prepared.dates[-1] if start is None else max(start, block.dates[0])
-                if prepared.dates[-1] >= newest:
-                    rows, scores = self.score(prepared, newest, calendar)
-                    yield block, rows, scores
-            if self.step_length > 1 and len(prepared.dates):
-                held = dates[dates <= prepared.dates[-1]]
-                context = prepared.since(held[-min(self.step_length - 1, len(held))])
+            reaching = prepared if context is None else context.followed_by(prepared)
+            if first is None or block.dates[-1] >= first:
+                newest = block.dates[0] if first is None else max(first, block.dates[0])
+                yield block, *self.score(reaching, newest, calendar)
+            if self.step_length > 1:
+                context = self._context(reaching, calendar)
+
+    def prepare(self, block: FeatureBlock, threads: int | None = None) -> Prepared:
+        """The rows of a block after all stages but window and last graph; the days of the block must be whole."""
+        prepared = Prepared(block.dates, block.instruments, block.values, np.arange(len(block)))
+        for stage in self._stages:
+            if isinstance(stage, _DropMissing):
+                prepared = stage.apply(prepared)
+            else:
+                values = _rows_through(stage, prepared.values, threads) if isinstance(stage, Graph) else stage.apply(prepared.values, _days(prepared.dates))
+                prepared = Prepared(prepared.dates, prepared.instruments, values, prepared.rows)
+        return prepared
+
+    def score(
+        self, prepared: Prepared, first: np.datetime64 | None = None, calendar: Calendar | None = None, *, threads: int | None = None
+    ) -> tuple[Rows, Vector]:
+        """As `run`, from what `prepare` gave."""
+        if self.step_length == 1:
+            start = 0 if first is None else int(np.searchsorted(prepared.dates, first))
+            targets = np.arange(start, len(prepared.dates))
+            scored, values = prepared, prepared.values[start:]
+            call = lambda part: self._last.call(values[part])  # noqa: E731
+        else:
+            scored, targets, windows = self._windows(prepared, first, calendar)
+            call = lambda part: self._last.call(scored.values[windows.rows(targets[part])])  # noqa: E731
+        if self.batch_dependent:
+            chunks = [slice(start, stop) for start, stop in _days(scored.dates[targets])]
+        else:
+            chunks = row_chunks(len(targets), ROWS_PER_CHUNK if self.step_length == 1 else self._window_rows)
+        parts = spread(call, chunks, threads)
+        return scored.rows[targets], np.concatenate(parts)[:, 0] if parts else np.zeros(0)
+
+    def _windows(self, prepared: Prepared, first: np.datetime64 | None, calendar: Calendar | None) -> tuple[Prepared, Rows, Windows]:
+        """The rows that windows are made of, which of them are scored, and the windows."""
+        dates = np.unique(prepared.dates) if calendar is None else calendar
+        if first is None:
+            if len(dates) < self.step_length:
+                raise too_short(self.step_length, len(dates), dates[-1] if len(dates) else np.datetime64("NaT", "D"))
+            first = dates[self.step_length - 1]
+        start = int(np.searchsorted(prepared.dates, first))
+        if start < len(prepared.dates):
+            oldest = oldest_date(dates, prepared.dates[start], self.step_length)
+            if prepared.dates[0] > oldest:
+                # A calendar of the caller's own: a table that begins later would repeat its first rows backwards.
+                raise too_short(self.step_length, len(np.unique(prepared.dates[: start + 1])), prepared.dates[start])
+            dropped = int(np.searchsorted(prepared.dates, oldest))
+            prepared = Prepared(prepared.dates[dropped:], prepared.instruments.slice(dropped), prepared.values[dropped:], prepared.rows[dropped:])
+            start -= dropped
+        encoded = prepared.instruments.dictionary_encode()
+        codes = numbers_of(encoded.indices, np.dtype(np.int32))
+        return prepared, np.arange(start, len(prepared.dates)), Windows.of(prepared.dates, codes, dates, self.step_length)
+
+    def _context(self, prepared: Prepared, calendar: Calendar | None) -> Prepared:
+        """The rows that a window of the next date can reach."""
+        dates = np.unique(prepared.dates) if calendar is None else calendar[calendar <= prepared.dates[-1]]
+        return prepared.since(dates[-(self.step_length - 1) :][0])
+
+
+@dataclass(frozen=True, eq=False)
+class _DropMissing:
+    """``DropnaProcessor``: only rows without a missing value in `columns` (None: all) go on."""
+
+    columns: npt.NDArray[np.intp] | None
+
+    @classmethod
+    def parse(cls, stage: DropMissingStage, width: int, names: Sequence[str] | None) -> _DropMissing:
+        if stage.columns is None:
+            return cls(None)
+        if names is None or len(names) != width or not set(stage.columns) <= set(names):
+            raise PolicyError("stage.malformed", "a stage names columns that are not there", found=", ".join(stage.columns)[:200])
+        return cls(np.array([names.index(name) for name in stage.columns], np.intp))
+
+    def apply(self, prepared: Prepared) -> Prepared:
+        looked_at = prepared.values if self.columns is None else prepared.values[:, self.columns]
+        kept = np.flatnonzero(~np.isnan(looked_at).any(axis=1))
+        if len(kept) == len(prepared.rows):
+            return prepared
+        instruments = prepared.instruments.take(indices_of(kept))
+        return Prepared(prepared.dates[kept], instruments, prepared.values[kept], prepared.rows[kept])
+
+
+def _split(stages: Sequence[Stage]) -> tuple[Sequence[Stage], WindowStage | None, GraphStage]:
+    """(stages before the window, the window, the last graph)."""
+    last = stages[-1] if stages else None
+    window = stages[-2] if len(stages) > 1 else None
+    before = stages[:-2] if isinstance(window, WindowStage) else stages[:-1]
+    if not isinstance(last, GraphStage) or any(isinstance(stage, WindowStage) for stage in before):
+        raise PolicyError(
+            "stage.order",
+            "the stages are not in an order that can be scored",
+            expected="graphs, cross-sections and drops, then at most one window, then the graph that gives the score",
+            found=", ".join(type(stage).__name__ for stage in stages),
+        )
+    return before, window if isinstance(window, WindowStage) else None, last
+
+
+def _load(stage: Stage, load: Callable[[str], bytes], width: int, names: Sequence[str] | None) -> Graph | CrossSection | _DropMissing:
+    if isinstance(stage, GraphStage):
+        return Graph(load(stage.file), width, stage.file, width=None)
+    if isinstance(stage, CrossSectionStage):
+        return CrossSection.parse(stage.processor, width, names)
+    if isinstance(stage, DropMissingStage):
+        return _DropMissing.parse(stage, width, names)
+    raise PolicyError("stage.unsupported", "this runtime does not know the stage", found=type(stage).__name__, next_step="use a newer runtime")
+
+
+def _rows_through(graph: Graph, values: Matrix, threads: int | None) -> Matrix:
+    parts = spread(lambda rows: graph.call(values[rows]), row_chunks(len(values)), threads)
+    return np.concatenate(parts) if parts else np.zeros((0, graph.width))
+
+
+def _days(dates: npt.NDArray[np.datetime64]) -> list[tuple[int, int]]:
+    """First row and the row after the last of each date."""
+    starts = np.flatnonzero(np.r_[True, dates[1:] != dates[:-1]]) if len(dates) else np.zeros(0, np.int64)
+    return list(zip(starts.tolist(), [*starts[1:].tolist(), len(dates)], strict=True)) if len(dates) else []

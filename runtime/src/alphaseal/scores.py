@@ -82,7 +82,7 @@ def rank_scores(block: FeatureBlock, scores: npt.NDArray[np.float64], universe: 
     ]
     left_out = np.flatnonzero(reasons != "")
     excluded = pa.Table.from_arrays(
-        [_dates(block.dates[left_out]), instruments.take(indices_of(left_out)), _texts(reasons[left_out].tolist())],
+        [_dates(block.dates[left_out]), instruments.take(indices_of(left_out)), text_array(reasons[left_out].tolist())],
         schema=EXCLUDED_SCHEMA,
     )
     if universe is not None:
@@ -113,7 +113,7 @@ def _with_absent(excluded: pa.Table, block: FeatureBlock, universe: Sequence[str
     if not rows:
         return excluded
     absent = pa.Table.from_arrays(
-        [_dates(np.array([date for date, _ in rows])), _texts([name for _, name in rows]), _texts([NO_ROW] * len(rows))],
+        [_dates(np.array([date for date, _ in rows])), text_array([name for _, name in rows]), text_array([NO_ROW] * len(rows))],
         schema=EXCLUDED_SCHEMA,
     )
     together = pa.concat_tables([excluded, absent])
@@ -130,7 +130,8 @@ def _numbers(values: npt.NDArray[Any], kind: Any) -> pa.Array:
     return pa.Array.from_buffers(kind, len(values), [None, pa.py_buffer(np.ascontiguousarray(values))])
 
 
-def _texts(texts: Sequence[str]) -> pa.Array:
+def text_array(texts: Sequence[str]) -> pa.Array:
+    """An Arrow string array."""
     encoded = [text.encode("utf-8") for text in texts]
     ends = np.cumsum([0, *map(len, encoded)], dtype=np.int32)
     return pa.StringArray.from_buffers(len(texts), pa.py_buffer(ends), pa.py_buffer(b"".join(encoded)))
