@@ -14,13 +14,14 @@ from pathlib import Path
 
 import numpy as np
 from alphaseal.errors import UsageError
-from alphaseal.graph import Graph
-from alphaseal.manifest import DayOrder, Order, Parity, ParityCase
+from alphaseal.pipeline import Pipeline
+from alphaseal.manifest import DayOrder, GraphStage, Order, Parity, ParityCase, Stage, WindowStage
 
 from . import parity, values
 from .artifacts import DatasetState, Predictions, fitted_processors, read_dataset, read_predictions
 from .artifacts import read_task_configuration as read_configuration
 from .configuration import TaskConfiguration
+from .describe import json_value
 from .errors import RefusalError
 from .factors_table import column_names
 from .families import TrainedModel, read_trained_model
@@ -36,6 +37,7 @@ from .session import Task, read_task
 from .values import RawFile, Recorded
 from .write import BuiltBundle, write_bundle
 
+MODEL_FILE = "model.onnx"
 Progress = Callable[[str], None]
 
 
@@ -74,6 +76,7 @@ class Proven:
     model: TrainedModel
     features: FeatureOrder
     order: Order
+    stages: Sequence[Stage]
     graph: bytes
     parity: Parity
     predictions: Predictions | None
@@ -122,9 +125,10 @@ def prove(request: BuildRequest, scratch: Path, progress: Progress) -> Proven:
     processors = check_processors(fitted, [feature.name for feature in features.features])
     progress("building the graph")
     graph_bytes = model.graph(processors)
-    graph = Graph(graph_bytes, model.feature_count, "model.onnx")
+    stages = model_stages(model, processors)
+    pipeline = Pipeline(stages, {MODEL_FILE: graph_bytes}.__getitem__, model.feature_count, batch_dependent=model.batch_dependent)
     predictions = read_predictions(artifacts.pred) if artifacts.pred is not None else None
-    partial = _Proof(model, processors, features, graph, raw, located, predictions)
+    partial = _Proof(model, processors, features, pipeline, raw, located, predictions)
     order, recorded, scores = partial.prove_order(progress)
     report, golden = partial.prove_parity(recorded, scores, progress)
     return Proven(
@@ -138,6 +142,7 @@ def prove(request: BuildRequest, scratch: Path, progress: Progress) -> Proven:
         model=model,
         features=features,
         order=order,
+        stages=stages,
         graph=graph_bytes,
         parity=report,
         predictions=predictions,
@@ -146,6 +151,12 @@ def prove(request: BuildRequest, scratch: Path, progress: Progress) -> Proven:
         golden=golden,
         constant_scores=predictions is not None and len(np.unique(predictions.scores)) == 1,
     )
+
+
+def model_stages(model: TrainedModel, processors: Sequence[RowProcessor]) -> list[Stage]:
+    """The stages of the manifest: a window where the model looks back, then the graph with the processors inside."""
+    graph = GraphStage(file=MODEL_FILE, processors=[json_value(processor.describe()) for processor in processors])
+    return [WindowStage(length=model.step_length, fill="ffill+bfill"), graph] if model.step_length > 1 else [graph]
 
 
 def write_raw_values(request: BuildRequest, progress: Progress = lambda text: None) -> int:
@@ -253,7 +264,7 @@ class _Proof:
     model: TrainedModel
     processors: tuple[RowProcessor, ...]
     features: FeatureOrder
-    graph: Graph
+    pipeline: Pipeline
     raw: RawFile | None
     located: Located
     predictions: Predictions | None
@@ -282,7 +293,11 @@ class _Proof:
         return Order(proof="replayed", evidence=evidence, replay=report), recorded, scores
 
     def _score(self, recorded: Recorded) -> Vector:
-        return self.graph.run(recorded.values)
+        """The pipeline's scores of the recorded predictions, in their order."""
+        rows, scores = self.pipeline.run(recorded.block, recorded.dates[0])
+        found = np.full(len(recorded.block), np.nan)
+        found[rows] = scores
+        return found[recorded.rows]
 
     def prove_parity(
         self, recorded: Recorded | None, scores: Vector | None, progress: Progress
@@ -309,7 +324,7 @@ class _Proof:
         if judge is not None:
             for probe in self._probes(recorded):
                 expected = judge.predict(probe.values)
-                cases.append(parity.compare(probe.case, judge.name, self.graph.run(probe.values), expected, bound))
+                cases.append(parity.compare(probe.case, judge.name, self.pipeline.score_inputs(probe.values), expected, bound))
                 golden.append(golden_probe(probe, expected))
         return self._report(cases, days), golden
 

@@ -92,7 +92,7 @@ def make_manifest(
         model=_model(proven),
         features=features,
         order=proven.order,
-        stages=[m.GraphStage(file="model.onnx", processors=[json_value(processor.describe()) for processor in proven.processors])],
+        stages=list(proven.stages),
         missing=_missing(proven),
         label=_label(proven.configuration),
         data=_data(proven),

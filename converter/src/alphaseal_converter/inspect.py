@@ -120,6 +120,8 @@ class Story:
         lines = [f"anchor  history {self.anchor.item.index} ({self.anchor.kind}): {self.anchor.why}"]
         if self.inputs is not None:
             lines.append(f"inputs  {len(self.inputs.alphas)} alpha factors and {len(self.inputs.table)} columns of the factor table, loader {self.inputs.loader or 'of the handler'}")
+        else:
+            lines.append("inputs  not known: the workspace was not found (name where workspaces are with --workspace-root)")
         lines += [f"factor  {factor.name}: {factor.status.replace('_', ' ')} ({factor.reason})" for factor in self.factors]
         return lines
 
@@ -141,7 +143,7 @@ def inspect_task(
         except AlphasealError as error:
             located[item.index] = error.message
     found = located.get(anchor.item.index) if anchor is not None else None
-    inputs = _inputs(found) if isinstance(found, Located) else None
+    inputs = _inputs(found) if isinstance(found, Located) and found.workspace is not None else None
     factors = sota_factors(task, anchor, inputs.table if inputs is not None else None, None) if anchor is not None else ()
     return Story(task, anchor, problem, located, inputs, factors)
 

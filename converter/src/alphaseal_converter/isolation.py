@@ -195,8 +195,7 @@ class _Run:
         launcher = str(Path(isolation_launcher.__file__).resolve())
         try:
             self.process = subprocess.Popen(
-                # The shell's only work is to put the report where the launcher expects it, at descriptor 3.
-                [interpreter, "-I", "-S", "-B", "-c", _START, str(write_end), launcher, json.dumps(order)],
+                [interpreter, "-I", "-S", "-B", launcher, json.dumps(order), str(write_end)],
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.STDOUT,
@@ -283,12 +282,6 @@ class _Run:
             return self._limit("isolation.memory", f"needs more than {self.limits.memory_bytes} bytes of memory")
         ended = f"status {status}" if status > 0 else f"signal {signal.Signals(-status).name}"
         return RefusalError("isolation.died", f"{self.what} ended with {ended}", found=f"its last line: {last}")
-
-
-_START: Final = (
-    "import os, sys; report = int(sys.argv[1]); report == 3 or os.dup2(report, 3); os.set_inheritable(3, True); "
-    "report == 3 or os.close(report); os.execv(sys.executable, [sys.executable, '-I', '-S', '-B', *sys.argv[2:]])"
-)
 
 
 def _collect(path: Path, limits: IsolationLimits, what: str) -> bytes:

@@ -1,7 +1,7 @@
 """Gives up every right and then becomes the program: run by `isolation`, in the child, never imported.
 
-Linux on x86-64 only, standard library only, Python 3.10 on.  The one argument is a JSON object (see `isolation`).
-What goes wrong is written to file descriptor 3, and the program does not start; that descriptor closes when it does.
+Linux on x86-64 only, standard library only, Python 3.10 on.  Arguments: a JSON object (see `isolation`), and the file
+descriptor that takes what went wrong; in that case the program does not start.  It closes when the program does start.
 
 - **no files**: Landlock allows reading the Python installation and the system's libraries, and plain files in the
   working directory; no directory, link, pipe or device can be made.
@@ -24,7 +24,6 @@ import struct
 import sys
 from typing import Any
 
-REPORT = 3
 _LIBC = ctypes.CDLL(None, use_errno=True)
 
 
@@ -33,26 +32,28 @@ class Unavailable(Exception):
 
 
 def main() -> None:
+    order, report = json.loads(sys.argv[1]), int(sys.argv[2])
     try:
-        order = json.loads(sys.argv[1])
         if platform.machine() != "x86_64" or not sys.platform.startswith("linux") or sys.maxsize < 2**32:
             raise Unavailable(f"only Linux on x86_64 is supported, this is {sys.platform} on {platform.machine()}")
-        restrict(order)
+        restrict(order, report)
     except Unavailable as problem:
-        give_up(str(problem))
+        give_up(report, str(problem))
     except OSError as problem:
-        give_up(f"the child could not be closed off: {problem}")
+        give_up(report, f"the child could not be closed off: {problem}")
     os.execve(order["python"], order["command"], order["environment"])
 
 
-def give_up(reason: str) -> None:
-    os.write(REPORT, reason.encode("utf-8", "replace")[:2000])
+def give_up(report: int, reason: str) -> None:
+    os.write(report, reason.encode("utf-8", "replace")[:2000])
     os._exit(1)
 
 
-def restrict(order: dict[str, Any]) -> None:
-    os.set_inheritable(REPORT, False)
-    os.closerange(REPORT + 1, resource.getrlimit(resource.RLIMIT_NOFILE)[0] if not os.path.isdir("/proc/self/fd") else 1 + max(map(int, os.listdir("/proc/self/fd"))))
+def restrict(order: dict[str, Any], report: int) -> None:
+    os.set_inheritable(report, False)
+    highest = max(int(name) for name in os.listdir("/proc/self/fd"))
+    os.closerange(3, report)
+    os.closerange(report + 1, highest + 1)
     os.chdir(order["directory"])
     threads = threads_of_user(order["user"] if order["user"] is not None else os.getuid())
     leave_network()
@@ -62,7 +63,7 @@ def restrict(order: dict[str, Any]) -> None:
     if _LIBC.prctl(38, 1, 0, 0, 0):  # PR_SET_NO_NEW_PRIVS
         raise Unavailable("PR_SET_NO_NEW_PRIVS is refused")
     drop_capabilities()
-    _LIBC.prctl(4, 0, 0, 0, 0)  # PR_SET_DUMPABLE: nobody of the same user looks in
+    _LIBC.prctl(1, int(signal.SIGKILL), 0, 0, 0)  # PR_SET_PDEATHSIG: it does not outlive us
     checked(syscall(_LANDLOCK_RESTRICT, ruleset, 0), "Landlock")
     os.close(ruleset)
     install_filter()
@@ -132,9 +133,11 @@ def set_limits(limits: dict[str, int], threads: int) -> None:
     }
     for kind, value in wanted.items():
         hard = resource.getrlimit(kind)[1]
-        limit = value if hard == resource.RLIM_INFINITY else min(value, hard)
-        # One second more of the hard limit: the soft one's signal names the reason.
-        resource.setrlimit(kind, (limit, limit + 1 if kind == resource.RLIMIT_CPU and limit + 1 <= hard % (1 << 64) else limit))
+        # One second more of the hard CPU limit: the soft one's signal (SIGXCPU, not SIGKILL) names the reason.
+        soft, most = value, value + (kind == resource.RLIMIT_CPU)
+        if hard != resource.RLIM_INFINITY:
+            soft, most = min(soft, hard), min(most, hard)
+        resource.setrlimit(kind, (soft, most))
 
 
 # ---- files: Landlock (linux/landlock.h)

@@ -169,7 +169,7 @@ def _statistics(staging: Path, proven: Proven, table: FactorsTable | None) -> di
     raw = proven.raw
     found = _statistics_of(staging / "factors.parquet", in_table, "factors.parquet", segment)
     if raw is not None:
-        found |= _statistics_of(raw.path, in_raw, "raw values given for the replay", segment)
+        found |= _statistics_of(raw.path, in_raw, "the raw values given for the replay", segment)
     absent = FeatureStatistics(None, "", "its training values are not at hand (pass --features or --replay-with)")
     return {feature.name: found.get(feature.name, absent) for feature in proven.features.features}
 
@@ -182,7 +182,9 @@ def _statistics_of(path: Path, features: list[OrderedFeature], source: str, segm
     try:
         found = column_statistics(path, features, segment)
     except RefusalError as error:
-        return {feature.name: FeatureStatistics(None, source, f"{source}: {error.message}") for feature in features}
+        absent = error.code == "factors.date_absent"
+        why = f"no row of the training segment ({segment[0]} to {segment[1]}) in {source}" if absent else f"{source}: {error.message}"
+        return {feature.name: FeatureStatistics(None, source, why) for feature in features}
     return {name: FeatureStatistics(values, source, None) for name, values in found.items()}
 
 

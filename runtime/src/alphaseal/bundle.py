@@ -17,13 +17,14 @@ from typing import TYPE_CHECKING, Any
 from . import manifest as manifest_format
 from . import tree
 from .errors import NotReadableError, PolicyError, TreeError, UsageError
-from .manifest import GraphStage, Manifest
+from .manifest import Manifest
 from .trust import Trust
 
 if TYPE_CHECKING:
     from .features import FeatureBlock
-    from .graph import Graph
+    from .pipeline import Pipeline, Rows, Vector
     from .scores import Scores
+    from .windows import Calendar
 
 MAXIMUM_MODEL = 2 << 30
 DateRange = tuple[Any, Any]
@@ -51,7 +52,7 @@ class Bundle:
         self.manifest = manifest
         self.digest = digest
         self._signed = envelope is not None
-        self._graph: Graph | None = None
+        self._pipeline: Pipeline | None = None
 
     def verify(self) -> Verified:
         """Check size and digest of every file in constant memory."""
@@ -83,17 +84,28 @@ class Bundle:
         dates: DateRange | None = None,
         universe: Sequence[str] | None = None,
         instruments_from: str | None = None,
+        calendar: Calendar | None = None,
     ) -> Scores:
         """Score one `date`, or every date of the range `dates` (first, last; None is open).
 
         `table` is a path of a parquet file, or anything with the Arrow C stream interface: key columns `datetime` and
         `instrument`, and one column per feature of the manifest, in any order.  Values are cast to the feature's
         training dtype first.  InputError (18) where the table does not fit; the date is scored exactly or not at all.
+
+        A model on windows needs the dates before too: those of `calendar` (datetime64[D], ascending), by default those of
+        the table; a range that is open at its start begins where the first whole window ends.  A model with stages over
+        all stocks of a day takes the stocks of the table as that day's.  `universe` never changes a score.
         """
-        from .features import read_parquet, read_table
+        from .features import read_parquet, read_table, table_of
+        from .history import span_of
 
         _check_dates(date, dates)
         read = read_parquet if isinstance(table, (str, os.PathLike)) else read_table
+        pipeline, first = self.pipeline(), None
+        if pipeline.step_length > 1:
+            table = table if read is read_parquet else table_of(table)
+            span = span_of(table, self.manifest.features, pipeline.step_length, calendar, date=date, dates=dates)
+            date, dates, first = None, span.read, span.first
         block = read(
             table,
             self.manifest.features,
@@ -103,7 +115,7 @@ class Bundle:
             instrument_format=self.manifest.data.instrument_format.kind,
             instrument_pattern=self.manifest.data.instrument_format.pattern,
         )
-        return self._score_block(block, universe)
+        return _ranked(block, *pipeline.run(block, first, calendar), first, universe)
 
     def score_stream(
         self,
@@ -112,10 +124,16 @@ class Bundle:
         dates: DateRange | None = None,
         universe: Sequence[str] | None = None,
         instruments_from: str | None = None,
+        calendar: Calendar | None = None,
     ) -> Iterator[Scores]:
         """Score years of history in constant memory: one `Scores` per group of whole dates, in order of date."""
         from .features import iter_parquet
+        from .history import span_of
 
+        pipeline, first = self.pipeline(), None
+        if pipeline.step_length > 1:
+            span = span_of(path, self.manifest.features, pipeline.step_length, calendar, dates=dates)
+            dates, first = span.read, span.first
         blocks = iter_parquet(
             path,
             self.manifest.features,
@@ -124,32 +142,48 @@ class Bundle:
             instrument_format=self.manifest.data.instrument_format.kind,
             instrument_pattern=self.manifest.data.instrument_format.pattern,
         )
-        return (self._score_block(block, universe) for block in blocks)
+        return (_ranked(block, rows, scores, first, universe) for block, rows, scores in pipeline.stream(blocks, first, calendar))
 
-    def _score_block(self, block: FeatureBlock, universe: Sequence[str] | None) -> Scores:
-        from .scores import rank_scores
-
-        return rank_scores(block, self.graph().run(block.values), universe)
-
-    def graph(self) -> Graph:
-        """The model's graph, loaded from verified bytes once."""
-        if self._graph is None:
-            from .graph import Graph
+    def pipeline(self) -> Pipeline:
+        """The stages, loaded from verified bytes once."""
+        if self._pipeline is None:
+            from .pipeline import Pipeline
 
             # V7: what this runtime scores and what the format allows
-            stages = self.manifest.stages
-            if len(stages) != 1 or not isinstance(stages[0], GraphStage):
-                kinds = ", ".join(type(stage).__name__ for stage in stages)
-                raise PolicyError("stage.unsupported", "this runtime scores bundles of one graph", found=kinds, next_step="use a newer runtime")
-            path = stages[0].file
-            if self.manifest.file(path).size > MAXIMUM_MODEL:
-                raise PolicyError("model.size", "model file is too large", where=path, expected=f"at most {MAXIMUM_MODEL} bytes")
-            self._graph = Graph(self.read(path), len(self.manifest.features), path)
-        return self._graph
+            model = self.manifest.model
+            names = [feature.name for feature in self.manifest.features]
+            pipeline = Pipeline(self.manifest.stages, self._read_graph, len(names), names=names, batch_dependent=model.batch_dependent)
+            if pipeline.step_length != model.step_length:
+                raise PolicyError(
+                    "stage.window", "the window is not of the model's step length", expected=str(model.step_length), found=str(pipeline.step_length)
+                )
+            self._pipeline = pipeline
+        return self._pipeline
+
+    def _read_graph(self, path: str) -> bytes:
+        if self.manifest.file(path).size > MAXIMUM_MODEL:
+            raise PolicyError("model.size", "model file is too large", where=path, expected=f"at most {MAXIMUM_MODEL} bytes")
+        return self.read(path)
 
     def golden(self) -> io.BytesIO:
         """Verified bytes of the golden rows; `selftest` puts them through V8 and V9."""
         return io.BytesIO(self.read(self.manifest.golden.file))
+
+
+def _ranked(block: FeatureBlock, rows: Rows, scores: Vector, first: Any, universe: Sequence[str] | None) -> Scores:
+    """The scored rows of a block and those left out, without the history before `first`."""
+    import numpy as np
+
+    from .features import FeatureBlock
+    from .scores import rank_scores
+
+    start = 0 if first is None else int(np.searchsorted(block.dates, first))
+    target = FeatureBlock(block.dates[start:], block.instruments.slice(start), block.values[start:], block.extra) if start else block
+    if len(rows) == len(target):
+        return rank_scores(target, scores, universe)
+    placed, dropped = np.full(len(target), np.nan), np.ones(len(target), np.bool_)
+    placed[rows - start], dropped[rows - start] = scores, False
+    return rank_scores(target, placed, universe, dropped)
 
 
 def _check_dates(date: Any, dates: DateRange | None) -> None:

@@ -393,6 +393,14 @@ def _matrix(batch: Any, plan: Plan) -> npt.NDArray[np.float64]:
 # --- tables in memory -----------------------------------------------------------------------------------------------
 
 
+def table_of(table: Any) -> Any:
+    """Any kind of table as a pyarrow Table, which can be read more than once; InputError `features.not_a_table`."""
+    if isinstance(table, pa.Table):
+        return table
+    with _stream(table) as reader:
+        return pa.Table.from_batches(_batches_of(reader), reader.schema)
+
+
 def _stream(table: Any) -> Any:
     """A record batch reader over any kind of table."""
     try:

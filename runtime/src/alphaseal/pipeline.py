@@ -105,6 +105,10 @@ class Pipeline:
         """
         return self.score(self.prepare(block, threads), first, calendar, threads=threads)
 
+    def score_inputs(self, values: Matrix) -> Vector:
+        """float64 scores [rows] of inputs of the last graph: float64 [rows, width], or [rows, step_length, width]."""
+        return self._last.run(values)
+
     def stream(
         self, blocks: Iterable[FeatureBlock], first: np.datetime64 | None = None, calendar: Calendar | None = None
     ) -> Iterator[tuple[FeatureBlock, Rows, Vector]]:
@@ -174,6 +178,8 @@ class Pipeline:
 
     def _context(self, prepared: Prepared, calendar: Calendar | None) -> Prepared:
         """The rows that a window of the next date can reach."""
+        if not len(prepared.dates):
+            return prepared
         dates = np.unique(prepared.dates) if calendar is None else calendar[calendar <= prepared.dates[-1]]
         return prepared.since(dates[-(self.step_length - 1) :][0])
 

@@ -24,6 +24,7 @@ NOT_IN_UNIVERSE = "not_in_universe"
 NO_ROW = "no_row"
 ALL_MISSING = "all_values_missing"
 NON_FINITE = "non_finite_score"
+DROPPED = "dropped_missing"
 
 SCORE_SCHEMA = pa.schema([("datetime", pa.date32()), ("instrument", pa.string()), ("score", pa.float64()), ("rank", pa.int32())])
 EXCLUDED_SCHEMA = pa.schema([("datetime", pa.date32()), ("instrument", pa.string()), ("reason", pa.string())])
@@ -60,13 +61,18 @@ class Scores:
         return np.concatenate([np.zeros(0, np.int32), *(numbers_of(chunk, np.dtype(np.int32)) for chunk in chunks)])
 
 
-def rank_scores(block: FeatureBlock, scores: npt.NDArray[np.float64], universe: Sequence[str] | None) -> Scores:
-    """Order and number the scores of a block, and name the stocks left out.
+def rank_scores(
+    block: FeatureBlock,
+    scores: npt.NDArray[np.float64],
+    universe: Sequence[str] | None,
+    dropped: npt.NDArray[np.bool_] | None = None,
+) -> Scores:
+    """Order and number the scores of a block, and name the stocks left out; `dropped` rows are those a stage gave none.
 
     `block` is sorted by (date, instrument), so a stable sort by falling score within a date leaves ties in ascending
     order of instrument.
     """
-    reasons = _reasons(block, scores, universe)
+    reasons = _reasons(block, scores, universe, dropped)
     keep = np.flatnonzero(reasons == "")
     order = keep[np.lexsort((-scores[keep], block.dates[keep]))]
     dates = block.dates[order]
@@ -90,10 +96,17 @@ def rank_scores(block: FeatureBlock, scores: npt.NDArray[np.float64], universe: 
     return Scores(pa.Table.from_arrays(columns, schema=SCORE_SCHEMA), excluded)
 
 
-def _reasons(block: FeatureBlock, scores: npt.NDArray[np.float64], universe: Sequence[str] | None) -> npt.NDArray[Any]:
+def _reasons(
+    block: FeatureBlock,
+    scores: npt.NDArray[np.float64],
+    universe: Sequence[str] | None,
+    dropped: npt.NDArray[np.bool_] | None,
+) -> npt.NDArray[Any]:
     """Why each row of the block gets no place, "" where it gets one."""
     reasons = np.full(len(scores), "", dtype=object)
     reasons[~np.isfinite(scores)] = NON_FINITE
+    if dropped is not None:
+        reasons[dropped] = DROPPED
     # Looking at one column first keeps this cheap: a row can only be all missing where its first value is.
     suspects = np.flatnonzero(np.isnan(block.values[:, 0]))
     # Trees score a row without a single value too; such a stock (suspended, not listed) must not reach the top unmarked.

@@ -1,0 +1,307 @@
+"""Typed steps of scikit-learn as ONNX nodes, all in double, each operation in the library's order.
+
+A row that scikit-learn would refuse (infinity, or NaN where a step takes none) gets NaN as its score.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from itertools import pairwise
+
+import numpy as np
+from onnx import TensorProto
+
+from alphaseal_converter.errors import RefusalError
+from alphaseal_converter.graph.builder import GraphBuilder
+from alphaseal_converter.graph.normal_quantile import add_normal_quantile, add_steady
+from alphaseal_converter.graph.tree_ensemble import add_tree_ensemble
+from alphaseal_converter.models.sklearn_steps import (
+    Activation,
+    Branches,
+    Chain,
+    Check,
+    Elementwise,
+    Impute,
+    Linear,
+    Mean,
+    Network,
+    Polynomial,
+    Project,
+    Quantile,
+    Select,
+    Stack,
+    Step,
+    Trees,
+)
+from alphaseal_converter.models.trees import Decision, FloatArray, IntArray, Tree, TreeEnsembleModel
+
+_BOUND = 1e-7
+"""scikit-learn's BOUNDS_THRESHOLD of QuantileTransformer."""
+
+
+def add_chain(builder: GraphBuilder, chain: Sequence[Step], features: str, columns: int, single: bool = False) -> str:
+    """Adds nodes from `features` (double [rows, columns]) to the score (double [rows, 1]); returns its name.
+
+    With `single` every intermediate result is rounded to float32, as numpy does for a table of float32.
+    """
+    graph = _Chain(builder, single)
+    score, width = graph.steps(tuple(chain), features, columns)
+    if width != 1:
+        raise RefusalError("model.multi_output", "the chain gives several outputs per row", expected="1", found=str(width))
+    for taint in graph.taints:
+        score = builder.add("Add", score, taint)
+    return score
+
+
+class _Chain:
+    """Adds steps; `taints` are [rows, 1], 0.0 for rows that are accepted and NaN for the others."""
+
+    def __init__(self, builder: GraphBuilder, single: bool) -> None:
+        self.taints: list[str] = []
+        self._builder = builder
+        self._single = single
+
+    def steps(self, chain: Chain, values: str, columns: int) -> tuple[str, int]:
+        for step in chain:
+            values, columns = self._step(step, values, columns)
+        return values, columns
+
+    def _step(self, step: Step, values: str, columns: int) -> tuple[str, int]:
+        check = getattr(step, "check", None)
+        if check is not None:
+            self._check(check, values)
+        add: Callable[[Step, str, int], tuple[str, int]] = getattr(self, f"_{type(step).__name__.lower()}")
+        return add(step, values, columns)
+
+    def _check(self, check: Check, values: str) -> None:
+        builder = self._builder
+        if check.single:
+            values = self._rounded(values)
+        if check.missing:
+            values = builder.add("Where", builder.add("IsNaN", values), builder.scalar(0.0), values)
+        # Zero times a number is zero, and times infinity or NaN it is NaN; so is the sum of a row.
+        zeros = builder.add("Mul", values, builder.scalar(0.0))
+        self.taints.append(builder.add("ReduceSum", zeros, builder.constant([1]), keepdims=1))
+
+    def _rounded(self, values: str) -> str:
+        return self._builder.cast(self._builder.cast(values, TensorProto.FLOAT), TensorProto.DOUBLE)
+
+    def _store(self, values: str) -> str:
+        return self._rounded(values) if self._single else values
+
+    def _elementwise(self, step: Elementwise, values: str, columns: int) -> tuple[str, int]:
+        builder = self._builder
+        for operation, operand in step.operations:
+            operand = operand.astype(np.float32).astype(np.float64) if self._single else operand
+            values = self._store(builder.add(operation, values, builder.constant(operand)))
+        return (values if step.clip is None else self._clipped(values, *step.clip)), columns
+
+    def _clipped(self, values: str, lowest: float, highest: float) -> str:
+        """Comparisons with NaN are false, so NaN passes."""
+        builder = self._builder
+        high, low = builder.scalar(highest), builder.scalar(lowest)
+        values = builder.add("Where", builder.add("Greater", values, high), high, values)
+        return builder.add("Where", builder.add("Less", values, low), low, values)
+
+    def _impute(self, step: Impute, values: str, columns: int) -> tuple[str, int]:
+        builder = self._builder
+        missing = builder.add("IsNaN", values)
+        all_kept = len(step.kept) == columns
+        kept = values if all_kept else builder.add("Gather", values, builder.constant(step.kept), axis=1)
+        gone = missing if all_kept else builder.add("Gather", missing, builder.constant(step.kept), axis=1)
+        filled = self._store(builder.add("Where", gone, builder.constant(step.values), kept))
+        if not len(step.indicated):
+            return filled, len(step.kept)
+        flags = builder.add("Gather", missing, builder.constant(step.indicated), axis=1)
+        joined = builder.add("Concat", filled, builder.cast(flags, TensorProto.DOUBLE), axis=1)
+        return joined, len(step.kept) + len(step.indicated)
+
+    def _quantile(self, step: Quantile, values: str, columns: int) -> tuple[str, int]:
+        builder = self._builder
+        rising = _add_interpolation(builder, values, step.quantiles, step.references)
+        negated = builder.add("Neg", values)
+        falling = _add_interpolation(builder, negated, -step.quantiles[::-1], -step.references[::-1])
+        result = builder.add("Mul", builder.scalar(0.5), builder.add("Sub", rising, falling))
+        first, last = builder.constant(step.quantiles[0]), builder.constant(step.quantiles[-1])
+        if step.normal:
+            bound = builder.scalar(_BOUND)
+            above = builder.add("Greater", builder.add("Add", values, bound), last)
+            below = builder.add("Less", builder.add("Sub", values, bound), first)
+        else:
+            above, below = builder.add("Equal", values, last), builder.add("Equal", values, first)
+        result = builder.add("Where", above, builder.scalar(1.0), result)
+        result = builder.add("Where", below, builder.scalar(0.0), result)
+        if step.normal:
+            result = add_normal_quantile(builder, result, _BOUND - float(np.spacing(1)))
+        return self._store(result), columns
+
+    def _project(self, step: Project, values: str, columns: int) -> tuple[str, int]:
+        builder = self._builder
+        if step.before is not None:
+            values = self._store(builder.add("Sub", values, builder.constant(step.before)))
+        values = self._store(builder.add("MatMul", values, builder.constant(step.components)))
+        if step.offset is not None:
+            values = self._store(builder.add("Sub", values, builder.constant(step.offset)))
+        if step.divisor is not None:
+            values = self._store(builder.add("Div", values, builder.constant(step.divisor)))
+        return values, step.components.shape[1]
+
+    def _polynomial(self, step: Polynomial, values: str, columns: int) -> tuple[str, int]:
+        """Products of length n are made from those of length n - 1, all of one length at once."""
+        builder = self._builder
+        longest = max(len(product) for product in step.products)
+        parts, position = [builder.add("Expand", builder.scalar(1.0), self._rows_by_one(values))], {(): 0}
+        known = values
+        lists = [tuple((i,) for i in range(columns))]
+        for _ in range(1, longest):
+            shorter = {product: i for i, product in enumerate(lists[-1])}
+            longer = tuple((i, *product) for product in lists[-1] for i in range(columns) if i <= product[0])
+            lists.append(longer)
+            heads = builder.constant([product[0] for product in longer])
+            tails = builder.constant([shorter[product[1:]] for product in longer])
+            left, right = (
+                builder.add("Gather", values, heads, axis=1),
+                builder.add("Gather", parts[-1] if len(parts) > 1 else known, tails, axis=1),
+            )
+            if len(parts) == 1:
+                parts.append(known)
+            parts.append(self._store(builder.add("Mul", left, right)))
+        if len(parts) == 1:
+            parts.append(known)
+        for product in (product for products in lists for product in products):
+            position[product] = len(position)
+        matrix = builder.add("Concat", *parts, axis=1)
+        order = builder.constant([position[product] for product in step.products])
+        return builder.add("Gather", matrix, order, axis=1), len(step.products)
+
+    def _rows_by_one(self, values: str) -> str:
+        rows = self._builder.add("Gather", self._builder.add("Shape", values), self._builder.constant([0]))
+        return self._builder.add("Concat", rows, self._builder.constant([1]), axis=0)
+
+    def _select(self, step: Select, values: str, columns: int) -> tuple[str, int]:
+        return self._builder.add("Gather", values, self._builder.constant(step.columns), axis=1), len(step.columns)
+
+    def _branches(self, step: Branches, values: str, columns: int) -> tuple[str, int]:
+        results = [self._on_columns(chosen, chain, values, columns) for chosen, chain in step.branches if len(chosen)]
+        width = sum(count for _, count in results)
+        if len(results) == 1:
+            return results[0]
+        return self._builder.add("Concat", *(result for result, _ in results), axis=1), width
+
+    def _on_columns(self, chosen: IntArray | None, chain: Chain, values: str, columns: int) -> tuple[str, int]:
+        if chosen is not None and not np.array_equal(chosen, np.arange(columns)):
+            values = self._builder.add("Gather", values, self._builder.constant(chosen), axis=1)
+            columns = len(chosen)
+        return self.steps(chain, values, columns)
+
+    def _linear(self, step: Linear, values: str, columns: int) -> tuple[str, int]:
+        builder = self._builder
+        product = self._store(builder.add("MatMul", values, builder.constant(step.coefficients.reshape(-1, 1))))
+        total = self._store(builder.add("Add", product, builder.scalar(step.intercept)))
+        return (self._store(add_steady(builder, "Exp", total)) if step.exponential else total), 1
+
+    def _network(self, step: Network, values: str, columns: int) -> tuple[str, int]:
+        builder, last = self._builder, len(step.weights) - 1
+        for layer, (weights, bias) in enumerate(zip(step.weights, step.biases, strict=True)):
+            values = self._store(builder.add("MatMul", values, builder.constant(weights)))
+            values = self._store(builder.add("Add", values, builder.constant(bias)))
+            values = self._activated(step.output if layer == last else step.activation, values, weights.shape[1])
+        return values, step.weights[-1].shape[1]
+
+    def _activated(self, activation: Activation, values: str, columns: int) -> str:
+        builder = self._builder
+        if activation == "identity":
+            return values
+        if activation == "relu":
+            # Max with NaN is left open by the standard; this keeps NaN.
+            return self._clipped(values, 0.0, np.inf)
+        operator = {"tanh": "Tanh", "logistic": "Sigmoid", "exp": "Exp"}[activation]
+        return self._store(add_steady(builder, operator, values, columns))
+
+    def _trees(self, step: Trees, values: str, columns: int) -> tuple[str, int]:
+        if step.check is not None and step.check.single:
+            values = self._rounded(values)
+        return add_tree_ensemble(self._builder, step.model, values), 1
+
+    def _mean(self, step: Mean, values: str, columns: int) -> tuple[str, int]:
+        builder = self._builder
+        total: str | None = None
+        for position, (chosen, chain) in enumerate(step.members):
+            score, _ = self._on_columns(chosen, chain, values, columns)
+            if step.weights is not None:
+                score = builder.add("Mul", score, builder.scalar(step.weights[position]))
+            total = score if total is None else builder.add("Add", total, score)
+        assert total is not None
+        return self._store(builder.add("Div", total, builder.scalar(step.divisor))), 1
+
+    def _stack(self, step: Stack, values: str, columns: int) -> tuple[str, int]:
+        scores = [self.steps(chain, values, columns)[0] for chain in step.members]
+        parts = [*scores, values] if step.passthrough else scores
+        width = len(scores) + (columns if step.passthrough else 0)
+        joined = parts[0] if len(parts) == 1 else self._builder.add("Concat", *parts, axis=1)
+        return self.steps(step.final, joined, width)
+
+
+def _add_interpolation(builder: GraphBuilder, values: str, points: FloatArray, heights: FloatArray) -> str:
+    """``np.interp`` of each column: [rows, columns] -> [rows, columns]; `points` [n, columns] do not fall.
+
+    A tree per column finds the interval; then ``slope * (x - point) + height`` as numpy computes it.
+    """
+    count, columns = points.shape
+    trees = tuple(_search_tree(points[:, column], column, column * (count + 1)) for column in range(columns))
+    numbers = _add_searches(builder, TreeEnsembleModel(columns, trees), values)
+    place = builder.cast(numbers, TensorProto.INT64)
+    # Entry 0 of each column is for values below the first point, entry i + 1 for those from point i on.
+    start, height, slope = (np.zeros((columns, count + 1)) for _ in range(3))
+    start[:, 1:], height[:, 1:], height[:, 0] = points.T, heights, heights[0]
+    with np.errstate(divide="ignore", invalid="ignore"):
+        rising = np.diff(heights)[:, None] / np.diff(points, axis=0)
+    slope[:, 1:-1] = np.where(np.diff(points, axis=0) > 0, rising, 0.0).T
+    if not np.isfinite(slope).all():
+        raise RefusalError("model.unsupported", "quantiles lie too close for interpolation", found="an infinite slope")
+    tables = (builder.constant(table.ravel()) for table in (start, height, slope))
+    start_at, height_at, slope_at = (builder.add("Gather", table, place) for table in tables)
+    distance = builder.add("Sub", values, start_at)
+    return builder.add("Add", builder.add("Mul", slope_at, distance), height_at)
+
+
+def _search_tree(points: FloatArray, feature: int, first: int) -> Tree:
+    """A balanced tree whose leaf value is `first` plus the number of points that are not above the value."""
+    distinct, ends = np.unique(points, return_index=True)
+    reached = np.concatenate([[0], [*ends[1:], len(points)]]).astype(np.float64)
+    left, right = np.zeros(len(distinct), dtype=np.int64), np.zeros(len(distinct), dtype=np.int64)
+    numbered: list[int] = []
+
+    def grow(low: int, high: int) -> int:
+        """The node that parts distinct points low..high-1, or the leaf between low - 1 and low."""
+        if low == high:
+            return ~low
+        middle = (low + high) // 2
+        node = len(numbered)
+        numbered.append(middle)
+        left[node] = grow(low, middle)
+        right[node] = grow(middle + 1, high)
+        return node
+
+    grow(0, len(distinct))
+    flags = np.zeros(len(distinct), dtype=np.bool_)
+    return Tree(
+        split_feature=np.full(len(distinct), feature),
+        # "value < point" as "value <= the float below point".
+        threshold=np.nextafter(distinct[numbered], -np.inf),
+        decision=np.full(len(distinct), Decision.LESS_OR_EQUAL, dtype=np.uint8),
+        missing_left=flags,
+        zero_is_missing=flags,
+        left=left,
+        right=right,
+        leaf_value=first + reached,
+    )
+
+
+def _add_searches(builder: GraphBuilder, model: TreeEnsembleModel, values: str) -> str:
+    from alphaseal_converter.graph.tree_ensemble import add_tree_outputs
+
+    return add_tree_outputs(builder, model, values)
+
+
+__all__ = ["add_chain", "pairwise"]
