@@ -139,10 +139,10 @@ def test_no_file_of_others(run: Run, secret: Path, body: str) -> None:
 
 def test_the_python_installation_cannot_be_changed(run: Run) -> None:
     """What the program may read it may not write, empty or touch."""
-    body = "import os, numpy\nos.close(os.open(numpy.__file__, os.O_RDONLY))\nos.open(numpy.__file__, os.O_RDONLY | os.O_TRUNC)"
+    body = "import os, json\nos.close(os.open(json.__file__, os.O_RDONLY))\nos.open(json.__file__, os.O_RDONLY | os.O_TRUNC)"
     assert outcome(run, body) == "PermissionError"
-    assert outcome(run, "import os, numpy\nopen(numpy.__file__, 'a')") == "PermissionError"
-    assert outcome(run, "import os, numpy\nopen(os.path.dirname(numpy.__file__) + '/evil.py', 'w')") == "PermissionError"
+    assert outcome(run, "import os, json\nopen(json.__file__, 'a')") == "PermissionError"
+    assert outcome(run, "import os, json\nopen(os.path.dirname(json.__file__) + '/evil.py', 'w')") == "PermissionError"
 
 
 def test_no_environment_and_no_descriptor(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:

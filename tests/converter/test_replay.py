@@ -18,6 +18,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from alphaseal_converter.cli import main as convert
 from alphaseal_converter.decode import as_plain
 from alphaseal_converter.errors import RefusalError
 from alphaseal_converter.pickles import read_pickle
@@ -164,6 +165,36 @@ def test_workspace_code_runs_only_when_allowed(market: Path, tmp_path: Path) -> 
     allowed = case.request(tmp_path / "raw.parquet", market, allow_workspace_code=True, **request)
     assert_same_values(pq.read_table(run_replay(Path(str(RESEARCH)), allowed)), case)
     assert sorted(path.name for path in workspace.iterdir()) == ["combined_factors_df.parquet", "ordered_loader.py"]
+
+
+@needs_qlib
+def test_the_commands_prove_the_order_with_qlib(
+    market: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """`replay` writes a file that can be carried elsewhere, `build --replay-with` asks qlib itself: both are ready."""
+    task = (str(DATA / "factor_plain"), "--workspace-root", str(DATA / "factor_plain/workspaces"))
+    qlib = ("--replay-with", str(RESEARCH), "--provider", str(market))
+    raw, carried, asked = tmp_path / "raw.parquet", tmp_path / "carried", tmp_path / "asked"
+    for arguments in (
+        ("replay", *task, *qlib, "--out", str(raw)),
+        ("build", *task, "--features", str(raw), "--out", str(carried)),
+        ("build", *task, *qlib, "--out", str(asked)),
+    ):
+        assert convert([*arguments, "--json"]) == 0, capsys.readouterr().out
+    manifests = [json.loads((bundle / "manifest.json").read_bytes()) for bundle in (carried, asked)]
+    assert all(manifest["eligibility"]["ready"] for manifest in manifests)
+    replays = [manifest["order"]["replay"] for manifest in manifests]
+    assert [replay["values"] for replay in replays] == ["features_file", "qlib"]
+    assert all(replay["rows"] == replay["recorded"] == 2369 and replay["largest_ulp"] == 0 for replay in replays)
+
+
+@needs_qlib
+def test_the_users_loader_becomes_ready_order(market: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A loader of the workspace that joins expressions with the factor table is re-made, and the order is replayed."""
+    arguments = ("build", "--weights", "scan", "--workspace-root", str(DATA / "direct/lgb_ordered_loader"))
+    qlib = ("--replay-with", str(RESEARCH), "--provider", str(market))
+    assert convert([*arguments, *qlib, "--out", str(tmp_path / "bundle"), "--json"]) == 0, capsys.readouterr().out
+    assert json.loads(capsys.readouterr().out.splitlines()[-1])["result"]["order"] == "replayed"
 
 
 # --- without qlib -----------------------------------------------------------------------------------------------------

@@ -10,6 +10,7 @@ import tempfile
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
+from datetime import date, timedelta
 from pathlib import Path
 
 import numpy as np
@@ -242,6 +243,8 @@ def replay_features(request: BuildRequest, configuration: TaskConfiguration | No
     if located.artifacts.pred is None:
         raise RefusalError("replay.no_predictions", "the run recorded no predictions to replay", expected="artifacts/pred.pkl in the run")
     dates = read_predictions(located.artifacts.pred).dates
+    # Trading days to calendar days, with room for long holidays; the program never leaves what the run itself loaded.
+    history = timedelta(days=2 * configuration.step_len + 30) if configuration.step_len is not None else timedelta(0)
     return run_replay(
         request.replay_with,
         ReplayRequest(
@@ -250,7 +253,7 @@ def replay_features(request: BuildRequest, configuration: TaskConfiguration | No
             out=out,
             provider=request.provider,
             path_map=request.path_maps,
-            start=str(dates.min()),
+            start=str(dates.min().astype(date) - history),
             end=str(dates.max()),
             allow_workspace_code=request.run_model_code,
         ),

@@ -111,10 +111,11 @@ def _score(options: argparse.Namespace) -> tuple[str, Any]:
     bundle = bundle_module.open_bundle(options.bundle, trust=_trust(options))
     universe = _universe(options, bundle) if options.universe is not None else None
     progress = Progress(enabled=not options.json)
+    choices: dict[str, Any] = {"universe": universe, "instruments_from": options.instruments_from, "calendar": _calendar(options.calendar)}
     if options.date is not None:
-        parts = iter([bundle.score(options.features, date=options.date, universe=universe, instruments_from=options.instruments_from)])
+        parts = iter([bundle.score(options.features, date=options.date, **choices)])
     else:
-        parts = bundle.score_stream(options.features, dates=_range(options.dates), universe=universe, instruments_from=options.instruments_from)
+        parts = bundle.score_stream(options.features, dates=_range(options.dates), **choices)
     if options.out is not None:
         result = output.write_scores(parts, options.out, options.top, progress)
     else:
@@ -145,6 +146,18 @@ def _universe(options: argparse.Namespace, bundle: Bundle) -> list[str]:
         text_array(names), source=options.instruments_from, bundle_format=notation.kind, pattern=notation.pattern
     ).to_pylist()
     return known
+
+
+def _calendar(path: Path | None) -> Any:
+    if path is None:
+        return None
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise NotReadableError("calendar.not_readable", f"cannot read the calendar: {error}", where=str(path)) from None
+    from .windows import parse_calendar
+
+    return parse_calendar(text, str(path))
 
 
 def _replace_file(path: Path, data: bytes) -> None:

@@ -2,8 +2,9 @@
 
 Source: ``qlib.data.dataset.processor`` (CSZScoreNorm, CSRankNorm, CSZFillna, ProcessInf) and ``qlib.utils.data`` (zscore,
 robust_zscore); sums are taken as ``pandas.core.nanops`` takes them, with the same numpy calls over columns that lie
-contiguous in memory.  A frame whose memory lies otherwise is summed in another order by pandas itself: a mean may then
-differ in its last places (spec/numeric-semantics.md says how far).
+contiguous in memory, as they do after the copy that qlib takes before a processor.  The bits are then equal.  A frame
+that lies row by row is summed in another order by pandas itself: scores of 5000 normal values differ by up to 4e-5
+(float32) or 8e-14 (float64) between pandas and pandas.  Ranks, medians and infinities do not depend on it.
 
 A stage's `processor` is ``{"class", "columns", "dtype", "float32_columns", "method"}``: `columns` the features that it
 changes (null: all); `dtype` the type that results are in; `float32_columns` the columns whose input is float32 although
@@ -72,7 +73,7 @@ class CrossSection:
 
     def apply(self, values: Matrix, spans: Iterable[tuple[int, int]]) -> Matrix:
         """New values float64 [rows, columns]; `spans` are the first row and the row after the last of each day."""
-        changed = values.copy()
+        changed: Matrix = values.copy()
         # Overflow, division by zero and invalid operations are values here, as they are in pandas.
         with np.errstate(all="ignore"):
             for start, stop in spans:
@@ -103,13 +104,15 @@ def _malformed(expected: str, found: str) -> PolicyError:
 
 def _zscore(day: Floats, result: np.dtype[Any]) -> Floats:
     mean, deviation = _mean(day), _deviation(day)
-    return _in(result, day - mean if day.dtype == result else _in(result, day) - _in(result, mean)) / _in(result, deviation)
+    scaled: Floats = (_in(result, day) - _in(result, mean)) / _in(result, deviation)
+    return scaled
 
 
 def _robust_zscore(day: Floats, result: np.dtype[Any]) -> Floats:
     centred = _in(result, day) - _in(result, _median(day))
     scaled = centred / _median(np.abs(centred)) / result.type(_MAD_TO_DEVIATION)
-    return np.clip(scaled, -_CLIP, _CLIP)
+    clipped: Floats = np.clip(scaled, -_CLIP, _CLIP)
+    return clipped
 
 
 def _rank(day: Floats, result: np.dtype[Any]) -> Floats:
@@ -126,9 +129,10 @@ def _rank(day: Floats, result: np.dtype[Any]) -> Floats:
     ranks = np.empty(day.shape, np.float64)
     np.put_along_axis(ranks, order, (first + last) / 2 + 1, axis=1)
     missing = np.isnan(day)
-    share = ranks / (day.shape[1] - missing.sum(axis=1, keepdims=True))
+    share: Floats = ranks / (day.shape[1] - missing.sum(axis=1, keepdims=True))
     share[missing] = np.nan
-    return (share - 0.5) * _RANK_SPREAD
+    spread: Floats = (share - 0.5) * _RANK_SPREAD
+    return spread
 
 
 def _fill_mean(day: Floats, result: np.dtype[Any]) -> Floats:
@@ -162,7 +166,8 @@ def _mean(day: Floats) -> Floats:
     missing = np.isnan(day)
     total = np.where(missing, day.dtype.type(0), day).sum(axis=1, dtype=day.dtype)
     count = (day.shape[1] - missing.sum(axis=1)).astype(day.dtype)
-    return np.where(count > 0, total / count, day.dtype.type(np.nan))[:, None]
+    mean: Floats = np.where(count > 0, total / count, day.dtype.type(np.nan))[:, None]
+    return mean
 
 
 def _deviation(day: Floats) -> Floats:
@@ -175,7 +180,8 @@ def _deviation(day: Floats) -> Floats:
     squares[missing] = 0
     freedom = np.where(count > 1, count - day.dtype.type(1), day.dtype.type(np.nan))
     variance = squares.sum(axis=1, dtype=np.float64) / freedom
-    return np.sqrt(variance.astype(day.dtype))[:, None]
+    deviation: Floats = np.sqrt(variance.astype(day.dtype))[:, None]
+    return deviation
 
 
 def _median(day: Floats) -> Floats:
@@ -186,8 +192,10 @@ def _median(day: Floats) -> Floats:
     rows = np.arange(len(day))
     # Without a value both are the first, which is NaN.
     below, above = ordered[rows, low], ordered[rows, np.minimum(high, day.shape[1] - 1)]
-    return np.where(low == high, below, (below + above) / day.dtype.type(2))[:, None]
+    median: Floats = np.where(low == high, below, (below + above) / day.dtype.type(2))[:, None]
+    return median
 
 
 def _in(dtype: np.dtype[Any], values: Floats) -> Floats:
-    return values.astype(dtype, copy=False)
+    typed: Floats = values.astype(dtype, copy=False)
+    return typed

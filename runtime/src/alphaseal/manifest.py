@@ -190,7 +190,7 @@ class CrossSectionStage(Part, frozen=True, kw_only=True, tag="cross_section", ta
     universe: Text
 
 
-class DropMissingStage(Part, tag="drop_missing", tag_field="stage"):
+class DropMissingStage(Part, frozen=True, kw_only=True, tag="drop_missing", tag_field="stage"):
     """Rows that miss a value here get no score, and are not there for the stages that follow."""
 
     columns: Annotated[list[Short] | None, Meta(description="features that are looked at; null: all")]

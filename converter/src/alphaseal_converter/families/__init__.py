@@ -10,17 +10,22 @@ from collections.abc import Callable, Mapping
 
 from ..artifacts import ModelRecord, read_model
 from ..errors import RefusalError
-from .base import TrainedModel
+from .base import FamilyContext, TrainedModel
 
-# Class that the weights file names -> module of this package whose `read(record, where)` gives a TrainedModel.
+# Class that the weights file names -> module of this package whose `read(record, where)` gives a TrainedModel;
+# a family that needs more than the weights file has `read_in_context(record, where, context)` instead.
 FAMILIES: Mapping[str, str] = {
     "qlib.contrib.model.gbdt.LGBModel": "lightgbm",
     "lightgbm.basic.Booster": "lightgbm",
     "lightgbm.sklearn.LGBMRegressor": "lightgbm",
+    "qlib.contrib.model.pytorch_general_nn.GeneralPTNN": "network",
 }
 
 
-def read_trained_model(data: bytes, where: str) -> TrainedModel:
+_ALONE = FamilyContext()
+
+
+def read_trained_model(data: bytes, where: str, context: FamilyContext = _ALONE) -> TrainedModel:
     """The model in a weights file; RefusalError ``model.unsupported`` names a class that no family takes."""
     record = read_model(data, where)
     family = FAMILIES.get(str(record))
@@ -33,8 +38,12 @@ def read_trained_model(data: bytes, where: str) -> TrainedModel:
             found=str(record),
         )
     # The module's name is a constant of the table above, never text of the file.
-    read: Callable[[ModelRecord, str], TrainedModel] = importlib.import_module(f".{family}", __package__).read
+    module = importlib.import_module(f".{family}", __package__)
+    if hasattr(module, "read_in_context"):
+        read_in_context: Callable[[ModelRecord, str, FamilyContext], TrainedModel] = module.read_in_context
+        return read_in_context(record, where, context)
+    read: Callable[[ModelRecord, str], TrainedModel] = module.read
     return read(record, where)
 
 
-__all__ = ["FAMILIES", "TrainedModel", "read_trained_model"]
+__all__ = ["FAMILIES", "FamilyContext", "TrainedModel", "read_trained_model"]

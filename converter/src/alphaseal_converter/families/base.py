@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,22 @@ from alphaseal.manifest import Bound
 
 from ..parity import Judge, Vector
 from ..processors import RowProcessor
+
+@dataclass(frozen=True)
+class FamilyContext:
+    """What a family may need beside the weights file.
+
+    `model_code` is the text of the run's ``model.py``, None where there is none; it runs only where `run_model_code`
+    says so, and then isolated, with `python` (default: the running one).  `dataset_class` is the class of the run's
+    dataset (None: unknown), `step_length` the days of its windows (None: rows of one day).
+    """
+
+    model_code: str | None = None
+    run_model_code: bool = False
+    python: Path | None = None
+    dataset_class: str | None = None
+    step_length: int | None = None
+
 
 EXACT = Bound(ulp=0, relative=None, absolute=None, text="bit-identical")
 

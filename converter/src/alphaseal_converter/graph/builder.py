@@ -30,6 +30,17 @@ class GraphBuilder:
         self._nodes.append(helper.make_node(operator, list(inputs), [name], name=name, domain=domain, **attributes))
         return name
 
+    def copy(self, node: onnx.NodeProto, inputs: Sequence[str]) -> list[str]:
+        """Adds the operator of a foreign node, its attributes sorted, and returns one name per output ("" stays "")."""
+        name = f"n{len(self._nodes)}"
+        outputs = [output and (name if number == 0 else f"{name}_{number}") for number, output in enumerate(node.output)]
+        copied = onnx.NodeProto(op_type=node.op_type, name=name, input=inputs, output=outputs)
+        for attribute in sorted(node.attribute, key=lambda entry: str(entry.name)):
+            copied.attribute.add().CopyFrom(attribute)
+            copied.attribute[-1].ClearField("doc_string")
+        self._nodes.append(copied)
+        return outputs
+
     def constant(self, values: NDArray[Any] | Sequence[int]) -> str:
         """Adds a constant tensor of the array's dtype (int64 for a sequence) and returns its name."""
         name = f"c{len(self._initializers)}"
@@ -44,13 +55,17 @@ class GraphBuilder:
     def cast(self, value: str, to: TensorProto.DataType) -> str:
         return self.add("Cast", value, to=to)
 
-    def model(self, n_features: int, score: str) -> onnx.ModelProto:
-        """The scoring graph: `features` double [rows, n_features] to `score` double [rows, 1], checked by onnx."""
+    def model(self, n_features: int, score: str, step_length: int = 1) -> onnx.ModelProto:
+        """The scoring graph: `features` double to `score` double [rows, 1], checked by onnx.
+
+        `features` is [rows, n_features], or [rows, step_length, n_features] where a score needs more than one day.
+        """
+        shape = ["rows", n_features] if step_length == 1 else ["rows", step_length, n_features]
         output = helper.make_node("Identity", [score], ["score"], name="score")
         graph = helper.make_graph(
             [*self._nodes, output],
             "scoring",
-            [helper.make_tensor_value_info("features", TensorProto.DOUBLE, ["rows", n_features])],
+            [helper.make_tensor_value_info("features", TensorProto.DOUBLE, shape)],
             [helper.make_tensor_value_info("score", TensorProto.DOUBLE, ["rows", 1])],
             self._initializers,
         )

@@ -15,7 +15,7 @@ _CLIP = 3.0
 
 
 def add_processors(builder: GraphBuilder, processors: Sequence[RowProcessor], features: str) -> str:
-    """Adds nodes from `features` (double [rows, features]) to the processed ones (same shape, double).
+    """Adds nodes from `features` (double [rows, features] or [rows, days, features]) to the processed ones (same shape).
 
     Between processors the values are double: every float32 is one, so going back and forth changes nothing.
     """

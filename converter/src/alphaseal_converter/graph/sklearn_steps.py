@@ -6,7 +6,6 @@ A row that scikit-learn would refuse (infinity, or NaN where a step takes none) 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from itertools import pairwise
 
 import numpy as np
 from onnx import TensorProto
@@ -14,7 +13,7 @@ from onnx import TensorProto
 from alphaseal_converter.errors import RefusalError
 from alphaseal_converter.graph.builder import GraphBuilder
 from alphaseal_converter.graph.normal_quantile import add_normal_quantile, add_steady
-from alphaseal_converter.graph.tree_ensemble import add_tree_ensemble
+from alphaseal_converter.graph.tree_ensemble import add_tree_ensemble, add_tree_outputs
 from alphaseal_converter.models.sklearn_steps import (
     Activation,
     Branches,
@@ -149,29 +148,19 @@ class _Chain:
     def _polynomial(self, step: Polynomial, values: str, columns: int) -> tuple[str, int]:
         """Products of length n are made from those of length n - 1, all of one length at once."""
         builder = self._builder
-        longest = max(len(product) for product in step.products)
-        parts, position = [builder.add("Expand", builder.scalar(1.0), self._rows_by_one(values))], {(): 0}
-        known = values
-        lists = [tuple((i,) for i in range(columns))]
-        for _ in range(1, longest):
-            shorter = {product: i for i, product in enumerate(lists[-1])}
-            longer = tuple((i, *product) for product in lists[-1] for i in range(columns) if i <= product[0])
-            lists.append(longer)
-            heads = builder.constant([product[0] for product in longer])
-            tails = builder.constant([shorter[product[1:]] for product in longer])
-            left, right = (
-                builder.add("Gather", values, heads, axis=1),
-                builder.add("Gather", parts[-1] if len(parts) > 1 else known, tails, axis=1),
-            )
-            if len(parts) == 1:
-                parts.append(known)
-            parts.append(self._store(builder.add("Mul", left, right)))
-        if len(parts) == 1:
-            parts.append(known)
-        for product in (product for products in lists for product in products):
-            position[product] = len(position)
-        matrix = builder.add("Concat", *parts, axis=1)
-        order = builder.constant([position[product] for product in step.products])
+        blocks = [builder.add("Expand", builder.scalar(1.0), self._rows_by_one(values)), values]
+        products: list[list[tuple[int, ...]]] = [[()], [(i,) for i in range(columns)]]
+        for _ in range(1, max(len(product) for product in step.products)):
+            shorter = {product: i for i, product in enumerate(products[-1])}
+            longer = [(i, *product) for product in products[-1] for i in range(product[0] + 1)]
+            heads, tails = [product[0] for product in longer], [shorter[product[1:]] for product in longer]
+            left = builder.add("Gather", values, builder.constant(heads), axis=1)
+            right = builder.add("Gather", blocks[-1], builder.constant(tails), axis=1)
+            blocks.append(self._store(builder.add("Mul", left, right)))
+            products.append(longer)
+        places = {product: i for i, product in enumerate(p for block in products for p in block)}
+        matrix = builder.add("Concat", *blocks, axis=1)
+        order = builder.constant([places[product] for product in step.products])
         return builder.add("Gather", matrix, order, axis=1), len(step.products)
 
     def _rows_by_one(self, values: str) -> str:
@@ -214,7 +203,8 @@ class _Chain:
             return values
         if activation == "relu":
             # Max with NaN is left open by the standard; this keeps NaN.
-            return self._clipped(values, 0.0, np.inf)
+            zero = builder.scalar(0.0)
+            return builder.add("Where", builder.add("Less", values, zero), zero, values)
         operator = {"tanh": "Tanh", "logistic": "Sigmoid", "exp": "Exp"}[activation]
         return self._store(add_steady(builder, operator, values, columns))
 
@@ -249,7 +239,7 @@ def _add_interpolation(builder: GraphBuilder, values: str, points: FloatArray, h
     """
     count, columns = points.shape
     trees = tuple(_search_tree(points[:, column], column, column * (count + 1)) for column in range(columns))
-    numbers = _add_searches(builder, TreeEnsembleModel(columns, trees), values)
+    numbers = add_tree_outputs(builder, TreeEnsembleModel(columns, trees), values)
     place = builder.cast(numbers, TensorProto.INT64)
     # Entry 0 of each column is for values below the first point, entry i + 1 for those from point i on.
     start, height, slope = (np.zeros((columns, count + 1)) for _ in range(3))
@@ -296,12 +286,3 @@ def _search_tree(points: FloatArray, feature: int, first: int) -> Tree:
         right=right,
         leaf_value=first + reached,
     )
-
-
-def _add_searches(builder: GraphBuilder, model: TreeEnsembleModel, values: str) -> str:
-    from alphaseal_converter.graph.tree_ensemble import add_tree_outputs
-
-    return add_tree_outputs(builder, model, values)
-
-
-__all__ = ["add_chain", "pairwise"]

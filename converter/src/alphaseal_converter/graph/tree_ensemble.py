@@ -44,6 +44,12 @@ def add_tree_ensemble(builder: GraphBuilder, model: TreeEnsembleModel, features:
     return _add_transform(builder, model.transform, total)
 
 
+def add_tree_outputs(builder: GraphBuilder, model: TreeEnsembleModel, features: str) -> str:
+    """Adds nodes that give each tree's leaf value in a column of its own: double [rows, trees]."""
+    leaves = [tree.leaf_value for tree in model.trees]
+    return _add_trees(builder, model, features, leaves, range(len(leaves)), len(leaves))
+
+
 def _add_trees(
     builder: GraphBuilder,
     model: TreeEnsembleModel,
