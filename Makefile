@@ -37,7 +37,7 @@ format: $(VENV)/.ready
 research: $(RESEARCH)/.ready
 
 $(RESEARCH)/.ready: tools/research/requirements-research.txt
-	@$(PYTHON) tools/bootstrap.py --research $(RESEARCH)
+	@$(PYTHON) tools/bootstrap.py $(RESEARCH) --research tools/research/requirements-research.txt
 
 # Rebuilds the real input of the tests with the real packages, in an environment of its own.
 fixtures: $(RESEARCH)/.ready

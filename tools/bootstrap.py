@@ -1,16 +1,18 @@
-"""Make an environment: ``bootstrap.py DIR`` for development, ``bootstrap.py --research DIR`` with rdagent and qlib.
+"""Make an environment: ``bootstrap.py DIR`` for development, with ``--research REQUIREMENTS`` one with rdagent and qlib.
 
 Standard library only; says what is missing instead of failing half-way.
 """
 
 from __future__ import annotations
 
+import argparse
 import subprocess
 import sys
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 MINIMUM = (3, 10)
+RESEARCH_PYTHON = (3, 11)
 
 
 def fail(message: str) -> None:
@@ -44,19 +46,21 @@ def install(python: Path, *arguments: str) -> None:
 
 def main() -> None:
     """Build the environment that was asked for and mark it ready."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("directory", type=Path)
+    parser.add_argument("--research", type=Path, metavar="REQUIREMENTS", help="an environment with rdagent and qlib instead")
+    options = parser.parse_args()
     if sys.version_info < MINIMUM:
         fail(f"Python {sys.version.split()[0]} is too old; run make PYTHON=python3.11 (3.10 or later)")
-    research = "--research" in sys.argv
-    directory = Path(sys.argv[-1])
-    python = create(directory)
-    if research:
-        if sys.version_info[:2] != (3, 11):
-            fail("the research packages are pinned for Python 3.11; run make PYTHON=python3.11 research")
-        install(python, "-r", str(ROOT / "tools/research/requirements-research.txt"))
+    if options.research and sys.version_info[:2] != RESEARCH_PYTHON:
+        fail("the research packages are pinned for Python 3.11; run make PYTHON=python3.11 research")
+    python = create(options.directory)
+    if options.research:
+        install(python, "-r", str(options.research))
     else:
         install(python, "-r", str(ROOT / "requirements/development.txt"))
         install(python, "--no-deps", "--no-build-isolation", "-e", str(ROOT / "runtime"), "-e", str(ROOT / "converter"))
-    (directory / ".ready").write_text("", encoding="utf-8")
+    (options.directory / ".ready").write_text("", encoding="utf-8")
 
 
 if __name__ == "__main__":

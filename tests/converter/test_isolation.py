@@ -322,12 +322,12 @@ def test_without_protection_nothing_runs(tmp_path: Path, monkeypatch: pytest.Mon
     marker = Path(tempfile.gettempdir()) / f"alphaseal-started-{os.getpid()}"
     program = tmp_path / "program.py"
     program.write_text(f"open({str(marker)!r}, 'w')\nopen('answer', 'w')\n")
-    source = Path(isolation.isolation_launcher.__file__).read_text(encoding="utf-8")
+    source = isolation._LAUNCHER.read_text(encoding="utf-8")
     # The same launcher on a kernel that does not know Landlock's system calls.
     crippled = tmp_path / "launcher.py"
     crippled.write_text(source.replace("= 444, 445, 446", "= 99444, 99445, 99446"), encoding="utf-8")
     assert crippled.read_text(encoding="utf-8") != source
-    monkeypatch.setattr(isolation.isolation_launcher, "__file__", str(crippled))
+    monkeypatch.setattr(isolation, "_LAUNCHER", crippled)
     with pytest.raises(RefusalError) as caught:
         run_isolated(program, inputs={}, outputs=["answer"])
     assert (caught.value.code, caught.value.exit) == ("isolation.unavailable", 20)
@@ -349,6 +349,6 @@ def test_root_becomes_nobody() -> None:
 
 def test_the_launcher_needs_the_standard_library_only() -> None:
     """The launcher runs with another Python, without its packages."""
-    launcher = str(Path(isolation.isolation_launcher.__file__))
+    launcher = str(isolation._LAUNCHER)
     done = subprocess.run([sys.executable, "-I", "-S", launcher, "{}", "1"], capture_output=True, check=False, timeout=30)
     assert b"ModuleNotFoundError" not in done.stderr

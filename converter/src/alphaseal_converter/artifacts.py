@@ -6,7 +6,7 @@ import contextlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,15 +27,18 @@ from alphaseal_converter.configuration import (
 from alphaseal_converter.errors import RefusalError
 from alphaseal_converter.pickles import read_pickle
 from alphaseal_converter.processors import (
+    CrossSection,
     DropCol,
+    DropnaProcessor,
     Fillna,
     FilterCol,
     MinMaxNorm,
     Processor,
     RobustZScoreNorm,
+    TanhProcess,
     ZScoreNorm,
 )
-from alphaseal_converter.records import Record
+from alphaseal_converter.records import Global, Record
 from alphaseal_converter.runs import read_file
 
 __all__ = [
@@ -212,7 +215,9 @@ def _plain_entries(value: Any) -> dict[str, Any]:
 
 _BOOSTER_ATTRIBUTE = {
     ("qlib.contrib.model.gbdt", "LGBModel"): "model",
+    ("qlib.contrib.model.highfreq_gdbt_model", "HFLGBModel"): "model",
     ("lightgbm.sklearn", "LGBMRegressor"): "_Booster",
+    ("lightgbm.sklearn", "LGBMRanker"): "_Booster",
 }
 
 
@@ -227,7 +232,7 @@ def _booster(record: Record, where: str) -> Record:
             "model.unsupported",
             f"models of class {record.factory} cannot be converted",
             where=where,
-            expected="qlib's LGBModel, lightgbm's Booster or LGBMRegressor",
+            expected="qlib's LGBModel or HFLGBModel, lightgbm's Booster, LGBMRegressor or LGBMRanker",
             found=str(record.factory),
         )
     booster = record.get(_BOOSTER_ATTRIBUTE[name])
@@ -246,8 +251,16 @@ def _processor(record: Record, where: str) -> Processor | None:
         columns = _texts(record.get("col_list"), where)
         return FilterCol(columns) if name == "FilterCol" else DropCol(columns)
     groups = _groups(record, where)
+    if name == "DropnaProcessor":
+        return DropnaProcessor(features=groups is None or "feature" in groups, label=groups is None or "label" in groups)
     if groups is not None and "feature" not in groups:
         return None
+    if name == "TanhProcess":
+        return TanhProcess()
+    if name in ("CSRankNorm", "CSZFillna", "ProcessInf"):
+        return CrossSection(name)  # type: ignore[arg-type]  # one of the names above
+    if name == "CSZScoreNorm":
+        return CrossSection(name, _zscore_method(record, where))
     if name == "Fillna":
         return Fillna(None, _fill_value(record, where))
     if name in ("RobustZScoreNorm", "ZScoreNorm"):
@@ -266,15 +279,38 @@ def _unknown_processor(record: Record, where: str) -> RefusalError:
         "processor.unknown",
         f"the processor {record.factory} cannot be carried into a bundle",
         where=where,
-        expected=f"RobustZScoreNorm, ZScoreNorm, MinMaxNorm, Fillna, FilterCol or DropCol of {_PROCESSOR_MODULE}",
+        expected=f"a processor of {_PROCESSOR_MODULE}: RobustZScoreNorm, ZScoreNorm, MinMaxNorm, Fillna, TanhProcess, "
+        "FilterCol, DropCol, DropnaProcessor, CSZScoreNorm, CSRankNorm, CSZFillna or ProcessInf",
         found=str(record.factory),
     )
+
+
+_ZSCORE_METHODS: Mapping[str, Literal["zscore", "robust"]] = {
+    "qlib.utils.data.zscore": "zscore",
+    "qlib.utils.data.robust_zscore": "robust",
+}
+
+
+def _zscore_method(record: Record, where: str) -> Literal["zscore", "robust"]:
+    """The method of CSZScoreNorm, which keeps it as a function."""
+    function = record.get("zscore_func")
+    method = _ZSCORE_METHODS.get(str(function)) if isinstance(function, Global) else None
+    if method is None:
+        raise RefusalError(
+            "processor.unknown",
+            "the z-score of the processor is not one of qlib's own",
+            where=where,
+            expected=" or ".join(_ZSCORE_METHODS),
+            found=str(function)[:200],
+        )
+    return method
 
 
 def _groups(record: Record, where: str) -> tuple[str, ...] | None:
     """The column groups a processor works on; None for all."""
     value = record.get("fields_group")
-    if value is None:
+    # CSZScoreNorm makes a list of its argument when it is called.
+    if value is None or (isinstance(value, list) and None in value):
         return None
     groups = (value,) if isinstance(value, str) else _texts(value, where)
     if not set(groups) <= {"feature", "label"}:

@@ -1,8 +1,8 @@
 """Builds a network from its own code, scores with it and exports it: run isolated by `families.network`, never imported.
 
 It reads ``request.json``, ``model.py`` (code that nobody has read), ``tensors.bin`` and ``batches.bin`` from its
-working directory and writes ``answer.json``, ``scores.bin`` and, where an export is asked for, ``graph_0.onnx`` and
-``graph_1.onnx`` (empty where that exporter gave up).  Weights come as plain arrays; nothing is unpickled.
+working directory and writes ``answer.json``, ``scores.bin`` and, where an export is asked for and succeeds,
+``graph.onnx``.  Weights come as plain arrays; nothing is unpickled.
 """
 
 from __future__ import annotations
@@ -10,11 +10,15 @@ from __future__ import annotations
 import importlib.util
 import json
 import math
+import os
 import warnings
 from pathlib import Path
 from typing import Any
 
-import torch
+# Isolated programs make no directories: torch's compiler shall not want one of its own when it is imported.
+os.environ["TORCHINDUCTOR_CACHE_DIR"] = os.getcwd()
+
+import torch  # noqa: E402
 
 OPSET = 18
 
@@ -40,7 +44,7 @@ def main() -> None:
     torch.set_num_threads(1)
     torch.use_deterministic_algorithms(True, warn_only=True)
     request = json.loads(Path("request.json").read_text(encoding="utf-8"))
-    answer: dict[str, Any] = {"torch": torch.__version__, "exports": []}
+    answer: dict[str, Any] = {"torch": torch.__version__, "error": None}
     scores = b""
     try:
         network = build(request)
@@ -50,8 +54,8 @@ def main() -> None:
         if not torch.equal(again.nan_to_num(), results[-1].nan_to_num()):
             raise Refused("model.random", "two calls with the same rows give different scores (dropout that never ends?)")
         scores = b"".join(result.numpy().tobytes() for result in results)
-        if request["export"]:
-            answer["exports"] = [export(network, batches[0], number) for number in range(2)]
+        if request["exporter"] is not None:
+            answer["error"] = export(network, batches[0], request["exporter"])
     except Refused as reason:
         answer["refused"] = list(reason.args)
     Path("answer.json").write_text(json.dumps(answer), encoding="utf-8")
@@ -131,21 +135,19 @@ def score(network: torch.nn.Module, batch: torch.Tensor, seed: int) -> torch.Ten
     return output.reshape(-1).to(torch.float32).contiguous()
 
 
-def export(network: torch.nn.Module, example: torch.Tensor, number: int) -> dict[str, Any]:
-    """One exporter's graph; its failure is an answer too."""
-    dynamo = number == 1
-    name = f"graph_{number}.onnx"
+def export(network: torch.nn.Module, example: torch.Tensor, exporter: str) -> str | None:
+    """Writes the graph; an exporter's failure is an answer too."""
+    dynamo = exporter == "dynamo"
     varied: dict[str, Any] = (
         {"dynamic_shapes": {"features": {0: torch.export.Dim("rows")}}, "external_data": False}
         if dynamo
         else {"dynamic_axes": {"features": {0: "rows"}}}
     )
-    error = None
     try:
         torch.onnx.export(
             OneColumn(network).eval(),
             (example,),
-            name,
+            "graph.onnx",
             input_names=["features"],
             output_names=["score"],
             opset_version=OPSET,
@@ -154,9 +156,8 @@ def export(network: torch.nn.Module, example: torch.Tensor, number: int) -> dict
             **varied,
         )
     except Exception as problem:  # noqa: BLE001 - exporters raise dozens of types, ImportError of onnxscript among them
-        error = f"{type(problem).__name__}: {problem}".splitlines()[0][:300]
-        Path(name).write_bytes(b"")
-    return {"exporter": "dynamo" if dynamo else "TorchScript", "error": error}
+        return f"{type(problem).__name__}: {problem}".splitlines()[0][:300]
+    return None
 
 
 if __name__ == "__main__":

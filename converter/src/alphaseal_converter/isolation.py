@@ -24,11 +24,11 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Final
 
-from . import isolation_launcher
 from .errors import RefusalError
 
 __all__ = ["IsolationLimits", "run_isolated"]
 
+_LAUNCHER: Final = Path(__file__).resolve().with_name("isolation_launcher.py")
 _NOBODY: Final = 65534
 _NAME: Final = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,99}")
 _TAIL_BYTES: Final = 4096
@@ -82,11 +82,14 @@ def run_isolated(
     arguments: Sequence[str] = (),
     inputs: Mapping[str, bytes],
     outputs: Sequence[str],
+    optional_outputs: Sequence[str] = (),
     python: Path | None = None,
     limits: IsolationLimits = _DEFAULT,
     what: str = "the program",
 ) -> Mapping[str, bytes]:
     """Run the Python file `program` closed off from everything, and give back the files `outputs` that it wrote.
+
+    Files of `optional_outputs` come with them where they were written.
 
     The program sees a fresh directory (its working directory, HOME and TMPDIR) with `inputs` and itself in it, the
     installation of `python` (default: the running one) and the system's libraries, read-only.  It runs with ``-I -B``,
@@ -97,7 +100,13 @@ def run_isolated(
     `isolation.memory`, `isolation.disk`, `isolation.threads`, `isolation.died` (with the last line that it said),
     `isolation.no_output`, `isolation.output` (an output is no plain file, or too large).
     """
-    names = [*inputs, *outputs]
+    if not sys.platform.startswith("linux"):
+        raise RefusalError(
+            "isolation.unavailable",
+            f"{what} was not run, because it cannot be closed off on {sys.platform}",
+            next_step="use Linux, or WSL 2 on Windows",
+        )
+    names = [*inputs, *outputs, *optional_outputs]
     if any(not _NAME.fullmatch(name) for name in names) or program.name in inputs:
         raise RefusalError("isolation.name", "files of an isolated program have plain names", found=", ".join(names)[:300])
     interpreter = os.path.abspath(python if python is not None else sys.executable)
@@ -123,7 +132,8 @@ def run_isolated(
             },
         }
         _Run(interpreter, order, directory, limits, what).finish()
-        return {name: _collect(directory / name, limits, what) for name in outputs}
+        there = [name for name in optional_outputs if os.path.lexists(directory / name)]
+        return {name: _collect(directory / name, limits, what) for name in (*outputs, *there)}
 
 
 def _environment(directory: Path) -> dict[str, str]:
@@ -192,10 +202,9 @@ class _Run:
         self.directory, self.limits, self.what = directory, limits, what
         self.tail = b""
         read_end, write_end = os.pipe()
-        launcher = str(Path(isolation_launcher.__file__).resolve())
         try:
             self.process = subprocess.Popen(
-                [interpreter, "-I", "-S", "-B", launcher, json.dumps(order), str(write_end)],
+                [interpreter, "-I", "-S", "-B", str(_LAUNCHER), json.dumps(order), str(write_end)],
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.STDOUT,

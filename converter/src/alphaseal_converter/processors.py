@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -102,14 +102,66 @@ class DropCol:
         return {"class": "DropCol", "columns": list(self.columns)}
 
 
+@dataclass(frozen=True)
+class TanhProcess:
+    """``tanh(x - 1)`` in the dtype of each column, for all columns but those whose name contains LABEL.
+
+    `dtypes` is the dtype of each feature, None for one that stays as it is; it is known where the whole pipeline is
+    (`stages_of`), so a processor as it is read has none.
+    """
+
+    dtypes: tuple[Literal["float32", "float64"] | None, ...] | None = None
+
+    def describe(self) -> dict[str, Any]:
+        return {"class": "TanhProcess", "dtypes": None if self.dtypes is None else list(self.dtypes)}
+
+
+@dataclass(frozen=True)
+class CrossSection:
+    """A processor over all stocks of a day, on all features; `method` is that of CSZScoreNorm, else None."""
+
+    name: Literal["CSZScoreNorm", "CSRankNorm", "CSZFillna", "ProcessInf"]
+    method: Literal["zscore", "robust"] | None = None
+
+    def describe(self) -> dict[str, Any]:
+        return {"class": self.name, "method": self.method}
+
+
+@dataclass(frozen=True)
+class DropnaProcessor:
+    """Rows that miss a value are gone: of the features where `features`, of the label where `label`."""
+
+    features: bool
+    label: bool
+
+    def describe(self) -> dict[str, Any]:
+        return {"class": "DropnaProcessor", "features": self.features, "label": self.label}
+
+
 Normalisation = RobustZScoreNorm | ZScoreNorm | MinMaxNorm
-RowProcessor = Normalisation | Fillna
+RowProcessor = Normalisation | Fillna | TanhProcess
 """What becomes nodes of the graph."""
-Processor = RowProcessor | FilterCol | DropCol
+StageProcessor = CrossSection | DropnaProcessor
+"""What becomes a stage of its own."""
+Processor = RowProcessor | StageProcessor | FilterCol | DropCol
 
 
 def check_processors(processors: Sequence[Processor], features: Sequence[str]) -> tuple[RowProcessor, ...]:
-    """The processors that the graph carries out, in order, reduced to `features` in model order.
+    """As `check_sequence`, for pipelines whose processors all go into the graph.
+
+    Raises RefusalError as that does, and `processor.stage` for one that `stages_of` must have cut out before.
+    """
+    result = []
+    for processor in check_sequence(processors, features):
+        if isinstance(processor, StageProcessor | TanhProcess):
+            found = str(processor.describe()["class"])
+            raise RefusalError("processor.stage", "the processor cannot be part of a graph alone", found=found)
+        result.append(processor)
+    return tuple(result)
+
+
+def check_sequence(processors: Sequence[Processor], features: Sequence[str]) -> tuple[RowProcessor | StageProcessor, ...]:
+    """The processors that change values or rows, in order, reduced to `features` in model order.
 
     Every normalisation covers all features in model order; it may have more columns only where a later FilterCol or
     DropCol removes them.  A Fillna that fills no feature (label only) is left out.
@@ -118,16 +170,23 @@ def check_processors(processors: Sequence[Processor], features: Sequence[str]) -
     dtype, or a float32 step after a float64 one), `processor.bad_fill`.
     """
     names = tuple(features)
-    result: list[RowProcessor] = []
+    result: list[RowProcessor | StageProcessor] = []
     for position, processor in enumerate(processors):
         where = f"infer processor {position} ({type(processor).__name__})"
+        selected_later = any(isinstance(later, FilterCol | DropCol) for later in processors[position:])
         if isinstance(processor, FilterCol | DropCol):
             _check_selection(processor, names, where)
         elif isinstance(processor, Fillna):
             fill = _check_fill(processor, names, where)
             result.extend([] if fill is None else [fill])
+        elif isinstance(processor, DropnaProcessor):
+            if processor.features and selected_later:
+                raise _refuse_columns("rows are dropped by columns that a later selection takes away", where, names)
+            result.append(processor)
+        elif isinstance(processor, TanhProcess | CrossSection):
+            # These treat every column alone, so columns that a later selection takes away do not matter.
+            result.append(processor)
         else:
-            selected_later = any(isinstance(later, FilterCol | DropCol) for later in processors[position:])
             result.append(_check_normalisation(processor, names, selected_later, where))
     _check_dtypes(result)
     return tuple(result)
@@ -212,16 +271,21 @@ def _check_scale(processor: Normalisation, where: str) -> None:
         )
 
 
-def _check_dtypes(processors: Sequence[RowProcessor]) -> None:
-    """qlib's frames widen from float32 to float64 and never back."""
-    dtypes = [processor.dtype for processor in processors if not isinstance(processor, Fillna)]
-    if np.dtype(np.float64) in dtypes and np.dtype(np.float32) in dtypes:
-        raise RefusalError(
-            "processor.dtype",
-            "normalisations of one model were fitted in different dtypes",
-            where="infer processors",
-            found=", ".join(str(dtype) for dtype in dtypes),
-        )
+def _check_dtypes(processors: Sequence[RowProcessor | StageProcessor]) -> None:
+    """qlib's frames widen from float32 to float64 and never back; between normalisations only CSRankNorm widens."""
+    dtypes: list[np.dtype[Any]] = []
+    for processor in processors:
+        if isinstance(processor, CrossSection) and processor.name == "CSRankNorm":
+            dtypes = [np.dtype(np.float64)]
+        elif isinstance(processor, Normalisation):
+            dtypes.append(processor.dtype)
+        if np.dtype(np.float64) in dtypes and np.dtype(np.float32) in dtypes:
+            raise RefusalError(
+                "processor.dtype",
+                "normalisations of one model were fitted in different dtypes",
+                where="infer processors",
+                found=", ".join(str(dtype) for dtype in dtypes),
+            )
 
 
 def offset_and_scale(processor: Normalisation) -> tuple[FloatingArray, FloatingArray]:

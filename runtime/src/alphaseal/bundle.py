@@ -99,37 +99,25 @@ class Bundle:
         the table; a range that is open at its start begins where the first whole window ends.  A model with stages over
         all stocks of a day takes the stocks of the table as that day's.  `universe` never changes a score.
         """
-        # All imports of both threads are here: two threads that import one package at once may see half of it.
-        from concurrent.futures import ThreadPoolExecutor
-
-        from . import pipeline as _pipeline  # noqa: F401
-        from . import scores as _scores  # noqa: F401
         from .features import read_parquet, read_table, table_of
         from .history import span_of
 
         _check_dates(date, dates)
         read = read_parquet if isinstance(table, (str, os.PathLike)) else read_table
-        step_length, first = self.manifest.model.step_length, None
-        with ThreadPoolExecutor(1) as pool:
-            # onnxruntime makes its session while the table is read
-            loading = pool.submit(self.pipeline)
-            try:
-                if step_length > 1:
-                    table = table if read is read_parquet else table_of(table)
-                    span = span_of(table, self.manifest.features, step_length, calendar, date=date, dates=dates)
-                    date, dates, first = None, span.read, span.first
-                block = read(
-                    table,
-                    self.manifest.features,
-                    date=date,
-                    dates=dates,
-                    instruments_from=instruments_from,
-                    instrument_format=self.manifest.data.instrument_format.kind,
-                    instrument_pattern=self.manifest.data.instrument_format.pattern,
-                )
-            finally:
-                # a fault of the bundle goes before one of the table
-                pipeline = loading.result()
+        pipeline, first = self.pipeline(), None
+        if pipeline.step_length > 1:
+            table = table if read is read_parquet else table_of(table)
+            span = span_of(table, self.manifest.features, pipeline.step_length, calendar, date=date, dates=dates)
+            date, dates, first = None, span.read, span.first
+        block = read(
+            table,
+            self.manifest.features,
+            date=date,
+            dates=dates,
+            instruments_from=instruments_from,
+            instrument_format=self.manifest.data.instrument_format.kind,
+            instrument_pattern=self.manifest.data.instrument_format.pattern,
+        )
         return _ranked(block, *pipeline.run(block, first, calendar), first, universe)
 
     def score_stream(

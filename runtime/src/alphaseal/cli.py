@@ -58,6 +58,7 @@ def _add_score(parser: Parser) -> None:
     parser.add_argument("--top", type=int, metavar="N", help="only the N best of every date (default: the bundle's top k, all with --out)")
     parser.add_argument("--out", type=Path, metavar="FILE", help="write scores to FILE.parquet or FILE.csv")
     parser.add_argument("--universe", type=Path, metavar="FILE", help="only these stocks: one instrument a line (qlib's instrument files work)")
+    parser.add_argument("--calendar", type=Path, metavar="FILE", help="trading dates, one a line, for models on windows (default: the dates of the features)")
     parser.add_argument("--instruments-from", choices=["qlib", "ts"], help="convert SH600000 (qlib) or 600000.SH (ts) to the bundle's form")
 
 

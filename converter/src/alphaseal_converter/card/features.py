@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from alphaseal.manifest import CrossSectionStage, Feature, SotaFactor, Stage, Statistics, WindowStage
+from alphaseal.manifest import CrossSectionStage, DropMissingStage, Feature, SotaFactor, Stage, Statistics, WindowStage
 
 from .markup import Child, Element, element
 from .pieces import (
@@ -187,6 +187,9 @@ def _stage(card: Card, number: int, stage: Stage) -> list[Element]:
             fact_list(("Universe", prose(stage.universe))),
             _processor(stage.processor, names),
         ]
+    if isinstance(stage, DropMissingStage):
+        looked_at = "any feature" if stage.columns is None else "one of " + ", ".join(stage.columns)
+        return [element("h3", f"Stage {number}: rows left out"), element("p", f"Rows that miss {looked_at} get no score.")]
     if isinstance(stage, WindowStage):
         text = f"The last {stage.length} rows of each stock on the calendar; gaps are filled {as_words(stage.fill)} (earlier row first, then later)."
         return [element("h3", f"Stage {number}: window"), element("p", text)]

@@ -18,9 +18,28 @@ FAMILIES: Mapping[str, str] = {
     "qlib.contrib.model.gbdt.LGBModel": "lightgbm",
     "lightgbm.basic.Booster": "lightgbm",
     "lightgbm.sklearn.LGBMRegressor": "lightgbm",
+    "qlib.contrib.model.xgboost.XGBModel": "xgboost",
+    "xgboost.core.Booster": "xgboost",
+    "xgboost.sklearn.XGBRegressor": "xgboost",
+    "xgboost.sklearn.XGBRanker": "xgboost",
+    "xgboost.sklearn.XGBRFRegressor": "xgboost",
+    "xgboost.sklearn.XGBClassifier": "xgboost",
+    "xgboost.sklearn.XGBRFClassifier": "xgboost",
+    "qlib.contrib.model.catboost_model.CatBoostModel": "catboost",
+    "catboost.core.CatBoost": "catboost",
+    "catboost.core.CatBoostRegressor": "catboost",
+    "catboost.core.CatBoostRanker": "catboost",
+    "catboost.core.CatBoostClassifier": "catboost",
+    "lightgbm.sklearn.LGBMRanker": "lightgbm",
+    "qlib.contrib.model.highfreq_gdbt_model.HFLGBModel": "lightgbm",
+    "lightgbm.sklearn.LGBMClassifier": "sklearn_pipeline",
+    "qlib.contrib.model.linear.LinearModel": "linear",
+    "qlib.contrib.model.double_ensemble.DEnsembleModel": "densemble",
     "qlib.contrib.model.pytorch_general_nn.GeneralPTNN": "network",
 }
 
+# Top-level package of the class -> module, for packages of many estimators; the lines above come first.
+PACKAGES: Mapping[str, str] = {"sklearn": "sklearn_pipeline"}
 
 _ALONE = FamilyContext()
 
@@ -28,7 +47,7 @@ _ALONE = FamilyContext()
 def read_trained_model(data: bytes, where: str, context: FamilyContext = _ALONE) -> TrainedModel:
     """The model in a weights file; RefusalError ``model.unsupported`` names a class that no family takes."""
     record = read_model(data, where)
-    family = FAMILIES.get(str(record))
+    family = FAMILIES.get(str(record)) or PACKAGES.get(record.module.split(".")[0])
     if family is None:
         raise RefusalError(
             "model.unsupported",

@@ -44,6 +44,9 @@ class TrainedModel:
     uses all; `thresholds` are split values per feature in the space that the model sees, empty arrays where it has none.
     `bound` is the largest difference from the judge that the family's arithmetic allows; `exact_order` demands the same
     order of all stocks of a day, else the top counts of `parity.TOP_COUNTS` alone.
+
+    `bind`, where it is not None, is called with names and training dtypes of the features once their order is known,
+    and gives the model to go on with; RefusalError ``order.names_differ`` where the weights themselves know other names.
     """
 
     family: str
@@ -62,3 +65,4 @@ class TrainedModel:
     batch_dependent: bool = False
     exact_order: bool = True
     notes: tuple[str, ...] = field(default=())
+    bind: Callable[[Sequence[str], Sequence[str]], TrainedModel] | None = None

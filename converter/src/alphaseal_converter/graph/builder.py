@@ -60,13 +60,19 @@ class GraphBuilder:
 
         `features` is [rows, n_features], or [rows, step_length, n_features] where a score needs more than one day.
         """
-        shape = ["rows", n_features] if step_length == 1 else ["rows", step_length, n_features]
-        output = helper.make_node("Identity", [score], ["score"], name="score")
+        return self._model("scoring", ["rows", n_features] if step_length == 1 else ["rows", step_length, n_features], "score", score, 1)
+
+    def row_model(self, n_features: int, values: str) -> onnx.ModelProto:
+        """A graph between stages: `features` double [rows, n_features] to `values` of the same shape."""
+        return self._model("rows", ["rows", n_features], "values", values, n_features)
+
+    def _model(self, name: str, shape: list[str | int], output_name: str, value: str, width: int) -> onnx.ModelProto:
+        output = helper.make_node("Identity", [value], [output_name], name=output_name)
         graph = helper.make_graph(
             [*self._nodes, output],
-            "scoring",
+            name,
             [helper.make_tensor_value_info("features", TensorProto.DOUBLE, shape)],
-            [helper.make_tensor_value_info("score", TensorProto.DOUBLE, ["rows", 1])],
+            [helper.make_tensor_value_info(output_name, TensorProto.DOUBLE, ["rows", width])],
             self._initializers,
         )
         model = helper.make_model(

@@ -13,6 +13,7 @@ from onnx import TensorProto
 from alphaseal_converter.errors import RefusalError
 from alphaseal_converter.graph.builder import GraphBuilder
 from alphaseal_converter.graph.normal_quantile import add_normal_quantile, add_steady
+from alphaseal_converter.graph.preprocess import add_processors
 from alphaseal_converter.graph.tree_ensemble import add_tree_ensemble, add_tree_outputs
 from alphaseal_converter.models.sklearn_steps import (
     Activation,
@@ -33,6 +34,7 @@ from alphaseal_converter.models.sklearn_steps import (
     Trees,
 )
 from alphaseal_converter.models.trees import Decision, FloatArray, IntArray, Tree, TreeEnsembleModel
+from alphaseal_converter.processors import RowProcessor
 
 _BOUND = 1e-7
 """scikit-learn's BOUNDS_THRESHOLD of QuantileTransformer."""
@@ -50,6 +52,16 @@ def add_chain(builder: GraphBuilder, chain: Sequence[Step], features: str, colum
     for taint in graph.taints:
         score = builder.add("Add", score, taint)
     return score
+
+
+def build_chain_graph(
+    processors: Sequence[RowProcessor], chain: Sequence[Step], n_features: int, single: bool = False
+) -> bytes:
+    """A serialised ONNX model: `features` double [rows, n_features] to `score` double [rows, 1]."""
+    builder = GraphBuilder()
+    score = add_chain(builder, chain, add_processors(builder, processors, "features"), n_features, single)
+    serialised: bytes = builder.model(n_features, score).SerializeToString(deterministic=True)
+    return serialised
 
 
 class _Chain:

@@ -30,6 +30,7 @@ _TREE = Global("sklearn.tree._tree", "Tree")
 _PREDICTOR = Global("sklearn.ensemble._hist_gradient_boosting.predictor", "TreePredictor")
 _DUMMY = Global("sklearn.dummy", "DummyRegressor")
 _NO_CHILD = -1
+MAXIMUM_INPUTS = 100_000
 
 # Losses whose predictions are the raw sum, and those behind a logarithmic link (names since scikit-learn 1.1).
 _IDENTITY_LOSSES = frozenset(("HalfSquaredError", "AbsoluteError", "PinballLoss", "HuberLoss"))

@@ -1,0 +1,228 @@
+"""scikit-learn: estimators and whole pipelines, and the reasons for those that cannot be converted.
+
+Two roads.  Our own reads the fitted numbers and builds every node in double, without scikit-learn.  Where it does not
+know a class, skl2onnx converts the estimator (see `sklearn_skl2onnx`), which needs the version that fitted it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from alphaseal.manifest import Bound
+
+from ..artifacts import ModelRecord
+from ..errors import RefusalError
+from ..graph.sklearn_steps import build_chain_graph
+from ..models.sklearn_estimators import Estimator, UnknownEstimatorError, feature_names, parse_estimator, version_of
+from ..models.sklearn_steps import Chain, Elementwise, Linear, Network, Project, Trees, last_bits, threshold_space, walk
+from ..models.sklearn_trees import single_boundaries
+from ..models.trees import TransformKind, thresholds_by_feature, used_features
+from ..parity import Judge, Matrix, Vector
+from ..processors import RowProcessor
+from ..records import Record
+from .base import EXACT, TrainedModel
+from .linear import rounding_bound
+from .row_processors import apply_processors
+from .sklearn_live import live_estimator, tolerant_predict
+
+# Estimators that no road can carry, and why.
+_REFUSED = {
+    "TransformedTargetRegressor": "a transformed label: fit the model on the label itself",
+    "KernelRidge": "kernels: a score would need every training row",
+    "GaussianProcessRegressor": "kernels: a score would need every training row",
+    "SVR": "onnxruntime computes support vectors in float32, which is not this model",
+    "NuSVR": "onnxruntime computes support vectors in float32, which is not this model",
+    "AdaBoostRegressor": "a weighted median of trees, which onnxruntime has in float32 only",
+    "GridSearchCV": "a search: pickle its best_estimator_",
+    "RandomizedSearchCV": "a search: pickle its best_estimator_",
+    "LGBMClassifier": "a classifier: its predictions are classes, not scores to rank by",
+}
+
+
+def read(record: ModelRecord, where: str) -> TrainedModel:
+    """The trained model of a scikit-learn record; RefusalError ``model.unsupported`` names what stands in the way."""
+    _refuse_known(record.record, where)
+    try:
+        estimator = parse_estimator(record.record, where)
+    except UnknownEstimatorError as unknown:
+        _refuse_named(unknown.path, where)
+        from . import sklearn_skl2onnx
+
+        return sklearn_skl2onnx.read(record, unknown.path, where)
+    names = feature_names(record.record, where)
+    model = _Model(str(record), record.record, estimator, where, names)
+    return model.trained(estimator.single)
+
+
+def _refuse_known(record: Record, where: str) -> None:
+    _refuse_named(str(record.factory), where)
+
+
+def _refuse_named(path: str, where: str) -> None:
+    name = path.rsplit(".", 1)[-1]
+    reason = _REFUSED.get(name)
+    if reason is None and name.endswith(("Classifier", "ClassifierCV")):
+        reason = "a classifier: its predictions are classes, not scores to rank by"
+    if reason is not None:
+        raise RefusalError(
+            "model.unsupported", f"{name} cannot be converted: {reason}", where=where, found=path, next_step="train a regressor"
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class _Model:
+    """A chain with all that turns it into a `TrainedModel`."""
+
+    class_name: str
+    record: Record
+    estimator: Estimator
+    where: str
+    names: tuple[str, ...] | None
+
+    def trained(self, single: bool) -> TrainedModel:
+        """`single`: the table that the estimator is handed is float32, and it computes in float32."""
+        chain, count = self.estimator.chain, self.estimator.input_count
+        return TrainedModel(
+            family="sklearn",
+            class_name=self.class_name,
+            framework="scikit-learn",
+            framework_version=version_of(self.record),
+            road="alphaseal.sklearn",
+            feature_count=count,
+            used=_used(chain, count),
+            thresholds=_thresholds(chain, count),
+            bound=_bound(self.record, chain, single),
+            facts=_facts(self.record, chain),
+            graph=lambda processors: build_chain_graph(processors, chain, count, single),
+            judge=lambda processors: self.judge(processors, single),
+            exact_order=not (single and last_bits(chain)),
+            bind=self.bind,
+        )
+
+    def bind(self, names: Sequence[str], dtypes: Sequence[str]) -> TrainedModel:
+        """A table is float32 where all its features are; an estimator that was fitted on a frame knows their names."""
+        if self.names is not None and list(self.names) != list(names):
+            raise names_differ(self.names, names, self.where)
+        single = self.estimator.single or all(dtype == "float32" for dtype in dtypes)
+        return replace(self.trained(single), bind=None)
+
+    def judge(self, processors: Sequence[RowProcessor], single: bool) -> Judge | None:
+        """scikit-learn's own ``predict``; None where it is not there in the version that fitted the estimator."""
+        try:
+            live = live_estimator(self.record, self.where)
+        except RefusalError as refusal:
+            if refusal.code in ("model.sklearn_missing", "model.sklearn_version", "model.unsupported"):
+                return None
+            raise
+        return make_judge(live, version_of(self.record), processors, single)
+
+
+def make_judge(live: Any, version: str | None, processors: Sequence[RowProcessor], single: bool) -> Judge:
+    """``predict`` of a live estimator behind the processors; rows that it refuses have the score NaN."""
+    for name in ("feature_names_in_",):
+        for part in (live, *(step for _, step in getattr(live, "steps", []))):
+            vars(part).pop(name, None) if hasattr(part, "__dict__") else None
+
+    def predict(values: Matrix) -> Vector:
+        inputs = apply_processors(values, processors).astype(np.float32 if single else np.float64)
+        with np.errstate(all="ignore"):
+            scores: Vector = tolerant_predict(live.predict, inputs)
+        return scores
+
+    return Judge(f"scikit-learn {version}", predict)
+
+
+def names_differ(known: Sequence[str], resolved: Sequence[str], where: str) -> RefusalError:
+    """The refusal of features that are not those that the weights name, in their order."""
+    return RefusalError(
+        "order.names_differ",
+        "the features of the run are not those that the weights name, or stand in another order",
+        where=where,
+        expected=", ".join(known[:10]),
+        found=", ".join(resolved[:10]),
+        next_step="check that weights and run belong together",
+    )
+
+
+def _bound(record: Record, chain: Chain, single: bool) -> Bound:
+    """Trees behind exact steps are exact; sums of products are as near as two libraries can be."""
+    steps = walk(chain)
+    ensembles = [step for step in steps if isinstance(step, Trees)]
+    if not last_bits(chain):
+        kinds = {step.model.transform.kind for step in ensembles}
+        if kinds - {TransformKind.IDENTITY, TransformKind.SIGNED_SQUARE}:
+            return Bound(ulp=4, relative=None, absolute=None, text="4 ulp: exp of two mathematical libraries")
+        return _summing_bound(record, ensembles)
+    widest = max([_terms(step) for step in steps], default=1)
+    if isinstance(chain[-1], Trees) and not single:
+        return Bound(
+            ulp=0, relative=None, absolute=None, text="the same leaf for every row: bit-identical, though its inputs are not"
+        )
+    return rounding_bound(chain, widest, single)
+
+
+def _summing_bound(record: Record, ensembles: Sequence[Trees]) -> Bound:
+    """A forest with several jobs adds its trees in the order in which its threads finish."""
+    final = record
+    while isinstance(final.get("steps"), list) and final.get("steps"):
+        final = final.get("steps")[-1][1]
+    jobs = final.get("n_jobs") if isinstance(final, Record) else None
+    forests = [step.model for step in ensembles if step.model.average]
+    if jobs in (None, 1) or not forests:
+        return EXACT
+    count = max(len(model.trees) for model in forests)
+    largest = max(float(np.abs(tree.leaf_value).max()) for model in forests for tree in model.trees)
+    return Bound(
+        ulp=None,
+        relative=None,
+        absolute=max(count * largest * 2.0**-52, 2.0**-1000),
+        text=f"scikit-learn adds {count} trees in another order each time (n_jobs={jobs})",
+    )
+
+
+def _terms(step: object) -> int:
+    if isinstance(step, Linear):
+        return len(step.coefficients)
+    if isinstance(step, Project):
+        return len(step.components)
+    if isinstance(step, Network):
+        return sum(len(weights) for weights in step.weights)
+    return 1
+
+
+def _used(chain: Chain, count: int) -> Any:
+    if len(chain) and isinstance(chain[-1], Trees) and all(isinstance(step, Elementwise) for step in chain[:-1]):
+        return used_features(chain[-1].model)
+    return None
+
+
+def _thresholds(chain: Chain, count: int) -> list[Vector]:
+    """Split values brought back through scalers; behind other steps there are none that raw values could stand at."""
+    nothing: list[Vector] = [np.empty(0)] * count
+    if not chain or not isinstance(chain[-1], Trees):
+        return nothing
+    space = threshold_space(chain[:-1])
+    if space is None:
+        return nothing
+    last, result = chain[-1], []
+    shift, scale = (np.broadcast_to(part, (count,)) for part in space)
+    single = last.check is not None and last.check.single
+    for position, values in enumerate(thresholds_by_feature(last.model)):
+        points = np.concatenate([values, single_boundaries(values)]) if single else values
+        raw = points * scale[position] + shift[position]
+        result.append(np.unique(raw[np.isfinite(raw)]))
+    return result
+
+
+def _facts(record: Record, chain: Chain) -> dict[str, Any]:
+    steps = walk(chain)
+    ensembles = [step.model for step in steps if isinstance(step, Trees)]
+    return {
+        "steps": [type(step).__name__.lower() for step in steps],
+        "trees": sum(len(model.trees) for model in ensembles),
+        "leaves": sum(tree.n_leaves for model in ensembles for tree in model.trees),
+        "unscored_rows": "rows that scikit-learn refuses (NaN or infinity where a step takes none) get no score",
+    }
