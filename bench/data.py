@@ -22,13 +22,13 @@ import pyarrow.parquet as pq
 ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT / "tests"), str(ROOT / "converter" / "src"), str(ROOT / "runtime" / "src")]
 
-from manifests import example_manifest, example_sources  # noqa: E402  (the path is set above)
 from msgspec.structs import replace  # noqa: E402
 
 from alphaseal import manifest as m  # noqa: E402
 from alphaseal.selftest import golden_schema  # noqa: E402
 from alphaseal_converter.graph.assemble import build_scoring_graph  # noqa: E402
 from alphaseal_converter.models.lightgbm import parse_model_text  # noqa: E402
+from manifests import example_manifest, example_sources  # noqa: E402  (the path is set above)
 
 STOCKS = 5000
 _FEATURE_DATES = 60
@@ -89,12 +89,14 @@ def scoring(cache: Path, case: Case) -> Scoring:
     # Made anew every time: it is quick, and the project's own code makes it.
     bundle = directory / "bundle"
     shutil.rmtree(bundle, ignore_errors=True)
-    _write_bundle(bundle, case, model_text.read_text(encoding="utf-8"))
+    write_bundle(bundle, case, model_text.read_text(encoding="utf-8"))
     return Scoring(
         bundle=str(bundle),
         model_text=str(model_text),
         features=str(features),
-        pandas_features=str(_once(directory / f"pandas_{dates}.parquet", lambda path: _as_pandas_writes(features, path))),
+        pandas_features=str(
+            _once(directory / f"pandas_{dates}.parquet", lambda path: _as_pandas_writes(features, path))
+        ),
         date=str(trading_days(dates)[-1]),
     )
 
@@ -135,7 +137,7 @@ def _train(path: Path, case: Case) -> None:
     lightgbm.train(parameters | case.parameters, data, case.trees).save_model(path)
 
 
-def _write_bundle(directory: Path, case: Case, model_text: str) -> None:
+def write_bundle(directory: Path, case: Case, model_text: str) -> None:
     """A bundle as the converter writes it, of a model without a task: real graph, golden rows, full-sized manifest."""
     import lightgbm
 
@@ -224,7 +226,11 @@ def _blocks(dates: int, columns: int, schema: pa.Schema, dtype: type[np.floating
 
 def _write_features(path: Path, case: Case, dates: int) -> None:
     """As the converter writes factors: plain names, no dictionary for numbers, zstd, row groups of 20 days."""
-    fields = [("datetime", pa.date32()), ("instrument", pa.string()), *((n, pa.float32()) for n in names(case.features))]
+    fields = [
+        ("datetime", pa.date32()),
+        ("instrument", pa.string()),
+        *((n, pa.float32()) for n in names(case.features)),
+    ]
     keys = ["datetime", "instrument"]
     with pq.ParquetWriter(
         path, schema := pa.schema(fields), compression="zstd", use_dictionary=keys, write_statistics=keys

@@ -40,7 +40,7 @@ def install(python: Path, *arguments: str) -> None:
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
         said = [line.strip() for line in done.stderr.splitlines()]
-        lines = [line for line in said if "error" in line.lower()] or said[-3:]
+        lines = [line for line in said if "error" in line.lower() and "Ignored the following" not in line] or said[-3:]
         fail("pip could not install what is needed: " + " | ".join(lines)[:800] + " (is a package index reachable?)")
 
 

@@ -18,7 +18,9 @@ from alphaseal.graph import Graph
 
 bundle, model, repetitions = Path(sys.argv[1]), sys.argv[2], int(sys.argv[3])
 booster = lightgbm.Booster(model_file=model)
-graph = Graph(alphaseal.open(bundle, trust=alphaseal.Trust.unsigned()).read("model.onnx"), booster.num_feature(), "model.onnx")
+graph = Graph(
+    alphaseal.open(bundle, trust=alphaseal.Trust.unsigned()).read("model.onnx"), booster.num_feature(), "model.onnx"
+)
 random = np.random.default_rng(4)
 values = random.standard_normal((5000, booster.num_feature()), dtype=np.float32).astype(np.float64)
 values[random.random(values.shape) < 0.02] = np.nan

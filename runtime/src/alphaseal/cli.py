@@ -1,4 +1,4 @@
-"""The command ``alphaseal``: verify, show, selftest, score."""
+"""The command ``alphaseal``: verify, show, selftest, score; trust; install, current, rollback."""
 
 from __future__ import annotations
 
@@ -17,12 +17,13 @@ from .version import __version__
 
 if TYPE_CHECKING:
     from .bundle import Bundle
+    from .store import Current
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Entry point; the return value is the exit status of the table in spec/bundle-v1.md."""
     given = list(sys.argv[1:] if arguments is None else arguments)
-    return run_command(_parser(given[0] if given else ""), given, {"verify": _verify, "show": _show, "selftest": _selftest, "score": _score})
+    return run_command(_parser(given[0] if given else ""), given, {name: run for name, (_, _, run) in _VERBS.items()})
 
 
 def _parser(verb: str) -> Parser:
@@ -31,17 +32,52 @@ def _parser(verb: str) -> Parser:
     parser.add_argument("--version", action="version", version=f"alphaseal {__version__}, bundle format 1-draft")
     # Without `prog` argparse formats a usage message for it now, which loads shutil and its compression libraries.
     verbs = parser.add_subparsers(dest="verb", required=True, metavar="VERB", parser_class=Parser, prog="alphaseal")
-    for name, (text, add_arguments) in _VERBS.items():
+    for name, (text, add_arguments, _) in _VERBS.items():
         if name == verb or verb not in _VERBS:
             options = verbs.add_parser(name, help=text)
-            options.add_argument("bundle", type=Path, metavar="BUNDLE", help="bundle directory")
-            options.add_argument("--json", action="store_true", help="one JSON object on standard output")
             add_arguments(options)
     return parser
 
 
+def _add_bundle(parser: Parser) -> None:
+    parser.add_argument("bundle", type=Path, metavar="BUNDLE", help="bundle directory")
+    parser.add_argument("--json", action="store_true", help="one JSON object on standard output")
+
+
 def _add_trust(parser: Parser) -> None:
-    parser.add_argument("--allow-unsigned", action="store_true", help="accept a bundle that nobody signed")
+    _add_bundle(parser)
+    _add_trust_options(parser)
+
+
+def _add_trust_options(parser: Parser) -> None:
+    trust = parser.add_mutually_exclusive_group()
+    trust.add_argument("--trust", type=Path, metavar="FILE", help="accept what this trust file accepts (alphaseal trust)")
+    trust.add_argument("--key", type=Path, metavar="PUB", help="accept any bundle that this public key signed, ready or not")
+    trust.add_argument("--allow-unsigned", action="store_true", help="accept a bundle that nobody signed")
+    parser.add_argument("--at", metavar="INSTANT", help="the instant that counts for expiry, 2026-01-31T09:00:00Z (default: now)")
+
+
+def _add_install(parser: Parser) -> None:
+    _add_trust(parser)
+    parser.add_argument("--store", type=Path, required=True, metavar="DIR", help="where installed bundles live; made if it is not there")
+
+
+def _add_current(parser: Parser) -> None:
+    parser.add_argument("--store", type=Path, required=True, metavar="DIR", help="where installed bundles live")
+    parser.add_argument("--json", action="store_true", help="one JSON object on standard output")
+
+
+def _add_rollback(parser: Parser) -> None:
+    _add_current(parser)
+    _add_trust_options(parser)
+    parser.add_argument("--to", type=int, required=True, metavar="SEQUENCE", help="sequence of a bundle that was in force before")
+    parser.add_argument("--reason", required=True, metavar="TEXT", help="why; kept in the store's history")
+
+
+def _add_trust_actions(parser: Parser) -> None:
+    from . import trust_commands
+
+    trust_commands.add_arguments(parser)
 
 
 def _add_selftest(parser: Parser) -> None:
@@ -62,22 +98,49 @@ def _add_score(parser: Parser) -> None:
     parser.add_argument("--instruments-from", choices=["qlib", "ts"], help="convert SH600000 (qlib) or 600000.SH (ts) to the bundle's form")
 
 
-_VERBS: dict[str, tuple[str, Callable[[Parser], None]]] = {
-    "verify": ("check every file of a bundle", _add_trust),
-    "show": ("what a bundle says of itself; trusts nothing, checks the format only", lambda parser: None),
-    "selftest": ("score the golden rows on this machine", _add_selftest),
-    "score": ("score a day or a range of days", _add_score),
-}
+def _open(options: argparse.Namespace) -> Bundle:
+    """The bundle of the command line under the trust of the command line, with its warnings said."""
+    bundle = bundle_module.open_bundle(options.bundle, trust=read_trust(options))
+    _warn(bundle.warnings, options)
+    return bundle
 
 
-def _trust(options: argparse.Namespace) -> Trust:
-    return Trust(allow_unsigned=options.allow_unsigned)
+def _warn(warnings: Sequence[str], options: argparse.Namespace) -> None:
+    """For people at once; with ``--json`` they are in the result."""
+    for warning in warnings if not options.json else ():
+        print(f"warning: {warning}", file=sys.stderr)
+
+
+def read_trust(options: argparse.Namespace) -> Trust:
+    """What the options accept; without any of them nothing is."""
+    at = None
+    if options.at is not None:
+        from . import instants
+
+        at = instants.read(options.at)
+        if at is None:
+            raise UsageError("usage.at", "not an instant", where="--at", expected="YYYY-MM-DDThh:mm:ssZ", found=options.at)
+    if options.trust is not None:
+        return Trust.load(options.trust, at=at)
+    if options.key is not None:
+        return Trust.for_key(options.key, at=at)
+    return Trust(allow_unsigned=options.allow_unsigned, at=at)
+
+
+def _trust_file(options: argparse.Namespace) -> tuple[str, Any]:
+    from . import trust_commands
+
+    return trust_commands.run(options)
 
 
 def _verify(options: argparse.Namespace) -> tuple[str, Any]:
-    verified = bundle_module.open_bundle(options.bundle, trust=_trust(options)).verify()
+    verified = _open(options).verify()
     verdict = "ready" if verified.ready else "not ready: " + ", ".join(verified.reasons)
     text = f"verified {verified.name} {verified.sequence}: {verified.files} files, {verified.bytes} bytes, sha256 {verified.digest}, {verdict}"
+    if verified.signers:
+        text += ", signed by " + " and ".join(f"{signer.name} ({signer.role})" for signer in verified.signers)
+    elif verified.signed:
+        text += ", signatures not checked"
     return text, asdict(verified)
 
 
@@ -95,8 +158,8 @@ def _show(options: argparse.Namespace) -> tuple[str, Any]:
 def _selftest(options: argparse.Namespace) -> tuple[str, Any]:
     from . import selftest, strict_json
 
-    bundle = bundle_module.open_bundle(options.bundle, trust=_trust(options))
-    report = asdict(selftest.run(bundle)) | {"bundle": bundle.digest}
+    bundle = _open(options)
+    report = asdict(selftest.run(bundle)) | {"bundle": bundle.digest, "warnings": list(bundle.warnings)}
     if options.report is not None:
         _replace_file(options.report, strict_json.dumps(report))
     versions = ", ".join(f"{name} {version}" for name, version in report["versions"].items())
@@ -109,7 +172,7 @@ def _score(options: argparse.Namespace) -> tuple[str, Any]:
 
     if options.top is not None and options.top < 1:
         raise UsageError("usage.top", "the number of stocks must be at least 1", found=str(options.top))
-    bundle = bundle_module.open_bundle(options.bundle, trust=_trust(options))
+    bundle = _open(options)
     universe = _universe(options, bundle) if options.universe is not None else None
     progress = Progress(enabled=not options.json)
     choices: dict[str, Any] = {"universe": universe, "instruments_from": options.instruments_from, "calendar": _calendar(options.calendar)}
@@ -122,7 +185,7 @@ def _score(options: argparse.Namespace) -> tuple[str, Any]:
     else:
         result = output.collect_scores(parts, options.top or bundle.manifest.selection.top_k, progress)
     progress.close()
-    return output.as_text(result), result.to_plain() | {"bundle": bundle.digest, "ready": bundle.manifest.eligibility.ready}
+    return output.as_text(result), result.to_plain() | {"bundle": bundle.digest, "ready": bundle.manifest.eligibility.ready, "warnings": list(bundle.warnings)}
 
 
 def _range(text: str) -> tuple[str | None, str | None]:
@@ -166,3 +229,48 @@ def _replace_file(path: Path, data: bytes) -> None:
 
     with replacing(path) as temporary:
         temporary.write_bytes(data)
+
+
+def _install(options: argparse.Namespace) -> tuple[str, Any]:
+    from . import store
+
+    trust = read_trust(options)
+    _warn(trust.warnings, options)
+    installed = store.install(options.bundle, options.store, trust=trust)
+    return f"in force: {installed.name} {installed.sequence}, {installed.path}", _plain(installed) | {"warnings": list(trust.warnings)}
+
+
+def _current(options: argparse.Namespace) -> tuple[str, Any]:
+    """The path alone for people, so that a script can use it."""
+    from . import store
+
+    current = store.current(options.store)
+    return str(current.path), _plain(current)
+
+
+def _rollback(options: argparse.Namespace) -> tuple[str, Any]:
+    """Without a trust option the trust of the day it was installed counts: files and self-test are checked again."""
+    from . import store
+
+    trust = read_trust(options)
+    if trust.policy is None:
+        trust = Trust.unsigned(at=trust.at)
+    current = store.rollback(options.store, to=options.to, reason=options.reason, trust=trust)
+    return f"in force: {current.name} {current.sequence}, {current.path}", _plain(current)
+
+
+def _plain(current: Current) -> dict[str, Any]:
+    return asdict(current) | {"path": str(current.path)}
+
+
+_Verb = tuple[str, Callable[[Parser], None], Callable[[argparse.Namespace], tuple[str, Any]]]
+_VERBS: dict[str, _Verb] = {
+    "verify": ("check every file of a bundle", _add_trust, _verify),
+    "show": ("what a bundle says of itself; trusts nothing, checks the format only", _add_bundle, _show),
+    "selftest": ("score the golden rows on this machine", _add_selftest, _selftest),
+    "score": ("score a day or a range of days", _add_score, _score),
+    "trust": ("make and change the file that says what is accepted here", _add_trust_actions, _trust_file),
+    "install": ("verify a bundle and put it in force in a store", _add_install, _install),
+    "current": ("path of the bundle that is in force in a store", _add_current, _current),
+    "rollback": ("put an older bundle of a store in force again", _add_rollback, _rollback),
+}

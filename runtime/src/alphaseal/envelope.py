@@ -19,10 +19,9 @@ from . import strict_json
 from .errors import MalformedError, SignatureError
 from .keys import SIGNATURE_LENGTH, SigningKey, decode_base64, encode_base64, verifies
 from .manifest import Part, Sha256
+from .tree import ENVELOPE_NAME, MAXIMUM_ENVELOPE
 
-FILE_NAME = "manifest.dsse.json"
 PAYLOAD_TYPE = "application/vnd.alphaseal.manifest.v1+json"
-MAXIMUM_BYTES = 12 << 20  # a manifest of the largest size in base64, and its signatures
 
 
 class SignatureEntry(Part, frozen=True, kw_only=True):
@@ -54,9 +53,9 @@ def pre_authentication_encoding(payload_type: str, payload: bytes) -> bytes:
     return b"DSSEv1 %d %b %d %b" % (len(kind), kind, len(payload), payload)
 
 
-def parse(data: bytes, where: str = FILE_NAME) -> Envelope:
+def parse(data: bytes, where: str = ENVELOPE_NAME) -> Envelope:
     """Read an envelope strictly; MalformedError (``json.*``, ``envelope.*``).  No signature has been looked at then."""
-    value = strict_json.loads(data, where=where, maximum_bytes=MAXIMUM_BYTES)
+    value = strict_json.loads(data, where=where, maximum_bytes=MAXIMUM_ENVELOPE)
     # What kind of document is signed comes before everything that is said in it.
     found = value.get("payloadType") if isinstance(value, dict) else None
     if found != PAYLOAD_TYPE:
@@ -123,7 +122,7 @@ def verify(envelope: Envelope, payload: bytes, keys: Mapping[str, bytes]) -> tup
             raise SignatureError(
                 "signature.wrong",
                 "a signature by a known key is wrong",
-                where=FILE_NAME,
+                where=ENVELOPE_NAME,
                 found=f"key {keyid}",
                 next_step="do not use this bundle; copy it again from its producer",
             )

@@ -12,7 +12,7 @@ from typing import Annotated, Any, Literal, TypeVar, Union
 import msgspec
 from msgspec import Meta
 
-from . import names, strict_json
+from . import instants, names, strict_json
 from .errors import MalformedError
 
 FORMAT = "1-draft"
@@ -482,6 +482,8 @@ def _check_meaning(manifest: Manifest, where: str) -> None:
         refuse("files_reserved", "files lists a name that the format reserves", ", ".join(sorted(reserved)))
     if clash := {path for path in paths if any(other.startswith(path + "/") for other in paths)}:
         refuse("files_clash", "a file cannot be a directory too", ", ".join(sorted(clash)))
+    if wrong := [text for text in (manifest.created, manifest.expires) if text is not None and instants.read(text) is None]:
+        refuse("instant", "no day of the calendar", wrong[0])
     feature_names = [feature.name for feature in manifest.features]
     if len(set(feature_names)) != len(feature_names):
         refuse("feature_twice", "feature names must differ", ", ".join(sorted({n for n in feature_names if feature_names.count(n) > 1})))

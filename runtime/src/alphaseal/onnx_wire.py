@@ -160,8 +160,10 @@ class Source:
             # Seven bits of every lane's byte `place` go down to where the seven before them end.
             mask = int.from_bytes((0x7F << 8 * place).to_bytes(4, "little") * count, "little")
             joined |= (together & mask) >> place
-        numbers = array("I", joined.to_bytes(4 * count, sys.byteorder)) if sys.byteorder == "little" else None
-        values.extend(numbers if numbers is not None else (joined >> 32 * lane & 0xFFFFFFFF for lane in range(count)))
+        numbers = array("I", joined.to_bytes(4 * count, "little"))
+        if sys.byteorder == "big":
+            numbers.byteswap()
+        values.extend(numbers)
         return len(block)
 
     def _mixed(self, position: int, end: int, values: list[int]) -> int:

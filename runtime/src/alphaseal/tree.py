@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import os
 import stat
+from collections.abc import Callable
 from pathlib import Path
 from typing import BinaryIO
 
@@ -18,7 +19,7 @@ from .manifest import FILE_NAME, File, Manifest
 
 ENVELOPE_NAME = "manifest.dsse.json"
 PROVENANCE_NAME = "provenance.dsse.json"
-MAXIMUM_ENVELOPE = 1 << 20
+MAXIMUM_ENVELOPE = 12 << 20  # a manifest of the largest size in base64, and its signatures
 _CHUNK = 1 << 20
 _MAXIMUM_ENTRIES = 50_000
 
@@ -60,8 +61,8 @@ def read_file(root: Path, entry: File) -> bytes:
     return data
 
 
-def hash_file(root: Path, entry: File) -> None:
-    """Verify size and digest of one file in constant memory."""
+def hash_file(root: Path, entry: File, sink: Callable[[bytes], object] = lambda chunk: None) -> None:
+    """Verify size and digest of one file in constant memory; `sink` gets its bytes, which count only if this returns."""
     with _open(root, entry.path) as file:
         _check_size(file, entry)
         digest, left = hashlib.sha256(), entry.size
@@ -70,6 +71,7 @@ def hash_file(root: Path, entry: File) -> None:
             if not chunk:
                 break
             digest.update(chunk)
+            sink(chunk)
             left -= len(chunk)
         if left or file.read(1):
             raise DigestError("file.size", "file size differs from the manifest", where=entry.path, expected=f"{entry.size} bytes")

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from .trust_file import Key, TrustFile
 
 _FIRST_YEAR = 1970
-_ADD_KEY = "if you know these keys, add them: alphaseal trust add"
+_ADD_KEY = "if you know these keys, add them: alphaseal trust add FILE --key PUB"
 _SINGLE_KEY_WARNING = "trusted by --key alone: any bundle of this key is accepted, whatever its name and sequence, ready or not"
 
 
@@ -222,7 +222,7 @@ def _check_succession(policy: TrustFile, manifest: Manifest) -> None:
             "trust.name",
             "another bundle than asked for",
             where="name",
-            expected=", ".join(sorted(policy.bundles))[:200] or "no name yet (alphaseal trust allow)",
+            expected=", ".join(sorted(policy.bundles))[:200] or "no name yet (alphaseal trust add FILE --bundle NAME)",
             found=manifest.name,
         )
     if manifest.sequence < rule.lowest_sequence:

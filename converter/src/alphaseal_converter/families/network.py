@@ -135,7 +135,7 @@ def read_in_context(record: ModelRecord, where: str, context: FamilyContext) -> 
         facts={
             "network": network.state.classes[""],
             "modules": len(network.state.classes),
-            "parameters": int(sum(tensor.size for tensor in network.state.tensors.values())),
+            "numbers": int(sum(tensor.size for tensor in network.state.tensors.values())),
         },
         graph=lambda processors: _graph(network, proven, processors),
         judge=lambda processors: _judge(scoring, proven.version, processors),

@@ -30,9 +30,6 @@ _MORE_ESTIMATORS = frozenset(
         "sklearn.feature_selection._univariate_selection.SelectKBest",
         "sklearn.cross_decomposition._pls.PLSRegression",
         "sklearn.linear_model._glm.glm.TweedieRegressor",
-        "sklearn.ensemble._weight_boosting.AdaBoostRegressor",
-        "sklearn.svm._classes.SVR",
-        "sklearn.neighbors._regression.KNeighborsRegressor",
     )
 )
 _PARTS = frozenset(
@@ -55,7 +52,7 @@ _LOSS_PARAMETERS = {"PinballLoss": {"quantile": 0.5}, "HuberLoss": {"quantile": 
 _NOT_NEEDED = frozenset(
     (
         *("_sklearn_version", "random_state", "_rng", "_random_state", "_feature_subsample_rng", "_optimizer"),
-        *("_label_binarizer", "_bin_mapper_", "cv", "cv_results_", "scoring", "scorer_", "closs", "_seeds"),
+        *("_label_binarizer", "_bin_mapper_", "cv", "cv_results_", "scoring", "scorer_", "closs", "_seeds", "score_func"),
     )
 )
 _DEEPEST = 40
@@ -72,7 +69,12 @@ def installed_version() -> str | None:
 
 
 def live_estimator(record: Record, where: str) -> Any:
-    """The estimator as an object of the installed scikit-learn.
+    """The estimator as an object of the installed scikit-learn; errors as `live_parts`."""
+    return live_parts(record, where)[0]
+
+
+def live_parts(record: Record, where: str) -> tuple[Any, list[tuple[Record, Any]]]:
+    """The estimator as an object of the installed scikit-learn, and each record in it with its object.
 
     RefusalError ``model.sklearn_missing``, ``model.sklearn_version``, and ``model.unsupported`` for what is not listed.
     """
@@ -94,7 +96,8 @@ def live_estimator(record: Record, where: str) -> Any:
             found=f"scikit-learn {installed}",
             next_step=f"install scikit-learn=={fitted}",
         )
-    return _Building(where).value(record)
+    building = _Building(where)
+    return building.value(record), building.parts
 
 
 class _Building:
@@ -103,6 +106,7 @@ class _Building:
     def __init__(self, where: str) -> None:
         self._where = where
         self._made: dict[int, Any] = {}
+        self.parts: list[tuple[Record, Any]] = []
         self._depth = 0
 
     def value(self, value: Any) -> Any:
@@ -167,6 +171,7 @@ class _Building:
             return self._predictor(record, kind)
         made = kind.__new__(kind)
         self._made[id(record)] = made
+        self.parts.append((record, made))
         for name, attribute in record.attributes.items():
             vars(made)[name] = None if name in _NOT_NEEDED else self.value(attribute)
         if "n_jobs" in vars(made):

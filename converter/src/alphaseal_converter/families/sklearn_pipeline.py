@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from itertools import takewhile
 from typing import Any
 
 import numpy as np
@@ -17,7 +18,19 @@ from ..artifacts import ModelRecord
 from ..errors import RefusalError
 from ..graph.sklearn_steps import build_chain_graph
 from ..models.sklearn_estimators import Estimator, UnknownEstimatorError, feature_names, parse_estimator, version_of
-from ..models.sklearn_steps import Chain, Elementwise, Linear, Network, Project, Trees, last_bits, threshold_space, walk
+from ..models.sklearn_steps import (
+    Chain,
+    Elementwise,
+    Impute,
+    Linear,
+    Network,
+    Project,
+    Quantile,
+    Trees,
+    last_bits,
+    scaled_space,
+    walk,
+)
 from ..models.sklearn_trees import single_boundaries
 from ..models.trees import TransformKind, thresholds_by_feature, used_features
 from ..parity import Judge, Matrix, Vector
@@ -28,6 +41,8 @@ from .linear import rounding_bound
 from .row_processors import apply_processors
 from .sklearn_live import live_estimator, tolerant_predict
 
+_USUAL = np.array([-3.0, -1.0, -0.5, 0.0, 0.5, 1.0, 3.0])
+"""Values of normalised inputs."""
 # Estimators that no road can carry, and why.
 _REFUSED = {
     "TransformedTargetRegressor": "a transformed label: fit the model on the label itself",
@@ -35,6 +50,7 @@ _REFUSED = {
     "GaussianProcessRegressor": "kernels: a score would need every training row",
     "SVR": "onnxruntime computes support vectors in float32, which is not this model",
     "NuSVR": "onnxruntime computes support vectors in float32, which is not this model",
+    "KNeighborsRegressor": "neighbours: a score would need every training row",
     "AdaBoostRegressor": "a weighted median of trees, which onnxruntime has in float32 only",
     "GridSearchCV": "a search: pickle its best_estimator_",
     "RandomizedSearchCV": "a search: pickle its best_estimator_",
@@ -122,9 +138,10 @@ class _Model:
 
 def make_judge(live: Any, version: str | None, processors: Sequence[RowProcessor], single: bool) -> Judge:
     """``predict`` of a live estimator behind the processors; rows that it refuses have the score NaN."""
-    for name in ("feature_names_in_",):
-        for part in (live, *(step for _, step in getattr(live, "steps", []))):
-            vars(part).pop(name, None) if hasattr(part, "__dict__") else None
+    # Rows come as plain arrays, and scikit-learn would warn of the names that it misses.
+    for part in (live, *(step for _, step in getattr(live, "steps", []))):
+        if hasattr(part, "feature_names_in_"):
+            vars(part).pop("feature_names_in_", None)
 
     def predict(values: Matrix) -> Vector:
         inputs = apply_processors(values, processors).astype(np.float32 if single else np.float64)
@@ -200,21 +217,26 @@ def _used(chain: Chain, count: int) -> Any:
 
 
 def _thresholds(chain: Chain, count: int) -> list[Vector]:
-    """Split values brought back through scalers; behind other steps there are none that raw values could stand at."""
-    nothing: list[Vector] = [np.empty(0)] * count
-    if not chain or not isinstance(chain[-1], Trees):
-        return nothing
-    space = threshold_space(chain[:-1])
-    if space is None:
-        return nothing
-    last, result = chain[-1], []
-    shift, scale = (np.broadcast_to(part, (count,)) for part in space)
-    single = last.check is not None and last.check.single
-    for position, values in enumerate(thresholds_by_feature(last.model)):
-        points = np.concatenate([values, single_boundaries(values)]) if single else values
-        raw = points * scale[position] + shift[position]
-        result.append(np.unique(raw[np.isfinite(raw)]))
-    return result
+    """Raw values to test at: splits brought back through scalers, quantiles, or what scalers bring to usual numbers.
+
+    Behind other steps there are none that raw values could stand at.
+    """
+    chain = tuple(step for step in chain if not (isinstance(step, Impute) and len(step.kept) == count))
+    if not chain:
+        return [np.empty(0)] * count
+    if isinstance(chain[0], Quantile):
+        return [np.unique(column) for column in chain[0].quantiles.T]
+    scalers = list(takewhile(lambda step: isinstance(step, Elementwise), chain))
+    shift, scale = (np.broadcast_to(part, (count,)) for part in scaled_space(scalers))
+    last = chain[-1]
+    if isinstance(last, Trees) and len(scalers) == len(chain) - 1:
+        splits = thresholds_by_feature(last.model)
+        if last.check is not None and last.check.single:
+            splits = [np.concatenate([values, single_boundaries(values)]) for values in splits]
+    else:
+        splits = [_USUAL if scalers else np.empty(0)] * count
+    raw = [values * scale[position] + shift[position] for position, values in enumerate(splits)]
+    return [np.unique(values[np.isfinite(values)]) for values in raw]
 
 
 def _facts(record: Record, chain: Chain) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -18,6 +19,7 @@ from ..parity import Judge, Matrix, Vector
 from ..processors import RowProcessor
 from ..records import Record
 from .base import EXACT, TrainedModel
+from .known_names import check_names
 from .row_processors import apply_processors
 
 _BOOSTER = "xgboost.core.Booster"
@@ -46,7 +48,12 @@ def read(record: ModelRecord, where: str) -> TrainedModel:
     missing = _missing(wrapper, where)
     # A DMatrix is refused by XGBoost when it holds an infinite value; prediction in place takes it as it is.
     infinite_scored = rule.in_place or bool(np.isinf(np.float32(missing)))
-    return TrainedModel(
+
+    def bind(names: Sequence[str], dtypes: Sequence[str]) -> TrainedModel:
+        check_names(model.feature_names, names, where)
+        return replace(trained, bind=None)
+
+    trained = TrainedModel(
         family="xgboost",
         class_name=name,
         framework="xgboost",
@@ -61,7 +68,9 @@ def read(record: ModelRecord, where: str) -> TrainedModel:
         ),
         judge=lambda processors: _judge(document, model, rule, missing, infinite_scored, processors),
         notes=() if infinite_scored else ("a row with an infinite value gets no score, as XGBoost refuses it",),
+        bind=bind,
     )
+    return trained
 
 
 def _document(record: ModelRecord, where: str) -> tuple[bytes, Record | None]:

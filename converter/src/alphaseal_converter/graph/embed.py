@@ -6,7 +6,8 @@ operators below and plain tensors go over; whatever else a model file can hold i
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
 from typing import Final
 
 import numpy as np
@@ -45,11 +46,20 @@ _MAXIMUM_BYTES: Final = 512 << 20
 _MAXIMUM_NODES: Final = 100_000
 
 
-def embed(builder: GraphBuilder, content: bytes, value: str) -> str:
+Substitute = Callable[[GraphBuilder, onnx.NodeProto, list[str]], str]
+"""Adds our own nodes in place of a foreign one of one output: its node, our names of its inputs -> our output."""
+
+
+def embed(
+    builder: GraphBuilder,
+    content: bytes,
+    value: str,
+    substitutes: Mapping[tuple[str, str], Substitute] = MappingProxyType({}),
+) -> str:
     """Adds the graph serialised in `content`, applied to `value`, and returns the name of its output.
 
     RefusalError ``graph.foreign``: not an ONNX model of one input and one output at our opset, or something in it that
-    a bundle does not carry.
+    a bundle does not carry.  `substitutes` says by (domain, operator) what is put in place of which nodes.
     """
     graph = _parse(content)
     tensors = {tensor.name: tensor for tensor in graph.initializer}
@@ -62,6 +72,9 @@ def embed(builder: GraphBuilder, content: bytes, value: str) -> str:
             tensors[node.output[0]] = _constant(node)
         elif node.op_type == "Identity":
             names[node.output[0]] = _name(builder, node.input[0], names, tensors)
+        elif (substitute := substitutes.get((node.domain, node.op_type))) is not None:
+            arguments = [_name(builder, name, names, tensors) for name in node.input]
+            names[node.output[0]] = substitute(builder, node, arguments)
         else:
             _check(node)
             arguments = [_name(builder, name, names, tensors) for name in node.input]

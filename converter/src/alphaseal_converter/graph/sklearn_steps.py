@@ -64,6 +64,22 @@ def build_chain_graph(
     return serialised
 
 
+def add_check(builder: GraphBuilder, check: Check, values: str) -> str:
+    """[rows, columns] -> [rows, 1]: 0.0 for rows that `check` accepts, NaN for the others."""
+    if check.single:
+        values = _rounded(builder, values)
+    if check.missing:
+        values = builder.add("Where", builder.add("IsNaN", values), builder.scalar(0.0), values)
+    # Zero times a number is zero, and times infinity or NaN it is NaN; so is the sum of a row.
+    zeros = builder.add("Mul", values, builder.scalar(0.0))
+    return builder.add("ReduceSum", zeros, builder.constant([1]), keepdims=1)
+
+
+def _rounded(builder: GraphBuilder, values: str) -> str:
+    """Rounded to float32, and double again."""
+    return builder.cast(builder.cast(values, TensorProto.FLOAT), TensorProto.DOUBLE)
+
+
 class _Chain:
     """Adds steps; `taints` are [rows, 1], 0.0 for rows that are accepted and NaN for the others."""
 
@@ -80,25 +96,12 @@ class _Chain:
     def _step(self, step: Step, values: str, columns: int) -> tuple[str, int]:
         check = getattr(step, "check", None)
         if check is not None:
-            self._check(check, values)
+            self.taints.append(add_check(self._builder, check, values))
         add: Callable[[Step, str, int], tuple[str, int]] = getattr(self, f"_{type(step).__name__.lower()}")
         return add(step, values, columns)
 
-    def _check(self, check: Check, values: str) -> None:
-        builder = self._builder
-        if check.single:
-            values = self._rounded(values)
-        if check.missing:
-            values = builder.add("Where", builder.add("IsNaN", values), builder.scalar(0.0), values)
-        # Zero times a number is zero, and times infinity or NaN it is NaN; so is the sum of a row.
-        zeros = builder.add("Mul", values, builder.scalar(0.0))
-        self.taints.append(builder.add("ReduceSum", zeros, builder.constant([1]), keepdims=1))
-
-    def _rounded(self, values: str) -> str:
-        return self._builder.cast(self._builder.cast(values, TensorProto.FLOAT), TensorProto.DOUBLE)
-
     def _store(self, values: str) -> str:
-        return self._rounded(values) if self._single else values
+        return _rounded(self._builder, values) if self._single else values
 
     def _elementwise(self, step: Elementwise, values: str, columns: int) -> tuple[str, int]:
         builder = self._builder
@@ -222,7 +225,7 @@ class _Chain:
 
     def _trees(self, step: Trees, values: str, columns: int) -> tuple[str, int]:
         if step.check is not None and step.check.single:
-            values = self._rounded(values)
+            values = _rounded(self._builder, values)
         return add_tree_ensemble(self._builder, step.model, values), 1
 
     def _mean(self, step: Mean, values: str, columns: int) -> tuple[str, int]:

@@ -80,6 +80,11 @@ def inputs_of(record: Record, where: str) -> int:
         for entry in members if isinstance(members, list) else ():
             if isinstance(entry, tuple) and len(entry) > 1 and isinstance(entry[1], Record):
                 return inputs_of(entry[1], where)
+    if record.get("n_features_in_") is None and record.get("estimators_") is not None:
+        # A voting or stacking regressor asks its first member.
+        first = trees.object_members(record.get("estimators_"), where)[0]
+        if isinstance(first, Record):
+            return inputs_of(first, where)
     if _path(record) == "lightgbm.sklearn.LGBMRegressor":
         return _whole(record.get("_n_features"), "_n_features", where)
     return trees.input_count(record, where)
@@ -266,7 +271,7 @@ class _Reading:
     def variance_threshold(self, record: Record, where: str) -> Chain:
         variances = self.matrix(record, "variances_", where, 1)
         threshold = trees.number(record.get("threshold"), "threshold", where)
-        return (Elementwise(_NAN_PASSES, ()), Select(np.flatnonzero(variances > threshold)))
+        return (Select(np.flatnonzero(variances > threshold)),)
 
     # ---- regressors
 

@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
-from numpy.typing import NDArray
 
 from alphaseal_converter.models.trees import FloatArray, IntArray, TreeEnsembleModel
 
@@ -250,14 +249,11 @@ def _network_level(step: Network, level: FloatArray | float) -> FloatArray | flo
     return level
 
 
-def threshold_space(chain: Sequence[Step]) -> tuple[NDArray[np.float64], NDArray[np.float64]] | None:
-    """(shift, scale) with ``input = value * scale + shift`` for scalers in a row; None behind any other step."""
-    shift: FloatArray | float = 0.0
-    scale: FloatArray | float = 1.0
-    for step in chain:
-        if not isinstance(step, Elementwise):
-            return None
-        for operation, operand in step.operations:
+def scaled_space(scalers: Sequence[Step]) -> tuple[FloatArray, FloatArray]:
+    """(shift, scale) with ``input = value * scale + shift`` for scalers in a row."""
+    shift, scale = np.zeros(1), np.ones(1)
+    for step in scalers:
+        for operation, operand in step.operations if isinstance(step, Elementwise) else ():
             if operation == "Sub":
                 shift = shift + operand * scale
             elif operation == "Add":
@@ -267,4 +263,4 @@ def threshold_space(chain: Sequence[Step]) -> tuple[NDArray[np.float64], NDArray
             else:
                 with np.errstate(divide="ignore"):
                     scale = scale / operand
-    return np.asarray(shift, dtype=np.float64), np.asarray(scale, dtype=np.float64)
+    return shift, scale

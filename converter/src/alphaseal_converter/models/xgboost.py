@@ -59,9 +59,6 @@ _LINKS: Mapping[str, Link] = {
     **dict.fromkeys(("reg:logistic", "binary:logistic"), Link.SIGMOID),
     **dict.fromkeys(("count:poisson", "reg:gamma", "reg:tweedie", "survival:cox", "survival:aft"), Link.EXP),
 }
-# Objectives whose base score is a probability, or a mean on the scale of exp.
-_LOGIT_BASE = frozenset(("reg:logistic", "binary:logistic", "binary:logitraw"))
-
 
 @dataclass(frozen=True)
 class Linear:
@@ -90,6 +87,8 @@ class XgboostModel:
     """gbtree, dart or gblinear"""
     linear: Linear | None = None
     best_iteration: int | None = None
+    feature_names: tuple[str, ...] = ()
+    """Empty where it was trained on a plain matrix."""
 
     @property
     def ensemble(self) -> TreeEnsembleModel:
@@ -212,6 +211,7 @@ class _Parser:
             booster=name,
             linear=linear,
             best_iteration=self._best_iteration(),
+            feature_names=self._feature_names(n_features),
         )
 
     def _check_outputs(self) -> None:
@@ -227,13 +227,13 @@ class _Parser:
             )
 
     def _base_margin(self) -> np.float32:
-        """The base score, a single number or (since 3.1) a list of one, brought from the score's scale to the margin's."""
+        """The base score, a number or (since 3.1) a list of one, brought from the score's scale to the margin's."""
         text = str(self._parameters.get("base_score")).removeprefix("[").removesuffix("]")
         base = np.float32(self._real(text, "base_score"))
         one = np.float32(1)
         # math.log rounded to float32 is what logf gives but for rarest cases, and numpy's float32 log is not.
         with np.errstate(divide="ignore", invalid="ignore"):
-            if self.objective in _LOGIT_BASE:
+            if _LINKS.get(self.objective) is Link.SIGMOID:
                 odds = one / base - one
                 base = np.float32(-math.log(odds)) if np.isfinite(odds) and odds > 0 else np.float32(np.nan)
             elif _LINKS.get(self.objective) is Link.EXP:
@@ -246,6 +246,12 @@ class _Parser:
         attributes = self._learner.get("attributes")
         text = attributes.get("best_iteration") if isinstance(attributes, dict) else None
         return None if text is None else self._integer(str(text), "best_iteration")
+
+    def _feature_names(self, n_features: int) -> tuple[str, ...]:
+        names = _sequence(self._learner.get("feature_names", []), f"{self._where}, feature_names")
+        if len(names) not in (0, n_features) or not all(isinstance(name, str) for name in names):
+            raise malformed("the names of the features do not fit their number", self._where, str(n_features))
+        return tuple(names)
 
     def _linear(self, model: Mapping[str, Any], n_features: int, base: np.float32) -> Linear:
         weights = _singles(model.get("weights"), f"{self._where}, weights")

@@ -1,0 +1,309 @@
+"""The store of the trading side: which bundle is in force, changed in one step, forwards only unless told otherwise.
+
+    bundles/<digest>/   installed bundles, each verified where it lies before anything names it
+    current.json        which one is in force, the highest sequence ever in force, and what was done when
+    staging/            a copy in the making; the next install removes what a stopped one left
+    lock                held by the process that changes the store
+
+`current.json` is the only truth and is replaced whole, so that a process that is stopped at any instant leaves the old
+bundle in force or the new one.  There are no links: it holds on Windows too.  A store holds bundles of one name.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import msgspec
+from msgspec import Meta
+
+from . import bundle as bundle_module
+from . import files, manifest, strict_json, tree
+from .bundle import Bundle
+from .errors import DigestError, MalformedError, NotReadableError, RollbackError, UsageError
+from .manifest import Count, Instant, Name, Part, Sha256, Short
+from .trust import Trust
+
+FORMAT = "1-draft"
+FILE_NAME = "current.json"
+MAXIMUM_BYTES = 16 << 20
+
+
+class Entry(Part, frozen=True, kw_only=True):
+    """One bundle of the store."""
+
+    sequence: Count
+    digest: Sha256
+
+
+class Event(Part, frozen=True, kw_only=True):
+    """One change of what is in force."""
+
+    action: Literal["install", "rollback"]
+    at: Annotated[Instant, Meta(description="by the clock that counted then")]
+    sequence: Count
+    digest: Sha256
+    reason: Short | None
+
+
+class State(Part, frozen=True, kw_only=True):
+    """current.json: everything a store knows, in one file."""
+
+    format: Literal["1-draft"]
+    name: Annotated[Name, Meta(description="of all bundles of this store")]
+    current: Annotated[Entry, Meta(description="in force")]
+    highest: Annotated[Entry, Meta(description="of the highest sequence that was ever in force; never goes back")]
+    history: Annotated[list[Event], Meta(min_length=1, description="oldest first")]
+
+
+@dataclass(frozen=True)
+class Current:
+    """The bundle that is in force."""
+
+    path: Path
+    name: str
+    sequence: int
+    digest: str
+    highest_sequence: int
+
+
+def install(path: str | os.PathLike[str], store: str | os.PathLike[str], *, trust: Trust) -> Current:
+    """Verify a bundle wholly, copy it into the store, and put it in force.
+
+    Any error of opening, verifying and the self-test; RollbackError (``store.*``) where it is not newer than what was in
+    force, or of another name; the store is then as it was.  Installing what is in force again changes nothing.
+    """
+    root = Path(store)
+    with _locked(root):
+        state = _read(root, missing_ok=True)
+        source = bundle_module.open_bundle(path, trust=trust)
+        # Before anything is copied: what must not come into force is not kept either.
+        _check_succession(state, source)
+        target = root / "bundles" / source.digest
+        if target.is_dir():
+            _update_envelope(root, target, source)
+            _verify(target, source.digest, trust)
+        else:
+            _copy(root, source, target, trust)
+        entry = Entry(sequence=source.manifest.sequence, digest=source.digest)
+        if state is None or state.current != entry:
+            state = _advance(state, source.manifest.name, entry, trust)
+            _write(root, state)
+    return _current(root, state)
+
+
+def rollback(store: str | os.PathLike[str], *, to: int, reason: str, trust: Trust) -> Current:
+    """Put the installed bundle of sequence `to` in force again, and record why.
+
+    The highest sequence stays: an install must still be newer than everything that was ever in force.
+    """
+    root = Path(store)
+    if not reason.strip() or len(reason) > 1000:
+        raise UsageError("usage.reason", "a rollback is recorded with its reason", expected="1 to 1000 characters", found=f"{len(reason)} characters")
+    with _locked(root):
+        state = _require(root)
+        installed = {event.sequence: event.digest for event in state.history}
+        if to == state.current.sequence or to not in installed:
+            others = ", ".join(str(sequence) for sequence in sorted(installed) if sequence != state.current.sequence)
+            raise UsageError("usage.sequence", "no other bundle of that sequence was installed here", where=str(root), expected=f"one of {others or 'none'}", found=str(to))
+        _verify(root / "bundles" / installed[to], installed[to], trust)
+        entry = Entry(sequence=to, digest=installed[to])
+        event = Event(action="rollback", at=trust.now(), sequence=to, digest=entry.digest, reason=reason)
+        state = msgspec.structs.replace(state, current=entry, history=[*state.history, event])
+        _write(root, state)
+    return _current(root, state)
+
+
+def current(store: str | os.PathLike[str]) -> Current:
+    """What is in force; NotReadableError where nothing is.  The bundle itself is verified by whoever opens it."""
+    root = Path(store)
+    return _current(root, _require(root))
+
+
+def parse(data: bytes, where: str) -> State:
+    """Read current.json strictly, version first; MalformedError (``json.*``, ``store.*``)."""
+    value = strict_json.loads(data, where=where, maximum_bytes=MAXIMUM_BYTES)
+    found = value.get("format") if isinstance(value, dict) else None
+    if found != FORMAT:
+        raise MalformedError("store.version", "unknown version of a store", where=where, expected=repr(FORMAT), found=repr(found)[:80])
+    try:
+        return msgspec.convert(value, State)
+    except msgspec.ValidationError as error:
+        raise MalformedError("store.schema", f"does not fit the schema: {error}", where=where) from None
+
+
+def _check_succession(state: State | None, source: Bundle) -> None:
+    """A newer bundle of the store's name, or the very one that is in force."""
+    if state is None:
+        return
+    name, sequence = source.manifest.name, source.manifest.sequence
+    if name != state.name:
+        raise RollbackError("store.name", "the store holds bundles of another name", where=str(source.directory), expected=state.name, found=name, next_step="use another --store")
+    highest = state.highest
+    if sequence < highest.sequence:
+        raise RollbackError(
+            "store.sequence",
+            "a newer bundle was in force here",
+            where=str(source.directory),
+            expected=f"a sequence above {highest.sequence}",
+            found=str(sequence),
+            next_step="to go back on purpose: alphaseal rollback --to SEQUENCE --reason TEXT",
+        )
+    if sequence == highest.sequence and source.digest != highest.digest:
+        raise RollbackError(
+            "store.sequence_reused",
+            "another bundle of the same sequence was in force here",
+            where=str(source.directory),
+            expected=f"sha256 {highest.digest}, or a sequence above {highest.sequence}",
+            found=f"sha256 {source.digest}",
+            next_step="ask the producer: a sequence number is used once",
+        )
+    if sequence == highest.sequence and state.current != highest:
+        raise RollbackError(
+            "store.rolled_back",
+            "this bundle was rolled back",
+            where=str(source.directory),
+            expected=f"a sequence above {highest.sequence}",
+            found=str(sequence),
+            next_step=f"to return to it on purpose: alphaseal rollback --to {sequence} --reason TEXT",
+        )
+
+
+def _copy(root: Path, source: Bundle, target: Path, trust: Trust) -> None:
+    """A verified copy at `target`: what is verified is the copy, and it gets its name only then."""
+    staging = root / "staging"
+    shutil.rmtree(staging, ignore_errors=True)
+    os.makedirs(staging)
+    try:
+        files.write_new(staging / manifest.FILE_NAME, manifest.encode(source.manifest))
+        if source.envelope is not None:
+            files.write_new(staging / tree.ENVELOPE_NAME, source.envelope)
+        for entry in source.manifest.files:
+            _copy_file(source.directory, entry, staging)
+        _verify(staging, source.digest, trust)
+        for directory in [*sorted(path for path in staging.rglob("*") if path.is_dir()), staging]:
+            files.synchronise_directory(directory)
+        os.makedirs(target.parent, exist_ok=True)
+        os.replace(staging, target)
+        files.synchronise_directory(target.parent)
+    except OSError as error:
+        raise _not_writable(root, error) from None
+    finally:
+        shutil.rmtree(staging, ignore_errors=True)
+
+
+def _copy_file(source: Path, entry: manifest.File, staging: Path) -> None:
+    place = staging / entry.path
+    os.makedirs(place.parent, exist_ok=True)
+    descriptor = files.create(place)
+    try:
+        tree.hash_file(source, entry, lambda chunk: files.write_all(descriptor, chunk))
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _update_envelope(root: Path, target: Path, source: Bundle) -> None:
+    """The same manifest may have been approved since: its newer signatures have just been judged."""
+    if source.envelope is None:
+        return
+    place = target / tree.ENVELOPE_NAME
+    try:
+        if not place.is_file() or place.read_bytes() != source.envelope:
+            files.replace(place, source.envelope, beside=root)
+    except OSError as error:
+        raise _not_writable(root, error) from None
+
+
+def _verify(path: Path, digest: str, trust: Trust) -> None:
+    """All steps, V1 to V9, of an installed bundle."""
+    from . import selftest
+
+    bundle = bundle_module.open_bundle(path, trust=trust)
+    if bundle.digest != digest:
+        raise DigestError("store.digest", "the bundle in the store is another one", where=str(path), expected=digest, found=bundle.digest)
+    bundle.verify()
+    selftest.run(bundle)
+
+
+def _advance(state: State | None, name: str, entry: Entry, trust: Trust) -> State:
+    event = Event(action="install", at=trust.now(), sequence=entry.sequence, digest=entry.digest, reason=None)
+    history = [*state.history, event] if state is not None else [event]
+    return State(format="1-draft", name=name, current=entry, highest=entry, history=history)
+
+
+def _require(root: Path) -> State:
+    state = _read(root, missing_ok=False)
+    if state is None:
+        raise NotReadableError("store.empty", "nothing is installed", where=str(root), next_step="alphaseal install BUNDLE --store DIR --trust FILE")
+    return state
+
+
+def _read(root: Path, *, missing_ok: bool) -> State | None:
+    place = root / FILE_NAME
+    try:
+        with place.open("rb") as file:
+            data = file.read(MAXIMUM_BYTES + 1)
+    except FileNotFoundError:
+        if missing_ok or root.is_dir():
+            return None
+        raise NotReadableError("store.not_readable", "no such store", where=str(root)) from None
+    except OSError as error:
+        raise NotReadableError("store.not_readable", f"the store cannot be read: {error.strerror}", where=str(place)) from None
+    return parse(data, str(place))
+
+
+def _write(root: Path, state: State) -> None:
+    """The step that counts: before it the old bundle is in force, after it the new one."""
+    plain: dict[str, Any] = msgspec.to_builtins(state)
+    data = strict_json.dumps(plain)
+    try:
+        files.replace(root / FILE_NAME, data)
+    except OSError as error:
+        raise _not_writable(root, error) from None
+
+
+def _current(root: Path, state: State) -> Current:
+    path = root / "bundles" / state.current.digest
+    return Current(path, state.name, state.current.sequence, state.current.digest, state.highest.sequence)
+
+
+@contextmanager
+def _locked(root: Path) -> Iterator[None]:
+    """Hold the store's lock; the system lets go of it when the process ends, however it ends."""
+    try:
+        os.makedirs(root, exist_ok=True)
+        descriptor = os.open(root / "lock", os.O_RDWR | os.O_CREAT, 0o644)
+    except OSError as error:
+        raise _not_writable(root, error) from None
+    try:
+        try:
+            _lock(descriptor)
+        except OSError:
+            raise NotReadableError("store.locked", "the store is being changed by another process", where=str(root), next_step="try again when it is done") from None
+        yield
+    finally:
+        with suppress(OSError):
+            os.close(descriptor)
+
+
+def _lock(descriptor: int) -> None:
+    """OSError where another process holds it."""
+    if sys.platform == "win32":
+        import msvcrt
+
+        msvcrt.locking(descriptor, msvcrt.LK_NBLCK, 1)
+    else:
+        import fcntl
+
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+
+def _not_writable(root: Path, error: OSError) -> NotReadableError:
+    return NotReadableError("store.not_writable", f"the store cannot be written: {error.strerror}", where=str(root))
