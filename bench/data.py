@@ -32,7 +32,8 @@ from manifests import example_manifest, example_sources  # noqa: E402  (the path
 
 STOCKS = 5000
 _FEATURE_DATES = 60
-_GOLDEN_ROWS = 64
+_GOLDEN_ROWS = 1100
+"""Two days of 300 stocks and 64 rows of eight probes."""
 _DAYS_PER_GROUP = 20
 _FIRST_DAY = np.datetime64("2019-01-01", "D")
 _MISSING = 0.02
@@ -270,10 +271,10 @@ def _write_history(path: Path, dates: int, columns: int) -> None:
 
 def _pandas_metadata(columns: list[str]) -> dict[str, object]:
     """What makes pandas restore the index."""
-    kinds = [*((name, "float64") for name in columns), ("datetime", "datetime"), ("instrument", "unicode")]
+    keys = [("datetime", "datetime", "datetime64[ns]"), ("instrument", "unicode", "object")]
     described = [
-        {"name": name, "field_name": name, "pandas_type": kind, "numpy_type": kind, "metadata": None}
-        for name, kind in kinds
+        {"name": name, "field_name": name, "pandas_type": kind, "numpy_type": dtype, "metadata": None}
+        for name, kind, dtype in [*((name, "float64", "float64") for name in columns), *keys]
     ]
     return {"index_columns": ["datetime", "instrument"], "column_indexes": [], "columns": described}
 

@@ -15,6 +15,7 @@ from pathlib import Path
 
 import numpy as np
 from alphaseal.errors import UsageError
+from alphaseal.keys import SigningKey
 from alphaseal.pipeline import Pipeline
 from alphaseal.manifest import DayOrder, GraphStage, Order, Parity, ParityCase, Stage, WindowStage
 
@@ -61,6 +62,7 @@ class BuildRequest:
     name: str | None = None
     sequence: int | None = None
     with_factors: bool = True
+    signing_key: SigningKey | None = None
 
 
 @dataclass(frozen=True)
@@ -93,6 +95,8 @@ def build(request: BuildRequest, progress: Progress = lambda text: None) -> Buil
         raise UsageError("output.exists", "the bundle's place is taken", where=str(request.out), next_step="choose another --out, or remove it")
     if not request.out.parent.is_dir():
         raise UsageError("output.no_parent", "the directory for the bundle does not exist", where=str(request.out.parent))
+    if request.signing_key is not None and request.sequence == 0:
+        raise UsageError("usage.sequence", "a signed bundle has a sequence number of at least 1", where="--sequence", found="0")
     with ExitStack() as stack:
         scratch = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="alphaseal-build-")))
         proven = prove(request, scratch, progress)

@@ -23,6 +23,7 @@ from .errors import RefusalError
 from .factors_table import FactorsTable, column_statistics, rewrite_factors
 from .golden import write_golden
 from .resolve import OrderedFeature
+from .signing import sign_staged
 
 if TYPE_CHECKING:
     from .build import BuildRequest, Proven
@@ -55,6 +56,8 @@ def write_bundle(proven: Proven, request: BuildRequest, progress: Callable[[str]
         manifest = _fill(staging, proven, request, progress)
         progress("verifying the bundle")
         _verify(staging)
+        if request.signing_key is not None:
+            sign_staged(staging, manifest, request.signing_key)
         try:
             os.rename(staging, request.out)
         except OSError as error:

@@ -11,7 +11,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from .arrow_columns import days_of, numbers_of, row_order, text_of
+from .arrow_columns import days_of, floats_of, indices_of, numbers_of, row_order, text_of
 from .errors import PolicyError, SelfTestError
 from .features import FeatureBlock
 from .numeric import outside, ulp_distance
@@ -71,8 +71,11 @@ def run(bundle: Bundle) -> SelfTestReport:
 def _score(bundle: Bundle, table: pa.Table) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
     """(scores, the judge's scores) of all rows but context; NaN where a row has none."""
     pipeline = bundle.pipeline()
-    values = np.column_stack([table[feature.name].to_numpy().astype(np.float64) for feature in bundle.manifest.features])
-    expected = table["score"].to_numpy()
+    features = bundle.manifest.features
+    values = np.empty((len(table), len(features)), np.float64)
+    for position, feature in enumerate(features):
+        values[:, position] = floats_of(table[feature.name].combine_chunks(), feature.dtype)
+    expected = floats_of(table["score"].combine_chunks(), "float64")
     if pipeline.step_length == 1 and not pipeline.needs_whole_day:
         # Rows alone: made-up ones have no keys, and need none.
         block, first = FeatureBlock(np.zeros(len(values), "datetime64[D]"), pa.nulls(len(values), pa.string()), values, ()), None
@@ -98,7 +101,7 @@ def _block(table: pa.Table, values: npt.NDArray[np.float64], where: str) -> tupl
     if repeated is not None:
         raise PolicyError("golden.keys", "a golden row is there twice", where=where, found=repeated)
     order = np.arange(len(days)) if order is None else order
-    return FeatureBlock(days[order].astype("datetime64[D]"), instruments.take(pa.array(order)), values[order], ()), order
+    return FeatureBlock(days[order].astype("datetime64[D]"), instruments.take(indices_of(order)), values[order], ()), order
 
 
 def _read_golden(bundle: Bundle) -> pa.Table:

@@ -80,9 +80,13 @@ def install(path: str | os.PathLike[str], store: str | os.PathLike[str], *, trus
     force, or of another name; the store is then as it was.  Installing what is in force again changes nothing.
     """
     root = Path(store)
+    source = bundle_module.open_bundle(path, trust=trust)
+    try:
+        os.makedirs(root, exist_ok=True)
+    except OSError as error:
+        raise _not_writable(root, error) from None
     with _locked(root):
-        state = _read(root, missing_ok=True)
-        source = bundle_module.open_bundle(path, trust=trust)
+        state = _read(root)
         # Before anything is copied: what must not come into force is not kept either.
         _check_succession(state, source)
         target = root / "bundles" / source.digest
@@ -190,7 +194,7 @@ def _copy(root: Path, source: Bundle, target: Path, trust: Trust) -> None:
         for directory in [*sorted(path for path in staging.rglob("*") if path.is_dir()), staging]:
             files.synchronise_directory(directory)
         os.makedirs(target.parent, exist_ok=True)
-        os.replace(staging, target)
+        os.rename(staging, target)
         files.synchronise_directory(target.parent)
     except OSError as error:
         raise _not_writable(root, error) from None
@@ -239,21 +243,19 @@ def _advance(state: State | None, name: str, entry: Entry, trust: Trust) -> Stat
 
 
 def _require(root: Path) -> State:
-    state = _read(root, missing_ok=False)
+    state = _read(root)
     if state is None:
         raise NotReadableError("store.empty", "nothing is installed", where=str(root), next_step="alphaseal install BUNDLE --store DIR --trust FILE")
     return state
 
 
-def _read(root: Path, *, missing_ok: bool) -> State | None:
+def _read(root: Path) -> State | None:
     place = root / FILE_NAME
     try:
         with place.open("rb") as file:
             data = file.read(MAXIMUM_BYTES + 1)
     except FileNotFoundError:
-        if missing_ok or root.is_dir():
-            return None
-        raise NotReadableError("store.not_readable", "no such store", where=str(root)) from None
+        return None
     except OSError as error:
         raise NotReadableError("store.not_readable", f"the store cannot be read: {error.strerror}", where=str(place)) from None
     return parse(data, str(place))
@@ -278,7 +280,6 @@ def _current(root: Path, state: State) -> Current:
 def _locked(root: Path) -> Iterator[None]:
     """Hold the store's lock; the system lets go of it when the process ends, however it ends."""
     try:
-        os.makedirs(root, exist_ok=True)
         descriptor = os.open(root / "lock", os.O_RDWR | os.O_CREAT, 0o644)
     except OSError as error:
         raise _not_writable(root, error) from None

@@ -88,10 +88,11 @@ class _NodeTable:
         self._roots.append(self._nodes)
         left, right, missing_left = tree.left, tree.right, tree.missing_left.astype(np.int64)
         if tree.n_nodes == 0:
-            # A tree of one leaf is a node whose branches both end in that leaf.
-            left = right = np.array([-1])
+            # A tree of one leaf is a node with two leaves of its value: one leaf for both branches is what onnxruntime
+            # (1.23 at least) takes for a lone leaf of another number.
+            left, right, weights = np.array([-1]), np.array([-2]), np.repeat(weights, 2)
             columns, thresholds, missing_left = np.zeros(1, dtype=np.int64), np.zeros(1), np.zeros(1, dtype=np.int64)
-        places = self._leaf_places(tree)
+        places = self._leaf_places(tree, len(weights))
         self._integers.append(
             {
                 "nodes_featureids": columns,
@@ -108,14 +109,14 @@ class _NodeTable:
         self._nodes += len(columns)
         self._leaves += len(weights)
 
-    def _leaf_places(self, tree: Tree) -> IntArray:
+    def _leaf_places(self, tree: Tree, n_leaves: int) -> IntArray:
         """[leaves] positions among all leaves.
 
         onnxruntime (1.21 to 1.23 at least, its issue 24679) takes a root for a lone leaf if the ids of its two children
         are equal, though one counts leaves and the other nodes, and scores wrongly without a word: such a leaf changes
         places with the next one.
         """
-        places: IntArray = self._leaves + np.arange(tree.n_leaves)
+        places: IntArray = self._leaves + np.arange(n_leaves)
         if tree.n_nodes == 0:
             return places
         leaf, node = sorted((int(tree.left[0]), int(tree.right[0])))
