@@ -268,7 +268,7 @@ def test_weights_that_are_no_object_are_refused() -> None:
     assert refusal(read_model, pickle.dumps([1, 2]), "model.pkl") == "model.form"
 
 
-@pytest.mark.parametrize("name", ["TanhProcess", "ProcessInf", "CSRankNorm", "CSZFillna", "DropnaProcessor", "Mine"])
+@pytest.mark.parametrize("name", ["HashStockFormat", "Mine"])
 def test_unknown_processors_are_refused_by_name(name: str) -> None:
     """A processor that the bundle cannot express is named; one that is merely called like qlib's is not qlib's."""
     assert refusal(processor, name, fields_group="feature") == "processor.unknown"

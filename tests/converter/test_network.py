@@ -202,16 +202,17 @@ Make = Callable[..., tuple[bytes, FamilyContext]]
 @pytest.fixture
 def make() -> Iterator[Make]:
     """Trains nothing: builds `Net` from code, and pickles it as qlib does."""
-    before = {name: sys.modules.get(name) for name in ("model", GeneralPTNN.__module__)}
+    parts = GeneralPTNN.__module__.split(".")
+    packages = [".".join(parts[:count]) for count in range(1, len(parts) + 1)]
+    before = {name: sys.modules.get(name) for name in ("model", *packages)}
 
     def start(code: str, change: Callable[[Any], None] = lambda net: None, windows: int | None = None, **attributes: Any) -> tuple[bytes, FamilyContext]:
         text = f"import torch\nimport torch.nn as nn\nimport torch.nn.functional as F\n\n\n{code}\nmodel_cls = Net\n"
         module = types.ModuleType("model")
         exec(text, module.__dict__)
         sys.modules["model"] = module
-        holder = types.ModuleType(GeneralPTNN.__module__)
-        holder.GeneralPTNN = GeneralPTNN  # type: ignore[attr-defined]
-        sys.modules[holder.__name__] = holder
+        sys.modules.update({name: types.ModuleType(name) for name in packages})
+        sys.modules[GeneralPTNN.__module__].GeneralPTNN = GeneralPTNN  # type: ignore[attr-defined]
         kwargs = {"num_features": 6} | ({"num_timesteps": windows} if windows else {})
         torch.manual_seed(7)
         network = module.model_cls(**kwargs)

@@ -260,7 +260,7 @@ def _processor(record: Record, where: str) -> Processor | None:
     if name in ("CSRankNorm", "CSZFillna", "ProcessInf"):
         return CrossSection(name)  # type: ignore[arg-type]  # one of the names above
     if name == "CSZScoreNorm":
-        return CrossSection(name, _zscore_method(record, where))
+        return CrossSection("CSZScoreNorm", _zscore_method(record, where))
     if name == "Fillna":
         return Fillna(None, _fill_value(record, where))
     if name in ("RobustZScoreNorm", "ZScoreNorm"):

@@ -26,7 +26,7 @@ from .configuration import TaskConfiguration
 from .describe import json_value
 from .errors import RefusalError
 from .factors_table import column_names
-from .families import TrainedModel, read_trained_model
+from .families import FamilyContext, TrainedModel, read_trained_model
 from .families.row_processors import raw_space
 from .golden import GoldenRows, golden_days, golden_probe
 from .locate import Located, Weights, locate, scan
@@ -34,12 +34,14 @@ from .parity import Probe, Vector
 from .processors import RowProcessor, check_processors
 from .replay import ReplayRequest, run_replay
 from .resolve import FeatureOrder, Sources, read_given_order, resolve_order
+from .runs import plain_file, read_file
 from .select import Anchor, choose_anchor
 from .session import Task, read_task
 from .values import RawFile, Recorded
 from .write import BuiltBundle, write_bundle
 
 MODEL_FILE = "model.onnx"
+MAXIMUM_CODE = 1 << 20
 Progress = Callable[[str], None]
 
 
@@ -76,6 +78,7 @@ class Proven:
     dataset: DatasetState | None
     processors_known: bool
     processors: tuple[RowProcessor, ...]
+    model_code: str | None
     model: TrainedModel
     features: FeatureOrder
     order: Order
@@ -111,8 +114,9 @@ def prove(request: BuildRequest, scratch: Path, progress: Progress) -> Proven:
     configuration = read_configuration(artifacts.task) if artifacts.task is not None else None
     dataset = read_dataset(artifacts.dataset) if artifacts.dataset is not None else None
     progress("reading the model")
-    model = read_trained_model(located.weights.data, f"{located.weights.origin}: {located.weights.name}")
-    _check_dataset_kind(configuration, dataset, model)
+    context = _family_context(request, anchor, located, configuration, dataset)
+    model = read_trained_model(located.weights.data, f"{located.weights.origin}: {located.weights.name}", context)
+    _check_dataset_kind(context, model)
     raw = _raw_values(request, configuration, located, scratch, progress)
     fitted = fitted_processors(dataset) if dataset is not None else ()
     _check_processors_fitted(configuration, dataset)
@@ -127,7 +131,10 @@ def prove(request: BuildRequest, scratch: Path, progress: Progress) -> Proven:
     )
     given = read_given_order(request.feature_order) if request.feature_order is not None else None
     features = resolve_order(sources, model.feature_count, given)
-    processors = check_processors(fitted, [feature.name for feature in features.features])
+    names = [feature.name for feature in features.features]
+    if model.bind is not None:
+        model = model.bind(names, [feature.dtype for feature in features.features])
+    processors = check_processors(fitted, names)
     progress("building the graph")
     graph_bytes = model.graph(processors)
     stages = model_stages(model, processors)
@@ -144,6 +151,7 @@ def prove(request: BuildRequest, scratch: Path, progress: Progress) -> Proven:
         dataset=dataset,
         processors_known=dataset is not None or (configuration is not None and not configuration.infer_processors),
         processors=processors,
+        model_code=context.model_code,
         model=model,
         features=features,
         order=order,
@@ -199,15 +207,46 @@ def _find(request: BuildRequest, progress: Progress) -> tuple[Task | None, Ancho
     return task, anchor, located
 
 
-def _check_dataset_kind(configuration: TaskConfiguration | None, dataset: DatasetState | None, model: TrainedModel) -> None:
-    """A model of single rows cannot have been trained on windows: then something is not the run's."""
-    steps = [part.step_len for part in (configuration, dataset) if part is not None and part.step_len is not None]
-    if steps:
+def _family_context(
+    request: BuildRequest,
+    anchor: Anchor | None,
+    located: Located,
+    configuration: TaskConfiguration | None,
+    dataset: DatasetState | None,
+) -> FamilyContext:
+    """What the weights file alone does not say of the model."""
+    known = [part.step_len for part in (configuration, dataset) if part is not None and part.step_len is not None]
+    dataset_class = configuration.dataset.class_name if configuration is not None else None
+    if dataset_class is None and dataset is not None:
+        dataset_class = dataset.dataset_class.rpartition(".")[2]
+    return FamilyContext(
+        model_code=_model_code(anchor, located),
+        run_model_code=request.run_model_code,
+        dataset_class=dataset_class,
+        step_length=known[0] if known else None,
+    )
+
+
+def _model_code(anchor: Anchor | None, located: Located) -> str | None:
+    """The text of ``model.py``: the workspace's file is what the run imported; the session's copy where it is gone."""
+    if located.workspace is not None:
+        path = plain_file(located.workspace / "model.py", located.workspace)
+        if path is not None:
+            return read_file(path)[:MAXIMUM_CODE].decode("utf-8", "backslashreplace")
+    if anchor is None:
+        return None
+    workspaces = (anchor.item.workspace, *anchor.item.sub_workspaces)
+    texts = [workspace.file_dict.get("model.py") for workspace in workspaces if workspace is not None]
+    return next((text for text in texts if isinstance(text, str)), None)
+
+
+def _check_dataset_kind(context: FamilyContext, model: TrainedModel) -> None:
+    """A model of single rows cannot have been trained on windows, nor the other way round."""
+    if (context.step_length or 1) != model.step_length:
         raise RefusalError(
             "model.dataset_mismatch",
-            f"the run's dataset gives windows of {steps[0]} rows, which a {model.family} model does not take",
-            expected="DatasetH",
-            found="TSDatasetH",
+            f"the run's dataset gives windows of {context.step_length or 1} rows, the {model.family} model takes {model.step_length}",
+            expected="a model and a dataset of one run",
             next_step="check that weights and run belong together",
         )
 

@@ -1,23 +1,33 @@
-"""The command ``alphaseal-convert``: inspect, build, replay, validate."""
+"""The command ``alphaseal-convert``: inspect, build, replay, validate; keygen, sign, approve."""
 
 from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 from alphaseal.console import Parser, Progress, run_command
 from alphaseal.errors import UsageError
 
+from . import signing_commands
 from .version import __version__
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Entry point; the return value is the exit status of the table in spec/bundle-v1.md."""
     given = list(sys.argv[1:] if arguments is None else arguments)
-    return run_command(_parser(), given, {"inspect": _inspect, "build": _build, "replay": _replay, "validate": _validate})
+    verbs: dict[str, Callable[[argparse.Namespace], tuple[str, Any]]] = {
+        "inspect": _inspect,
+        "build": _build,
+        "replay": _replay,
+        "validate": _validate,
+        "keygen": signing_commands.keygen,
+        "sign": signing_commands.sign,
+        "approve": signing_commands.approve,
+    }
+    return run_command(_parser(), given, verbs)
 
 
 def _parser() -> Parser:
@@ -40,6 +50,8 @@ def _parser() -> Parser:
     build.add_argument("--sequence", type=_sequence, metavar="N", help="sequence number (default: the run's end, in seconds since 1970)")
     build.add_argument("--without-factors", action="store_true", help="leave the factor table out of the bundle")
 
+    signing_commands.add_build_key(build)
+
     replay = verbs.add_parser("replay", parents=[_common()], help="let qlib write the raw feature values of a run, to carry them elsewhere")
     replay.add_argument("task", type=Path, nargs="?", metavar="TASK_DIR")
     replay.add_argument("--out", type=Path, required=True, metavar="RAW.parquet", help="file to write")
@@ -47,8 +59,9 @@ def _parser() -> Parser:
     _add_choice(replay)
     _add_values(replay)
 
-    validate = verbs.add_parser("validate", parents=[_common()], help="check manifests against the published schema")
-    validate.add_argument("files", type=Path, nargs="+", metavar="FILE", help="manifest.json, or a bundle directory")
+    validate = verbs.add_parser("validate", parents=[_common()], help="check manifests, envelopes and trust files against the published schemas")
+    validate.add_argument("files", type=Path, nargs="+", metavar="FILE", help="manifest.json, or a bundle directory; an envelope, a trust file, a store's current.json")
+    signing_commands.add_verbs(verbs, _common())
     return parser
 
 
@@ -155,6 +168,7 @@ def _request(options: argparse.Namespace, out: Path) -> Any:
         name=getattr(options, "name", None),
         sequence=getattr(options, "sequence", None),
         with_factors=not getattr(options, "without_factors", False),
+        signing_key=signing_commands.build_key(options) if "sign" in options else None,
     )
 
 

@@ -35,8 +35,8 @@ class Signed:
     """Ids of all keys that have signed."""
 
 
-def generate_key(prefix: Path, passphrase: bytes | None) -> tuple[Path, Path, str]:
-    """Write ``PREFIX.key`` (for its owner alone) and ``PREFIX.pub``; returns both paths and the key's id.
+def generate_key(prefix: Path, secret: bytes | None) -> tuple[Path, Path, str]:
+    """Write ``PREFIX.key`` (for its owner alone, locked by `secret` if there is one) and ``PREFIX.pub``; returns both paths and the key's id.
 
     UsageError ``key.exists`` where one of them is there: a key is never overwritten.
     """
@@ -50,11 +50,9 @@ def generate_key(prefix: Path, passphrase: bytes | None) -> tuple[Path, Path, st
         PublicFormat,
     )
 
-    if passphrase == b"":
-        raise UsageError("key.passphrase", "the passphrase is empty")
     private_path, public_path = (prefix.with_name(f"{prefix.name}.{ending}") for ending in ("key", "pub"))
     private = Ed25519PrivateKey.generate()
-    lock: KeySerializationEncryption = BestAvailableEncryption(passphrase) if passphrase is not None else NoEncryption()
+    lock: KeySerializationEncryption = BestAvailableEncryption(secret) if secret is not None else NoEncryption()
     public_pem = private.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
     try:
         files.write_new(public_path, public_pem)
@@ -74,14 +72,18 @@ def generate_key(prefix: Path, passphrase: bytes | None) -> tuple[Path, Path, st
 
 def read_signing_key(source: str, passphrase_variable: str | None) -> SigningKey:
     """The private key that `source` names: a file, ``env:NAME`` (the PEM itself) or ``-`` (standard input)."""
-    passphrase = _variable(passphrase_variable).encode("utf-8") if passphrase_variable is not None else None
     if source == "-":
         data = sys.stdin.buffer.read(keys.MAXIMUM_KEY_FILE)
     elif source.startswith("env:"):
         data = _variable(source.removeprefix("env:")).encode("utf-8")
     else:
         data = keys.read_key_file(Path(source))
-    return keys.load_private_key(data, passphrase, "standard input" if source == "-" else source)
+    return keys.load_private_key(data, passphrase(passphrase_variable), "standard input" if source == "-" else source)
+
+
+def passphrase(variable: str | None) -> bytes | None:
+    """The passphrase in an environment variable; None where no variable is named."""
+    return _variable(variable).encode("utf-8") if variable is not None else None
 
 
 def _variable(name: str) -> str:

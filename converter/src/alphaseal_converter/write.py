@@ -153,10 +153,8 @@ def _sources(proven: Proven) -> SourceTexts:
     if proven.anchor is not None:
         for number, (name, code) in enumerate(sorted(proven.anchor.item.base_feature_codes.items())):
             base[Path(name).stem] = add(f"sources/base/{number:03}.py", code, name)
-        workspace = proven.anchor.item.workspace
-        for name, content in sorted(workspace.file_dict.items()) if workspace is not None else ():
-            if name == "model.py" and isinstance(content, str):
-                add("sources/model.py", content, name)
+    if proven.model_code is not None:
+        add("sources/model.py", proven.model_code, "model.py")
     if proven.configuration is not None:
         plain = json_value(dict(proven.configuration.plain))
         add("sources/task.json", strict_json.dumps(plain).decode("utf-8"), "artifacts/task, the configuration that was run")

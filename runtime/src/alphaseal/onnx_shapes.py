@@ -42,7 +42,6 @@ class Call:
 
     node: Node
     inputs: tuple[Value | None, ...]
-    constants: tuple[Tensor | None, ...]
 
     def value(self, position: int) -> Value:
         found = self.inputs[position] if position < len(self.inputs) else None
@@ -182,7 +181,7 @@ def broadcast_shapes(shapes: Sequence[tuple[Size, ...]]) -> tuple[Size, ...]:
             if result[place] == size(1):
                 result[place] = length
             elif length not in (size(1), result[place]):
-                raise Unknown(f"lengths {_text(result[place])} and {_text(length)} do not go together")
+                raise Unknown(f"lengths {text(result[place])} and {text(length)} do not go together")
     return tuple(result)
 
 
@@ -354,7 +353,7 @@ def constant_of_shape(call: Call) -> Result:
 def matmul(call: Call) -> Result:
     left, right = call.shape(0), call.shape(1)
     if len(left) < 2 or len(right) < 2 or left[-1] != right[-2]:
-        raise Unknown(f"matrices {_text(*left)} and {_text(*right)} do not go together")
+        raise Unknown(f"matrices {text(*left)} and {text(*right)} do not go together")
     shape = (*(broadcast_shapes([left[:-2], right[:-2]]) if len(left) > 2 or len(right) > 2 else ()), left[-2], right[-1])
     return Result([Value(shape)], times(product(shape), left[-1]))
 
@@ -366,7 +365,7 @@ def gemm(call: Call) -> Result:
     left = left[::-1] if call.integer("transA", 0) else left
     right = right[::-1] if call.integer("transB", 0) else right
     if left[1] != right[0]:
-        raise Unknown(f"matrices {_text(*left)} and {_text(*right)} do not go together")
+        raise Unknown(f"matrices {text(*left)} and {text(*right)} do not go together")
     shape = (left[0], right[1])
     if call.optional(2) is not None and broadcast_shapes([shape, call.shape(2)]) != shape:
         raise Unknown("what is added is larger than the product")
@@ -445,10 +444,6 @@ def normalisation(call: Call) -> Result:
     return same(call)
 
 
-def where(call: Call) -> Result:
-    return broadcast(call)
-
-
 def cumulated(call: Call) -> Result:
     if len(call.fixed(1)) != 1:
         raise Unknown("CumSum has one axis")
@@ -461,7 +456,7 @@ def check(call: Call, results: Sequence[Value], where: str, elements: int, rows:
     largest = 0
     for value in results:
         if len(value.shape) > MAXIMUM_RANK or any(evaluate(length, 1) < 1 for length in value.shape):
-            raise PolicyError("model.shape", f"{call.node} gives an empty value or one of too many axes", where=where, found=_text(*value.shape))
+            raise PolicyError("model.shape", f"{call.node} gives an empty value or one of too many axes", where=where, found=text(*value.shape))
         count = evaluate(product(value.shape), rows)
         largest = max(largest, count)
         if count > elements:
@@ -470,12 +465,12 @@ def check(call: Call, results: Sequence[Value], where: str, elements: int, rows:
                 f"{call.node} gives more numbers than is allowed",
                 where=where,
                 expected=f"at most {elements} for {rows} rows",
-                found=f"{_text(*value.shape)}: {count}",
+                found=f"{text(*value.shape)}: {count}",
             )
     return largest
 
 
-def _text(*sizes: Size) -> str:
+def text(*sizes: Size) -> str:
     """[rows, 20] and the like."""
     return "[" + ", ".join(" + ".join(_term(c, p) for p, c in enumerate(s) if c) or "0" for s in sizes) + "]"
 
@@ -484,5 +479,3 @@ def _term(coefficient: int, power: int) -> str:
     rows = "" if power == 0 else "rows" if power == 1 else f"rows^{power}"
     return f"{coefficient} {rows}".strip() if coefficient != 1 or not rows else rows
 
-
-text = _text

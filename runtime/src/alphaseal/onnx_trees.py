@@ -21,7 +21,7 @@ _INTEGERS = (
     "nodes_falsenodeids",
 )
 _FLAGS = ("nodes_missing_value_tracks_true", "nodes_trueleafs", "nodes_falseleafs")
-_SWAPPED = bytes([1, 0])
+_NOT = bytes.maketrans(b"\0\1", b"\1\0")
 
 Refuse = Callable[[str], NoReturn]
 
@@ -98,7 +98,7 @@ def _check_structure(lists: dict[str, list[int]], leaves: int, refuse: Refuse) -
     leaf_ids = [*compress(on_true, true_leaf), *compress(on_false, once)]
     if not _each_once(leaf_ids, leaves):
         refuse("its leaves are not each the end of one path")
-    node_ids = [*compress(on_true, true_leaf.translate(_swap())), *compress(on_false, false_leaf.translate(_swap())), *roots]
+    node_ids = [*compress(on_true, true_leaf.translate(_NOT)), *compress(on_false, false_leaf.translate(_NOT)), *roots]
     if not _each_once(node_ids, count):
         refuse("its nodes are not each a root or the child of one node")
     level: Sequence[int] = roots
@@ -111,10 +111,6 @@ def _check_structure(lists: dict[str, list[int]], leaves: int, refuse: Refuse) -
     if reached != count:
         refuse("nodes form a cycle that no root leads to")
     return depth
-
-
-def _swap() -> bytes:
-    return _SWAPPED + bytes(254)
 
 
 def _each_once(ids: list[int], count: int) -> bool:

@@ -28,7 +28,7 @@ _CLASSES = frozenset(("catboost.core.CatBoost", _REGRESSOR, "catboost.core.CatBo
 # What ``CatBoostRegressor.predict`` turns into exp of the formula; the other classes never do.
 _EXPONENT = ("Poisson", "Tweedie")
 _PREDICTION = {Link.IDENTITY: "RawFormulaVal", Link.EXP: "Exponent", Link.SIGMOID: "Probability"}
-_LINK_BOUND = Bound(ulp=None, relative=1e-13, absolute=None, text="exp of two mathematical libraries")
+_LINK_BOUND = Bound(ulp=None, relative=4e-15, absolute=None, text="exp of two mathematical libraries")
 
 
 def read(record: ModelRecord, where: str) -> TrainedModel:
@@ -71,8 +71,8 @@ def _estimator(record: ModelRecord, where: str) -> Record:
 
 def _link(estimator: Record, model: CatboostModel, where: str) -> Link:
     """What ``predict`` of the class applies to the formula; the score of a classifier is the probability of class 1."""
-    given = [estimator.get(key) for key in ("loss_function", "objective", "loss")]
-    loss = next((name for name in given if isinstance(name, str)), None)
+    # An objective overrules the loss function, as CatBoost's own _process_synonyms has it.
+    loss = estimator.get("objective", estimator.get("loss_function"))
     kind = str(estimator.factory)
     if kind == _CLASSIFIER:
         if model.loss not in ("Logloss", "CrossEntropy"):
@@ -84,7 +84,7 @@ def _link(estimator: Record, model: CatboostModel, where: str) -> Link:
                 found=model.loss or "no loss function",
             )
         return Link.SIGMOID
-    if kind == _REGRESSOR and loss is not None and loss.startswith(_EXPONENT):
+    if kind == _REGRESSOR and isinstance(loss, str) and loss.startswith(_EXPONENT):
         return Link.EXP
     return Link.IDENTITY
 

@@ -50,7 +50,7 @@ _REFUSED = {
     "GaussianProcessRegressor": "kernels: a score would need every training row",
     "SVR": "onnxruntime computes support vectors in float32, which is not this model",
     "NuSVR": "onnxruntime computes support vectors in float32, which is not this model",
-    "KNeighborsRegressor": "neighbours: a score would need every training row",
+    "KNeighborsRegressor": "neighbours: its graph needs a loop over all training rows, which a bundle does not carry",
     "AdaBoostRegressor": "a weighted median of trees, which onnxruntime has in float32 only",
     "GridSearchCV": "a search: pickle its best_estimator_",
     "RandomizedSearchCV": "a search: pickle its best_estimator_",

@@ -1,0 +1,273 @@
+"""V7: what an ONNX file may be, checked on its bytes before onnxruntime sees them.
+
+The file is read as protobuf with our own reader (`onnx_wire`, `onnx_parts`), every operator is one of a list
+(`onnx_operators`), the size of every value is known before anything runs (`onnx_shapes`), and every tree is a tree
+(`onnx_trees`).  Only the standard library is used: `alphaseal verify` runs this gate and loads nothing heavy.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import NoReturn
+
+from . import onnx_shapes as shapes
+from .errors import PolicyError
+from .onnx_operators import IR_VERSION, NON_FINITE_READERS, OPERATORS, OPSETS, TREE_ATTRIBUTES, fits
+from .onnx_parts import FLOAT64, Model, Node, Port, Tensor, integers, read_model
+from .onnx_shapes import Call, Size, Unknown, Value
+from .onnx_trees import check_trees
+from .onnx_wire import Source
+
+MAXIMUM_MODEL = 2 << 30
+_ROWS_OF_A_CALL = 2048
+_ROWS_OF_A_DAY = 8192
+_WINDOW_NUMBERS = 2 << 20
+"""The runtime puts at most so many numbers of windows into one call."""
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What one call of a graph may take.
+
+    `rows` is the most rows that a call gets, `elements` how many numbers one value may hold then, `work` the
+    multiplications per row.
+    """
+
+    rows: int = _ROWS_OF_A_CALL
+    elements: int = 1 << 26
+    work: int = 1 << 28
+    bytes: int = MAXIMUM_MODEL
+
+
+WHOLE_DAY = Limits(rows=_ROWS_OF_A_DAY)
+"""For models whose scores depend on the other rows: they get a day at once."""
+
+
+@dataclass(frozen=True)
+class ModelSummary:
+    """What a graph is, for the comparison with the manifest and for people."""
+
+    ir_version: int
+    opsets: dict[str, int]
+    inputs: tuple[Port, ...]
+    outputs: tuple[Port, ...]
+    nodes: int
+    tensors: int
+    operators: dict[str, int]
+    trees: int
+    tree_nodes: int
+    largest_value: int
+    """Elements of the largest value, for the most rows of a call."""
+    work_per_row: int
+
+
+def check_model(data: bytes, where: str, *, limits: Limits | None = None) -> ModelSummary:
+    """Check the bytes of one ONNX file; return what it is.
+
+    Raises PolicyError (17): `model.size`, `model.protobuf`, `model.field`, `model.limit`, `model.tensor`, `model.graph`,
+    `model.attribute`, `model.version`, `model.operator`, `model.signature`, `model.shape`, `model.growth`, `model.tree`,
+    `model.not_finite`.
+    """
+    limits = limits or Limits()
+    if len(data) > limits.bytes:
+        raise PolicyError("model.size", "model file is too large", where=where, expected=f"at most {limits.bytes} bytes", found=f"{len(data)} bytes")
+    source = Source(data, where)
+    model = read_model(source)
+    _check_versions(model, where)
+    feature_row = _check_signature(model, where)
+    return _Walk(source, model, limits, feature_row).run()
+
+
+def _check_versions(model: Model, where: str) -> None:
+    others = {domain: version for domain, version in model.opsets.items() if OPSETS.get(domain) != version}
+    if model.ir_version != IR_VERSION or others or "" not in model.opsets:
+        raise PolicyError(
+            "model.version",
+            "the graph is not of the versions that the format pins",
+            where=where,
+            expected=f"ir_version {IR_VERSION}, opsets {dict(OPSETS)}",
+            found=f"ir_version {model.ir_version}, opsets {model.opsets}",
+        )
+
+
+def _check_signature(model: Model, where: str) -> tuple[int, ...]:
+    """Double [rows, features] or [rows, steps, features] in, double [rows, columns] out; the lengths of a row that goes in."""
+    found = [(port.element, port.shape) for port in (*model.inputs, *model.outputs)]
+    if len(model.inputs) == len(model.outputs) == 1 and all(_is_rows(port) for port in (model.inputs[0], model.outputs[0])):
+        row = tuple(length for length in model.inputs[0].shape if length is not None)
+        if len(row) in (1, 2) and len(model.outputs[0].shape) == 2 and model.inputs[0].name != model.outputs[0].name:
+            return row
+    raise PolicyError(
+        "model.signature",
+        "the graph's inputs and outputs are not those of the format",
+        where=where,
+        expected="double [rows, features] or [rows, steps, features] in, double [rows, columns] out",
+        found=str(found)[:200],
+    )
+
+
+def _is_rows(port: Port) -> bool:
+    """Double, the first axis of any length, every other of a fixed one."""
+    fixed = [length for length in port.shape[1:] if length is not None and 0 < length <= 1 << 24]
+    return port.element == FLOAT64 and len(port.shape) > 1 and port.shape[0] is None and len(fixed) == len(port.shape) - 1
+
+
+class _Walk:
+    """The nodes in order: operator, attributes, names, shapes."""
+
+    def __init__(self, source: Source, model: Model, limits: Limits, feature_row: tuple[int, ...]) -> None:
+        self._source = source
+        self._model = model
+        self._limits = limits
+        self._values: dict[str, Value] = {name: self._value_of(tensor) for name, tensor in model.tensors.items()}
+        self._odd = {name: tensor for name, tensor in model.tensors.items() if tensor.missing or tensor.infinite}
+        if model.inputs[0].name in self._values:
+            raise PolicyError("model.graph", "the input is also a constant", where=source.where, found=model.inputs[0].name)
+        self._values[model.inputs[0].name] = Value((shapes.ROWS, *map(shapes.size, feature_row)))
+        numbers = 1
+        for length in feature_row:
+            numbers *= length
+        self._rows = max(1, min(limits.rows, _WINDOW_NUMBERS // numbers)) if len(feature_row) == 2 else limits.rows
+        self._work = self._largest = self._trees = self._tree_nodes = 0
+        self._operators: dict[str, int] = {}
+
+    def run(self) -> ModelSummary:
+        for node in self._model.nodes:
+            self._node(node)
+        self._check_output()
+        model = self._model
+        return ModelSummary(
+            model.ir_version,
+            model.opsets,
+            model.inputs,
+            model.outputs,
+            len(model.nodes),
+            len(model.tensors),
+            dict(sorted(self._operators.items())),
+            self._trees,
+            self._tree_nodes,
+            self._largest,
+            self._work // self._rows,
+        )
+
+    def _place(self, node: Node) -> str:
+        return self._source.place(node.tag)
+
+    def _node(self, node: Node) -> None:
+        key = (node.domain, node.operator)
+        if key not in OPERATORS or node.domain not in self._model.opsets:
+            raise PolicyError(
+                "model.operator",
+                f"{node} is not among the operators that the format allows",
+                where=self._place(node),
+                next_step="build the bundle with this version's converter, which writes no other",
+            )
+        self._operators[node.operator] = self._operators.get(node.operator, 0) + 1
+        operator = OPERATORS[key]
+        self._check_attributes(node, TREE_ATTRIBUTES if operator is None else operator.attributes)
+        least, most = (1, 1) if operator is None else operator.inputs
+        fewest, highest = (1, 1) if operator is None else operator.outputs
+        if not least <= len(node.inputs) <= most or not fewest <= len(node.outputs) <= highest:
+            raise PolicyError("model.operator", f"{node} has a wrong number of inputs or outputs", where=self._place(node))
+        call = self._call(node)
+        self._check_finite(node, call)
+        self._define(node, self._computed(node, call))
+
+    def _check_attributes(self, node: Node, known: Mapping[str, str | frozenset[int | str]]) -> None:
+        for name, value in node.attributes.items():
+            if name not in known or not fits(value, known[name]):
+                raise PolicyError("model.attribute", f"{node} has an attribute that the format does not allow", where=self._place(node), found=name)
+
+    def _call(self, node: Node) -> Call:
+        for name in node.inputs:
+            if name and name not in self._values:
+                raise PolicyError("model.graph", f"{node} reads a value that nothing before it gives", where=self._place(node), found=name)
+        values = tuple(self._values[name] if name else None for name in node.inputs)
+        return Call(node, values)
+
+    def _check_finite(self, node: Node, call: Call) -> None:
+        """NaN and infinity in constants only where our builders put them."""
+        for name in node.inputs:
+            tensor = self._odd.get(name)
+            if tensor is None:
+                continue
+            kind = "NaN" if tensor.missing else "infinite"
+            if node.operator not in NON_FINITE_READERS[kind] or (tensor.missing and tensor.shape != ()):
+                raise PolicyError("model.not_finite", f"{node} computes with a constant that is {kind}", where=self._place(node), found=name)
+        for value in node.attributes.values():
+            # Of trees, thresholds may be infinite; onnx_trees.py looks at both kinds of numbers.
+            if isinstance(value, Tensor) and (value.missing or value.infinite) and node.operator != "TreeEnsemble":
+                raise PolicyError("model.not_finite", f"{node} has an attribute that is NaN or infinite", where=self._place(node))
+
+    def _computed(self, node: Node, call: Call) -> list[Value]:
+        try:
+            if node.operator == "TreeEnsemble":
+                values, work = self._tree(node, call)
+            elif node.operator == "Constant":
+                values, work = [self._constant(node)], None
+            else:
+                operator = OPERATORS[node.domain, node.operator]
+                assert operator is not None
+                result = operator.rule(call)
+                values, work = list(result.values), result.work
+        except Unknown as reason:
+            raise PolicyError(
+                "model.shape", f"the result of {node} has no shape that can be known before it runs: {reason}", where=self._place(node)
+            ) from None
+        self._largest = max(self._largest, shapes.check(call, values, self._place(node), self._limits.elements, self._rows))
+        self._spend(node, values, work)
+        return values
+
+    def _spend(self, node: Node, values: list[Value], work: Size | None) -> None:
+        counts = [shapes.evaluate(shapes.product(value.shape), self._rows) for value in values]
+        self._work += max(sum(counts), shapes.evaluate(work, self._rows) if work is not None else 0)
+        if self._work > self._limits.work * self._rows:
+            raise PolicyError(
+                "model.growth", f"up to {node} the graph computes more than is allowed", where=self._place(node), expected=f"at most {self._limits.work} steps a row"
+            )
+
+    def _tree(self, node: Node, call: Call) -> tuple[list[Value], Size]:
+        shape = call.shape()
+        if len(shape) != 2 or len(shape[1]) != 1:
+            raise Unknown("trees take a matrix of a fixed number of columns")
+
+        def refuse(text: str) -> NoReturn:
+            raise PolicyError("model.tree", f"{node}: {text}", where=self._place(node))
+
+        trees = check_trees(node, shape[1][0], self._source.data, refuse)
+        self._trees += trees.trees
+        self._tree_nodes += trees.nodes
+        work = shapes.times(shape[0], shapes.size(trees.trees * trees.depth))
+        return [Value((shape[0], shapes.size(trees.targets)))], work
+
+    def _constant(self, node: Node) -> Value:
+        tensor = node.attributes.get("value")
+        if not isinstance(tensor, Tensor):
+            raise Unknown("it has no value")
+        return self._value_of(tensor)
+
+    def _value_of(self, tensor: Tensor) -> Value:
+        elements = integers(self._source, tensor)
+        return Value(tuple(map(shapes.size, tensor.shape)), None if elements is None else tuple(map(shapes.size, elements)))
+
+    def _define(self, node: Node, values: list[Value]) -> None:
+        for position, name in enumerate(node.outputs):
+            if not name and position > 0:
+                continue
+            if not name or name in self._values:
+                raise PolicyError("model.graph", f"{node} gives a value without a name of its own", where=self._place(node), found=repr(name))
+            self._values[name] = values[position]
+
+    def _check_output(self) -> None:
+        port = self._model.outputs[0]
+        value = self._values.get(port.name)
+        wanted = (shapes.ROWS, *(shapes.size(length) for length in port.shape[1:] if length is not None))
+        if value is None or value.shape != wanted:
+            raise PolicyError(
+                "model.signature",
+                "the graph does not give what it declares",
+                where=self._source.where,
+                expected=shapes.text(*wanted),
+                found="nothing" if value is None else shapes.text(*value.shape),
+            )

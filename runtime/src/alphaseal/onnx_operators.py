@@ -1,0 +1,143 @@
+"""The operators that a graph may use, which attributes they may have, and how large their results are.
+
+The list is what our builders write and nothing else, all of them without effects, without randomness and without graphs
+of their own.  A new operator is one line here, with its shape rule: an operator whose result cannot be bounded before it
+runs (NonZero, Range, Tile, Resize of computed sizes) has no place.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
+
+from . import onnx_shapes as shapes
+from .onnx_shapes import Rule
+
+IR_VERSION = 10
+OPSETS: Mapping[str, int] = MappingProxyType({"": 18, "ai.onnx.ml": 5})
+"""Versions that the specification pins."""
+ALLOWED_CASTS = frozenset({1, 6, 7, 9, 11})
+_KINDS: Mapping[str, type] = MappingProxyType({"i": int, "f": float, "s": str, "I": list, "t": object})
+
+
+@dataclass(frozen=True)
+class Operator:
+    """`inputs` and `outputs` are the least and the most there may be; `attributes` maps a name to its kind, or to the
+    only values that it may have."""
+
+    rule: Rule
+    inputs: tuple[int, int]
+    attributes: Mapping[str, str | frozenset[int | str]] = field(default_factory=dict)
+    outputs: tuple[int, int] = (1, 1)
+
+
+_MANY = 4096
+_ZERO = frozenset({0})
+_UNARY = Operator(shapes.same, (1, 1))
+_BINARY = Operator(shapes.broadcast, (2, 2))
+_AXIS = {"axis": "i"}
+_REDUCE = Operator(shapes.reduction, (1, 2), {"keepdims": "i", "noop_with_empty_axes": _ZERO})
+_WINDOW = {"kernel_shape": "I", "pads": "I", "strides": "I", "dilations": "I", "auto_pad": frozenset({"NOTSET"})}
+_DIRECTIONS = frozenset({"forward", "reverse", "bidirectional"})
+_RECURRENT = {"hidden_size": "i", "direction": _DIRECTIONS, "layout": _ZERO}
+
+# Who writes them: graph/preprocess.py, columns.py, tree_ensemble.py (trees and fitted processors)
+_TREES_AND_PROCESSORS = {
+    **dict.fromkeys(("Abs", "Exp", "IsNaN", "Log"), _UNARY),
+    **dict.fromkeys(("And", "Equal", "Greater", "Less", "LessOrEqual", "Or", "Sub"), _BINARY),
+    "Add": Operator(shapes.arithmetic(shapes.plus), (2, 2)),
+    "Mul": Operator(shapes.arithmetic(shapes.times), (2, 2)),
+    "Div": Operator(shapes.arithmetic(shapes.divided), (2, 2)),
+    "Cast": Operator(shapes.cast, (1, 1), {"to": ALLOWED_CASTS}),
+    "Concat": Operator(shapes.concat, (1, _MANY), _AXIS),
+    "CumSum": Operator(shapes.cumulated, (2, 2), {"exclusive": "i", "reverse": "i"}),
+    "Expand": Operator(shapes.expand, (2, 2)),
+    "Gather": Operator(shapes.gather, (2, 2), _AXIS),
+    "GatherElements": Operator(shapes.gather_elements, (2, 2), _AXIS),
+    "Identity": Operator(shapes.keep, (1, 1)),
+    "IsInf": Operator(shapes.same, (1, 1), {"detect_negative": "i", "detect_positive": "i"}),
+    "Pad": Operator(shapes.pad, (2, 3), {"mode": frozenset({"constant"})}),
+    "Where": Operator(shapes.broadcast, (3, 3)),
+}
+# graph/sklearn_steps.py, normal_quantile.py (scikit-learn: scalers, imputers, linear models, perceptrons)
+_SCIKIT_LEARN = {
+    **dict.fromkeys(("Ceil", "Floor", "Neg", "Not", "Sqrt", "Tanh", "Sigmoid", "Relu"), _UNARY),
+    **dict.fromkeys(("ReduceSum", "ReduceMean", "ReduceMax", "ReduceMin"), _REDUCE),
+    "GreaterOrEqual": _BINARY,
+    "MatMul": Operator(shapes.matmul, (2, 2)),
+    "Shape": Operator(shapes.shape_of, (1, 1), {"start": "i", "end": "i"}),
+    "Squeeze": Operator(shapes.squeeze, (2, 2)),
+    "Unsqueeze": Operator(shapes.unsqueeze, (2, 2)),
+}
+# GraphBuilder.copy: networks as torch exports them
+_NETWORKS = {
+    **dict.fromkeys(("Cos", "Erf", "HardSwish", "Mish", "Reciprocal", "Round", "Sign", "Sin", "Softplus", "Softsign"), _UNARY),
+    **dict.fromkeys(("PRelu", "Pow", "Xor"), _BINARY),
+    **dict.fromkeys(("Max", "Min"), Operator(shapes.broadcast, (1, 64))),
+    **dict.fromkeys(("Celu", "Elu", "LeakyRelu", "ThresholdedRelu"), Operator(shapes.same, (1, 1), {"alpha": "f"})),
+    **dict.fromkeys(("HardSigmoid",), Operator(shapes.same, (1, 1), {"alpha": "f", "beta": "f"})),
+    **dict.fromkeys(("LogSoftmax", "Softmax"), Operator(shapes.same, (1, 1), _AXIS)),
+    **dict.fromkeys(("ReduceL1", "ReduceL2", "ReduceSumSquare", "ReduceLogSumExp"), _REDUCE),
+    "Selu": Operator(shapes.same, (1, 1), {"alpha": "f", "gamma": "f"}),
+    "Clip": Operator(shapes.same, (1, 3)),
+    "Mod": Operator(shapes.broadcast, (2, 2), {"fmod": "i"}),
+    "BatchNormalization": Operator(shapes.normalisation, (5, 5), {"epsilon": "f", "momentum": "f", "training_mode": _ZERO}),
+    "InstanceNormalization": Operator(shapes.normalisation, (3, 3), {"epsilon": "f"}),
+    "LayerNormalization": Operator(shapes.normalisation, (2, 3), {"axis": "i", "epsilon": "f", "stash_type": "i"}),
+    "Constant": Operator(shapes.keep, (0, 0), {"value": "t"}),
+    "ConstantOfShape": Operator(shapes.constant_of_shape, (1, 1), {"value": "t"}),
+    "Conv": Operator(shapes.convolution, (2, 3), {**_WINDOW, "group": "i"}),
+    "AveragePool": Operator(shapes.pooling, (1, 1), {**_WINDOW, "ceil_mode": _ZERO, "count_include_pad": "i"}),
+    "MaxPool": Operator(shapes.pooling, (1, 1), {**_WINDOW, "ceil_mode": _ZERO, "storage_order": _ZERO}),
+    **dict.fromkeys(("GlobalAveragePool", "GlobalMaxPool"), Operator(shapes.global_pooling, (1, 1))),
+    "Flatten": Operator(shapes.flatten, (1, 1), _AXIS),
+    "Gemm": Operator(shapes.gemm, (2, 3), {"alpha": "f", "beta": "f", "transA": "i", "transB": "i"}),
+    "GRU": Operator(shapes.recurrent(3), (3, 6), {**_RECURRENT, "linear_before_reset": "i"}, (1, 2)),
+    "LSTM": Operator(shapes.recurrent(4), (3, 7), {**_RECURRENT, "input_forget": "i"}, (1, 3)),
+    "RNN": Operator(shapes.recurrent(1), (3, 6), {**_RECURRENT, "activations": "I"}, (1, 2)),
+    "Reshape": Operator(shapes.reshape, (2, 2), {"allowzero": "i"}),
+    "Slice": Operator(shapes.slice_, (3, 5)),
+    "Split": Operator(shapes.split, (1, 2), {"axis": "i", "num_outputs": "i"}, (1, 64)),
+    "Transpose": Operator(shapes.transpose, (1, 1), {"perm": "I"}),
+}
+OPERATORS: Mapping[tuple[str, str], Operator | None] = MappingProxyType(
+    {("", name): operator for name, operator in (_TREES_AND_PROCESSORS | _SCIKIT_LEARN | _NETWORKS).items()}
+    # Trees are checked by onnx_trees.py, attribute by attribute.
+    | {("ai.onnx.ml", "TreeEnsemble"): None}
+)
+TREE_ATTRIBUTES: Mapping[str, str | frozenset[int | str]] = MappingProxyType(
+    {
+        "aggregate_function": frozenset({1}),
+        "leaf_targetids": "I",
+        "leaf_weights": "t",
+        "n_targets": "i",
+        "nodes_falseleafs": "I",
+        "nodes_falsenodeids": "I",
+        "nodes_featureids": "I",
+        "nodes_missing_value_tracks_true": "I",
+        "nodes_modes": "t",
+        "nodes_splits": "t",
+        "nodes_trueleafs": "I",
+        "nodes_truenodeids": "I",
+        "post_transform": _ZERO,
+        "tree_roots": "I",
+    }
+)
+NON_FINITE_READERS: Mapping[str, frozenset[str]] = MappingProxyType(
+    {
+        # A missing value is put in the place of another one; nothing computes with it.
+        "NaN": frozenset({"Where"}),
+        # Masks of attention add minus infinity; limits compare with it.
+        "infinite": frozenset({"Add", "Clip", "Equal", "Greater", "GreaterOrEqual", "Less", "LessOrEqual", "Max", "Min", "Where"}),
+    }
+)
+
+
+def fits(value: object, kind: str | frozenset[int | str]) -> bool:
+    """Whether an attribute's value is of the kind, or one of the values, that the table names."""
+    if isinstance(kind, frozenset):
+        return isinstance(value, (int, str)) and value in kind
+    if kind == "t":
+        return hasattr(value, "element")
+    return isinstance(value, _KINDS[kind])
