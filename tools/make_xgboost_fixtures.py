@@ -35,8 +35,8 @@ CASES: dict[str, dict[str, Any]] = {
 
 def main() -> None:
     generator = np.random.default_rng(3)
-    rows = generator.normal(size=(300, 5)).round(2)
-    rows[:, 4] = generator.integers(0, 20, 300)
+    rows = generator.normal(size=(120, 5)).round(2)
+    rows[:, 4] = generator.integers(0, 20, 120)
     rows[::5, 0] = np.nan
     label = np.nan_to_num(rows[:, 0]) * 3 + rows[:, 1] * rows[:, 2] + rows[:, 4] % 3
     cases = {}
@@ -46,8 +46,8 @@ def main() -> None:
         types = ["q"] * 4 + ["c" if name == "categorical" else "q"]
         matrix = xgboost.DMatrix(rows, target, feature_types=types, enable_categorical=True)
         if objective.startswith("rank"):
-            matrix.set_group([30] * 10)
-        booster = xgboost.train({"max_depth": 3, "seed": 1, "nthread": 1, **options}, matrix, 8)
+            matrix.set_group([30] * 4)
+        booster = xgboost.train({"max_depth": 3, "seed": 1, "nthread": 1, **options}, matrix, 4)
         cases[name] = {
             "snapshot": base64.b64encode(bytes(booster.__getstate__()["handle"])).decode("ascii"),
             "saved": booster.save_raw("json").decode("utf-8"),

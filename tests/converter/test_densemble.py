@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import pickle
 from typing import Any
 
 import lightgbm
 import numpy as np
 import pandas
 import pytest
-from estimators import largest_ulp, leftover, odd_rows, read_back, same_order_every_day, scores_of
-from locations import FIXTURES
 
 from alphaseal_converter.errors import RefusalError
 from alphaseal_converter.families import read_trained_model
 from alphaseal_converter.families.base import TrainedModel
+from estimators import largest_ulp, leftover, odd_rows, read_back, same_order_every_day, scores_of
+from locations import FIXTURES
 from stand_ins import stand_in
 
 NAMES = ["C", "A", "D", "B", "E"]
@@ -42,7 +41,7 @@ def ensemble(boosters: list[lightgbm.Booster], **changes: Any) -> TrainedModel:
     """A DEnsembleModel of them, as a weights file holds it."""
     state = {"ensemble": boosters, "sub_features": [pandas.Index(names) for names in SUBSETS], "sub_weights": WEIGHTS}
     model = stand_in("qlib.contrib.model.double_ensemble", "DEnsembleModel", state | changes)
-    return read_trained_model(pickle.dumps(model), "weights")
+    return read_trained_model(model, "weights")
 
 
 def qlib_predict(boosters: list[lightgbm.Booster], frame: pandas.DataFrame) -> np.ndarray[Any, Any]:
@@ -128,7 +127,7 @@ def test_high_frequency_model() -> None:
     settings = {"objective": "binary", "verbose": -1, "num_threads": 1}
     booster = lightgbm.train(settings, data, 60, valid_sets=[valid], callbacks=[stop])
     made = stand_in("qlib.contrib.model.highfreq_gdbt_model", "HFLGBModel", {"model": booster, "params": settings})
-    model = read_trained_model(pickle.dumps(made), "weights")
+    model = read_trained_model(made, "weights")
     found = odd_rows(model, rows)
     assert largest_ulp(scores_of(model, found), booster.predict(found)) <= 4
 

@@ -2,25 +2,24 @@
 
 from __future__ import annotations
 
-import pickle
 from typing import Any
 
 import numpy as np
 import pytest
-from alphaseal.numeric import outside
-from estimators import largest_relative, leftover, same_order_every_day, scores_of
-from locations import FIXTURES
 
+from alphaseal.numeric import outside
 from alphaseal_converter.errors import RefusalError
 from alphaseal_converter.families import linear, read_trained_model
 from alphaseal_converter.families.base import TrainedModel
+from estimators import largest_relative, leftover, same_order_every_day, scores_of
+from locations import FIXTURES
 from stand_ins import stand_in
 
 
 def trained_model(coefficients: Any, intercept: Any, estimator: str = "ols") -> TrainedModel:
     """A LinearModel with these fitted numbers, as a weights file holds it."""
     state = {"estimator": estimator, "coef_": coefficients, "intercept_": intercept}
-    return read_trained_model(pickle.dumps(stand_in("qlib.contrib.model.linear", "LinearModel", state)), "weights")
+    return read_trained_model(stand_in("qlib.contrib.model.linear", "LinearModel", state), "weights")
 
 
 @pytest.mark.skipif(not FIXTURES.is_dir(), reason="needs the research leftovers")

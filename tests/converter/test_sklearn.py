@@ -8,7 +8,11 @@ from typing import Any
 
 import numpy as np
 import pytest
+
 from alphaseal.numeric import outside
+from alphaseal_converter.errors import RefusalError
+from alphaseal_converter.families import read_trained_model, sklearn_live
+from alphaseal_converter.pickles import read_pickle
 from estimators import (
     largest_relative,
     largest_ulp,
@@ -19,10 +23,6 @@ from estimators import (
     scores_of,
 )
 from locations import FIXTURES
-
-from alphaseal_converter.errors import RefusalError
-from alphaseal_converter.families import read_trained_model, sklearn_live
-from alphaseal_converter.pickles import read_pickle
 
 pytest.importorskip("sklearn")
 pytest.importorskip("lightgbm")
@@ -162,12 +162,12 @@ def test_logarithmic_links(name: str) -> None:
 
 @pytest.mark.parametrize("name", ROUNDED)
 def test_sums_of_products(name: str) -> None:
-    """Within 2e-15 of the scores' size, and within the stated bound; the same rows have no score."""
+    """Within 2e-15 of the scores' size (twice that for products of inputs), and within the stated bound; the same rows have no score."""
     estimator = ROUNDED[name].fit(PLAIN, LABEL)
     trained = read_back(estimator)
     scores, expected = scores_of(trained, ROWS), judged(trained, ROWS)
     assert np.isfinite(expected).sum() >= 400
-    assert largest_relative(scores, expected) <= 2e-15
+    assert largest_relative(scores, expected) <= (4e-15 if name in ("polynomial", "interactions") else 2e-15)
     assert not outside(trained.bound, scores, expected).any()
 
 

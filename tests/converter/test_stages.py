@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 
 from alphaseal.cross_section import CrossSection as RuntimeCrossSection
-from alphaseal.features import FeatureBlock
+from alphaseal.features import FeatureBlock, FeatureColumn, read_parquet
 from alphaseal.manifest import CrossSectionStage, DropMissingStage, GraphStage, WindowStage
 from alphaseal.numeric import ulp_distance
 from alphaseal.pipeline import Pipeline
@@ -18,6 +22,7 @@ from alphaseal_converter.errors import RefusalError
 from alphaseal_converter.families.row_processors import apply_processors
 from alphaseal_converter.graph.assemble import build_row_graph
 from alphaseal_converter.graph.builder import GraphBuilder
+from alphaseal_converter.pickles import read_pickle
 from alphaseal_converter.processors import (
     CrossSection,
     DropCol,
@@ -31,8 +36,9 @@ from alphaseal_converter.processors import (
 )
 from alphaseal_converter.records import Global, Record
 from alphaseal_converter.stages import CrossSectionStep, DropStep, RowStep, stages_of
-from locations import DATA
+from locations import DATA, REPOSITORY
 
+RESEARCH = os.environ.get("ALPHASEAL_RESEARCH_PYTHON")
 RECORDED = json.loads((DATA / "pipeline/cross_sections.json").read_text(encoding="utf-8"))
 NAMES = ("A", "B")
 FILL = Fillna(None, 0.0)
@@ -188,3 +194,31 @@ def test_tanh_is_computed_in_each_columns_dtype(frame: str) -> None:
 def _first_column(width: int) -> bytes:
     builder = GraphBuilder()
     return builder.model(width, builder.add("Gather", "features", builder.constant([0]), axis=1)).SerializeToString()
+
+
+@pytest.mark.skipif(not RESEARCH, reason="ALPHASEAL_RESEARCH_PYTHON names no Python with qlib")
+@pytest.mark.parametrize("raw", ["raw_6df8e4e5.parquet", "raw_de25918f.parquet"], ids=["mixed", "float32"])
+def test_pipeline_gives_what_qlibs_handler_gives(tmp_path: Path, raw: str) -> None:
+    """Real features through DataHandlerLP and, with its pickled processors, through our stages: the same bits."""
+    source = DATA / "direct/features" / raw
+    program = REPOSITORY / "tools/research/record_handler.py"
+    subprocess.run([str(RESEARCH), str(program), str(source), str(tmp_path)], check=True, capture_output=True)
+    schema = pq.read_schema(source)
+    names = [name for name in schema.names if name not in ("datetime", "instrument")]
+    dtypes = ["float32" if schema.field(name).type == "float" else "float64" for name in names]
+    block = read_parquet(source, [FeatureColumn(name, dtype) for name, dtype in zip(names, dtypes, strict=True)])
+    recorded = sorted(tmp_path.glob("*.parquet"))
+    assert len(recorded) == 5
+    for expected in recorded:
+        root = read_pickle(expected.with_suffix(".pkl").read_bytes(), where=expected.stem).root
+        state = DatasetState("", None, "", tuple(root), (), None, {}, None, None, None)
+        plan = stages_of(fitted_processors(state), names, dtypes)  # type: ignore[arg-type]
+        # The final row-wise processors are followed by nothing here, so they are made a graph of their own.
+        graphs = {**plan.graphs(), "last.onnx": build_row_graph(plan.final, len(names)), "model.onnx": _first_column(len(names))}
+        stages = [*plan.stages("last.onnx", 1, None), GraphStage(file="model.onnx", processors=[])]
+        prepared = Pipeline(stages, graphs.__getitem__, len(names), names=names).prepare(block)
+        seen = read_parquet(expected, [FeatureColumn(name, "float64") for name in names])
+        assert prepared.dates.tolist() == seen.dates.tolist()
+        assert prepared.instruments.to_pylist() == seen.instruments.to_pylist()
+        distance = ulp_distance(prepared.values, seen.values)
+        assert not distance.any(), (expected.stem, int(distance.max()), int((distance > 0).sum()))

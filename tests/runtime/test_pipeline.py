@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import time
 from collections.abc import Sequence
 from datetime import date
@@ -17,8 +18,8 @@ import pytest
 from onnx import TensorProto
 
 import alphaseal
+from alphaseal import cli, selftest
 from alphaseal import manifest as m
-from alphaseal import selftest
 from alphaseal.errors import InputError, PolicyError, SelfTestError
 from alphaseal.features import FeatureBlock
 from alphaseal.pipeline import Pipeline
@@ -337,6 +338,8 @@ def test_date_range_and_stream_agree(windows_bundle: Path, tmp_path: Path) -> No
     together = pa.concat_tables([scores.table for scores in one_by_one])
     assert bundle.score(path, date="2024-01-20").table.equals(one_by_one[10].table)
     assert bundle.score(shuffled, dates=("2024-01-10", None)).table.equals(together)
+    assert bundle.score(shuffled.to_reader(max_chunksize=50), date="2024-01-20").table.equals(one_by_one[10].table)
+    assert bundle.score(shuffled.to_pandas(), date="2024-01-20").table.equals(one_by_one[10].table)
     streamed = list(bundle.score_stream(path, dates=("2024-01-10", "2024-01-30")))
     assert pa.concat_tables([scores.table for scores in streamed]).equals(together)
     assert {row["reason"] for row in one_by_one[0].excluded.to_pylist()} == {"dropped_missing"}
@@ -374,3 +377,19 @@ def test_rows_after_the_date_do_not_change_it(windows_bundle: Path, tmp_path: Pa
     pq.write_table(table_of(part(block, 0, 10)), cut)
     whole = bundle.score(table_of(block), date="2024-01-10")
     assert bundle.score(cut, date="2024-01-10").table.equals(whole.table)
+
+
+def test_command_takes_a_calendar(windows_bundle: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """``score --calendar``: its dates are those of the windows, and a table that contradicts it is exit 18."""
+    block = block_of(6)
+    features, calendar = tmp_path / "features.parquet", tmp_path / "days.txt"
+    pq.write_table(table_of(block), features)
+    days = [str(day) for day in np.unique(block.dates)]
+    command = ["score", str(windows_bundle), "--allow-unsigned", "--features", str(features), "--date", "2024-01-12", "--json"]
+    plain = (cli.main(command), json.loads(capsys.readouterr().out))
+    calendar.write_text("\n".join(["2023-12-29", *days]), encoding="utf-8")
+    assert (cli.main([*command, "--calendar", str(calendar)]), json.loads(capsys.readouterr().out)) == plain
+    assert plain[0] == 0
+    calendar.write_text("\n".join([*days[:10], *days[11:]]), encoding="utf-8")
+    assert cli.main([*command, "--calendar", str(calendar)]) == 18
+    assert json.loads(capsys.readouterr().out)["code"] == "window.not_in_calendar"

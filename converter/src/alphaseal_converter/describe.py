@@ -7,6 +7,7 @@ import math
 import os
 import re
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import date, datetime, timezone
 from typing import TYPE_CHECKING, Any
@@ -170,10 +171,15 @@ def _short(value: str | None) -> str | None:
 
 
 def _packages(proven: Proven) -> dict[str, str]:
+    """Versions of what took part; the framework only where it was the judge."""
+    versions = {"alphaseal": alphaseal.__version__}
     names = ["numpy", "onnx", "onnxruntime", "pyarrow"]
-    if any("recorded" not in judge for judge in proven.parity.judges):
-        names.append(proven.model.framework)
-    return {"alphaseal": alphaseal.__version__} | {name: importlib.metadata.version(name) for name in names}
+    judged = [judge for judge in proven.parity.judges if "recorded" not in judge]
+    names += [proven.model.framework] if judged else []
+    for name in names:
+        with suppress(importlib.metadata.PackageNotFoundError):  # qlib's own linear model needs no package
+            versions[name] = importlib.metadata.version(name)
+    return versions
 
 
 def _source(proven: Proven, request: BuildRequest) -> m.Source:

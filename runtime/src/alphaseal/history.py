@@ -82,7 +82,7 @@ def _days_of_parquet(path: str | os.PathLike[str], features: Sequence[Feature], 
                 continue
             # Days up to the period's start that no older row group can change.
             settled = days[(days <= period.first) & (days > newest)]
-            if period.first > FIRST_DAY and len(settled) >= step_length + 1:
+            if period.first > FIRST_DAY and len(settled) >= step_length:
                 break
             batches = decode(file, [group], [column], _DATES_BATCH, unlimited())
             days = _distinct([days, *(days_of(batch.column(column)) for batch in batches)])

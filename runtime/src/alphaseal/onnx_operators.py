@@ -81,7 +81,7 @@ _NETWORKS = {
     **dict.fromkeys(("ReduceL1", "ReduceL2", "ReduceSumSquare", "ReduceLogSumExp"), _REDUCE),
     "Selu": Operator(shapes.same, (1, 1), {"alpha": "f", "gamma": "f"}),
     "Clip": Operator(shapes.same, (1, 3)),
-    "Mod": Operator(shapes.broadcast, (2, 2), {"fmod": "i"}),
+    "Mod": Operator(shapes.arithmetic(shapes.remainder), (2, 2), {"fmod": _ZERO}),
     "BatchNormalization": Operator(shapes.normalisation, (5, 5), {"epsilon": "f", "momentum": "f", "training_mode": _ZERO}),
     "InstanceNormalization": Operator(shapes.normalisation, (3, 3), {"epsilon": "f"}),
     "LayerNormalization": Operator(shapes.normalisation, (2, 3), {"axis": "i", "epsilon": "f", "stash_type": "i"}),

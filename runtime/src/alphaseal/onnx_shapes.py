@@ -144,6 +144,13 @@ def divided(total: Size, part: Size) -> Size:
     return _trimmed([number // coefficient for number in total[len(zeros) :]] or [0])
 
 
+def remainder(left: Size, right: Size) -> Size:
+    """Of lengths that do not depend on the rows."""
+    if _fixed(right) <= 0 or _fixed(left) < 0:
+        raise Unknown("a remainder of other than positive lengths")
+    return size(left[0] % right[0])
+
+
 def _fixed(polynomial: Size) -> int:
     if len(polynomial) != 1:
         raise Unknown("a length depends on the rows where it must not")
@@ -190,7 +197,7 @@ def broadcast(call: Call) -> Result:
 
 
 def arithmetic(operation: Callable[[Size, Size], Size]) -> Rule:
-    """Add, Mul and Div, which also compute shapes."""
+    """Add, Mul, Div and Mod, which also compute shapes."""
 
     def rule(call: Call) -> Result:
         (value,) = broadcast(call).values
@@ -455,7 +462,9 @@ def check(call: Call, results: Sequence[Value], where: str, elements: int, rows:
     """Refuse values that are too large, empty, or of too high a rank; the largest number of elements."""
     largest = 0
     for value in results:
-        if len(value.shape) > MAXIMUM_RANK or any(evaluate(length, 1) < 1 for length in value.shape):
+        # Only a part of a shape may be empty.
+        least = 1 if value.elements is None else 0
+        if len(value.shape) > MAXIMUM_RANK or any(evaluate(length, 1) < least for length in value.shape):
             raise PolicyError("model.shape", f"{call.node} gives an empty value or one of too many axes", where=where, found=text(*value.shape))
         count = evaluate(product(value.shape), rows)
         largest = max(largest, count)

@@ -43,12 +43,13 @@ def check_trees(node: Node, columns: int, data: bytes, refuse: Refuse) -> Trees:
     count, leaves = len(lists["nodes_featureids"]), len(lists["leaf_targetids"])
     if any(len(lists[name]) != count for name in _INTEGERS) or not 0 < count <= MAXIMUM_TREE_NODES or leaves > 2 * count:
         refuse("the attributes of its nodes differ in length")
-    if any(max(lists[name]) > 1 or min(lists[name]) < 0 for name in _FLAGS):
+    if any(set(lists[name]) - {0, 1} for name in _FLAGS):
         refuse("a flag of its nodes is neither 0 nor 1")
-    if min(lists["nodes_featureids"]) < 0 or max(lists["nodes_featureids"]) >= columns:
+    features, named = set(lists["nodes_featureids"]), set(lists["leaf_targetids"])
+    if min(features) < 0 or max(features) >= columns:
         refuse(f"a split looks at a column outside 0 to {columns - 1}")
     targets = node.attributes.get("n_targets", 1)
-    if not isinstance(targets, int) or targets < 1 or not leaves or min(lists["leaf_targetids"]) < 0 or max(lists["leaf_targetids"]) >= targets:
+    if not isinstance(targets, int) or targets < 1 or min(named) < 0 or max(named) >= targets:
         refuse("a leaf adds to a target that does not exist")
     _check_tensors(node, count, leaves, data, refuse)
     depth = _check_structure(lists, leaves, refuse)

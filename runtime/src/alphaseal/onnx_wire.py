@@ -23,7 +23,7 @@ _NUMBERS_TAG = 0x40
 """Field 8 as integer: `ints` of an attribute, one tag before every number."""
 _NUMBER = re.compile(rb"\x40([\x80-\xff]*[\x00-\x7f])")
 _HIGH = bytes(range(0x80, 0x100))
-_FEWEST, _MOST, _MIXED_BYTES = 64, 1 << 16, 1 << 13
+_FEWEST, _MOST, _MIXED_BYTES = 64, 1 << 16, 1 << 11
 
 
 class Field(NamedTuple):
@@ -124,6 +124,7 @@ class Source:
         taken apart by slices and put together by arithmetic on one long integer; the rest goes number by number.
         """
         values: list[int] = []
+        known: dict[bytes, int] = {}
         position, count = start, 4096
         while position < end:
             taken = self._uniform(position, end, count, values)
@@ -132,7 +133,7 @@ class Source:
             elif count > _FEWEST:
                 count = max(count // 8, _FEWEST)
             else:
-                position += self._mixed(position, end, values)
+                position += self._mixed(position, end, values, known)
         return values
 
     def _uniform(self, position: int, end: int, count: int, values: list[int]) -> int:
@@ -166,18 +167,21 @@ class Source:
         values.extend(numbers)
         return len(block)
 
-    def _mixed(self, position: int, end: int, values: list[int]) -> int:
+    def _mixed(self, position: int, end: int, values: list[int], known: dict[bytes, int]) -> int:
         """Append the numbers of the next bytes, whatever their lengths; the bytes read."""
         chunk = self.data[position : min(end, position + _MIXED_BYTES)]
         items: list[bytes] = _NUMBER.findall(chunk)
         taken = sum(map(len, items)) + len(items)
         if not items or chunk[:taken] != b"\x40" + b"\x40".join(items):
             raise self.malformed("integers of an attribute are damaged", position)
-        known = {item: self._number(item, position) for item in set(items)}
+        for item in set(items).difference(known):
+            known[item] = item[0] if len(item) == 1 else self._number(item, position)
         values.extend(map(known.__getitem__, items))
         return taken
 
     def _number(self, item: bytes, position: int) -> int:
+        if len(item) == 2 and item[1]:
+            return item[0] & 0x7F | item[1] << 7
         value, behind = Source(item, self.where).integer(0, len(item)) if len(item) <= 10 else (0, -1)
         if behind != len(item):
             raise self.malformed("an integer is too long", position)

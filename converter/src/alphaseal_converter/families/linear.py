@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
+
 from alphaseal.manifest import Bound
 
 from ..artifacts import ModelRecord

@@ -12,6 +12,7 @@ from itertools import takewhile
 from typing import Any
 
 import numpy as np
+
 from alphaseal.manifest import Bound
 
 from ..artifacts import ModelRecord
@@ -221,7 +222,7 @@ def _thresholds(chain: Chain, count: int) -> list[Vector]:
 
     Behind other steps there are none that raw values could stand at.
     """
-    chain = tuple(step for step in chain if not (isinstance(step, Impute) and len(step.kept) == count))
+    chain = tuple(step for step in chain if not (isinstance(step, Impute) and len(step.kept) == count and not len(step.indicated)))
     if not chain:
         return [np.empty(0)] * count
     if isinstance(chain[0], Quantile):

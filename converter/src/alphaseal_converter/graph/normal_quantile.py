@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-
 from alphaseal_converter.graph.builder import GraphBuilder
 
 _ROOT_OF_TWO_PI = 2.50662827463100050242

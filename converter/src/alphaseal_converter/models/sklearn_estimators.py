@@ -256,7 +256,7 @@ class _Reading:
         count, interaction = trees.input_count(record, where), bool(record.get("interaction_only"))
         if high > 4:
             raise _unsupported(where, f"polynomials of degree {high}")
-        products = [()] if record.get("include_bias") else []
+        products: list[tuple[int, ...]] = [()] if record.get("include_bias") else []
         for length in range(max(low, 1), high + 1):
             products.extend(_products(count, length, interaction))
         if len(products) > 100_000:

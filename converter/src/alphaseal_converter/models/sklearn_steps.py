@@ -213,7 +213,7 @@ def _level(step: Step, level: FloatArray | float) -> FloatArray | float:
     if isinstance(step, Quantile):
         return 5.2
     if isinstance(step, Project):
-        result = highest * np.abs(step.components).sum(axis=0)
+        result: FloatArray = highest * np.abs(step.components).sum(axis=0)
         if step.offset is not None:
             result = result + np.abs(step.offset)
         return result if step.divisor is None else result / step.divisor

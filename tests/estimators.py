@@ -10,12 +10,12 @@ from typing import Any
 
 import numpy as np
 import pyarrow.parquet as pq
-from alphaseal.numeric import ulp_distance
-from graphs import fitted, run_graph
 from numpy.typing import NDArray
 
+from alphaseal.numeric import ulp_distance
 from alphaseal_converter.families import TrainedModel, read_trained_model
 from alphaseal_converter.processors import RowProcessor, check_processors
+from graphs import fitted, run_graph
 
 Rows = NDArray[np.float64]
 
@@ -35,10 +35,11 @@ def scores_of(trained: TrainedModel, rows: Rows, processors: tuple[RowProcessor,
 
 
 def odd_rows(trained: TrainedModel, rows: Rows) -> Rows:
-    """Rows with each threshold hit exactly and by one float on either side, NaN, infinities, zeros and large values."""
+    """Rows with thresholds (at most 250 per feature) hit exactly and by one float on either side, NaN, infinities, zeros and large values."""
     parts = [rows]
     special = np.array([np.nan, np.inf, -np.inf, 0.0, -0.0, 1e-40, 5e-324, 1e30, 3.5e38, -3.5e38, 1e300, -1e300])
-    for feature, thresholds in enumerate(trained.thresholds):
+    for feature, points in enumerate(trained.thresholds):
+        thresholds = points[:: len(points) // 250 + 1]
         beside = [np.nextafter(thresholds, side) for side in (np.inf, -np.inf)]
         values = np.concatenate([thresholds, *beside, special])
         block = np.resize(rows, (len(values), rows.shape[1]))
