@@ -13,13 +13,16 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import pytest
+
 from alphaseal_converter import isolation
 from alphaseal_converter.errors import RefusalError
 from alphaseal_converter.isolation import IsolationLimits, run_isolated
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="isolation uses the Linux kernel's means")
 
-SMALL = IsolationLimits(seconds=10, cpu_seconds=10, memory_bytes=1 << 30, file_bytes=8 << 20, directory_bytes=16 << 20, files=50)
+SMALL = IsolationLimits(
+    seconds=10, cpu_seconds=10, memory_bytes=1 << 30, file_bytes=8 << 20, directory_bytes=16 << 20, files=50
+)
 
 Run = Callable[..., Mapping[str, bytes]]
 
@@ -42,7 +45,9 @@ with open("answer", "w") as file:
 def run(tmp_path: Path) -> Run:
     """Runs program text isolated and gives the outputs back."""
 
-    def start(text: str, outputs: tuple[str, ...] = ("answer",), limits: IsolationLimits = SMALL, **inputs: bytes) -> Mapping[str, bytes]:
+    def start(
+        text: str, outputs: tuple[str, ...] = ("answer",), limits: IsolationLimits = SMALL, **inputs: bytes
+    ) -> Mapping[str, bytes]:
         program = tmp_path / "program.py"
         program.write_text(text, encoding="utf-8")
         return run_isolated(program, inputs=inputs, outputs=outputs, limits=limits)
@@ -63,7 +68,9 @@ def refusal(run: Run, text: str, limits: IsolationLimits = SMALL) -> RefusalErro
 
 def test_inputs_go_in_and_outputs_come_out(run: Run) -> None:
     """A peaceful program reads its inputs, imports numpy and writes its output."""
-    text = "import numpy, os\ndata = open('given', 'rb').read()\nopen('answer', 'wb').write(data * int(numpy.array(2)))\n"
+    text = (
+        "import numpy, os\ndata = open('given', 'rb').read()\nopen('answer', 'wb').write(data * int(numpy.array(2)))\n"
+    )
     assert run(text, given=b"ab") == {"answer": b"abab"}
 
 
@@ -342,7 +349,9 @@ def test_root_becomes_nobody() -> None:
         pytest.skip("needs root and the system's Python")
     with tempfile.TemporaryDirectory() as directory:
         program = Path(directory, "program.py")
-        program.write_text("import os\nopen('answer', 'w').write(repr((os.getresuid(), os.getresgid(), os.getgroups())))")
+        program.write_text(
+            "import os\nopen('answer', 'w').write(repr((os.getresuid(), os.getresgid(), os.getgroups())))"
+        )
         result = run_isolated(program, inputs={}, outputs=["answer"], python=system, limits=SMALL)
     assert result["answer"] == b"((65534, 65534, 65534), (65534, 65534, 65534), [])"
 
@@ -350,5 +359,7 @@ def test_root_becomes_nobody() -> None:
 def test_the_launcher_needs_the_standard_library_only() -> None:
     """The launcher runs with another Python, without its packages."""
     launcher = str(isolation._LAUNCHER)
-    done = subprocess.run([sys.executable, "-I", "-S", launcher, "{}", "1"], capture_output=True, check=False, timeout=30)
+    done = subprocess.run(
+        [sys.executable, "-I", "-S", launcher, "{}", "1"], capture_output=True, check=False, timeout=30
+    )
     assert b"ModuleNotFoundError" not in done.stderr

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pickle
 import warnings
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -28,6 +29,7 @@ pytest.importorskip("sklearn")
 pytest.importorskip("lightgbm")
 
 import lightgbm
+import threadpoolctl
 from sklearn import decomposition, ensemble, impute, linear_model, neural_network, pipeline, preprocessing, tree
 from sklearn.compose import ColumnTransformer, TransformedTargetRegressor
 from sklearn.feature_selection import SelectKBest, VarianceThreshold, f_regression
@@ -43,6 +45,13 @@ LABEL = 2 * PLAIN[:, 0] + np.sin(3 * PLAIN[:, 1]) + 0.3 * GENERATOR.normal(size=
 GAPS = np.where(GENERATOR.random(PLAIN.shape) < 0.1, np.nan, PLAIN)
 OTHER = GENERATOR.normal(size=(300, 6)) * [1, 1, 1e-9, 1, 1, 1] + [0, 0, 0, 1e6, 0, 0]
 ROWS = np.concatenate([PLAIN[:100], OTHER, np.where(GENERATOR.random(OTHER.shape) < 0.2, np.nan, OTHER)])
+
+
+@pytest.fixture(autouse=True)
+def one_thread() -> Iterator[None]:
+    """Small tables on a busy machine: threads would wait for each other longer than they compute."""
+    with threadpoolctl.threadpool_limits(1):
+        yield
 
 
 def forest(**options: Any) -> Any:

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+
 from alphaseal_converter.artifacts import read_model
 from alphaseal_converter.errors import RefusalError
 from alphaseal_converter.pickles import PERSISTENT_LOAD, read_first_pickle
@@ -18,8 +19,13 @@ from alphaseal_converter.records import Global, Record
 from alphaseal_converter.torch_tensors import NetworkState, read_network_state, read_tensor
 from locations import FIXTURES
 
-CASES = ["model_plain/hist0_model", "model_plain/hist1_model", "quant_signed/hist1_model", "quant_signed/hist2_factor", "quant_signed/hist4_model"]
-
+CASES = [
+    "model_plain/hist0_model",
+    "model_plain/hist1_model",
+    "quant_signed/hist1_model",
+    "quant_signed/hist2_factor",
+    "quant_signed/hist4_model",
+]
 
 
 class _Pickler(pickle.Pickler):
@@ -41,7 +47,10 @@ def storage_bytes(raw: bytes, count: int, kind: str = "FloatStorage", location: 
     parts = [
         pickle.dumps(changes.get("magic", 0x1950A86A20F9469CFC6C), 2),
         pickle.dumps(changes.get("protocol", 1001), 2),
-        pickle.dumps({"protocol_version": 1001, "little_endian": changes.get("little_endian", True), "type_sizes": {"short": 2}}, 2),
+        pickle.dumps(
+            {"protocol_version": 1001, "little_endian": changes.get("little_endian", True), "type_sizes": {"short": 2}},
+            2,
+        ),
     ]
     # ('storage', torch.<kind>, '123', location, count, None) as a persistent id
     fields = b"\x80\x02(" + b"X\x07\x00\x00\x00storage" + _named("torch", kind) + b"X\x03\x00\x00\x00123"
@@ -84,7 +93,9 @@ def test_real_networks_give_their_tensors(case: str) -> None:
 @pytest.mark.skipif(not FIXTURES.exists(), reason="the full set of fixtures is not here")
 def test_known_values_of_a_real_network() -> None:
     """Single numbers of a trained BatchNormMLP, recorded once (that the scores come out right shows test_network)."""
-    (path,) = (FIXTURES / "model_plain/workspaces/230445fd14b04fdc94bbd63008ee2324/mlruns").glob("*/*/artifacts/params.pkl")
+    (path,) = (FIXTURES / "model_plain/workspaces/230445fd14b04fdc94bbd63008ee2324/mlruns").glob(
+        "*/*/artifacts/params.pkl"
+    )
     state = read_network_state(read_model(path.read_bytes(), "params.pkl").record.get("dnn_model"), "params.pkl")
     assert state.tensors["entry.0.weight"].dtype == np.float32
     assert state.tensors["entry.0.weight"][0, :2].tolist() == pytest.approx([0.18532133, -0.10549591], rel=1e-7)
@@ -141,7 +152,12 @@ def test_views(offset: int, size: tuple[int, ...], stride: tuple[int, ...], expe
 
 def test_the_place_makes_no_difference() -> None:
     """Weights of a graphics card are the same bytes."""
-    assert read_tensor(tensor(storage_bytes(FOUR, 4, location="cuda:0"), 0, (4,), (1,)), "file").tolist() == [0, 1, 2, 3]
+    assert read_tensor(tensor(storage_bytes(FOUR, 4, location="cuda:0"), 0, (4,), (1,)), "file").tolist() == [
+        0,
+        1,
+        2,
+        3,
+    ]
 
 
 @pytest.mark.parametrize(

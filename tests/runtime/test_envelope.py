@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+from collections import Counter
 from typing import Any
 
 import pytest
@@ -41,8 +42,8 @@ def test_envelope_reads_back() -> None:
 
 def test_another_library_verifies_our_envelope() -> None:
     """securesystemslib, the library behind TUF and in-toto, accepts our envelope and refuses a changed one."""
-    dsse = pytest.importorskip("securesystemslib.dsse")
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+    from securesystemslib import dsse
     from securesystemslib.exceptions import VerificationError
     from securesystemslib.signer import SSlibKey
 
@@ -57,8 +58,8 @@ def test_another_library_verifies_our_envelope() -> None:
 
 def test_we_verify_an_envelope_of_another_library() -> None:
     """A signature that securesystemslib makes over the same payload is the very signature that we make."""
-    dsse = pytest.importorskip("securesystemslib.dsse")
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+    from securesystemslib import dsse
     from securesystemslib.signer import CryptoSigner, SSlibKey
 
     private = key("one")._private
@@ -86,10 +87,14 @@ def test_every_flipped_bit_of_the_manifest_is_refused() -> None:
     """One bit of manifest.json changed, anywhere, and the signature does not cover it (before anything is parsed)."""
     parsed, known_keys = envelope.parse(ENVELOPE), {key("one").id: key("one").public_key}
     assert envelope.verify(parsed, MANIFEST, known_keys)
+    flips = 0
     for changed in _flips(MANIFEST):
-        with pytest.raises(SignatureError) as caught:
+        try:
             envelope.verify(parsed, changed, known_keys)
-        assert caught.value.code == "signature.payload"
+        except SignatureError as error:
+            assert error.code == "signature.payload"
+            flips += 1
+    assert flips == 8 * len(MANIFEST)
 
 
 def test_every_flipped_bit_of_the_envelope_is_refused() -> None:
@@ -97,13 +102,15 @@ def test_every_flipped_bit_of_the_envelope_is_refused() -> None:
     small = m.encode(example_manifest())[:700]  # nothing is parsed in this step, so any bytes will do
     data = envelope_of(small, "one", "two")
     assert len(BOTH.check_signatures(small, data)) == 2
-    codes = set()
+    codes: Counter[str] = Counter()
     for changed in _flips(data):
-        with pytest.raises(AlphasealError) as caught:
+        try:
             BOTH.check_signatures(small, changed)
-        assert caught.value.exit in (10, 13, 14)
-        codes.add(caught.value.code)
-    assert {"signature.payload", "signature.wrong", "envelope.schema", "trust.too_few", "json.syntax"} <= codes
+        except AlphasealError as error:
+            assert error.exit in (10, 13, 14)
+            codes[error.code] += 1
+    assert codes.total() == 8 * len(data)
+    assert {"signature.payload", "signature.wrong", "envelope.schema", "trust.too_few", "json.syntax"} <= codes.keys()
 
 
 def _flips(data: bytes) -> Any:

@@ -24,7 +24,7 @@ from alphaseal.errors import InputError, PolicyError, SelfTestError
 from alphaseal.features import FeatureBlock
 from alphaseal.pipeline import Pipeline
 from alphaseal_converter.graph.assemble import build_row_graph, build_scoring_graph
-from alphaseal_converter.graph.builder import GraphBuilder
+from alphaseal_converter.graph.builder import IR_VERSION, OPSETS, GraphBuilder
 from alphaseal_converter.models.lightgbm import parse_model_text
 from alphaseal_converter.processors import Fillna
 from manifests import example_manifest
@@ -288,7 +288,13 @@ def write_bundle(folder: Path, stages: list[m.Stage], graphs: dict[str, bytes], 
         sota_factors=[],
         factors=None,
         files=files,
-        model=msgspec.structs.replace(base.model, step_length=step),
+        model=msgspec.structs.replace(
+            base.model,
+            step_length=step,
+            ir_version=IR_VERSION,
+            opsets={domain or "ai.onnx": version for domain, version in OPSETS.items()},
+            inputs=[m.Tensor(name="features", dtype="float64", shape=[None, len(names)] if step == 1 else [None, step, len(names)])],
+        ),
         golden=m.GoldenTable(file="golden.parquet", rows=len(golden), judge="itself", days=days),
     )
     (folder / "manifest.json").write_bytes(m.encode(changed))

@@ -42,6 +42,7 @@ from .write import BuiltBundle, write_bundle
 
 MODEL_FILE = "model.onnx"
 MAXIMUM_CODE = 1 << 20
+_SAMPLED_WINDOWS = 256
 Progress = Callable[[str], None]
 
 
@@ -371,13 +372,20 @@ class _Proof:
             for probe in self._probes(recorded):
                 expected = judge.predict(probe.values)
                 cases.append(parity.compare(probe.case, judge.name, self.pipeline.score_inputs(probe.values), expected, bound))
-                golden.append(golden_probe(probe, expected))
+                if self.model.step_length == 1:  # golden.parquet holds rows; windows come from the days
+                    golden.append(golden_probe(probe, expected))
         return self._report(cases, days), golden
 
     def _probes(self, recorded: Recorded | None) -> tuple[Probe, ...]:
         """Real rows, and rows made from the model's own thresholds."""
         shift, scale = raw_space(self.processors, self.model.feature_count)
         dtypes = [feature.dtype for feature in self.features.features]
+        if self.model.step_length > 1:
+            # Made-up windows without real ones around them would show nothing that a market can hold.
+            if recorded is None:
+                return ()
+            windows = values.sample_windows(recorded, self.model.step_length, _SAMPLED_WINDOWS)
+            return parity.make_window_probes(windows, dtypes, shift, scale)
         real = recorded.values if recorded is not None else None
         probes = parity.make_probes(self.model.thresholds, dtypes, shift, scale, real)
         return probes if real is None else (Probe("real rows", real), *probes)

@@ -236,6 +236,8 @@ def _anchor(proven: Proven, request: BuildRequest) -> m.Anchor:
 def _model(proven: Proven) -> m.Model:
     graph = onnx.load_from_string(proven.graph)
     model = proven.model
+    window = [model.step_length] if model.step_length > 1 else []
+    shape: list[int | None] = [None, *window, model.feature_count]
     return m.Model(
         family=model.family,
         class_name=model.class_name,
@@ -244,10 +246,10 @@ def _model(proven: Proven) -> m.Model:
         road=model.road,
         ir_version=graph.ir_version,
         opsets={opset.domain or "ai.onnx": opset.version for opset in graph.opset_import},
-        inputs=[m.Tensor(name=graph.graph.input[0].name, dtype="float64", shape=[None, model.feature_count])],
+        inputs=[m.Tensor(name=graph.graph.input[0].name, dtype="float64", shape=shape)],
         outputs=[m.Tensor(name=graph.graph.output[0].name, dtype="float64", shape=[None, 1])],
-        step_length=1,
-        batch_dependent=False,
+        step_length=model.step_length,
+        batch_dependent=model.batch_dependent,
         facts=json_value(dict(model.facts)),
     )
 

@@ -18,7 +18,7 @@ from typing import Any
 # Isolated programs make no directories: torch's compiler shall not want one of its own when it is imported.
 os.environ["TORCHINDUCTOR_CACHE_DIR"] = os.getcwd()
 
-import torch  # noqa: E402
+import torch
 
 OPSET = 18
 
@@ -52,7 +52,9 @@ def main() -> None:
         results = [score(network, batch, 0) for batch in batches]
         again = score(network, batches[-1], 1)
         if not torch.equal(again.nan_to_num(), results[-1].nan_to_num()):
-            raise Refused("model.random", "two calls with the same rows give different scores (dropout that never ends?)")
+            raise Refused(
+                "model.random", "two calls with the same rows give different scores (dropout that never ends?)"
+            )
         scores = b"".join(result.numpy().tobytes() for result in results)
         if request["exporter"] is not None:
             answer["error"] = export(network, batches[0], request["exporter"])
@@ -68,7 +70,11 @@ def read_arrays(entries: list[dict[str, Any]], name: str) -> list[torch.Tensor]:
     for entry in entries:
         kind, shape = getattr(torch, entry["dtype"]), entry["shape"]
         count = math.prod(shape)
-        values = torch.frombuffer(content, dtype=kind, count=count, offset=entry["offset"]) if count else torch.empty(0, dtype=kind)
+        values = (
+            torch.frombuffer(content, dtype=kind, count=count, offset=entry["offset"])
+            if count
+            else torch.empty(0, dtype=kind)
+        )
         arrays.append(values.reshape(shape).clone())
     return arrays
 
@@ -94,7 +100,10 @@ def build(request: dict[str, Any]) -> torch.nn.Module:
 
 def check_classes(network: torch.nn.Module, expected: dict[str, str]) -> None:
     # A class from model.py itself counts by its name: the pickle says `model.Net`, as this module is called.
-    found = {path: f"{type(part).__module__}.{type(part).__qualname__}" for path, part in network.named_modules(remove_duplicate=False)}
+    found = {
+        path: f"{type(part).__module__}.{type(part).__qualname__}"
+        for path, part in network.named_modules(remove_duplicate=False)
+    }
     for path in (*expected, *found):
         if expected.get(path) != found.get(path):
             raise Refused(
@@ -108,11 +117,17 @@ def load(network: torch.nn.Module, request: dict[str, Any]) -> None:
     """All parameters and buffers, those outside of a state_dict among them; then plain attributes that training changed."""
     targets = dict(network.named_parameters(remove_duplicate=False))
     targets.update(network.named_buffers(remove_duplicate=False))
-    values = dict(zip((entry["name"] for entry in request["tensors"]), read_arrays(request["tensors"], "tensors.bin"), strict=True))
+    values = dict(
+        zip(
+            (entry["name"] for entry in request["tensors"]), read_arrays(request["tensors"], "tensors.bin"), strict=True
+        )
+    )
     for name in (*values, *targets):
         found = [tuple(part[name].shape) if name in part else "absent" for part in (targets, values)]
         if found[0] != found[1]:
-            raise Refused("model.code_mismatch", f"the tensor {name} is {found[0]} in model.py and {found[1]} in the weights")
+            raise Refused(
+                "model.code_mismatch", f"the tensor {name} is {found[0]} in model.py and {found[1]} in the weights"
+            )
     with torch.no_grad():
         for name, value in values.items():
             targets[name].copy_(value)
@@ -131,7 +146,9 @@ def score(network: torch.nn.Module, batch: torch.Tensor, seed: int) -> torch.Ten
     if not isinstance(output, torch.Tensor) or not output.is_floating_point():
         raise Refused("model.multi_output", f"the network gives a {type(output).__name__}, not one tensor of scores")
     if output.numel() != len(batch):
-        raise Refused("model.multi_output", f"the network gives {tuple(output.shape)} for {len(batch)} rows, not one score a row")
+        raise Refused(
+            "model.multi_output", f"the network gives {tuple(output.shape)} for {len(batch)} rows, not one score a row"
+        )
     return output.reshape(-1).to(torch.float32).contiguous()
 
 

@@ -24,7 +24,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Final
 
-from .errors import RefusalError
+from alphaseal_converter.errors import RefusalError
 
 __all__ = ["IsolationLimits", "run_isolated"]
 
@@ -108,7 +108,9 @@ def run_isolated(
         )
     names = [*inputs, *outputs, *optional_outputs]
     if any(not _NAME.fullmatch(name) for name in names) or program.name in inputs:
-        raise RefusalError("isolation.name", "files of an isolated program have plain names", found=", ".join(names)[:300])
+        raise RefusalError(
+            "isolation.name", "files of an isolated program have plain names", found=", ".join(names)[:300]
+        )
     interpreter = os.path.abspath(python if python is not None else sys.executable)
     executable, *roots = _installation(interpreter)
     user = _NOBODY if os.getuid() == 0 and all(map(_anyone_reads, [interpreter, *roots])) else None
@@ -146,11 +148,15 @@ def _environment(directory: Path) -> dict[str, str]:
 def _installation(interpreter: str) -> tuple[str, ...]:
     """The interpreter's real file, then the directories of its installation and packages."""
     try:
-        answer = subprocess.run([interpreter, "-I", "-c", _ASK], capture_output=True, check=True, timeout=60, cwd=os.sep)
+        answer = subprocess.run(
+            [interpreter, "-I", "-c", _ASK], capture_output=True, check=True, timeout=60, cwd=os.sep
+        )
         executable, *roots = json.loads(answer.stdout)
     except (OSError, subprocess.SubprocessError, ValueError) as problem:
         raise RefusalError(
-            "isolation.unavailable", f"{interpreter} does not start as a Python: {problem}", expected="a Python 3.10 or later"
+            "isolation.unavailable",
+            f"{interpreter} does not start as a Python: {problem}",
+            expected="a Python 3.10 or later",
         ) from None
     home = os.path.realpath(os.path.expanduser("~"))
     resolved = dict.fromkeys(os.path.realpath(root) for root in roots)
@@ -279,7 +285,9 @@ class _Run:
         return None
 
     def _limit(self, code: str, text: str) -> RefusalError:
-        return RefusalError(code, f"{self.what} {text} and was stopped", next_step="look at its code before you allow more")
+        return RefusalError(
+            code, f"{self.what} {text} and was stopped", next_step="look at its code before you allow more"
+        )
 
     def _death(self, status: int) -> RefusalError:
         said = self.tail.decode("utf-8", "replace").strip()

@@ -72,7 +72,9 @@ def restrict(order: dict[str, Any], report: int) -> None:
 
 def syscall(number: int, *arguments: Any) -> int:
     """The raw call; pointers and integers only.  -1 with ctypes' errno where it fails."""
-    return int(_LIBC.syscall(ctypes.c_long(number), *(ctypes.c_long(a) if isinstance(a, int) else a for a in arguments)))
+    return int(
+        _LIBC.syscall(ctypes.c_long(number), *(ctypes.c_long(a) if isinstance(a, int) else a for a in arguments))
+    )
 
 
 def checked(result: int, what: str) -> int:

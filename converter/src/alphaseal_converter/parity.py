@@ -15,6 +15,7 @@ from alphaseal.numeric import outside, ulp_distance
 
 Matrix = npt.NDArray[np.float64]
 Vector = npt.NDArray[np.float64]
+Windows = npt.NDArray[np.float64]
 
 TOP_COUNTS = (5, 10, 50)
 _SEED = 20260122
@@ -33,7 +34,7 @@ class Judge:
 
 @dataclass(frozen=True)
 class Probe:
-    """Rows of raw values float64 [rows, features], each value representable in its feature's training dtype."""
+    """Raw values float64 [rows, features] or [windows, days, features], each representable in its training dtype."""
 
     case: str
     values: Matrix
@@ -65,6 +66,38 @@ def make_probes(
     if np.any(scale != 1) or np.any(shift != 0):
         groups.append(("values at the clip limits and beyond", _clipped(base, dtypes, shift, scale)))
     return tuple(Probe(case, values) for case, values in groups if len(values))
+
+
+def make_window_probes(
+    real: Windows, dtypes: Sequence[str], shift: Vector, scale: Vector
+) -> tuple[Probe, ...]:
+    """Windows that would show a baked-in branch, a wrong axis or a wrong clip: `real` float64 [windows, days, features].
+
+    Real ones as they are, with days in reverse, with values missing (single ones, whole days, all), at and beyond the
+    clip limits, and all zero.  Deterministic.
+    """
+    generator = np.random.default_rng(_SEED)
+    holes = real.copy()
+    holes[generator.random(holes.shape) < 0.2] = np.nan
+    days = real.copy()
+    days[generator.random(days.shape[:2]) < 0.3] = np.nan
+    limits = np.stack([_cast_columns(shift + factor * scale, dtypes) for factor in (-100.0, -3.0, 0.0, 3.0, 100.0)])
+    clipped = real.copy()
+    hit = generator.random(clipped.shape) < 0.1
+    chosen = limits[generator.integers(0, len(limits), clipped.shape), np.arange(clipped.shape[2])]
+    clipped[hit] = chosen[hit]
+    ends = np.stack([np.full(real.shape[1:], np.nan), np.zeros(real.shape[1:])])
+    return (
+        Probe("real windows", real),
+        Probe("windows in reverse", np.ascontiguousarray(real[:, ::-1])),
+        Probe("missing values", np.concatenate([holes, days])),
+        Probe("values at the clip limits and beyond", clipped),
+        Probe("windows without a value, windows of zeros", ends),
+    )
+
+
+def _cast_columns(values: Vector, dtypes: Sequence[str]) -> Vector:
+    return np.array([_cast(values[place : place + 1], dtype)[0] for place, dtype in enumerate(dtypes)])
 
 
 def _cast(values: Vector, dtype: str) -> Vector:

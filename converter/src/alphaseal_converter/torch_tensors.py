@@ -17,9 +17,9 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
-from .errors import RefusalError
-from .pickles import PERSISTENT_LOAD, read_first_pickle
-from .records import Global, Record
+from alphaseal_converter.errors import RefusalError
+from alphaseal_converter.pickles import PERSISTENT_LOAD, read_first_pickle
+from alphaseal_converter.records import Global, Record
 
 __all__ = ["NetworkState", "read_network_state", "read_tensor"]
 
@@ -138,13 +138,17 @@ class _Reader:
             record = record.args[0]
         if not isinstance(record, Record) or record.factory != _REBUILD or len(record.args) < 4:
             found = str(record.factory) if isinstance(record, Record) else type(record).__name__
-            raise self.refuse("tensor.unsupported", f"{name} is not a plain tensor", expected=str(_REBUILD), found=found)
+            raise self.refuse(
+                "tensor.unsupported", f"{name} is not a plain tensor", expected=str(_REBUILD), found=found
+            )
         storage, offset, shape, strides = record.args[:4]
         values = self.storage(storage, name)
         if not (_whole(offset) and _wholes(shape) and _wholes(strides) and len(shape) == len(strides)):
             raise self.refuse("tensor.form", f"{name}: offset, size and stride are not whole numbers from 0 on")
         if len(shape) > _MAXIMUM_RANK:
-            raise self.refuse("tensor.limit", f"{name} has {len(shape)} dimensions", expected=f"{_MAXIMUM_RANK} at most")
+            raise self.refuse(
+                "tensor.limit", f"{name} has {len(shape)} dimensions", expected=f"{_MAXIMUM_RANK} at most"
+            )
         count = math.prod(shape)
         self.elements += count
         if self.elements > _MAXIMUM_ELEMENTS:
@@ -161,7 +165,8 @@ class _Reader:
             return np.zeros(shape, values.dtype)
         steps = tuple(stride * values.itemsize for stride in strides)
         # The bounds were checked above: as_strided itself checks nothing.
-        return np.lib.stride_tricks.as_strided(values[offset:], shape, steps, writeable=False).copy(order="C")
+        view: Array = np.lib.stride_tricks.as_strided(values[offset:], shape, steps, writeable=False)
+        return np.array(view, order="C")
 
     def storage(self, record: Any, name: str) -> Array:
         """The values of a storage, one-dimensional; each storage is read once."""
@@ -224,13 +229,13 @@ class _Reader:
                 expected=f"{count} elements of {width} bytes",
                 found=f"{len(content) - position} bytes",
             )
+        stored = {_BFLOAT16: "<u2", "|b1": "|u1"}.get(kind, kind)
+        values: Array = np.frombuffer(content, stored, count, position + 8)
         if kind == _BFLOAT16:
             # A bfloat16 is the upper half of a float32.
-            upper = np.frombuffer(content, "<u2", count, position + 8).astype(np.uint32)
-            return (upper << np.uint32(16)).view(np.float32)
-        if kind == "|b1":
-            return np.frombuffer(content, np.uint8, count, position + 8) != 0
-        values = np.frombuffer(content, kind, count, position + 8)
+            values = (values.astype(np.uint32) << np.uint32(16)).view(np.float32)
+        elif kind == "|b1":
+            values = values != 0
         return values.astype(values.dtype.newbyteorder("="))
 
 

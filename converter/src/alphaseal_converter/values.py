@@ -11,10 +11,12 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+from alphaseal.arrow_columns import numbers_of
 from alphaseal.errors import InputError, NotReadableError
 from alphaseal.features import FeatureBlock, read_parquet
 from alphaseal.manifest import Bound, Replay
 from alphaseal.numeric import outside, ulp_distance
+from alphaseal.windows import Windows
 
 from .artifacts import Predictions
 from .errors import RefusalError
@@ -173,6 +175,16 @@ def _with_table(
     joined = np.where((rows >= 0)[:, None], other.values[rows], np.nan)
     values[:, [position[feature.name] for feature in from_table]] = joined
     return FeatureBlock(block.dates, block.instruments, values, block.extra)
+
+
+def sample_windows(recorded: Recorded, length: int, count: int) -> Matrix:
+    """Raw windows float64 [windows, length, features] of at most `count` recorded predictions, evenly spread."""
+    block = recorded.block
+    codes = numbers_of(block.instruments.dictionary_encode().indices, np.dtype(np.int32))
+    windows = Windows.of(block.dates, codes, np.unique(block.dates), length)
+    chosen = recorded.rows[np.linspace(0, len(recorded.rows) - 1, min(count, len(recorded.rows))).astype(int)]
+    sampled: Matrix = block.values[windows.rows(chosen)]
+    return sampled
 
 
 def replay(recorded: Recorded, raw: RawFile, scores: Vector, bound: Bound, where: str) -> Replay:

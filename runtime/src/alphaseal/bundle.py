@@ -2,12 +2,11 @@
 
 The steps are those of spec/bundle-v1.md: V1 bounded read, V2 signatures, V3 strict JSON and version, V4 schema and meaning,
 V5 tree, V6 sizes and digests, V7 model gate, V8 data gate, V9 golden self-test.  Opening does V1 to V5; `verify` adds V6
-for every file; scoring adds V6 and V7 for the files that it uses, from the very bytes that it then loads.
+for every file and V7; scoring adds V6 and V7 for the files that it uses, from the very bytes that it then loads.
 """
 
 from __future__ import annotations
 
-import io
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -17,7 +16,8 @@ from typing import TYPE_CHECKING, Any
 from . import manifest as manifest_format
 from . import tree
 from .errors import NotReadableError, PolicyError, TreeError, UsageError
-from .manifest import Manifest
+from .manifest import GraphStage, Manifest, Tensor
+from .model_gate import MAXIMUM_MODEL, WHOLE_DAY, ModelSummary, check_model
 from .trust import Signer, Trust
 
 if TYPE_CHECKING:
@@ -29,7 +29,6 @@ if TYPE_CHECKING:
     from .scores import Scores
     from .windows import Calendar, Rows
 
-MAXIMUM_MODEL = 2 << 30
 DateRange = tuple[Any, Any]
 # Digests whose golden rows scored as recorded in this process: the digest commits to graph, rows and scores.
 _PROVEN_HERE: set[str] = set()
@@ -73,10 +72,13 @@ class Bundle:
         self._pipeline: Pipeline | None = None
 
     def verify(self) -> Verified:
-        """Check size and digest of every file in constant memory."""
-        # V6: size, then digest
+        """Check size and digest of every file in constant memory, and put the graphs through the model gate."""
         for entry in self.manifest.files:
-            tree.hash_file(self.directory, entry)
+            if entry.role in ("model", "alphas"):
+                self._read_graph(entry.path)
+            else:
+                # V6: size, then digest
+                tree.hash_file(self.directory, entry)
         eligibility = self.manifest.eligibility
         return Verified(
             digest=self.digest,
@@ -191,13 +193,47 @@ class Bundle:
         return self.pipeline()
 
     def _read_graph(self, path: str) -> bytes:
+        """Verified bytes of a graph that may be loaded; PolicyError `model.*` for any other."""
         if self.manifest.file(path).size > MAXIMUM_MODEL:
             raise PolicyError("model.size", "model file is too large", where=path, expected=f"at most {MAXIMUM_MODEL} bytes")
-        return self.read(path)
+        data = self.read(path)
+        # V7: the bytes that are then loaded
+        summary = check_model(data, path, limits=WHOLE_DAY if self.manifest.model.batch_dependent else None)
+        if path == self._scoring_graph():
+            self._compare(summary, path)
+        return data
 
-    def golden(self) -> io.BytesIO:
+    def _scoring_graph(self) -> str | None:
+        """The graph that gives the score, which the manifest's `model` describes."""
+        last = self.manifest.stages[-1]
+        return last.file if isinstance(last, GraphStage) else None
+
+    def _compare(self, summary: ModelSummary, path: str) -> None:
+        model = self.manifest.model
+        said = (model.ir_version, model.opsets, [_said(tensor) for tensor in (*model.inputs, *model.outputs)])
+        opsets = {domain or "ai.onnx": version for domain, version in summary.opsets.items()}
+        found = (summary.ir_version, opsets, [(port.name, list(port.shape)) for port in (*summary.inputs, *summary.outputs)])
+        if said != found:
+            raise PolicyError("model.manifest", "the graph is not what the manifest says of it", where=path, expected=str(said)[:300], found=str(found)[:300])
+
+    def golden(self) -> bytes:
         """Verified bytes of the golden rows; `selftest` puts them through V8 and V9."""
-        return io.BytesIO(self.read(self.manifest.golden.file))
+        return self.read(self.manifest.golden.file)
+
+    def check_factors(self) -> None:
+        """Put factors.parquet, if there is one, through V6 and V8; it is for research and no score comes from it."""
+        table = self.manifest.factors
+        if table is not None:
+            from .data_gate import check_factors
+
+            tree.hash_file(self.directory, self.manifest.file(table.file))
+            # V8: from footer and page headers; a large table is not decoded
+            check_factors(self.directory / table.file, table)
+
+
+def _said(tensor: Tensor) -> tuple[str, list[int | None] | None]:
+    """Name and shape; no shape where the numbers are not double, which no graph of the format has."""
+    return tensor.name, list(tensor.shape) if tensor.dtype == "float64" else None
 
 
 def _ranked(block: FeatureBlock, rows: Rows, scores: npt.NDArray[np.float64], first: Any, universe: Sequence[str] | None) -> Scores:

@@ -37,7 +37,7 @@ class Limits:
     rows: int = _ROWS_OF_A_CALL
     elements: int = 1 << 26
     work: int = 1 << 28
-    bytes: int = MAXIMUM_MODEL
+    file_bytes: int = MAXIMUM_MODEL
 
 
 WHOLE_DAY = Limits(rows=_ROWS_OF_A_DAY)
@@ -70,8 +70,8 @@ def check_model(data: bytes, where: str, *, limits: Limits | None = None) -> Mod
     `model.not_finite`.
     """
     limits = limits or Limits()
-    if len(data) > limits.bytes:
-        raise PolicyError("model.size", "model file is too large", where=where, expected=f"at most {limits.bytes} bytes", found=f"{len(data)} bytes")
+    if len(data) > limits.file_bytes:
+        raise PolicyError("model.size", "model file is too large", where=where, expected=f"at most {limits.file_bytes} bytes", found=f"{len(data)} bytes")
     source = Source(data, where)
     model = read_model(source)
     _check_versions(model, where)
@@ -121,7 +121,7 @@ class _Walk:
         self._model = model
         self._limits = limits
         self._values: dict[str, Value] = {name: self._value_of(tensor) for name, tensor in model.tensors.items()}
-        self._odd = {name: tensor for name, tensor in model.tensors.items() if tensor.missing or tensor.infinite}
+        self._odd: dict[str, Tensor] = {name: tensor for name, tensor in model.tensors.items() if tensor.missing or tensor.infinite}
         if model.inputs[0].name in self._values:
             raise PolicyError("model.graph", "the input is also a constant", where=source.where, found=model.inputs[0].name)
         self._values[model.inputs[0].name] = Value((shapes.ROWS, *map(shapes.size, feature_row)))
@@ -196,16 +196,14 @@ class _Walk:
             if node.operator not in NON_FINITE_READERS[kind] or (tensor.missing and tensor.shape != ()):
                 raise PolicyError("model.not_finite", f"{node} computes with a constant that is {kind}", where=self._place(node), found=name)
         for value in node.attributes.values():
-            # Of trees, thresholds may be infinite; onnx_trees.py looks at both kinds of numbers.
-            if isinstance(value, Tensor) and (value.missing or value.infinite) and node.operator != "TreeEnsemble":
+            # Thresholds of trees may be infinite, and so may a mask; onnx_trees.py looks at the numbers of trees.
+            if isinstance(value, Tensor) and node.operator != "TreeEnsemble" and (value.missing or (value.infinite and node.operator != "ConstantOfShape")):
                 raise PolicyError("model.not_finite", f"{node} has an attribute that is NaN or infinite", where=self._place(node))
 
     def _computed(self, node: Node, call: Call) -> list[Value]:
         try:
             if node.operator == "TreeEnsemble":
                 values, work = self._tree(node, call)
-            elif node.operator == "Constant":
-                values, work = [self._constant(node)], None
             else:
                 operator = OPERATORS[node.domain, node.operator]
                 assert operator is not None
@@ -240,12 +238,6 @@ class _Walk:
         self._tree_nodes += trees.nodes
         work = shapes.times(shape[0], shapes.size(trees.trees * trees.depth))
         return [Value((shape[0], shapes.size(trees.targets)))], work
-
-    def _constant(self, node: Node) -> Value:
-        tensor = node.attributes.get("value")
-        if not isinstance(tensor, Tensor):
-            raise Unknown("it has no value")
-        return self._value_of(tensor)
 
     def _value_of(self, tensor: Tensor) -> Value:
         elements = integers(self._source, tensor)

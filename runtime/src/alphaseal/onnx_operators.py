@@ -2,7 +2,7 @@
 
 The list is what our builders write and nothing else, all of them without effects, without randomness and without graphs
 of their own.  A new operator is one line here, with its shape rule: an operator whose result cannot be bounded before it
-runs (NonZero, Range, Tile, Resize of computed sizes) has no place.
+runs (NonZero, Unique, Loop) has no place, and a size that is computed from data is refused where it is used.
 """
 
 from __future__ import annotations
@@ -70,22 +70,38 @@ _SCIKIT_LEARN = {
     "Squeeze": Operator(shapes.squeeze, (2, 2)),
     "Unsqueeze": Operator(shapes.unsqueeze, (2, 2)),
 }
-# GraphBuilder.copy: networks as torch exports them
+# graph/xgboost.py and catboost.py use the operators above, and Neg, ReduceSum, ReduceMax, Squeeze, Slice, Transpose.
+# graph/embed.py: networks as torch exports them, and what skl2onnx writes
 _NETWORKS = {
+    **dict.fromkeys(("Acos", "Asin", "Atan", "Cosh", "Sinh", "Tan"), _UNARY),
     **dict.fromkeys(("Cos", "Erf", "HardSwish", "Mish", "Reciprocal", "Round", "Sign", "Sin", "Softplus", "Softsign"), _UNARY),
     **dict.fromkeys(("PRelu", "Pow", "Xor"), _BINARY),
-    **dict.fromkeys(("Max", "Min"), Operator(shapes.broadcast, (1, 64))),
+    **dict.fromkeys(("Max", "Mean", "Min", "Sum"), Operator(shapes.broadcast, (1, 64))),
     **dict.fromkeys(("Celu", "Elu", "LeakyRelu", "ThresholdedRelu"), Operator(shapes.same, (1, 1), {"alpha": "f"})),
     **dict.fromkeys(("HardSigmoid",), Operator(shapes.same, (1, 1), {"alpha": "f", "beta": "f"})),
     **dict.fromkeys(("LogSoftmax", "Softmax"), Operator(shapes.same, (1, 1), _AXIS)),
-    **dict.fromkeys(("ReduceL1", "ReduceL2", "ReduceSumSquare", "ReduceLogSumExp"), _REDUCE),
+    **dict.fromkeys(("ReduceL1", "ReduceL2", "ReduceLogSum", "ReduceLogSumExp", "ReduceProd", "ReduceSumSquare"), _REDUCE),
     "Selu": Operator(shapes.same, (1, 1), {"alpha": "f", "gamma": "f"}),
     "Clip": Operator(shapes.same, (1, 3)),
     "Mod": Operator(shapes.arithmetic(shapes.remainder), (2, 2), {"fmod": _ZERO}),
     "BatchNormalization": Operator(shapes.normalisation, (5, 5), {"epsilon": "f", "momentum": "f", "training_mode": _ZERO}),
     "InstanceNormalization": Operator(shapes.normalisation, (3, 3), {"epsilon": "f"}),
     "LayerNormalization": Operator(shapes.normalisation, (2, 3), {"axis": "i", "epsilon": "f", "stash_type": "i"}),
-    "Constant": Operator(shapes.keep, (0, 0), {"value": "t"}),
+    **dict.fromkeys(("ArgMax", "ArgMin"), Operator(shapes.arg_reduction, (1, 1), {**_AXIS, "keepdims": "i", "select_last_index": "i"})),
+    "CastLike": Operator(shapes.same, (2, 2)),
+    "Einsum": Operator(shapes.einsum, (1, 3), {"equation": "s"}),
+    "EyeLike": Operator(shapes.same, (1, 1), {"dtype": ALLOWED_CASTS, "k": "i"}),
+    "GatherND": Operator(shapes.gather_nd, (2, 2), {"batch_dims": "i"}),
+    "GroupNormalization": Operator(shapes.normalisation, (3, 3), {"epsilon": "f", "num_groups": "i"}),
+    "MeanVarianceNormalization": Operator(shapes.same, (1, 1), {"axes": "I"}),
+    "OneHot": Operator(shapes.one_hot, (3, 3), _AXIS),
+    "Range": Operator(shapes.counted, (3, 3)),
+    "ScatterElements": Operator(shapes.same, (3, 3), {**_AXIS, "reduction": "s"}),
+    "ScatterND": Operator(shapes.same, (3, 3), {"reduction": "s"}),
+    "Size": Operator(shapes.element_count, (1, 1)),
+    "Tile": Operator(shapes.tile, (2, 2)),
+    "TopK": Operator(shapes.top, (2, 2), {**_AXIS, "largest": "i", "sorted": "i"}, (2, 2)),
+    "Trilu": Operator(shapes.same, (1, 2), {"upper": "i"}),
     "ConstantOfShape": Operator(shapes.constant_of_shape, (1, 1), {"value": "t"}),
     "Conv": Operator(shapes.convolution, (2, 3), {**_WINDOW, "group": "i"}),
     "AveragePool": Operator(shapes.pooling, (1, 1), {**_WINDOW, "ceil_mode": _ZERO, "count_include_pad": "i"}),
@@ -128,8 +144,11 @@ NON_FINITE_READERS: Mapping[str, frozenset[str]] = MappingProxyType(
     {
         # A missing value is put in the place of another one; nothing computes with it.
         "NaN": frozenset({"Where"}),
-        # Masks of attention add minus infinity; limits compare with it.
-        "infinite": frozenset({"Add", "Clip", "Equal", "Greater", "GreaterOrEqual", "Less", "LessOrEqual", "Max", "Min", "Where"}),
+        # Masks of attention are put together and add minus infinity; limits compare with it.  No weight is infinite.
+        "infinite": frozenset(
+            {"Add", "Clip", "Equal", "Greater", "GreaterOrEqual", "Less", "LessOrEqual", "Max", "Min", "Where"}
+            | {"Cast", "Concat", "Expand", "Gather", "Pad", "Reshape", "Slice", "Squeeze", "Tile", "Transpose", "Trilu", "Unsqueeze"}
+        ),
     }
 )
 

@@ -18,8 +18,8 @@ FLOAT32, UINT8, INT32, INT64, BOOL, FLOAT64 = 1, 2, 6, 7, 9, 11
 BYTES_OF = {FLOAT32: 4, UINT8: 1, INT32: 4, INT64: 8, BOOL: 1, FLOAT64: 8}
 """The element types that a graph may hold, and the bytes of one element."""
 MAXIMUM_RANK = 8
-MAXIMUM_NODES = 20_000
-MAXIMUM_TENSORS = 20_000
+MAXIMUM_NODES = 100_000
+MAXIMUM_TENSORS = 100_000
 MAXIMUM_ENDS = 4_096
 """Inputs or outputs of a node."""
 MAXIMUM_ATTRIBUTES = 32

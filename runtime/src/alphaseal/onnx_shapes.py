@@ -314,19 +314,22 @@ def slice_(call: Call) -> Result:
         raise Unknown("a slice is one start, one end and step 1 per axis")
     shape, elements = list(value.shape), value.elements
     for axis, start, end in zip(axes, starts, ends, strict=True):
-        length = shape[axis]
-        if start == 0 and end >= _END:
-            continue
-        if len(length) > 1:
-            # One row, the last or the first, is as long for any number of rows; other parts are not.
-            if (start, min(end, _END)) not in ((-1, _END), (0, 1)):
-                raise Unknown("a part of an axis that depends on the rows")
-            shape[axis] = size(1)
-        else:
-            chosen = range(length[0])[start:end]
-            shape[axis] = size(len(chosen))
-            elements = elements[start:end] if elements is not None and len(value.shape) == 1 else None
+        shape[axis] = _part(shape[axis], start, min(end, _END))
+        elements = elements[start:end] if elements is not None and len(value.shape) == 1 else None
     return Result([Value(tuple(shape), elements)])
+
+
+def _part(length: Size, start: int, end: int) -> Size:
+    """Of an axis from `start` to `end`, both as in Python."""
+    if len(length) == 1:
+        return size(len(range(length[0])[start:end]))
+    # One of the first or last is as long for any number of rows.
+    if (start, end) in ((-1, _END), (0, 1)):
+        return size(1)
+    left_out = start + (0 if end == _END else -end)
+    if start < 0 or (end >= 0 and end != _END) or left_out > length[0]:
+        raise Unknown("a part of an axis that depends on the rows")
+    return (length[0] - left_out, *length[1:])
 
 
 def split(call: Call) -> Result:
@@ -449,6 +452,73 @@ def normalisation(call: Call) -> Result:
     if len(call.node.outputs) > 1:
         raise Unknown("only the first output is allowed")
     return same(call)
+
+
+def arg_reduction(call: Call) -> Result:
+    shape = call.shape()
+    axis = call.axis(len(shape))
+    middle = (size(1),) if call.integer("keepdims", 1) else ()
+    return Result([Value((*shape[:axis], *middle, *shape[axis + 1 :]))], product(shape))
+
+
+def top(call: Call) -> Result:
+    """TopK: values and places."""
+    shape = call.shape()
+    axis, (count,) = call.axis(len(shape), -1), call.fixed(1)
+    return Result([Value((*shape[:axis], size(count), *shape[axis + 1 :]))] * 2, times(product(shape), size(count)))
+
+
+def one_hot(call: Call) -> Result:
+    shape, (depth,) = call.shape(), call.fixed(1)
+    axis = call.axis(len(shape) + 1, -1)
+    return Result([Value((*shape[:axis], size(depth), *shape[axis:]))])
+
+
+def tile(call: Call) -> Result:
+    shape, repeats = call.shape(), call.sizes(1)
+    if len(shape) != len(repeats):
+        raise Unknown("one number of repeats per axis")
+    return Result([Value(tuple(times(length, repeat) for length, repeat in zip(shape, repeats, strict=True)))])
+
+
+def counted(call: Call) -> Result:
+    """Range from 0 in steps of 1, or with fixed ends."""
+    (first,), (last,), (step,) = call.sizes(0), call.sizes(1), call.sizes(2)
+    if (first, step) == (size(0), size(1)):
+        return Result([Value((last,))])
+    numbers = range(_fixed(first), _fixed(last), _fixed(step) or 1)
+    return Result([_small((size(len(numbers)),), tuple(map(size, numbers)) if len(numbers) <= SMALL else None)])
+
+
+def gather_nd(call: Call) -> Result:
+    shape, places = call.shape(0), call.shape(1)
+    depth = _fixed(places[-1]) if places else 0
+    if call.integer("batch_dims", 0) or not 0 < depth <= len(shape):
+        raise Unknown("places do not fit the axes")
+    return Result([Value((*places[:-1], *shape[depth:]))])
+
+
+def element_count(call: Call) -> Result:
+    return Result([Value((), (product(call.shape()),))])
+
+
+def einsum(call: Call) -> Result:
+    """Letters are axes; without the dots that stand for many."""
+    equation = call.node.attributes.get("equation")
+    left, arrow, right = str(equation).replace(" ", "").partition("->")
+    terms, lengths = left.split(","), dict[str, Size]()
+    if not arrow or len(terms) != len(call.inputs) or not (left.replace(",", "") + right).isalpha() or len(set(right)) != len(right):
+        raise Unknown("an equation with explicit axes is expected")
+    for position, term in enumerate(terms):
+        if len(term) != len(call.shape(position)):
+            raise Unknown("ranks differ from the equation")
+        for letter, length in zip(term, call.shape(position), strict=True):
+            if lengths.setdefault(letter, length) != length:
+                raise Unknown(f"axis {letter} has two lengths")
+    if not set(right) <= set(lengths):
+        raise Unknown("the equation names an axis that nothing has")
+    # Operands are multiplied two by two at worst over all axes.
+    return Result([Value(tuple(lengths[letter] for letter in right))], times(product(list(lengths.values())), size(len(terms))))
 
 
 def cumulated(call: Call) -> Result:

@@ -87,17 +87,11 @@ def _check_structure(lists: dict[str, list[int]], leaves: int, refuse: Refuse) -
     count = len(on_true)
     if min(roots) < 0 or max(roots) >= count:
         refuse("a root is not a node")
-    # A tree of one leaf is a root whose two branches are that leaf.
-    stumps = [root for root in roots if on_true[root] == on_false[root] and true_leaf[root] and false_leaf[root]]
-    alike = [root for root in roots if on_true[root] == on_false[root]]
-    if len(alike) != len(stumps):
-        # onnxruntime before 1.24 takes such a root for a lone leaf (its issue 24679) and scores wrongly without a word.
-        refuse(f"the branches of root {alike[0]} have one id, though one is a leaf and the other a node")
-    once = bytearray(false_leaf)
-    for root in stumps:
-        once[root] = 0
-    leaf_ids = [*compress(on_true, true_leaf), *compress(on_false, once)]
-    if not _each_once(leaf_ids, leaves):
+    if alike := [root for root in roots if on_true[root] == on_false[root]]:
+        # onnxruntime before 1.24 takes such a root for a lone leaf, whatever the ids count, and scores wrongly without a
+        # word (its issue 24679); our builder gives even a tree of one leaf two leaves.
+        refuse(f"the two branches of root {alike[0]} have one id")
+    if not _each_once([*compress(on_true, true_leaf), *compress(on_false, false_leaf)], leaves):
         refuse("its leaves are not each the end of one path")
     node_ids = [*compress(on_true, true_leaf.translate(_NOT)), *compress(on_false, false_leaf.translate(_NOT)), *roots]
     if not _each_once(node_ids, count):

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from .arrow_columns import days_of, floats_of, indices_of, numbers_of, row_order, text_of
+from .data_gate import read_exact
 from .errors import PolicyError, SelfTestError
 from .features import FeatureBlock
 from .numeric import outside, ulp_distance
@@ -105,13 +105,6 @@ def _block(table: pa.Table, values: npt.NDArray[np.float64], where: str) -> tupl
 
 
 def _read_golden(bundle: Bundle) -> pa.Table:
+    # V8: exact schema and rows, in a budget
     golden = bundle.manifest.golden
-    try:
-        file = pq.ParquetFile(bundle.golden(), arrow_extensions_enabled=False)
-        schema, rows = file.schema_arrow.remove_metadata(), file.metadata.num_rows
-    except (pa.ArrowException, OSError) as error:
-        raise PolicyError("golden.parquet", f"not a parquet file: {str(error).splitlines()[0][:200]}", where=golden.file) from None
-    wanted = golden_schema(bundle.manifest.features)
-    if not schema.equals(wanted) or rows != golden.rows:
-        raise PolicyError("golden.schema", "golden rows do not have the schema or the count of the manifest", where=golden.file)
-    return file.read()
+    return read_exact(bundle.golden(), golden_schema(bundle.manifest.features), golden.rows, golden.file)

@@ -110,6 +110,7 @@ def rollback(store: str | os.PathLike[str], *, to: int, reason: str, trust: Trus
     root = Path(store)
     if not reason.strip() or len(reason) > 1000:
         raise UsageError("usage.reason", "a rollback is recorded with its reason", expected="1 to 1000 characters", found=f"{len(reason)} characters")
+    _require(root)  # a store is made by its first install, not by the lock of a rollback
     with _locked(root):
         state = _require(root)
         installed = {event.sequence: event.digest for event in state.history}

@@ -9,17 +9,17 @@ from typing import Any
 import numpy as np
 from alphaseal.manifest import Bound
 
-from .. import decode
-from ..artifacts import ModelRecord
-from ..errors import RefusalError
-from ..graph.catboost import build_catboost_graph
-from ..models.catboost import CatboostModel, Link, parse_cbm
-from ..parity import Judge, Matrix, Vector
-from ..processors import RowProcessor
-from ..records import Record
-from .base import EXACT, TrainedModel
-from .known_names import check_names
-from .row_processors import apply_processors
+from alphaseal_converter import decode
+from alphaseal_converter.artifacts import ModelRecord
+from alphaseal_converter.errors import RefusalError
+from alphaseal_converter.graph.catboost import build_catboost_graph
+from alphaseal_converter.models.catboost import CatboostModel, Link, parse_cbm
+from alphaseal_converter.parity import Judge, Matrix, Vector
+from alphaseal_converter.processors import RowProcessor
+from alphaseal_converter.records import Record
+from alphaseal_converter.families.base import EXACT, TrainedModel
+from alphaseal_converter.families.known_names import check_names
+from alphaseal_converter.families.row_processors import apply_processors
 
 _QLIB = "qlib.contrib.model.catboost_model.CatBoostModel"
 _REGRESSOR = "catboost.core.CatBoostRegressor"
@@ -98,7 +98,7 @@ def _probe_values(borders: Vector) -> Vector:
 
 
 def _facts(model: CatboostModel, link: Link) -> dict[str, Any]:
-    leaves = [tree.leaf_value for tree in (*model.oblivious, *model.trees)]
+    leaves = [tree.leaf_value for tree in model.oblivious] + [tree.leaf_value for tree in model.trees]
     return {
         "trees": len(leaves),
         "leaves": sum(len(values) for values in leaves),

@@ -9,19 +9,25 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ..artifacts import ModelRecord, lightgbm_text
-from ..decode import as_array, as_index
-from ..errors import RefusalError
-from ..graph.builder import GraphBuilder
-from ..graph.preprocess import add_processors
-from ..graph.tree_ensemble import add_tree_ensemble
-from ..models.lightgbm import parse_model_text
-from ..models.trees import TransformKind, TreeEnsembleModel, malformed, thresholds_by_feature, used_features
-from ..parity import Judge, Matrix, Vector
-from ..processors import RowProcessor
-from ..records import Record
-from .base import EXACT, TrainedModel
-from .row_processors import apply_processors
+from alphaseal_converter.artifacts import ModelRecord, lightgbm_text
+from alphaseal_converter.decode import as_array, as_index
+from alphaseal_converter.errors import RefusalError
+from alphaseal_converter.families.base import EXACT, TrainedModel
+from alphaseal_converter.families.row_processors import apply_processors
+from alphaseal_converter.graph.builder import GraphBuilder
+from alphaseal_converter.graph.preprocess import add_processors
+from alphaseal_converter.graph.tree_ensemble import add_tree_ensemble
+from alphaseal_converter.models.lightgbm import parse_model_text
+from alphaseal_converter.models.trees import (
+    TransformKind,
+    TreeEnsembleModel,
+    malformed,
+    thresholds_by_feature,
+    used_features,
+)
+from alphaseal_converter.parity import Judge, Matrix, Vector
+from alphaseal_converter.processors import RowProcessor
+from alphaseal_converter.records import Record
 
 
 @dataclass(frozen=True, eq=False)

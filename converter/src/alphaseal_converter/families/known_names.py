@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from ..errors import RefusalError
+from alphaseal_converter.errors import RefusalError
 
 _GROUP = "feature "
 """Of a header of two levels, as XGBoost joins them."""

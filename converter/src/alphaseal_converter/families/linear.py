@@ -7,18 +7,17 @@ from collections.abc import Sequence
 import numpy as np
 
 from alphaseal.manifest import Bound
-
-from ..artifacts import ModelRecord
-from ..decode import as_array
-from ..errors import RefusalError
-from ..graph.sklearn_steps import build_chain_graph
-from ..models.sklearn_estimators import as_plain_array
-from ..models.sklearn_steps import Chain, Linear, magnitude
-from ..models.trees import malformed
-from ..parity import Judge, Matrix, Vector
-from ..processors import RowProcessor
-from .base import TrainedModel
-from .row_processors import apply_processors
+from alphaseal_converter.artifacts import ModelRecord
+from alphaseal_converter.decode import as_array
+from alphaseal_converter.errors import RefusalError
+from alphaseal_converter.families.base import TrainedModel
+from alphaseal_converter.families.row_processors import apply_processors
+from alphaseal_converter.graph.sklearn_steps import build_chain_graph
+from alphaseal_converter.models.sklearn_estimators import as_plain_array
+from alphaseal_converter.models.sklearn_steps import Chain, Linear, magnitude
+from alphaseal_converter.models.trees import malformed
+from alphaseal_converter.parity import Judge, Matrix, Vector
+from alphaseal_converter.processors import RowProcessor
 
 TYPICAL_INPUT = 8.0
 """Normalised inputs are of this size at most; rounding errors of a sum grow with its terms, not with the sum."""

@@ -17,22 +17,24 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 import onnxruntime
-from alphaseal.manifest import Bound
 from onnx import TensorProto
 
-from .. import decode
-from ..artifacts import ModelRecord
-from ..errors import RefusalError
-from ..graph.builder import GraphBuilder
-from ..graph.embed import embed
-from ..graph.preprocess import add_processors
-from ..isolation import IsolationLimits, run_isolated
-from ..parity import Judge, Matrix, Vector
-from ..processors import Fillna, RobustZScoreNorm, RowProcessor
-from ..records import Record
-from ..torch_tensors import NetworkState, read_network_state
-from .base import FamilyContext, TrainedModel
-from .row_processors import apply_processors
+from alphaseal.errors import PolicyError
+from alphaseal.manifest import Bound
+from alphaseal.model_gate import WHOLE_DAY, check_model
+from alphaseal_converter import decode
+from alphaseal_converter.artifacts import ModelRecord
+from alphaseal_converter.errors import RefusalError
+from alphaseal_converter.families.base import FamilyContext, TrainedModel
+from alphaseal_converter.families.row_processors import apply_processors
+from alphaseal_converter.graph.builder import GraphBuilder
+from alphaseal_converter.graph.embed import embed
+from alphaseal_converter.graph.preprocess import add_processors
+from alphaseal_converter.isolation import IsolationLimits, run_isolated
+from alphaseal_converter.parity import Judge, Matrix, Vector
+from alphaseal_converter.processors import Fillna, RobustZScoreNorm, RowProcessor, TanhProcess
+from alphaseal_converter.records import Record
+from alphaseal_converter.torch_tensors import NetworkState, read_network_state
 
 Single = npt.NDArray[np.float32]
 
@@ -116,7 +118,11 @@ def read_in_context(record: ModelRecord, where: str, context: FamilyContext) -> 
     probes = _make_probes(network)
     proven = _prove(network, probes)
     batch_dependent = not _rows_are_independent(proven.scores, proven.scale)
-    notes = ("the score of a row depends on the other rows of its batch: a day is scored as one batch",) if batch_dependent else ()
+    notes = (
+        ("the score of a row depends on the other rows of its batch: a day is scored as one batch",)
+        if batch_dependent
+        else ()
+    )
     scoring = replace(network, batch_size=0) if batch_dependent else network
     return TrainedModel(
         family="network",
@@ -360,13 +366,13 @@ def _prove(network: _Network, probes: _Probes) -> _Proven:
             if answer.error is not None:
                 raise RefusalError("graph.foreign", answer.error)
             session = _session(_assemble(network, answer.graph, ()))
-            worst = max(_differences(session, probes.plain, scores, scale))
+            worst = max(_differences(network, session, probes.plain, scores, scale))
             if worst > _RELATIVE:
                 raise RefusalError("graph.foreign", f"scores differ by {worst:.1e} of their size")
-        except RefusalError as problem:
+        except (RefusalError, PolicyError) as problem:
             reasons.append(f"{exporter}: {problem}")
             continue
-        beyond = _differences(session, (probes.missing, probes.infinite), answer.scores[-2:], scale)
+        beyond = _differences(network, session, (probes.missing, probes.infinite), answer.scores[-2:], scale)
         missing, infinite = (difference <= _RELATIVE for difference in beyond)
         return _Proven(exporter, answer.graph, answer.version, scores, scale, missing, infinite)
     raise RefusalError(
@@ -380,13 +386,20 @@ def _prove(network: _Network, probes: _Probes) -> _Proven:
 
 
 def _differences(
-    session: onnxruntime.InferenceSession, batches: Sequence[Single], expected: Sequence[Single], scale: float
+    network: _Network,
+    session: onnxruntime.InferenceSession,
+    batches: Sequence[Single],
+    expected: Sequence[Single],
+    scale: float,
 ) -> list[float]:
-    return [_difference(_score(session, batch), own, scale) for batch, own in zip(batches, expected, strict=True)]
+    # A window of one day goes into the graph as a row.
+    inputs = [batch[:, 0] if network.step_length == 1 else batch for batch in batches]
+    return [_difference(_score(session, batch), own, scale) for batch, own in zip(inputs, expected, strict=True)]
 
 
 def _session(content: bytes) -> onnxruntime.InferenceSession:
-    """As the runtime does it: one thread, no rewriting."""
+    """As the runtime does it: through its gate first, one thread, no rewriting."""
+    check_model(content, "the exported graph", limits=WHOLE_DAY)
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = options.inter_op_num_threads = 1
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
@@ -431,7 +444,7 @@ def _graph(network: _Network, proven: _Proven, processors: Sequence[RowProcessor
     missing, infinite = True, True
     for processor in processors:
         missing = missing and not isinstance(processor, Fillna)
-        infinite = infinite and not (isinstance(processor, RobustZScoreNorm) and processor.clip)
+        infinite = infinite and not _bounds(processor)
     for reached, covered, kind in ((missing, proven.missing, "missing"), (infinite, proven.infinite, "infinite")):
         if reached and not covered:
             raise RefusalError(
@@ -440,6 +453,13 @@ def _graph(network: _Network, proven: _Proven, processors: Sequence[RowProcessor
                 where=network.where,
             )
     return _assemble(network, proven.content, processors)
+
+
+def _bounds(processor: RowProcessor) -> bool:
+    """Whether no infinite value comes out of a processor, whatever goes in."""
+    if isinstance(processor, TanhProcess):
+        return processor.dtypes is not None and None not in processor.dtypes
+    return isinstance(processor, RobustZScoreNorm) and processor.clip
 
 
 def _judge(network: _Network, version: str, processors: Sequence[RowProcessor]) -> Judge:

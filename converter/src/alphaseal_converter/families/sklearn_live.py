@@ -13,13 +13,13 @@ from typing import Any
 
 import numpy as np
 
-from ..artifacts import lightgbm_text
-from ..decode import as_array, as_dtype, as_plain
-from ..errors import RefusalError
-from ..models import sklearn_trees as trees
-from ..models.lightgbm import parse_model_text
-from ..models.sklearn_estimators import BUILT_CLASSES, version_of
-from ..records import Global, Record
+from alphaseal_converter.artifacts import lightgbm_text
+from alphaseal_converter.decode import as_array, as_dtype, as_plain
+from alphaseal_converter.errors import RefusalError
+from alphaseal_converter.models import sklearn_trees as trees
+from alphaseal_converter.models.lightgbm import parse_model_text
+from alphaseal_converter.models.sklearn_estimators import BUILT_CLASSES, version_of
+from alphaseal_converter.records import Global, Record
 
 # Estimators of skl2onnx's road, and the parts of estimators that have attributes of their own.
 _MORE_ESTIMATORS = frozenset(

@@ -14,12 +14,21 @@ from typing import Any
 import numpy as np
 
 from alphaseal.manifest import Bound
-
-from ..artifacts import ModelRecord
-from ..errors import RefusalError
-from ..graph.sklearn_steps import build_chain_graph
-from ..models.sklearn_estimators import Estimator, UnknownEstimatorError, feature_names, parse_estimator, version_of
-from ..models.sklearn_steps import (
+from alphaseal_converter.artifacts import ModelRecord
+from alphaseal_converter.errors import RefusalError
+from alphaseal_converter.families.base import EXACT, TrainedModel
+from alphaseal_converter.families.linear import rounding_bound
+from alphaseal_converter.families.row_processors import apply_processors
+from alphaseal_converter.families.sklearn_live import live_estimator, tolerant_predict
+from alphaseal_converter.graph.sklearn_steps import build_chain_graph
+from alphaseal_converter.models.sklearn_estimators import (
+    Estimator,
+    UnknownEstimatorError,
+    feature_names,
+    parse_estimator,
+    version_of,
+)
+from alphaseal_converter.models.sklearn_steps import (
     Chain,
     Elementwise,
     Impute,
@@ -32,15 +41,11 @@ from ..models.sklearn_steps import (
     scaled_space,
     walk,
 )
-from ..models.sklearn_trees import single_boundaries
-from ..models.trees import TransformKind, thresholds_by_feature, used_features
-from ..parity import Judge, Matrix, Vector
-from ..processors import RowProcessor
-from ..records import Record
-from .base import EXACT, TrainedModel
-from .linear import rounding_bound
-from .row_processors import apply_processors
-from .sklearn_live import live_estimator, tolerant_predict
+from alphaseal_converter.models.sklearn_trees import single_boundaries
+from alphaseal_converter.models.trees import TransformKind, thresholds_by_feature, used_features
+from alphaseal_converter.parity import Judge, Matrix, Vector
+from alphaseal_converter.processors import RowProcessor
+from alphaseal_converter.records import Record
 
 _USUAL = np.array([-3.0, -1.0, -0.5, 0.0, 0.5, 1.0, 3.0])
 """Values of normalised inputs."""
@@ -66,7 +71,7 @@ def read(record: ModelRecord, where: str) -> TrainedModel:
         estimator = parse_estimator(record.record, where)
     except UnknownEstimatorError as unknown:
         _refuse_named(unknown.path, where)
-        from . import sklearn_skl2onnx
+        from alphaseal_converter.families import sklearn_skl2onnx
 
         return sklearn_skl2onnx.read(record, unknown.path, where)
     names = feature_names(record.record, where)

@@ -13,19 +13,19 @@ from typing import Any
 import numpy as np
 import onnx
 
-from ..artifacts import ModelRecord
-from ..errors import RefusalError
-from ..graph.builder import OPSETS, GraphBuilder
-from ..graph.embed import Substitute, embed
-from ..graph.preprocess import add_processors
-from ..graph.sklearn_steps import add_chain, add_check
-from ..models.sklearn_estimators import inputs_of, parse_estimator, version_of
-from ..models.sklearn_steps import Check
-from ..processors import RowProcessor
-from ..records import Record
-from .base import TrainedModel
-from .linear import rounding_bound
-from .sklearn_live import live_parts
+from alphaseal_converter.artifacts import ModelRecord
+from alphaseal_converter.errors import RefusalError
+from alphaseal_converter.families.base import TrainedModel
+from alphaseal_converter.families.linear import rounding_bound
+from alphaseal_converter.families.sklearn_live import live_parts
+from alphaseal_converter.graph.builder import OPSETS, GraphBuilder
+from alphaseal_converter.graph.embed import Substitute, embed
+from alphaseal_converter.graph.preprocess import add_processors
+from alphaseal_converter.graph.sklearn_steps import add_chain, add_check
+from alphaseal_converter.models.sklearn_estimators import inputs_of, parse_estimator, version_of
+from alphaseal_converter.models.sklearn_steps import Check
+from alphaseal_converter.processors import RowProcessor
+from alphaseal_converter.records import Record
 
 _OWN_DOMAIN = "alphaseal"
 _OWN_OPERATOR = "Estimator"
@@ -57,7 +57,7 @@ def read(record: ModelRecord, unknown: str, where: str) -> TrainedModel:
         return serialised
 
     graph(())  # what cannot be carried over is refused before anything else is done
-    from .sklearn_pipeline import make_judge
+    from alphaseal_converter.families.sklearn_pipeline import make_judge
 
     return TrainedModel(
         family="sklearn",

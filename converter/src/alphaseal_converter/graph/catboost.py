@@ -9,15 +9,14 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 import numpy as np
-from numpy.typing import NDArray
 from onnx import TensorProto
 
-from alphaseal.errors import UsageError
 from alphaseal_converter.graph.builder import GraphBuilder
+from alphaseal_converter.graph.feature_count import check_feature_count
 from alphaseal_converter.graph.preprocess import add_processors
 from alphaseal_converter.graph.tree_ensemble import _add_steady, add_tree_ensemble
 from alphaseal_converter.models.catboost import CatboostModel, Link, ObliviousTree
-from alphaseal_converter.processors import Fillna, RowProcessor
+from alphaseal_converter.processors import RowProcessor
 
 _GROUP = 256
 """Trees that are computed at once: 2048 rows of their leaves, in float64, are 4 MB."""
@@ -32,14 +31,7 @@ def build_catboost_graph(processors: Sequence[RowProcessor], model: CatboostMode
 
     Raises UsageError `graph.feature_count` where processors and model differ in the number of features.
     """
-    counts = [len(processor.columns) for processor in processors if not isinstance(processor, Fillna)]
-    if any(count != model.n_features for count in counts):
-        raise UsageError(
-            "graph.feature_count",
-            "model and processors differ in the number of features",
-            expected=str(model.n_features),
-            found=str(counts),
-        )
+    check_feature_count(processors, model.n_features)
     builder = GraphBuilder()
     values = builder.cast(add_processors(builder, processors, "features"), TensorProto.FLOAT)
     if model.trees:
@@ -61,7 +53,7 @@ def _add_oblivious(builder: GraphBuilder, model: CatboostModel, values: str) -> 
         high = np.where(model.nan_is_high, np.inf, -np.inf).astype(np.float32)
         values = builder.add("Where", builder.add("IsNaN", values), builder.constant(high), values)
     # With one row onnxruntime would add the trees in another order: a second one is always there, and left out again.
-    padded = builder.add("Pad", values, builder.constant([0, 0, 1, 0]), builder.constant(np.float32([0.0]).reshape(())))
+    padded = builder.add("Pad", values, builder.constant([0, 0, 1, 0]), _zero(builder))
     columns = builder.add("Transpose", padded, perm=[1, 0])
     first = builder.constant([0])
     total: str | None = None
@@ -116,8 +108,7 @@ def _add_leaves(builder: GraphBuilder, trees: Sequence[ObliviousTree], columns: 
 
 
 def _zero(builder: GraphBuilder) -> str:
-    zero: NDArray[np.float32] = np.zeros((), dtype=np.float32)
-    return builder.constant(zero)
+    return builder.constant(np.zeros((), dtype=np.float32))
 
 
 def _add_link(builder: GraphBuilder, link: Link, total: str) -> str:

@@ -8,29 +8,19 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 import onnx
+from numpy.typing import NDArray
 from onnx import AttributeProto, numpy_helper
 
-from ..errors import RefusalError
-from .builder import OPSETS, GraphBuilder
+from alphaseal import onnx_operators
+from alphaseal_converter.errors import RefusalError
+from alphaseal_converter.graph.builder import OPSETS, GraphBuilder
 
-OPERATORS: Final = frozenset(
-    """
-    Abs Acos Add And ArgMax ArgMin Asin Atan AveragePool BatchNormalization Cast CastLike Ceil Celu Clip Concat
-    ConstantOfShape Conv ConvTranspose Cos Cosh CumSum DepthToSpace Div Einsum Elu Equal Erf Exp Expand EyeLike Flatten
-    Floor GRU Gather GatherElements GatherND Gemm GlobalAveragePool GlobalMaxPool Greater GreaterOrEqual GroupNormalization
-    HardSigmoid HardSwish InstanceNormalization IsInf IsNaN LSTM LayerNormalization LeakyRelu Less LessOrEqual Log
-    LogSoftmax MatMul Max MaxPool Mean MeanVarianceNormalization Min Mish Mod Mul Neg Not OneHot Or PRelu Pad Pow RNN Range
-    Reciprocal ReduceL1 ReduceL2 ReduceLogSum ReduceLogSumExp ReduceMax ReduceMean ReduceMin ReduceProd ReduceSum
-    ReduceSumSquare Relu Reshape Round ScatterElements ScatterND Selu Shape Sigmoid Sign Sin Sinh Size Slice Softmax
-    Softplus Softsign Split Sqrt Squeeze Sub Sum Tan Tanh ThresholdedRelu Tile TopK Transpose Trilu Unsqueeze Where Xor
-    """.split()
-)
-"""Pure functions of tensors whose cost is bounded by their sizes: no loops, branches, chance, sequences, text."""
-
+OPERATORS: Final = frozenset(name for domain, name in onnx_operators.OPERATORS if domain == "")
+"""What the runtime's model gate lets through."""
 _PLAIN_ATTRIBUTES: Final = frozenset(
     {
         AttributeProto.FLOAT,
@@ -141,11 +131,11 @@ def _constant(node: onnx.NodeProto) -> onnx.TensorProto:
     raise _refused("a constant that is not a plain tensor")
 
 
-def _array(tensor: onnx.TensorProto) -> np.ndarray[tuple[int, ...], np.dtype[np.generic]]:
+def _array(tensor: onnx.TensorProto) -> NDArray[Any]:
     if tensor.data_location != onnx.TensorProto.DEFAULT or tensor.external_data:
         raise _refused("a tensor lies outside of the graph")
     try:
-        array = numpy_helper.to_array(tensor)
+        array: NDArray[Any] = numpy_helper.to_array(tensor)
     except Exception as problem:  # noqa: BLE001 - damaged tensors make numpy and onnx raise several types
         raise _refused(f"a tensor is damaged ({type(problem).__name__})") from None
     if array.dtype.kind not in "fiub" or (array.dtype.kind == "f" and np.isnan(array).any()):
@@ -153,9 +143,7 @@ def _array(tensor: onnx.TensorProto) -> np.ndarray[tuple[int, ...], np.dtype[np.
     return array
 
 
-def _name(
-    builder: GraphBuilder, name: str, names: dict[str, str], tensors: Mapping[str, onnx.TensorProto]
-) -> str:
+def _name(builder: GraphBuilder, name: str, names: dict[str, str], tensors: Mapping[str, onnx.TensorProto]) -> str:
     """Our name of a foreign value; a constant is added when it is first asked for."""
     if name not in names:
         if name not in tensors:

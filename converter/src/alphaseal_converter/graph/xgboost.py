@@ -7,14 +7,14 @@ from collections.abc import Sequence
 import numpy as np
 from onnx import TensorProto, numpy_helper
 
-from alphaseal.errors import UsageError
 from alphaseal_converter.errors import RefusalError
 from alphaseal_converter.graph.builder import GraphBuilder
+from alphaseal_converter.graph.feature_count import check_feature_count
 from alphaseal_converter.graph.preprocess import add_processors
 from alphaseal_converter.graph.tree_ensemble import _SUM, _add_steady, _NodeTable
 from alphaseal_converter.models.trees import Decision, FloatArray, IntArray, Tree
 from alphaseal_converter.models.xgboost import Linear, Link, XgboostModel
-from alphaseal_converter.processors import Fillna, RowProcessor
+from alphaseal_converter.processors import RowProcessor
 
 MAXIMUM_SET_CELLS = 50_000_000
 """Of the tables from category code to sets."""
@@ -31,14 +31,7 @@ def build_xgboost_graph(
     infinite value, or one that float32 cannot hold, scores NaN: a DMatrix with such a row is refused by XGBoost.
     Raises UsageError `graph.feature_count`, RefusalError `model.category_code`.
     """
-    counts = [len(processor.columns) for processor in processors if not isinstance(processor, Fillna)]
-    if any(count != model.n_features for count in counts):
-        raise UsageError(
-            "graph.feature_count",
-            "model and processors differ in the number of features",
-            expected=str(model.n_features),
-            found=str(counts),
-        )
+    check_feature_count(processors, model.n_features)
     builder = GraphBuilder()
     values = builder.cast(add_processors(builder, processors, "features"), TensorProto.FLOAT)
     if not np.isnan(missing):
@@ -72,9 +65,7 @@ def _add_trees(builder: GraphBuilder, model: XgboostModel, values: str) -> str:
         # Both are float32 numbers held in float64: nothing is rounded.
         attributes[key] = numpy_helper.from_array(numpy_helper.to_array(attributes[key]).astype(np.float32), key)
     matrix = sets.add(builder, values)
-    return builder.add(
-        "TreeEnsemble", matrix, domain="ai.onnx.ml", n_targets=1, aggregate_function=_SUM, **attributes
-    )
+    return builder.add("TreeEnsemble", matrix, domain="ai.onnx.ml", n_targets=1, aggregate_function=_SUM, **attributes)
 
 
 def _lone(value: float) -> Tree:

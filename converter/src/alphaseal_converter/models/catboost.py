@@ -199,7 +199,9 @@ class _Parser:
         features = self._table.tables(_FLOAT)
         count = len(features)
         if not 1 <= count <= MAXIMUM_FEATURES:
-            raise malformed("the number of features is out of range", self._where, f"1 to {MAXIMUM_FEATURES}", str(count))
+            raise malformed(
+                "the number of features is out of range", self._where, f"1 to {MAXIMUM_FEATURES}", str(count)
+            )
         flat = [feature.whole(_FLAT_INDEX, -1) for feature in features]
         if flat != list(range(count)):
             raise malformed("the features are not numbered from 0 on", self._where)
@@ -334,4 +336,3 @@ def _too_large(what: str, limit: int) -> RefusalError:
     return RefusalError(
         "model.too_large", f"the model has more {what} than a bundle may hold", expected=f"at most {limit} {what}"
     )
-

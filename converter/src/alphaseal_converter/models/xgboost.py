@@ -60,6 +60,7 @@ _LINKS: Mapping[str, Link] = {
     **dict.fromkeys(("count:poisson", "reg:gamma", "reg:tweedie", "survival:cox", "survival:aft"), Link.EXP),
 }
 
+
 @dataclass(frozen=True)
 class Linear:
     """gblinear: the margin is ``start + weight[0] * x[0] + ...``, missing values left out, in float32 in this order."""
@@ -256,7 +257,9 @@ class _Parser:
     def _linear(self, model: Mapping[str, Any], n_features: int, base: np.float32) -> Linear:
         weights = _singles(model.get("weights"), f"{self._where}, weights")
         if len(weights) != n_features + 1:
-            raise malformed("weights and features differ in number", self._where, str(n_features + 1), str(len(weights)))
+            raise malformed(
+                "weights and features differ in number", self._where, str(n_features + 1), str(len(weights))
+            )
         if not np.isfinite(weights).all():
             raise malformed("a weight is not finite", self._where)
         return Linear(float(weights[-1] + base), weights[:-1])

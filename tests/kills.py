@@ -1,0 +1,111 @@
+"""Stopping a process at every single thing that it does to the disk.
+
+`python tests/kills.py install STORE_BEFORE BUNDLE TRUST SCRATCH` (``rollback``, ``sign`` too) runs the action again and
+again in a forked child that ends without warning at its first, second, third … write, flush, rename, new file or new
+directory, a write half done; after each it prints what is in force, as one line of JSON.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import alphaseal
+from alphaseal import selftest, store
+
+STOPPED = 77
+CALLS = ("write", "fsync", "rename", "replace", "mkdir", "unlink", "rmdir", "open")
+
+
+def _stop_at(number: int) -> None:
+    """From now on this process ends at its `number`-th call that changes the disk."""
+    left = number
+
+    def watched(name: str, original: Callable[..., Any]) -> Callable[..., Any]:
+        def call(*arguments: Any, **keywords: Any) -> Any:
+            nonlocal left
+            if name == "open" and not arguments[1] & (os.O_WRONLY | os.O_RDWR):
+                return original(*arguments, **keywords)
+            left -= 1
+            if left == 0:
+                if name == "write":
+                    original(arguments[0], bytes(arguments[1])[: len(arguments[1]) // 2])
+                os._exit(STOPPED)
+            return original(*arguments, **keywords)
+
+        return call
+
+    for name in CALLS:
+        setattr(os, name, watched(name, getattr(os, name)))
+
+
+def in_child(action: Callable[[], object], number: int | None) -> int:
+    """Exit status of `action` in a child that is stopped at its `number`-th change (None: not at all)."""
+    child = os.fork()
+    if child == 0:
+        try:
+            if number is not None:
+                _stop_at(number)
+            action()
+        except alphaseal.AlphasealError as error:
+            os._exit(error.exit)
+        except BaseException as error:
+            print(f"{type(error).__name__}: {error}", file=sys.stderr, flush=True)
+            os._exit(1)
+        os._exit(0)
+    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+
+
+def main(verb: str, before: Path, other: str, trust_path: Path, scratch: Path) -> None:
+    """See the module; `other` is the bundle to install, the sequence to go back to, or the key to sign with."""
+    trust = alphaseal.Trust.load(trust_path)
+    # The self-test reads and computes; it changes nothing on the disk, and would take most of the time here.
+    selftest.run = lambda bundle: None  # type: ignore[assignment, return-value]
+    number = 0
+    while True:
+        number += 1
+        place = scratch / "place" / "it"
+        shutil.rmtree(place.parent, ignore_errors=True)
+        place.parent.mkdir(parents=True)
+        if before.exists():
+            shutil.copytree(before, place)
+
+        def action(place: Path = place) -> object:
+            if verb == "install":
+                return store.install(other, place, trust=trust)
+            if verb == "rollback":
+                return store.rollback(place, to=int(other), reason="test", trust=trust)
+            from alphaseal_converter import signing
+
+            return signing.sign(place, signing.read_signing_key(other, None))
+
+        status = in_child(action, number)
+        found = _in_force(place, trust) if verb != "sign" else _signed(place)
+        again = in_child(action, None)
+        print(json.dumps({"status": status, "found": found, "again": again, "after": _in_force(place, trust) if verb != "sign" else _signed(place)}), flush=True)
+        if status != STOPPED:
+            return
+
+
+def _in_force(place: Path, trust: alphaseal.Trust) -> int | None:
+    """Sequence of the bundle in force after it was verified wholly; None where nothing is."""
+    try:
+        current = store.current(place)
+    except alphaseal.AlphasealError as error:
+        assert error.code == "store.empty", error
+        return None
+    return alphaseal.open(current.path, trust=trust).verify().sequence
+
+
+def _signed(place: Path) -> bool:
+    """Whether the bundle is signed; it opens either way."""
+    return alphaseal.open(place, trust=alphaseal.Trust.unsigned()).verify().signed
+
+
+if __name__ == "__main__":
+    main(sys.argv[1], Path(sys.argv[2]), sys.argv[3], Path(sys.argv[4]), Path(sys.argv[5]))
