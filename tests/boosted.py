@@ -9,10 +9,11 @@ from typing import Any
 import numpy as np
 import pandas
 import pytest
-from alphaseal.manifest import Bound
-from alphaseal.numeric import outside
 from numpy.typing import NDArray
 
+from alphaseal.manifest import Bound
+from alphaseal.model_gate import check_model as check_gate
+from alphaseal.numeric import outside
 from alphaseal_converter.families import TrainedModel, read_trained_model
 from alphaseal_converter.parity import compare_days, make_probes
 from alphaseal_converter.processors import check_processors
@@ -65,6 +66,7 @@ def check_model(model: TrainedModel, rows: Rows) -> tuple[Rows, Rows]:
     expected = judge.predict(probes)
     # In pieces of uneven size, so that no promise holds for one batch size alone.
     graph = model.graph(())
+    check_gate(graph, "model.onnx")
     pieces = np.array_split(probes[:-1], 7) + [probes[-1:]]
     found = np.concatenate([run_graph(graph, piece) for piece in pieces])
     assert np.array_equal(found, run_graph(graph, probes), equal_nan=True)

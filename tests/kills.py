@@ -2,7 +2,7 @@
 
 `python tests/kills.py install STORE_BEFORE BUNDLE TRUST SCRATCH` (``rollback``, ``sign`` too) runs the action again and
 again in a forked child that ends without warning at its first, second, third … write, flush, rename, new file or new
-directory, a write half done; after each it prints what is in force, as one line of JSON.
+directory, a write half done; after each it prints what is in force, as one line of JSON, and what the same action does when it is tried again.
 """
 
 from __future__ import annotations
@@ -10,16 +10,33 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import alphaseal
+import pytest
 from alphaseal import selftest, store
 
 STOPPED = 77
+AGAIN_EVERY = 3  # after how many of the stops the same action is tried again; flushing takes the time here
 CALLS = ("write", "fsync", "rename", "replace", "mkdir", "unlink", "rmdir", "open")
+
+
+needs_fork = pytest.mark.skipif(not hasattr(os, "fork"), reason="the children are forked")
+
+
+def killed(verb: str, before: Path, other: object, tmp_path: Path, trust: Path) -> list[dict[str, Any]]:
+    """What this program saw, one entry for each place where the process was stopped; the last one was not."""
+    arguments = [sys.executable, __file__, verb, str(before), str(other), str(trust), str(tmp_path / "scratch")]
+    done = subprocess.run(arguments, capture_output=True, text=True, timeout=300)
+    assert (done.returncode, done.stderr) == (0, "")
+    seen = [json.loads(line) for line in done.stdout.splitlines()]
+    assert {entry["status"] for entry in seen[:-1]} == {STOPPED}
+    assert seen[-1]["status"] == 0
+    return seen
 
 
 def _stop_at(number: int) -> None:
@@ -86,8 +103,11 @@ def main(verb: str, before: Path, other: str, trust_path: Path, scratch: Path) -
 
         status = in_child(action, number)
         found = _in_force(place, trust) if verb != "sign" else _signed(place)
-        again = in_child(action, None)
-        print(json.dumps({"status": status, "found": found, "again": again, "after": _in_force(place, trust) if verb != "sign" else _signed(place)}), flush=True)
+        seen = {"status": status, "found": found}
+        if number % AGAIN_EVERY == 0 or status != STOPPED:
+            seen["again"] = in_child(action, None)
+            seen["after"] = _in_force(place, trust) if verb != "sign" else _signed(place)
+        print(json.dumps(seen), flush=True)
         if status != STOPPED:
             return
 

@@ -136,7 +136,7 @@ def _model() -> m.Model:
         framework_version="4.7.0",
         road="own builder",
         ir_version=10,
-        opsets={"ai.onnx": 21, "ai.onnx.ml": 5},
+        opsets={"ai.onnx": 18, "ai.onnx.ml": 5},
         inputs=[m.Tensor(name="features", dtype="float64", shape=[None, 3])],
         outputs=[m.Tensor(name="score", dtype="float64", shape=[None, 1])],
         step_length=1,

@@ -120,7 +120,7 @@ def test_limits_and_patterns_are_the_codes_own() -> None:
     """The numbers that section 5 to 8 state are the constants of the sources."""
     from alphaseal import names, strict_json, tree
 
-    assert (m.MAXIMUM_BYTES, tree.MAXIMUM_ENVELOPE) == (8 << 20, 1 << 20)
+    assert (m.MAXIMUM_BYTES, tree.MAXIMUM_ENVELOPE) == (8 << 20, 12 << 20)
     assert (strict_json.MAXIMUM_DEPTH, strict_json.MAXIMUM_INTEGER, strict_json.MAXIMUM_NUMBER_LENGTH) == (
         32,
         2**53,

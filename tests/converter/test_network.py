@@ -366,7 +366,7 @@ def test_scores_that_depend_on_the_batch_are_declared(make: Make) -> None:
     model = agrees(make(net("return self.line(x - x.mean(dim=0, keepdim=True))")))
     assert model.batch_dependent
     assert model.notes
-    judge = model.judge(())
+    judge = model.judge(NORMALISED)
     rows = np.random.default_rng(1).standard_normal((130, 6))
     assert judge is not None
     assert judge.predict(rows) == pytest.approx(score(model.graph(NORMALISED), rows), abs=1e-5)

@@ -346,6 +346,9 @@ def test_date_range_and_stream_agree(windows_bundle: Path, tmp_path: Path) -> No
     assert bundle.score(shuffled, dates=("2024-01-10", None)).table.equals(together)
     assert bundle.score(shuffled.to_reader(max_chunksize=50), date="2024-01-20").table.equals(one_by_one[10].table)
     assert bundle.score(shuffled.to_pandas(), date="2024-01-20").table.equals(one_by_one[10].table)
+    by_date = tmp_path / "by_date.parquet"
+    pq.write_table(table, by_date, row_group_size=17)
+    assert bundle.score(by_date, date="2024-01-20").table.equals(one_by_one[10].table)
     streamed = list(bundle.score_stream(path, dates=("2024-01-10", "2024-01-30")))
     assert pa.concat_tables([scores.table for scores in streamed]).equals(together)
     assert {row["reason"] for row in one_by_one[0].excluded.to_pylist()} == {"dropped_missing"}

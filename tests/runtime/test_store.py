@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
 from pathlib import Path
@@ -15,7 +14,7 @@ from alphaseal import cli, selftest, store, strict_json, tree
 from alphaseal import manifest as m
 from alphaseal.errors import AlphasealError, DigestError, MalformedError, NotReadableError, NotTrustedError, RollbackError, SelfTestError, TreeError, UsageError
 from alphaseal.trust import Trust
-from locations import REPOSITORY
+from kills import killed, needs_fork
 from signed import envelope_of, known, policy, rule, signed_bundle, write_trust
 
 TRUST = Trust(policy=policy(known("a"), bundles={"demo": rule(1)}))
@@ -252,17 +251,6 @@ def test_commands(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["install", str(tmp_path / "1"), "--store", place]) == 14
 
 
-def killed(verb: str, before: Path, other: object, tmp_path: Path, trust: Path) -> list[dict[str, Any]]:
-    """What tests/kills.py saw, one entry for each place where the process was stopped."""
-    arguments = [sys.executable, str(REPOSITORY / "tests/kills.py"), verb, str(before), str(other), str(trust), str(tmp_path / "scratch")]
-    done = subprocess.run(arguments, capture_output=True, text=True, timeout=300)
-    assert (done.returncode, done.stderr) == (0, "")
-    return [json.loads(line) for line in done.stdout.splitlines()]
-
-
-needs_fork = pytest.mark.skipif(not hasattr(os, "fork"), reason="the children are forked")
-
-
 @needs_fork
 @pytest.mark.parametrize("old", [5, None], ids=["update", "first"])
 def test_install_killed_at_every_write_flush_and_rename(tmp_path: Path, place: Path, old: int | None) -> None:
@@ -271,14 +259,12 @@ def test_install_killed_at_every_write_flush_and_rename(tmp_path: Path, place: P
     six = signed_bundle(tmp_path / "six", "a", sequence=6)
     seen = killed("install", place if old else tmp_path / "absent", six, tmp_path, file)
     assert len(seen) > 30
-    assert {entry["status"] for entry in seen[:-1]} == {77}
-    assert seen[-1]["status"] == 0
     found = [entry["found"] for entry in seen]
     # Old until one moment, new from then on: the pointer's rename, after which only its directory is flushed.
     moment = found.index(6)
     assert found == [old] * moment + [6] * (len(found) - moment)
     assert 0 < moment < len(found) - 1
-    assert {(entry["again"], entry["after"]) for entry in seen} == {(0, 6)}
+    assert {(entry["again"], entry["after"]) for entry in seen if "again" in entry} == {(0, 6)}
 
 
 @needs_fork
@@ -292,5 +278,5 @@ def test_rollback_killed_at_every_write_flush_and_rename(tmp_path: Path, place: 
     assert found == [6] * moment + [5] * (len(found) - moment)
     assert 2 < moment < len(found) - 1
     # Again: it succeeds, or 5 is in force already (usage).
-    assert [entry["again"] for entry in seen] == [0] * moment + [2] * (len(found) - moment)
-    assert {entry["after"] for entry in seen} == {5}
+    assert {(entry["again"], entry["found"]) for entry in seen if "again" in entry} == {(0, 6), (2, 5)}
+    assert {entry["after"] for entry in seen if "again" in entry} == {5}

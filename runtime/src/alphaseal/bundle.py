@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -32,6 +33,8 @@ if TYPE_CHECKING:
 DateRange = tuple[Any, Any]
 # Digests whose golden rows scored as recorded in this process: the digest commits to graph, rows and scores.
 _PROVEN_HERE: set[str] = set()
+# Enough to see another library or a broken one; `alphaseal selftest` scores all of them.
+_FIRST_SCORE_ROWS = 256
 
 
 @dataclass(frozen=True)
@@ -107,6 +110,8 @@ class Bundle:
         universe: Sequence[str] | None = None,
         instruments_from: str | None = None,
         calendar: Calendar | None = None,
+        max_rows: int | None = None,
+        max_bytes: int | None = None,
     ) -> Scores:
         """Score one `date`, or every date of the range `dates` (first, last; None is open).
 
@@ -117,15 +122,17 @@ class Bundle:
         A model on windows needs the dates before too: those of `calendar` (datetime64[D], ascending), by default those of
         the table; a range that is open at its start begins where the first whole window ends.  A model with stages over
         all stocks of a day takes the stocks of the table as that day's.  `universe` never changes a score.
+        `max_rows` and `max_bytes` bound what is decoded of a parquet file (default: 1000 times its size).
         """
         from .features import read_parquet, read_table, table_of
         from .history import span_of
 
         _check_dates(date, dates)
-        read = read_parquet if isinstance(table, (str, os.PathLike)) else read_table
+        is_file = isinstance(table, (str, os.PathLike))
+        read: Any = partial(read_parquet, max_rows=max_rows, max_bytes=max_bytes) if is_file else read_table
         pipeline, first = self._proven_pipeline(), None
         if pipeline.step_length > 1:
-            table = table if read is read_parquet else table_of(table)
+            table = table if is_file else table_of(table)
             span = span_of(table, self.manifest.features, pipeline.step_length, calendar, date=date, dates=dates)
             date, dates, first = None, span.read, span.first
         block = read(
@@ -147,6 +154,8 @@ class Bundle:
         universe: Sequence[str] | None = None,
         instruments_from: str | None = None,
         calendar: Calendar | None = None,
+        max_rows: int | None = None,
+        max_bytes: int | None = None,
     ) -> Iterator[Scores]:
         """Score years of history in constant memory: one `Scores` per group of whole dates, in order of date."""
         from .features import iter_parquet
@@ -160,6 +169,8 @@ class Bundle:
             path,
             self.manifest.features,
             dates=dates,
+            max_rows=max_rows,
+            max_bytes=max_bytes,
             instruments_from=instruments_from,
             instrument_format=self.manifest.data.instrument_format.kind,
             instrument_pattern=self.manifest.data.instrument_format.pattern,
@@ -188,7 +199,7 @@ class Bundle:
             from . import selftest
 
             # V8, V9: before the first score
-            selftest.run(self)
+            selftest.run(self, sample=_FIRST_SCORE_ROWS)
             _PROVEN_HERE.add(self.digest)
         return self.pipeline()
 

@@ -91,6 +91,8 @@ def _add_score(parser: Parser) -> None:
     day = parser.add_mutually_exclusive_group(required=True)
     day.add_argument("--date", metavar="YYYY-MM-DD", help="score exactly this date")
     day.add_argument("--dates", metavar="FROM:TO", help="score every date of the file in this range, both ends included")
+    parser.add_argument("--max-rows", type=int, metavar="N", help="refuse a file of which more rows would be read")
+    parser.add_argument("--max-bytes", type=int, metavar="N", help="refuse a file that becomes larger than this when it is read (default: 1000 times its size)")
     parser.add_argument("--top", type=int, metavar="N", help="only the N best of every date (default: the bundle's top k, all with --out)")
     parser.add_argument("--out", type=Path, metavar="FILE", help="write scores to FILE.parquet or FILE.csv")
     parser.add_argument("--universe", type=Path, metavar="FILE", help="only these stocks: one instrument a line (qlib's instrument files work)")
@@ -159,6 +161,7 @@ def _selftest(options: argparse.Namespace) -> tuple[str, Any]:
     from . import selftest, strict_json
 
     bundle = _open(options)
+    bundle.check_factors()
     report = asdict(selftest.run(bundle)) | {"bundle": bundle.digest, "warnings": list(bundle.warnings)}
     if options.report is not None:
         _replace_file(options.report, strict_json.dumps(report))
@@ -172,10 +175,14 @@ def _score(options: argparse.Namespace) -> tuple[str, Any]:
 
     if options.top is not None and options.top < 1:
         raise UsageError("usage.top", "the number of stocks must be at least 1", found=str(options.top))
+    for name, limit in (("--max-rows", options.max_rows), ("--max-bytes", options.max_bytes)):
+        if limit is not None and limit < 1:
+            raise UsageError("usage.limit", f"{name} must be at least 1", found=str(limit))
     bundle = _open(options)
     universe = _universe(options, bundle) if options.universe is not None else None
     progress = Progress(enabled=not options.json)
     choices: dict[str, Any] = {"universe": universe, "instruments_from": options.instruments_from, "calendar": _calendar(options.calendar)}
+    choices |= {"max_rows": options.max_rows, "max_bytes": options.max_bytes}
     if options.date is not None:
         parts = iter([bundle.score(options.features, date=options.date, **choices)])
     else:

@@ -68,15 +68,8 @@ def check_factors(path: Path, table: FactorTable) -> None:
 
 def _budget(schema: pa.Schema, rows: int) -> int:
     """Bytes that `rows` rows of such columns take at most, twice: pages beside what is decoded from them."""
-    texts = sum(pa.types.is_string(field.type) for field in schema)
+    texts = len([field for field in schema if pa.types.is_string(field.type)])
     return 2 * rows * (8 * len(schema) + (MAXIMUM_TEXT + 4) * texts) + _SLACK * len(schema)
-
-
-def _check_ends(handle: Any, where: str) -> None:
-    try:
-        check_ends(lambda offset, count: bytes(handle.read_at(count, offset)), handle.size())
-    except PageProblem as problem:
-        raise _problem(problem, where) from None
 
 
 def _open(handle: Any, schema: pa.Schema, rows: int, where: str) -> Any:

@@ -13,7 +13,7 @@ What every reader of this module promises:
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -37,10 +37,9 @@ from alphaseal.arrow_columns import (
 )
 from alphaseal.errors import InputError
 from alphaseal.instruments import normalise
-from alphaseal.parquet_source import Budget, Layout, batch_rows, date_ranges, decode, groups_of, open_parquet, unlimited
+from alphaseal.parquet_source import Budget, Layout, batch_rows, date_ranges, decode, groups_of, open_parquet
 from alphaseal.period import Day, Period
 
-MAXIMUM_BYTES = 8 << 30
 _BATCH_BYTES = 8 << 20
 
 
@@ -128,13 +127,14 @@ def read_parquet(
     instruments_from: str | None = None,
     instrument_format: str | None = None,
     instrument_pattern: str | None = None,
-    max_bytes: int = MAXIMUM_BYTES,
+    max_bytes: int | None = None,
     max_rows: int | None = None,
 ) -> FeatureBlock:
     """As `read_table`, from a parquet file (its path, or its bytes).
 
     Only the needed columns of the row groups whose date statistics meet the period are read; without statistics all
-    row groups are.  `max_bytes` and `max_rows` bound what is decoded (Arrow bytes): the footer's sizes are not believed.
+    row groups are.  `max_bytes` and `max_rows` bound what is decoded, first by the headers of the pages, then by the Arrow
+    bytes themselves: the footer's sizes are not believed.  Without `max_bytes` the bound is 1000 times the file's size.
 
     Raises InputError as `read_table` does, and `features.not_parquet`, `features.column_type`, `features.too_large`;
     NotReadableError `features.not_readable`.
@@ -144,7 +144,7 @@ def read_parquet(
         plan = Plan.of(file.schema_arrow, features)
         rows = _Rows(plan, period)
         groups = groups_of(file, plan.date, period)
-        for batch in decode(file, groups, plan.column_names, plan.batch_rows, Budget(max_bytes, max_rows)):
+        for batch in decode(file, groups, plan.column_names, plan.batch_rows, Budget.of_file(file, max_bytes, max_rows)):
             rows.add(batch)
     return rows.block(instruments_from, instrument_format, instrument_pattern)
 
@@ -158,6 +158,8 @@ def iter_parquet(
     instrument_format: str | None = None,
     instrument_pattern: str | None = None,
     block_bytes: int = 128 << 20,
+    max_bytes: int | None = None,
+    max_rows: int | None = None,
 ) -> Iterator[FeatureBlock]:
     """Blocks of whole dates in ascending order, in memory that does not depend on the length of the file.
 
@@ -172,13 +174,17 @@ def iter_parquet(
     with open_parquet(source) as file:
         plan = Plan.of(file.schema_arrow, features)
         groups = groups_of(file, plan.date, period)
-        layout = Layout.of(file, groups, plan.date, plan.batch_rows, period)
+
+        def budget() -> Budget:
+            return Budget.of_file(file, max_bytes, max_rows)
+
+        layout = Layout.of(file, groups, plan.date, plan.batch_rows, period, budget())
         if not layout.segments:
             raise period.absent()
         blocks = (
-            _blocks_in_file_order(file, plan, period, layout)
+            _blocks_in_file_order(file, plan, period, layout, budget())
             if layout.backlog() <= block_rows
-            else _blocks_by_chunk(file, plan, layout, block_rows)
+            else _blocks_by_chunk(file, plan, layout, block_rows, budget)
         )
         for rows in blocks:
             yield rows.block(instruments_from, instrument_format, instrument_pattern)
@@ -435,10 +441,10 @@ def _batches_of(reader: Any) -> Iterator[Any]:
 # --- years in constant memory ---------------------------------------------------------------------------------------
 
 
-def _blocks_in_file_order(file: Any, plan: Plan, period: Period, layout: Layout) -> Iterator[_Rows]:
+def _blocks_in_file_order(file: Any, plan: Plan, period: Period, layout: Layout, budget: Budget) -> Iterator[_Rows]:
     """One pass; after each segment the days that no later segment brings are complete."""
     rows = _Rows(plan, period)
-    batches = decode(file, layout.groups, plan.column_names, plan.batch_rows, unlimited())
+    batches = decode(file, layout.groups, plan.column_names, plan.batch_rows, budget)
     complete_before = FIRST_DAY
     for batch, next_day in layout.with_next_day(batches):
         rows.add(batch)
@@ -449,12 +455,14 @@ def _blocks_in_file_order(file: Any, plan: Plan, period: Period, layout: Layout)
                 yield complete
 
 
-def _blocks_by_chunk(file: Any, plan: Plan, layout: Layout, block_rows: int) -> Iterator[_Rows]:
-    """One pass per chunk of dates, over the row groups whose statistics meet it."""
+def _blocks_by_chunk(
+    file: Any, plan: Plan, layout: Layout, block_rows: int, budget: Callable[[], Budget]
+) -> Iterator[_Rows]:
+    """One pass per chunk of dates, over the row groups whose statistics meet it; each within a budget of its own."""
     ranges = date_ranges(file, plan.date)
     for chunk in layout.chunks(block_rows):
         rows = _Rows(plan, chunk)
         groups = [group for group in layout.groups if chunk.meets(*ranges[group])]
-        for batch in decode(file, groups, plan.column_names, plan.batch_rows, unlimited()):
+        for batch in decode(file, groups, plan.column_names, plan.batch_rows, budget()):
             rows.add(batch)
         yield rows

@@ -11,7 +11,7 @@ import numpy as np
 
 from .arrow_columns import FIRST_DAY, Days, days_of
 from .features import Feature, Plan, table_of
-from .parquet_source import date_ranges, decode, open_parquet, unlimited
+from .parquet_source import Budget, date_ranges, decode, open_parquet
 from .period import Day, Period
 from .windows import Calendar, oldest_date, too_short
 
@@ -73,7 +73,7 @@ def _days_of_parquet(path: str | os.PathLike[str], features: Sequence[Feature], 
     """
     days: Days = np.empty(0, np.int64)
     with open_parquet(path) as file:
-        column = Plan.of(file.schema_arrow, features).date
+        column, budget = Plan.of(file.schema_arrow, features).date, Budget.of_file(file, None, None)
         ranges = date_ranges(file, column)
         for group in sorted(range(len(ranges)), key=lambda group: ranges[group][1], reverse=True):
             oldest, newest = ranges[group]
@@ -84,7 +84,7 @@ def _days_of_parquet(path: str | os.PathLike[str], features: Sequence[Feature], 
             settled = days[(days <= period.first) & (days > newest)]
             if period.first > FIRST_DAY and len(settled) >= step_length:
                 break
-            batches = decode(file, [group], [column], _DATES_BATCH, unlimited())
+            batches = decode(file, [group], [column], _DATES_BATCH, budget)
             days = _distinct([days, *(days_of(batch.column(column)) for batch in batches)])
     return days
 

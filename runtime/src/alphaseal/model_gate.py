@@ -7,15 +7,14 @@ The file is read as protobuf with our own reader (`onnx_wire`, `onnx_parts`), ev
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import NoReturn
 
 from . import onnx_shapes as shapes
 from .errors import PolicyError
-from .onnx_operators import IR_VERSION, NON_FINITE_READERS, OPERATORS, OPSETS, TREE_ATTRIBUTES, fits
+from .onnx_operators import IR_VERSION, NON_FINITE_READERS, OPERATORS, OPSETS, TREE_ATTRIBUTES, Attributes, fits
 from .onnx_parts import FLOAT64, Model, Node, Port, Tensor, integers, read_model
-from .onnx_shapes import Call, Size, Unknown, Value
+from .onnx_shapes import Call, Result, Size, Unknown, Value
 from .onnx_trees import check_trees
 from .onnx_wire import Source
 
@@ -174,7 +173,7 @@ class _Walk:
         self._check_finite(node, call)
         self._define(node, self._computed(node, call))
 
-    def _check_attributes(self, node: Node, known: Mapping[str, str | frozenset[int | str]]) -> None:
+    def _check_attributes(self, node: Node, known: Attributes) -> None:
         for name, value in node.attributes.items():
             if name not in known or not fits(value, known[name]):
                 raise PolicyError("model.attribute", f"{node} has an attribute that the format does not allow", where=self._place(node), found=name)
@@ -202,19 +201,15 @@ class _Walk:
 
     def _computed(self, node: Node, call: Call) -> list[Value]:
         try:
-            if node.operator == "TreeEnsemble":
-                values, work = self._tree(node, call)
-            else:
-                operator = OPERATORS[node.domain, node.operator]
-                assert operator is not None
-                result = operator.rule(call)
-                values, work = list(result.values), result.work
+            operator = OPERATORS[node.domain, node.operator]
+            result = self._tree(node, call) if operator is None else operator.rule(call)
         except Unknown as reason:
             raise PolicyError(
                 "model.shape", f"the result of {node} has no shape that can be known before it runs: {reason}", where=self._place(node)
             ) from None
+        values = list(result.values)
         self._largest = max(self._largest, shapes.check(call, values, self._place(node), self._limits.elements, self._rows))
-        self._spend(node, values, work)
+        self._spend(node, values, result.work)
         return values
 
     def _spend(self, node: Node, values: list[Value], work: Size | None) -> None:
@@ -225,7 +220,7 @@ class _Walk:
                 "model.growth", f"up to {node} the graph computes more than is allowed", where=self._place(node), expected=f"at most {self._limits.work} steps a row"
             )
 
-    def _tree(self, node: Node, call: Call) -> tuple[list[Value], Size]:
+    def _tree(self, node: Node, call: Call) -> Result:
         shape = call.shape()
         if len(shape) != 2 or len(shape[1]) != 1:
             raise Unknown("trees take a matrix of a fixed number of columns")
@@ -237,7 +232,7 @@ class _Walk:
         self._trees += trees.trees
         self._tree_nodes += trees.nodes
         work = shapes.times(shape[0], shapes.size(trees.trees * trees.depth))
-        return [Value((shape[0], shapes.size(trees.targets)))], work
+        return Result([Value((shape[0], shapes.size(trees.targets)))], work)
 
     def _value_of(self, tensor: Tensor) -> Value:
         elements = integers(self._source, tensor)

@@ -18,17 +18,20 @@ IR_VERSION = 10
 OPSETS: Mapping[str, int] = MappingProxyType({"": 18, "ai.onnx.ml": 5})
 """Versions that the specification pins."""
 ALLOWED_CASTS = frozenset({1, 6, 7, 9, 11})
-_KINDS: Mapping[str, type] = MappingProxyType({"i": int, "f": float, "s": str, "I": list, "t": object})
+_KINDS: Mapping[str, type] = MappingProxyType({"i": int, "f": float, "s": str, "I": list, "S": tuple, "t": object})
+
+
+Attributes = Mapping[str, str | frozenset[int] | frozenset[str]]
+"""Name to kind ("i" integer, "f" number, "s" text, "I" integers, "S" texts, "t" tensor), or to the only values that there may be."""
 
 
 @dataclass(frozen=True)
 class Operator:
-    """`inputs` and `outputs` are the least and the most there may be; `attributes` maps a name to its kind, or to the
-    only values that it may have."""
+    """`inputs` and `outputs` are the least and the most there may be."""
 
     rule: Rule
     inputs: tuple[int, int]
-    attributes: Mapping[str, str | frozenset[int | str]] = field(default_factory=dict)
+    attributes: Attributes = field(default_factory=dict)
     outputs: tuple[int, int] = (1, 1)
 
 
@@ -36,11 +39,11 @@ _MANY = 4096
 _ZERO = frozenset({0})
 _UNARY = Operator(shapes.same, (1, 1))
 _BINARY = Operator(shapes.broadcast, (2, 2))
-_AXIS = {"axis": "i"}
-_REDUCE = Operator(shapes.reduction, (1, 2), {"keepdims": "i", "noop_with_empty_axes": _ZERO})
-_WINDOW = {"kernel_shape": "I", "pads": "I", "strides": "I", "dilations": "I", "auto_pad": frozenset({"NOTSET"})}
+_AXIS: Attributes = {"axis": "i"}
+_REDUCE: Operator = Operator(shapes.reduction, (1, 2), {"keepdims": "i", "noop_with_empty_axes": _ZERO})
+_WINDOW: Attributes = {"kernel_shape": "I", "pads": "I", "strides": "I", "dilations": "I", "auto_pad": frozenset({"NOTSET"})}
 _DIRECTIONS = frozenset({"forward", "reverse", "bidirectional"})
-_RECURRENT = {"hidden_size": "i", "direction": _DIRECTIONS, "layout": _ZERO}
+_RECURRENT: Attributes = {"hidden_size": "i", "direction": _DIRECTIONS, "layout": _ZERO}
 
 # Who writes them: graph/preprocess.py, columns.py, tree_ensemble.py (trees and fitted processors)
 _TREES_AND_PROCESSORS = {
@@ -111,7 +114,7 @@ _NETWORKS = {
     "Gemm": Operator(shapes.gemm, (2, 3), {"alpha": "f", "beta": "f", "transA": "i", "transB": "i"}),
     "GRU": Operator(shapes.recurrent(3), (3, 6), {**_RECURRENT, "linear_before_reset": "i"}, (1, 2)),
     "LSTM": Operator(shapes.recurrent(4), (3, 7), {**_RECURRENT, "input_forget": "i"}, (1, 3)),
-    "RNN": Operator(shapes.recurrent(1), (3, 6), {**_RECURRENT, "activations": "I"}, (1, 2)),
+    "RNN": Operator(shapes.recurrent(1), (3, 6), {**_RECURRENT, "activations": "S"}, (1, 2)),
     "Reshape": Operator(shapes.reshape, (2, 2), {"allowzero": "i"}),
     "Slice": Operator(shapes.slice_, (3, 5)),
     "Split": Operator(shapes.split, (1, 2), {"axis": "i", "num_outputs": "i"}, (1, 64)),
@@ -122,7 +125,7 @@ OPERATORS: Mapping[tuple[str, str], Operator | None] = MappingProxyType(
     # Trees are checked by onnx_trees.py, attribute by attribute.
     | {("ai.onnx.ml", "TreeEnsemble"): None}
 )
-TREE_ATTRIBUTES: Mapping[str, str | frozenset[int | str]] = MappingProxyType(
+TREE_ATTRIBUTES: Attributes = MappingProxyType(
     {
         "aggregate_function": frozenset({1}),
         "leaf_targetids": "I",
@@ -153,7 +156,7 @@ NON_FINITE_READERS: Mapping[str, frozenset[str]] = MappingProxyType(
 )
 
 
-def fits(value: object, kind: str | frozenset[int | str]) -> bool:
+def fits(value: object, kind: str | frozenset[int] | frozenset[str]) -> bool:
     """Whether an attribute's value is of the kind, or one of the values, that the table names."""
     if isinstance(kind, frozenset):
         return isinstance(value, (int, str)) and value in kind

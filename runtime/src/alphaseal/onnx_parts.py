@@ -122,7 +122,7 @@ class Tensor:
         return math.prod(self.shape)
 
 
-AttributeValue = int | float | str | list[int] | list[str] | Tensor
+AttributeValue = int | float | str | list[int] | tuple[str, ...] | Tensor
 
 
 @dataclass(frozen=True)
@@ -255,7 +255,7 @@ def _attribute(source: Source, entry: Found, owner: str) -> tuple[str, Attribute
     if len(values) != 1 or _TYPE_OF[next(iter(values))] != kind:
         raise PolicyError("model.attribute", f"attribute {name_text!r} of {owner} has not one value of its type", where=source.place(entry.tag))
     field_name, found = next(iter(values.items()))
-    return name_text, [str(text) for text in found] if field_name == "strings" else found[0]
+    return name_text, tuple(map(str, found)) if field_name == "strings" else found[0]
 
 
 def _behind_name(source: Source, entry: Found) -> int:

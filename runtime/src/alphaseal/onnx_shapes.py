@@ -73,7 +73,7 @@ class Call:
     def integers(self, name: str) -> list[int] | None:
         found = self.node.attributes.get(name)
         assert found is None or isinstance(found, list)
-        return None if found is None else [int(number) for number in found]
+        return found
 
     def axis(self, rank: int, default: int = 0) -> int:
         return _axis(self.integer("axis", default), rank)

@@ -21,9 +21,13 @@ import pyarrow.parquet as pq
 
 from alphaseal.arrow_columns import FIRST_DAY, INSTRUMENT_COLUMN, LAST_DAY, UNITS_PER_DAY, days_of
 from alphaseal.errors import InputError, NotReadableError
+from alphaseal.parquet_pages import FURTHER_CODECS, PageProblem, check_ends, check_pages
 from alphaseal.period import Period
 
 _FILE_BUFFER = 256 << 10
+_LEAST_BYTES = 64 << 20
+_LARGEST_EXPANSION = 1000
+"""Times that a table of real values may grow when it is read: repeated dates and codes do, values hardly."""
 _UNIT_NAMES = {"milliseconds": "ms", "microseconds": "us", "nanoseconds": "ns"}
 
 
@@ -35,6 +39,13 @@ class Budget:
     max_rows: int | None
     seen_bytes: int = 0
     seen_rows: int = 0
+    seen_pages: int = 0
+    """Bytes that pages unpacked to."""
+
+    @classmethod
+    def of_file(cls, file: Any, max_bytes: int | None, max_rows: int | None) -> Budget:
+        """What is asked for; without `max_bytes` so much as an honest file of that size can become."""
+        return cls(max_bytes or max(_LEAST_BYTES, _LARGEST_EXPANSION * file.handle.size()), max_rows)
 
     def spend(self, batch: Any) -> None:
         self.seen_bytes += batch.nbytes
@@ -49,6 +60,37 @@ class Budget:
         raise InputError(
             "features.too_large", "the file holds more data than is allowed", expected=expected, found=found
         )
+
+
+class ParquetSource(pq.ParquetFile):  # type: ignore[misc]
+    """A parquet file with the handle that it is read through, for a look at its pages before they are unpacked."""
+
+    def __init__(self, handle: Any, metadata: Any, read_dictionary: list[str]) -> None:
+        super().__init__(
+            handle,
+            metadata=metadata,
+            read_dictionary=read_dictionary,
+            buffer_size=_FILE_BUFFER,
+            pre_buffer=False,
+            arrow_extensions_enabled=False,
+        )
+        self.handle = handle
+
+    def read_at(self, offset: int, count: int) -> bytes:
+        return bytes(self.handle.read_at(count, offset))
+
+    def check_group(self, group: int, columns: Sequence[str], budget: Budget) -> None:
+        """InputError `features.too_large` or `features.not_parquet` by the page headers of what is about to be read."""
+        schema = self.metadata.schema
+        wanted = set(columns)
+        places = [place for place in range(self.metadata.num_columns) if schema.column(place).path in wanted]
+        try:
+            left = budget.max_bytes - budget.seen_pages
+            budget.seen_pages += check_pages(self.read_at, self.metadata, [group], places, codecs=FURTHER_CODECS, maximum=left)
+        except PageProblem as problem:
+            if problem.growth:
+                raise InputError("features.too_large", "the file holds more data than is allowed", expected=f"at most {budget.max_bytes} bytes", found=str(problem)) from None
+            raise _not_parquet(problem) from None
 
 
 @contextlib.contextmanager
@@ -66,19 +108,13 @@ def open_parquet(source: str | os.PathLike[str] | bytes) -> Iterator[Any]:
                 "features.not_readable", "the features file cannot be read", where=str(source), found=str(error)
             ) from error
         try:
+            check_ends(lambda offset, count: bytes(handle.read_at(count, offset)), handle.size())
             metadata = pq.read_metadata(handle)
             paths = {metadata.schema.column(index).path for index in range(metadata.num_columns)}
-            file = pq.ParquetFile(
-                handle,
-                metadata=metadata,
-                read_dictionary=sorted(paths & {INSTRUMENT_COLUMN}),
-                buffer_size=_FILE_BUFFER,
-                pre_buffer=False,
-                arrow_extensions_enabled=False,
-            )
+            file = ParquetSource(handle, metadata, sorted(paths & {INSTRUMENT_COLUMN}))
             # A schema that Arrow cannot express shows here.
             file.schema_arrow  # noqa: B018
-        except (pa.ArrowException, OSError, ValueError) as error:
+        except (pa.ArrowException, OSError, ValueError, PageProblem) as error:
             raise _not_parquet(error) from error
         yield file
 
@@ -99,6 +135,7 @@ def decode(file: Any, groups: Sequence[int], columns: list[str], rows: int, budg
     """
     try:
         for group in groups:
+            file.check_group(group, columns, budget)
             for batch in file.iter_batches(batch_size=rows, row_groups=[group], columns=columns):
                 budget.spend(batch)
                 yield batch
@@ -165,11 +202,13 @@ class Layout:
     rows_per_day: dict[int, int]
 
     @classmethod
-    def of(cls, file: Any, groups: Sequence[int], date_column: str, rows: int, period: Period) -> Layout:
+    def of(
+        cls, file: Any, groups: Sequence[int], date_column: str, rows: int, period: Period, budget: Budget | None = None
+    ) -> Layout:
         """Read the date column of `groups`, and nothing else, in segments of at most `rows` rows."""
         layout = cls(list(groups), [], {})
         end = 0
-        for batch in decode(file, groups, [date_column], rows, unlimited()):
+        for batch in decode(file, groups, [date_column], rows, budget or unlimited()):
             end += batch.num_rows
             days = days_of(batch.column(date_column))
             days = days[period.mask(days)]

@@ -7,19 +7,19 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
-from alphaseal.manifest import Bound
 
+from alphaseal.manifest import Bound
 from alphaseal_converter import decode
 from alphaseal_converter.artifacts import ModelRecord
 from alphaseal_converter.errors import RefusalError
+from alphaseal_converter.families.base import EXACT, TrainedModel
+from alphaseal_converter.families.known_names import check_names
+from alphaseal_converter.families.row_processors import apply_processors
 from alphaseal_converter.graph.catboost import build_catboost_graph
 from alphaseal_converter.models.catboost import CatboostModel, Link, parse_cbm
 from alphaseal_converter.parity import Judge, Matrix, Vector
 from alphaseal_converter.processors import RowProcessor
 from alphaseal_converter.records import Record
-from alphaseal_converter.families.base import EXACT, TrainedModel
-from alphaseal_converter.families.known_names import check_names
-from alphaseal_converter.families.row_processors import apply_processors
 
 _QLIB = "qlib.contrib.model.catboost_model.CatBoostModel"
 _REGRESSOR = "catboost.core.CatBoostRegressor"

@@ -228,20 +228,35 @@ class _Building:
 def tolerant_predict(predict: Callable[[Any], Any], rows: Any) -> Any:
     """``predict``, with NaN for rows that it refuses; it refuses a whole table for one bad row."""
     scores = np.full(len(rows), np.nan)
-    missing, infinite = np.isnan(rows).any(axis=1), np.isinf(rows.astype(np.float32)).any(axis=1)
-    for kind in range(4):
-        _predict_rows(predict, rows, np.flatnonzero(missing * 2 + infinite == kind), scores)
+    with np.errstate(over="ignore"):
+        beyond_single = np.isinf(rows.astype(np.float32))
+    bad = np.select([np.isnan(rows), np.isinf(rows), beyond_single], [3, 2, 1], 0)
+    for kind in np.unique(bad.max(axis=1)):
+        chosen = np.flatnonzero(bad.max(axis=1) == kind)
+        if _predicted(predict, rows, chosen, scores):
+            continue
+        # Whether a row is refused depends on where its bad values stand: one question per pattern is enough.
+        _, pattern = np.unique(bad[chosen], axis=0, return_inverse=True)
+        for number in range(int(pattern.max()) + 1):
+            _halve(predict, rows, chosen[pattern.ravel() == number], scores, alike=bool(kind > 1))
     return scores
 
 
-def _predict_rows(predict: Callable[[Any], Any], rows: Any, chosen: Any, scores: Any) -> None:
-    if not len(chosen):
+def _halve(predict: Callable[[Any], Any], rows: Any, chosen: Any, scores: Any, *, alike: bool) -> None:
+    """Rows that `predict` takes get their score; rows `alike` of which the first is refused are all refused."""
+    if alike and not _predicted(predict, rows, chosen[:1], scores):
         return
+    if not _predicted(predict, rows, chosen, scores) and len(chosen) > 1:
+        for half in np.array_split(chosen, 2):
+            _halve(predict, rows, half, scores, alike=False)
+
+
+def _predicted(predict: Callable[[Any], Any], rows: Any, chosen: Any, scores: Any) -> bool:
+    """Fills in the scores of the `chosen` rows; False where scikit-learn refuses them for NaN or infinity."""
     try:
         scores[chosen] = np.asarray(predict(rows[chosen]), dtype=np.float64).reshape(len(chosen))
     except ValueError as error:
-        if "contains NaN" not in str(error) and "contains infinity" not in str(error):
-            raise
-        if len(chosen) > 1:
-            for half in np.array_split(chosen, 2):
-                _predict_rows(predict, rows, half, scores)
+        if "contains NaN" in str(error) or "contains infinity" in str(error):
+            return False
+        raise
+    return True

@@ -7,20 +7,20 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
-from alphaseal.manifest import Bound
 
+from alphaseal.manifest import Bound
 from alphaseal_converter import decode
 from alphaseal_converter.artifacts import ModelRecord
 from alphaseal_converter.errors import RefusalError
+from alphaseal_converter.families.base import EXACT, TrainedModel
+from alphaseal_converter.families.known_names import check_names
+from alphaseal_converter.families.row_processors import apply_processors
 from alphaseal_converter.graph.xgboost import build_xgboost_graph
 from alphaseal_converter.models.trees import thresholds_by_feature, used_features
 from alphaseal_converter.models.xgboost import Link, Rule, XgboostModel, parse_document
 from alphaseal_converter.parity import Judge, Matrix, Vector
 from alphaseal_converter.processors import RowProcessor
 from alphaseal_converter.records import Record
-from alphaseal_converter.families.base import EXACT, TrainedModel
-from alphaseal_converter.families.known_names import check_names
-from alphaseal_converter.families.row_processors import apply_processors
 
 _BOOSTER = "xgboost.core.Booster"
 _QLIB = "qlib.contrib.model.xgboost.XGBModel"

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import numpy as np
+
 from alphaseal_converter.graph.builder import GraphBuilder
 
 _ROOT_OF_TWO_PI = 2.50662827463100050242
@@ -31,7 +33,7 @@ _LANES = 8
 """Doubles in the widest vector register, AVX-512."""
 
 
-def add_normal_quantile(builder: GraphBuilder, probability: str, lowest: float) -> str:
+def add_normal_quantile(builder: GraphBuilder, probability: str, columns: int, lowest: float) -> str:
     """[rows, columns] -> the same shape; probabilities are cut to ``lowest .. 1 - lowest`` first, NaN passes.
 
     `lowest` is above exp(-32), so that one approximation serves both tails.
@@ -43,7 +45,7 @@ def add_normal_quantile(builder: GraphBuilder, probability: str, lowest: float) 
     mirrored = builder.add("Greater", y, builder.scalar(1.0 - _TAIL))
     y = builder.add("Where", mirrored, builder.add("Sub", one, y), y)
     centre = _add_centre(builder, y)
-    tail = _add_tail(builder, y)
+    tail = _add_tail(builder, y, columns)
     # The tail's value is positive; it belongs to the lower end unless the probability was mirrored.
     tail = builder.add("Where", mirrored, tail, builder.add("Neg", tail))
     return builder.add("Where", builder.add("Greater", y, builder.scalar(_TAIL)), centre, tail)
@@ -58,9 +60,9 @@ def _add_centre(builder: GraphBuilder, y: str) -> str:
     return builder.add("Mul", x, builder.scalar(_ROOT_OF_TWO_PI))
 
 
-def _add_tail(builder: GraphBuilder, y: str) -> str:
-    x = builder.add("Sqrt", builder.add("Mul", builder.scalar(-2.0), add_steady(builder, "Log", y, None)))
-    first = builder.add("Sub", x, builder.add("Div", add_steady(builder, "Log", x, None), x))
+def _add_tail(builder: GraphBuilder, y: str, columns: int) -> str:
+    x = builder.add("Sqrt", builder.add("Mul", builder.scalar(-2.0), add_steady(builder, "Log", y, columns)))
+    first = builder.add("Sub", x, builder.add("Div", add_steady(builder, "Log", x, columns), x))
     z = builder.add("Div", builder.scalar(1.0), x)
     above = builder.add("Mul", z, _add_polynomial(builder, z, _TAIL_ABOVE))
     return builder.add("Sub", first, builder.add("Div", above, _add_polynomial(builder, z, _TAIL_BELOW)))
@@ -76,17 +78,15 @@ def _add_polynomial(builder: GraphBuilder, x: str, coefficients: Sequence[float]
     return result
 
 
-def add_steady(builder: GraphBuilder, operator: str, values: str, columns: int | None = 1) -> str:
+def add_steady(builder: GraphBuilder, operator: str, values: str, columns: int = 1) -> str:
     """An elementwise function of [rows, columns] whose bits do not depend on the batch.
 
-    onnxruntime computes full vector registers with one algorithm and the rest with another, an ulp apart: each value
-    is repeated to fill a register, unless every row fills whole ones (`columns` None: not known).
+    onnxruntime computes full vector registers with one algorithm and the rest with another, an ulp apart: rows are
+    widened with ones until each fills whole registers.
     """
-    if columns is not None and columns % _LANES == 0:
+    spare = -columns % _LANES
+    if not spare:
         return builder.add(operator, values)
-    apart = builder.add("Unsqueeze", values, builder.constant([-1]))
-    computed = builder.add(operator, builder.add("Expand", apart, builder.constant([1, 1, _LANES])))
-    first = builder.add("Gather", computed, builder.constant([0]), axis=2)
-    return builder.add("Squeeze", first, builder.constant([-1]))
-
-
+    widened = builder.add("Pad", values, builder.constant([0, 0, 0, spare]), builder.scalar(1.0))
+    computed = builder.add(operator, widened)
+    return builder.add("Gather", computed, builder.constant(np.arange(columns)), axis=1)

@@ -146,7 +146,7 @@ class _Chain:
         result = builder.add("Where", above, builder.scalar(1.0), result)
         result = builder.add("Where", below, builder.scalar(0.0), result)
         if step.normal:
-            result = add_normal_quantile(builder, result, _BOUND - float(np.spacing(1)))
+            result = add_normal_quantile(builder, result, columns, _BOUND - float(np.spacing(1)))
         return self._store(result), columns
 
     def _project(self, step: Project, values: str, columns: int) -> tuple[str, int]:

@@ -12,7 +12,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import Enum
-from typing import Any, NoReturn
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -135,8 +135,9 @@ def _load(data: bytes, where: str) -> Any:
             expected="JSON or UBJSON, as XGBoost writes since 1.0 (JSON) and 1.6 (UBJSON)",
             next_step="load the model with XGBoost 1.6 to 2.1 and save it with save_model as .ubj or .json",
         )
+    # NaN is let in: some releases write it among a tree's statistics, which nothing here looks at.
     try:
-        return json.loads(data, object_pairs_hook=_no_duplicates, parse_constant=_no_constant)
+        return json.loads(data, object_pairs_hook=_no_duplicates)
     except (ValueError, RecursionError) as error:
         raise malformed("the model is not JSON", where, found=str(error)[:80]) from None
 
@@ -146,10 +147,6 @@ def _no_duplicates(pairs: Sequence[tuple[str, Any]]) -> dict[str, Any]:
     if len(entries) != len(pairs):
         raise ValueError("a key is there twice")
     return entries
-
-
-def _no_constant(text: str) -> NoReturn:
-    raise ValueError(f"{text} is not a number of JSON")
 
 
 def _check_version(version: Any, where: str) -> None:
@@ -230,7 +227,7 @@ class _Parser:
     def _base_margin(self) -> np.float32:
         """The base score, a number or (since 3.1) a list of one, brought from the score's scale to the margin's."""
         text = str(self._parameters.get("base_score")).removeprefix("[").removesuffix("]")
-        base = np.float32(self._real(text, "base_score"))
+        base: np.float32 = np.float32(self._real(text, "base_score"))
         one = np.float32(1)
         # math.log rounded to float32 is what logf gives but for rarest cases, and numpy's float32 log is not.
         with np.errstate(divide="ignore", invalid="ignore"):
@@ -407,7 +404,8 @@ def _below(split: SingleArray, categorical: BoolArray, where: str) -> NDArray[np
     if np.isneginf(split[~categorical]).any() or np.isnan(split[~categorical]).any():
         raise malformed("a split value is NaN or minus infinity", where)
     below = np.nextafter(split, np.float32(-np.inf))
-    return np.where(categorical, np.float32(0), below).astype(np.float64)
+    threshold: NDArray[np.float64] = np.where(categorical, np.float32(0), below).astype(np.float64)
+    return threshold
 
 
 def _categories(document: Mapping[str, Any], nodes: IntArray, where: str) -> tuple[IntArray, ...]:
