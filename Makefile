@@ -6,16 +6,20 @@ BIN := $(VENV)/bin
 RESEARCH := .environments/research
 export PYTHONDONTWRITEBYTECODE := 1
 
-.PHONY: demo test check bench schemas fixtures research format clean
+.PHONY: demo test check bench fidelity fuzz schemas fixtures research format clean
 .DEFAULT_GOAL := test
 
 $(VENV)/.ready: tools/bootstrap.py requirements/development.txt runtime/pyproject.toml converter/pyproject.toml
 	@$(PYTHON) tools/bootstrap.py $(VENV)
 
+# The other families' own libraries judge their numbers; only the tests and `make fidelity` need them.
+$(VENV)/.families: $(VENV)/.ready requirements/families.txt
+	@$(BIN)/python tools/bootstrap.py $(VENV) --add requirements/families.txt
+
 demo: $(VENV)/.ready
 	@$(BIN)/python tools/demo.py
 
-test: check
+test: check $(VENV)/.families
 	@$(BIN)/python tools/run_tests.py
 
 check: $(VENV)/.ready
@@ -24,7 +28,10 @@ check: $(VENV)/.ready
 	@$(BIN)/mypy
 	@$(BIN)/python -m pytest -q tests/test_architecture.py
 
-bench: $(VENV)/.ready
+fidelity: $(VENV)/.families
+	@$(BIN)/python tools/fidelity.py
+
+bench: $(VENV)/.families
 	@$(BIN)/python bench/run.py
 
 schemas: $(VENV)/.ready

@@ -8,13 +8,14 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
 from alphaseal import envelope, keys, strict_json, tree, trust_file
 from alphaseal import manifest as m
 from alphaseal.keys import SigningKey
 from alphaseal.trust import Trust
 from alphaseal.trust_file import BundleRule, Key, TrustFile
 from bundles import factor_plain_bundle
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 
 @cache
@@ -48,7 +49,9 @@ def envelope_of(manifest: bytes, *seeds: str) -> bytes:
 def signed_bundle(out: Path, *seeds: str, **changes: Any) -> Path:
     """A copy of the demo's bundle with fields of its manifest changed, signed by these keys (by none: unsigned)."""
     shutil.copytree(factor_plain_bundle(), out)
-    manifest = msgspec.structs.replace(m.parse((out / m.FILE_NAME).read_bytes()), **({"name": "demo", "sequence": 1} | changes))
+    manifest = msgspec.structs.replace(
+        m.parse((out / m.FILE_NAME).read_bytes()), **({"name": "demo", "sequence": 1} | changes)
+    )
     data = m.encode(manifest)
     (out / m.FILE_NAME).write_bytes(data)
     if seeds:

@@ -44,17 +44,34 @@ def install(python: Path, *arguments: str) -> None:
         fail("pip could not install what is needed: " + " | ".join(lines)[:800] + " (is a package index reachable?)")
 
 
+def add(python: Path, requirements: Path) -> None:
+    """Install each line by itself: one library that has no build for this Python leaves the others, and is named."""
+    lines = [line for line in requirements.read_text(encoding="utf-8").splitlines() if line and not line.startswith("#")]
+    # torch first: with it in place nothing that depends on it takes another build.
+    for line in sorted(lines, key=lambda line: not line.startswith("torch")):
+        print(f"installing {line} …", flush=True)
+        try:
+            install(python, line)
+        except SystemExit as problem:
+            print(f"{problem}; its tests are skipped", flush=True)
+
+
 def main() -> None:
     """Build the environment that was asked for and mark it ready."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("directory", type=Path)
     parser.add_argument("--research", type=Path, metavar="REQUIREMENTS", help="an environment with rdagent and qlib instead")
+    parser.add_argument("--add", type=Path, metavar="REQUIREMENTS", help="add these to the environment instead of making it")
     options = parser.parse_args()
     if sys.version_info < MINIMUM:
         fail(f"Python {sys.version.split()[0]} is too old; run make PYTHON=python3.11 (3.10 or later)")
     if options.research and sys.version_info[:2] != RESEARCH_PYTHON:
         fail("the research packages are pinned for Python 3.11; run make PYTHON=python3.11 research")
     python = create(options.directory)
+    if options.add:
+        add(python, options.add)
+        (options.directory / f".{options.add.stem}").write_text("", encoding="utf-8")
+        return
     if options.research:
         install(python, "-r", str(options.research))
     else:

@@ -11,8 +11,10 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-import alphaseal
 import pytest
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
+
+import alphaseal
 from alphaseal import cli as runtime_cli
 from alphaseal import envelope, keys, store, tree
 from alphaseal import manifest as m
@@ -20,7 +22,6 @@ from alphaseal.errors import SignatureError
 from alphaseal_converter import cli, signing
 from alphaseal_converter.build import build
 from bundles import factor_plain_request
-from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
 from kills import killed, needs_fork
 from signed import envelope_of, key, known, policy, signed_bundle, trust, write_trust
 
@@ -32,7 +33,9 @@ def _here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for seed in ("a", "b"):
         private = key(seed)._private
         Path(f"{seed}.key").write_bytes(private.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
-        Path(f"{seed}.pub").write_bytes(private.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo))
+        Path(f"{seed}.pub").write_bytes(
+            private.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
+        )
 
 
 def run(capsys: pytest.CaptureFixture[str], *arguments: object) -> tuple[int, dict[str, Any]]:
@@ -77,7 +80,9 @@ def test_keygen_with_passphrase(capsys: pytest.CaptureFixture[str], monkeypatch:
     assert runtime_cli.main(["verify", "bundle", "--key", "pair.pub"]) == 0
 
 
-def test_key_from_file_variable_and_standard_input(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_key_from_file_variable_and_standard_input(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The three sources give the same signature, byte for byte."""
     pem = Path("a.key").read_bytes()
     monkeypatch.setenv("CI_KEY", pem.decode())
@@ -148,7 +153,9 @@ def _foreign_envelope(bundle: Path) -> None:
         ({"expires": "2020-01-01T00:00:00Z"}, None, 15, "trust.bundle_expired"),
     ],
 )
-def test_what_does_not_verify_is_not_signed(capsys: pytest.CaptureFixture[str], changes: dict[str, Any], damage: Any, status: int, code: str) -> None:
+def test_what_does_not_verify_is_not_signed(
+    capsys: pytest.CaptureFixture[str], changes: dict[str, Any], damage: Any, status: int, code: str
+) -> None:
     """A damaged, foreign, expired or numberless bundle gets no signature, and stays as it was."""
     bundle = signed_bundle(Path("bundle"), **changes)
     if damage is not None:
@@ -159,7 +166,10 @@ def test_what_does_not_verify_is_not_signed(capsys: pytest.CaptureFixture[str], 
     assert {path: path.read_bytes() for path in bundle.rglob("*") if path.is_file()} == before
 
 
-@pytest.mark.parametrize(("source", "code"), [("absent.key", "key.not_readable"), ("a.pub", "key.malformed"), ("env:UNSET_HERE", "usage.variable")])
+@pytest.mark.parametrize(
+    ("source", "code"),
+    [("absent.key", "key.not_readable"), ("a.pub", "key.malformed"), ("env:UNSET_HERE", "usage.variable")],
+)
 def test_keys_that_cannot_be_used(capsys: pytest.CaptureFixture[str], source: str, code: str) -> None:
     """A key that is not there, or is the public half, is an error of our family."""
     signed_bundle(Path("bundle"))
@@ -195,6 +205,15 @@ def test_build_signs(capsys: pytest.CaptureFixture[str]) -> None:
         build(factor_plain_request(Path("third"), signing_key=key("a"), sequence=0))
     assert caught.value.code == "usage.sequence"
     assert not Path("third").exists()
+
+
+def test_build_with_expiry(capsys: pytest.CaptureFixture[str]) -> None:
+    """`--expires` reaches the manifest, and the bundle is refused from that instant on; nonsense is a usage error."""
+    bundle = build(factor_plain_request(Path("bundle"), expires="2090-01-01T00:00:00Z")).path
+    assert m.parse((bundle / m.FILE_NAME).read_bytes()).expires == "2090-01-01T00:00:00Z"
+    for instant, status in (("2089-12-31T23:59:59Z", 0), ("2090-01-01T00:00:00Z", 15)):
+        assert runtime_cli.main(["verify", str(bundle), "--allow-unsigned", "--at", instant]) == status
+    assert run(capsys, "build", "nowhere", "--out", "other", "--expires", "tomorrow")[1]["code"] == "usage.arguments"
 
 
 def test_documents_are_valid_by_their_schemas(capsys: pytest.CaptureFixture[str]) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 from collections import Counter
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -28,7 +29,10 @@ WYCHEPROOF = SHARED / "corpora" / "ed25519_test.json"
 def test_encoding_is_the_one_of_the_dsse_specification() -> None:
     """The example of the DSSE protocol document gives its bytes, lengths counted in bytes of UTF-8."""
     encode = envelope.pre_authentication_encoding
-    assert encode("http://example.com/HelloWorld", b"hello world") == b"DSSEv1 29 http://example.com/HelloWorld 11 hello world"
+    assert (
+        encode("http://example.com/HelloWorld", b"hello world")
+        == b"DSSEv1 29 http://example.com/HelloWorld 11 hello world"
+    )
     assert encode("ä", b"") == b"DSSEv1 2 \xc3\xa4 0 "
 
 
@@ -47,7 +51,10 @@ def test_another_library_verifies_our_envelope() -> None:
     from securesystemslib.exceptions import VerificationError
     from securesystemslib.signer import SSlibKey
 
-    public = [SSlibKey.from_crypto(Ed25519PublicKey.from_public_bytes(key(seed).public_key), keyid=key(seed).id) for seed in ("one", "two")]
+    public = [
+        SSlibKey.from_crypto(Ed25519PublicKey.from_public_bytes(key(seed).public_key), keyid=key(seed).id)
+        for seed in ("one", "two")
+    ]
     theirs = dsse.Envelope.from_dict(json.loads(ENVELOPE))
     assert set(theirs.verify(public, 2)) == {key("one").id, key("two").id}
     assert theirs.payload == MANIFEST
@@ -74,7 +81,12 @@ def test_wycheproof() -> None:
     """All 151 verdicts of Wycheproof's Ed25519 vectors are ours."""
     groups = json.loads(WYCHEPROOF.read_text())["testGroups"]
     verdicts = {
-        case["tcId"]: (keys.verifies(bytes.fromhex(group["publicKey"]["pk"]), bytes.fromhex(case["sig"]), bytes.fromhex(case["msg"])), case["result"] == "valid")
+        case["tcId"]: (
+            keys.verifies(
+                bytes.fromhex(group["publicKey"]["pk"]), bytes.fromhex(case["sig"]), bytes.fromhex(case["msg"])
+            ),
+            case["result"] == "valid",
+        )
         for group in groups
         for case in group["tests"]
     }
@@ -87,14 +99,10 @@ def test_every_flipped_bit_of_the_manifest_is_refused() -> None:
     """One bit of manifest.json changed, anywhere, and the signature does not cover it (before anything is parsed)."""
     parsed, known_keys = envelope.parse(ENVELOPE), {key("one").id: key("one").public_key}
     assert envelope.verify(parsed, MANIFEST, known_keys)
-    flips = 0
-    for changed in _flips(MANIFEST):
-        try:
-            envelope.verify(parsed, changed, known_keys)
-        except SignatureError as error:
-            assert error.code == "signature.payload"
-            flips += 1
-    assert flips == 8 * len(MANIFEST)
+    codes = Counter(
+        _refusal(lambda changed=changed: envelope.verify(parsed, changed, known_keys)) for changed in _flips(MANIFEST)
+    )
+    assert codes == {("signature.payload", 13): 8 * len(MANIFEST)}
 
 
 def test_every_flipped_bit_of_the_envelope_is_refused() -> None:
@@ -102,15 +110,20 @@ def test_every_flipped_bit_of_the_envelope_is_refused() -> None:
     small = m.encode(example_manifest())[:700]  # nothing is parsed in this step, so any bytes will do
     data = envelope_of(small, "one", "two")
     assert len(BOTH.check_signatures(small, data)) == 2
-    codes: Counter[str] = Counter()
-    for changed in _flips(data):
-        try:
-            BOTH.check_signatures(small, changed)
-        except AlphasealError as error:
-            assert error.exit in (10, 13, 14)
-            codes[error.code] += 1
-    assert codes.total() == 8 * len(data)
-    assert {"signature.payload", "signature.wrong", "envelope.schema", "trust.too_few", "json.syntax"} <= codes.keys()
+    found = Counter(_refusal(lambda changed=changed: BOTH.check_signatures(small, changed)) for changed in _flips(data))
+    assert found.total() == 8 * len(data)
+    assert {status for _, status in found} == {10, 13, 14}
+    codes = {code for code, _ in found}
+    assert {"signature.payload", "signature.wrong", "envelope.schema", "trust.too_few", "json.syntax"} <= codes
+
+
+def _refusal(call: Callable[[], object]) -> tuple[str, int] | None:
+    """Code and exit status of the error of our family; None where there is none.  (`pytest.raises` is slow in a long loop.)"""
+    try:
+        call()
+    except AlphasealError as error:
+        return error.code, error.exit
+    return None
 
 
 def _flips(data: bytes) -> Any:
@@ -194,7 +207,16 @@ def test_malformed_envelope(edit: Any, code: str) -> None:
     assert caught.value.code == code
 
 
-@pytest.mark.parametrize("spelling", [ENVELOPE[:-1], ENVELOPE + b"\n", b" " + ENVELOPE, ENVELOPE.replace(b"  ", b"\t"), json.dumps(json.loads(ENVELOPE)).encode()])
+@pytest.mark.parametrize(
+    "spelling",
+    [
+        ENVELOPE[:-1],
+        ENVELOPE + b"\n",
+        b" " + ENVELOPE,
+        ENVELOPE.replace(b"  ", b"\t"),
+        json.dumps(json.loads(ENVELOPE)).encode(),
+    ],
+)
 def test_another_spelling_of_the_same_envelope_is_refused(spelling: bytes) -> None:
     """There is one byte form; the same content in another is refused, though every parser reads the same in it."""
     assert json.loads(spelling) == json.loads(ENVELOPE)
@@ -232,7 +254,9 @@ def test_signing_again_adds_and_never_doubles() -> None:
 
 def test_a_key_id_cannot_be_claimed() -> None:
     """A key's id is the sha256 of its raw bytes: a signature under another key's id is that other key's, and wrong."""
-    foreign = envelope.Envelope(MANIFEST, {key("one").id: envelope.sign(MANIFEST, [key("two")]).signatures[key("two").id]})
+    foreign = envelope.Envelope(
+        MANIFEST, {key("one").id: envelope.sign(MANIFEST, [key("two")]).signatures[key("two").id]}
+    )
     with pytest.raises(SignatureError):
         envelope.verify(foreign, MANIFEST, {key("one").id: key("one").public_key})
 

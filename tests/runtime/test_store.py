@@ -8,11 +8,22 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import alphaseal
 import pytest
+
+import alphaseal
 from alphaseal import cli, selftest, store, strict_json, tree
 from alphaseal import manifest as m
-from alphaseal.errors import AlphasealError, DigestError, MalformedError, NotReadableError, NotTrustedError, RollbackError, SelfTestError, TreeError, UsageError
+from alphaseal.errors import (
+    AlphasealError,
+    DigestError,
+    MalformedError,
+    NotReadableError,
+    NotTrustedError,
+    RollbackError,
+    SelfTestError,
+    TreeError,
+    UsageError,
+)
 from alphaseal.trust import Trust
 from kills import killed, needs_fork
 from signed import envelope_of, known, policy, rule, signed_bundle, write_trust
@@ -96,13 +107,20 @@ def _unsign(bundle: Path) -> None:
         ({"sequence": 4}, None, RollbackError, "store.sequence"),
         ({"sequence": 5, "created": "2020-01-01T00:00:00Z"}, None, RollbackError, "store.sequence_reused"),
         ({"sequence": 6, "name": "another"}, None, RollbackError, "trust.name"),
-        ({"sequence": 6, "expires": "2020-01-01T00:00:00Z"}, None, alphaseal.errors.ExpiredError, "trust.bundle_expired"),
+        (
+            {"sequence": 6, "expires": "2020-01-01T00:00:00Z"},
+            None,
+            alphaseal.errors.ExpiredError,
+            "trust.bundle_expired",
+        ),
         ({"sequence": 6}, _damage, DigestError, "file.digest"),
         ({"sequence": 6}, _extra, TreeError, "tree.extra"),
         ({"sequence": 6}, _unsign, NotTrustedError, "trust.unsigned"),
     ],
 )
-def test_a_refused_bundle_leaves_the_store_as_it_was(tmp_path: Path, place: Path, changes: dict[str, Any], damage: Any, kind: type[AlphasealError], code: str) -> None:
+def test_a_refused_bundle_leaves_the_store_as_it_was(
+    tmp_path: Path, place: Path, changes: dict[str, Any], damage: Any, kind: type[AlphasealError], code: str
+) -> None:
     """Older, reused, foreign, expired, damaged or unsigned: refused, and not one byte of the store is another."""
     bundle, before = signed_bundle(tmp_path / "refused", "a", **changes), content(place)
     if damage is not None:
@@ -114,14 +132,19 @@ def test_a_refused_bundle_leaves_the_store_as_it_was(tmp_path: Path, place: Path
 def test_a_refused_first_bundle_makes_no_store(tmp_path: Path) -> None:
     """What is not trusted does not even make the directory."""
     bundle = signed_bundle(tmp_path / "bundle", "stranger")
-    assert code_of(lambda: store.install(bundle, tmp_path / "store", trust=TRUST), NotTrustedError) == "trust.unknown_key"
+    assert (
+        code_of(lambda: store.install(bundle, tmp_path / "store", trust=TRUST), NotTrustedError) == "trust.unknown_key"
+    )
     assert not (tmp_path / "store").exists()
 
 
 def test_a_store_holds_one_name(tmp_path: Path, place: Path) -> None:
     """A trust that accepts any name does not let another model take the place of this one."""
     other = signed_bundle(tmp_path / "other", "a", sequence=6, name="another")
-    assert code_of(lambda: store.install(other, place, trust=Trust(policy=policy(known("a")))), RollbackError) == "store.name"
+    assert (
+        code_of(lambda: store.install(other, place, trust=Trust(policy=policy(known("a")))), RollbackError)
+        == "store.name"
+    )
 
 
 def test_a_failed_self_test_keeps_the_old_bundle(tmp_path: Path, place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -164,11 +187,19 @@ def test_rollback_refusals(tmp_path: Path, place: Path) -> None:
     """Unknown sequence, the one in force, no reason, too much of one, no store: nothing changes."""
     before = content(place)
     for to in (4, 5, 6):
-        assert code_of(lambda to=to: store.rollback(place, to=to, reason="x", trust=TRUST), UsageError) == "usage.sequence"
+        assert (
+            code_of(lambda to=to: store.rollback(place, to=to, reason="x", trust=TRUST), UsageError) == "usage.sequence"
+        )
     for reason in ("", "  ", "x" * 1001):
-        assert code_of(lambda reason=reason: store.rollback(place, to=4, reason=reason, trust=TRUST), UsageError) == "usage.reason"
+        assert (
+            code_of(lambda reason=reason: store.rollback(place, to=4, reason=reason, trust=TRUST), UsageError)
+            == "usage.reason"
+        )
     assert content(place) == before
-    assert code_of(lambda: store.rollback(tmp_path / "absent", to=4, reason="x", trust=TRUST), NotReadableError) == "store.empty"
+    assert (
+        code_of(lambda: store.rollback(tmp_path / "absent", to=4, reason="x", trust=TRUST), NotReadableError)
+        == "store.empty"
+    )
     assert not (tmp_path / "absent").exists()
 
 
@@ -177,9 +208,14 @@ def test_rollback_verifies_what_it_puts_in_force(tmp_path: Path, place: Path) ->
     old = store.current(place)
     store.install(signed_bundle(tmp_path / "six", "a", sequence=6), place, trust=TRUST)
     revoked = Trust(policy=policy(known("a"), revoked_digests=[old.digest]))
-    assert code_of(lambda: store.rollback(place, to=5, reason="x", trust=revoked), NotTrustedError) == "trust.digest_revoked"
+    assert (
+        code_of(lambda: store.rollback(place, to=5, reason="x", trust=revoked), NotTrustedError)
+        == "trust.digest_revoked"
+    )
     (old.path / m.FILE_NAME).write_bytes((store.current(place).path / m.FILE_NAME).read_bytes())
-    assert code_of(lambda: store.rollback(place, to=5, reason="x", trust=Trust.unsigned()), DigestError) == "store.digest"
+    assert (
+        code_of(lambda: store.rollback(place, to=5, reason="x", trust=Trust.unsigned()), DigestError) == "store.digest"
+    )
     _damage(old.path)
     assert store.current(place).sequence == 6
 

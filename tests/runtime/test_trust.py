@@ -9,16 +9,26 @@ from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
 
-import alphaseal
 import msgspec
 import pytest
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+
+import alphaseal
 from alphaseal import bundle as bundle_module
 from alphaseal import cli, instants, selftest, strict_json, tree, trust_file
 from alphaseal import manifest as m
-from alphaseal.errors import AlphasealError, ExpiredError, MalformedError, NotTrustedError, RollbackError, SelfTestError, SignatureError, UsageError
+from alphaseal.errors import (
+    AlphasealError,
+    ExpiredError,
+    MalformedError,
+    NotTrustedError,
+    RollbackError,
+    SelfTestError,
+    SignatureError,
+    UsageError,
+)
 from alphaseal.trust import Trust
-from bundles import factor_plain_bundle, raw_values, FACTOR_PLAIN
-from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+from bundles import FACTOR_PLAIN, factor_plain_bundle, raw_values
 from manifests import example_manifest
 from signed import envelope_of, key, known, policy, rule, signed_bundle, trust, write_trust
 
@@ -46,7 +56,10 @@ def code_of(call: Any, kind: type[AlphasealError]) -> str:
 def test_nothing_is_accepted_without_trust() -> None:
     """A `Trust` that was told nothing refuses every bundle, signed or not."""
     for envelope in (None, envelope_of(DATA, "a")):
-        assert code_of(lambda envelope=envelope: Trust().check_signatures(DATA, envelope), NotTrustedError) == "trust.unsigned"
+        assert (
+            code_of(lambda envelope=envelope: Trust().check_signatures(DATA, envelope), NotTrustedError)
+            == "trust.unsigned"
+        )
 
 
 def test_a_trust_file_refuses_unsigned_bundles() -> None:
@@ -86,7 +99,10 @@ TWO_CI = {"thresholds": {"ci": 2}}
 )
 def test_not_trusted(signers: list[str], entries: list[Any], changes: dict[str, Any], code: str) -> None:
     """Each way of not being signed enough is refused with 14 and its own code."""
-    assert code_of(lambda: trust(*entries, **changes).check_signatures(DATA, envelope_of(DATA, *signers)), NotTrustedError) == code
+    assert (
+        code_of(lambda: trust(*entries, **changes).check_signatures(DATA, envelope_of(DATA, *signers)), NotTrustedError)
+        == code
+    )
 
 
 @pytest.mark.parametrize(
@@ -107,7 +123,9 @@ def test_a_wrong_signature_of_a_revoked_or_expired_key_is_still_wrong() -> None:
     """A key does not become a stranger when it stops counting."""
     from alphaseal import envelope
 
-    spoiled = envelope.encode(envelope.Envelope(DATA, {**envelope.sign(DATA, [key("a")]).signatures, key("b").id: bytes(64)}))
+    spoiled = envelope.encode(
+        envelope.Envelope(DATA, {**envelope.sign(DATA, [key("a")]).signatures, key("b").id: bytes(64)})
+    )
     for changes, validity in (({"revoked_keys": [key("b").id]}, {}), ({}, {"not_after": "2000-01-01T00:00:00Z"})):
         judge = trust(known("a"), known("b", **validity), **changes)
         assert code_of(lambda judge=judge: judge.check_signatures(DATA, spoiled), SignatureError) == "signature.wrong"
@@ -124,14 +142,25 @@ def test_validity_of_a_key_is_from_its_first_to_before_its_last_instant() -> Non
     signed = envelope_of(DATA, "a")
     for instant in ("2026-01-01T00:00:00Z", "2026-01-31T23:59:59Z"):
         assert at(instant, file).check_signatures(DATA, signed)
-    assert code_of(lambda: at("2025-12-31T23:59:59Z", file).check_signatures(DATA, signed), ExpiredError) == "trust.key_not_yet_valid"
-    assert code_of(lambda: at("2026-02-01T00:00:00Z", file).check_signatures(DATA, signed), ExpiredError) == "trust.key_expired"
+    assert (
+        code_of(lambda: at("2025-12-31T23:59:59Z", file).check_signatures(DATA, signed), ExpiredError)
+        == "trust.key_not_yet_valid"
+    )
+    assert (
+        code_of(lambda: at("2026-02-01T00:00:00Z", file).check_signatures(DATA, signed), ExpiredError)
+        == "trust.key_expired"
+    )
 
 
 def test_every_counted_key_is_looked_at_not_the_first_alone() -> None:
     """One expired key among two that are needed is enough to refuse."""
     file = policy(known("a"), known("b", not_after="2026-01-01T00:00:00Z"), **TWO_CI)
-    assert code_of(lambda: at("2026-06-01T00:00:00Z", file).check_signatures(DATA, envelope_of(DATA, "a", "b")), ExpiredError) == "trust.key_expired"
+    assert (
+        code_of(
+            lambda: at("2026-06-01T00:00:00Z", file).check_signatures(DATA, envelope_of(DATA, "a", "b")), ExpiredError
+        )
+        == "trust.key_expired"
+    )
 
 
 def test_rotation_is_two_overlapping_validities() -> None:
@@ -143,7 +172,12 @@ def test_rotation_is_two_overlapping_validities() -> None:
         for signer in ("old", "new")
         if _accepts(at(month, file), signer)
     }
-    assert accepted == {("2026-01-15T00:00:00Z", "old"), ("2026-02-15T00:00:00Z", "old"), ("2026-02-15T00:00:00Z", "new"), ("2026-03-15T00:00:00Z", "new")}
+    assert accepted == {
+        ("2026-01-15T00:00:00Z", "old"),
+        ("2026-02-15T00:00:00Z", "old"),
+        ("2026-02-15T00:00:00Z", "new"),
+        ("2026-03-15T00:00:00Z", "new"),
+    }
     # Signed by both during the overlap, a bundle stays acceptable through it and after it.
     for month in ("2026-01-15T00:00:00Z", "2026-02-15T00:00:00Z", "2026-03-15T00:00:00Z"):
         assert at(month, file).check_signatures(DATA, envelope_of(DATA, "old", "new"))
@@ -177,7 +211,9 @@ NOT_READY = m.Eligibility(ready=False, reasons=[m.Reason(code="order_not_replaye
         ({"maximum_age_days": 30}, {"created": "2026-01-31T12:00:01Z"}, ExpiredError, "trust.created_in_future"),
     ],
 )
-def test_facts_that_are_refused(changes: dict[str, Any], fields: dict[str, Any], kind: type[AlphasealError], code: str) -> None:
+def test_facts_that_are_refused(
+    changes: dict[str, Any], fields: dict[str, Any], kind: type[AlphasealError], code: str
+) -> None:
     """Name, sequence, readiness, expiry and age: each refusal has its family and code."""
     judge = Trust(policy=policy(known("a"), **changes), at=NOON)
     assert code_of(lambda: judge.check_facts(facts(**fields)), kind) == code
@@ -213,7 +249,17 @@ def test_the_clock_has_a_time_zone() -> None:
         assert code_of(lambda instant=instant: Trust.unsigned(at=instant), UsageError) == "usage.at"
 
 
-@pytest.mark.parametrize("text", ["2026-01-31", "2026-02-30T00:00:00Z", "2026-01-31T24:00:00Z", "2026-01-31T00:00:00Z\n", "2026-01-31T00:00:00+00:00", "２026-01-31T00:00:00Z"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "2026-01-31",
+        "2026-02-30T00:00:00Z",
+        "2026-01-31T24:00:00Z",
+        "2026-01-31T00:00:00Z\n",
+        "2026-01-31T00:00:00+00:00",
+        "２026-01-31T00:00:00Z",
+    ],
+)
 def test_other_spellings_of_an_instant_are_none(text: str) -> None:
     """There is one form of an instant, and it names a day of the calendar."""
     assert instants.read(text) is None
@@ -230,7 +276,9 @@ def test_days_that_do_not_exist_are_malformed() -> None:
 
 def test_trust_file_reads_back(tmp_path: Path) -> None:
     """What is written is what is read, sorted; a file edited by hand may have another layout."""
-    file = policy(known("b"), known("a"), revoked_keys=["f" * 64, "0" * 64], maximum_age_days=30, bundles={"x": rule(2)})
+    file = policy(
+        known("b"), known("a"), revoked_keys=["f" * 64, "0" * 64], maximum_age_days=30, bundles={"x": rule(2)}
+    )
     path = write_trust(tmp_path / "trust.json", file)
     read = trust_file.load(path)
     assert [entry.name for entry in read.keys] == ["a", "b"]
@@ -271,7 +319,10 @@ def _key(**fields: Any) -> Any:
         (_key(not_before="2026-02-30T00:00:00Z"), "trust.schema"),
         (_key(not_before="2026-02-02T00:00:00Z", not_after="2026-02-02T00:00:00Z"), "trust.validity"),
         (_key(name="b"), "trust.key_twice"),
-        (lambda value: value["keys"].append(value["keys"][0] | {"name": "again", "role": "approver"}), "trust.key_twice"),
+        (
+            lambda value: value["keys"].append(value["keys"][0] | {"name": "again", "role": "approver"}),
+            "trust.key_twice",
+        ),
     ],
 )
 def test_malformed_trust_file(edit: Any, code: str) -> None:
@@ -283,7 +334,9 @@ def test_malformed_trust_file(edit: Any, code: str) -> None:
 
 def test_trust_file_is_strict_json() -> None:
     """A key that is there twice is refused: the owner's eye and the parser could see different ones."""
-    data = trust_file.encode(policy(known("a"))).replace(b'"require_ready": true', b'"require_ready": true, "require_ready": false')
+    data = trust_file.encode(policy(known("a"))).replace(
+        b'"require_ready": true', b'"require_ready": true, "require_ready": false'
+    )
     assert code_of(lambda: trust_file.parse(data, "trust.json"), MalformedError) == "json.duplicate_key"
 
 
@@ -303,8 +356,25 @@ def test_commands_make_a_trust_file(tmp_path: Path) -> None:
     file = tmp_path / "trust.json"
     assert run("trust", "init", file, "--threshold", "ci=1", "--threshold", "approver=1", "--maximum-age", 90)[0] == 0
     assert run("trust", "init", file)[1]["code"] == "trust.exists"
-    assert run("trust", "add", file, "--key", public_file(tmp_path, "a"), "--name", "build-server", "--role", "ci")[0] == 0
-    assert run("trust", "add", file, "--key", public_file(tmp_path, "b"), "--name", "anna", "--role", "approver", "--not-after", "2030-01-01T00:00:00Z")[0] == 0
+    assert (
+        run("trust", "add", file, "--key", public_file(tmp_path, "a"), "--name", "build-server", "--role", "ci")[0] == 0
+    )
+    assert (
+        run(
+            "trust",
+            "add",
+            file,
+            "--key",
+            public_file(tmp_path, "b"),
+            "--name",
+            "anna",
+            "--role",
+            "approver",
+            "--not-after",
+            "2030-01-01T00:00:00Z",
+        )[0]
+        == 0
+    )
     assert run("trust", "add", file, "--bundle", "demo", "--lowest-sequence", 7)[0] == 0
     assert run("trust", "revoke", file, "--digest", "0" * 64)[0] == 0
     status, shown = run("trust", "show", file)
@@ -314,8 +384,26 @@ def test_commands_make_a_trust_file(tmp_path: Path) -> None:
     assert (result["thresholds"], result["bundles"]) == ({"ci": 1, "approver": 1}, {"demo": {"lowest_sequence": 7}})
     assert (result["maximum_age_days"], result["require_ready"], result["revoked_digests"]) == (90, True, ["0" * 64])
     # The same key again changes its validity, for a rotation.
-    assert run("trust", "add", file, "--key", tmp_path / "a.pub", "--name", "build-server", "--role", "ci", "--not-after", "2027-01-01T00:00:00Z")[0] == 0
-    assert {entry.name: entry.not_after for entry in trust_file.load(file).keys} == {"build-server": "2027-01-01T00:00:00Z", "anna": "2030-01-01T00:00:00Z"}
+    assert (
+        run(
+            "trust",
+            "add",
+            file,
+            "--key",
+            tmp_path / "a.pub",
+            "--name",
+            "build-server",
+            "--role",
+            "ci",
+            "--not-after",
+            "2027-01-01T00:00:00Z",
+        )[0]
+        == 0
+    )
+    assert {entry.name: entry.not_after for entry in trust_file.load(file).keys} == {
+        "build-server": "2027-01-01T00:00:00Z",
+        "anna": "2030-01-01T00:00:00Z",
+    }
     assert run("trust", "revoke", file, "--key", "build-server")[1]["result"]["revoked_keys"] == [key("a").id]
 
 
@@ -342,7 +430,9 @@ def test_commands_make_a_trust_file(tmp_path: Path) -> None:
         (["init", "absent/new.json"], "output.not_writable"),
     ],
 )
-def test_commands_refuse_and_change_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, arguments: list[str], code: str) -> None:
+def test_commands_refuse_and_change_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, arguments: list[str], code: str
+) -> None:
     """A command that ends with an error leaves the trust file as it was, byte for byte, and makes no new one."""
     monkeypatch.chdir(tmp_path)
     for name in ("a", "b", "r"):
@@ -393,7 +483,9 @@ def test_key_trusts_any_bundle_of_that_key_alone(tmp_path: Path) -> None:
         (["--trust", "trust.json", "--at", "2030-01-01T00:00:00Z"], 15, "trust.key_expired"),
     ],
 )
-def test_trust_options(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, arguments: list[str], status: int, code: str) -> None:
+def test_trust_options(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, arguments: list[str], status: int, code: str
+) -> None:
     """Exactly one kind of trust, readable; --at is the clock that counts."""
     monkeypatch.chdir(tmp_path)
     signed_bundle(tmp_path / "bundle", "a")
@@ -424,7 +516,9 @@ def test_the_envelope_is_a_plain_bounded_file(tmp_path: Path) -> None:
     envelope = bundle / tree.ENVELOPE_NAME
     moved = envelope.rename(tmp_path / "elsewhere.json")
     envelope.symlink_to(moved)
-    assert code_of(lambda: alphaseal.open(bundle, trust=trust(known("a"))), alphaseal.errors.TreeError) == "tree.not_plain"
+    assert (
+        code_of(lambda: alphaseal.open(bundle, trust=trust(known("a"))), alphaseal.errors.TreeError) == "tree.not_plain"
+    )
     envelope.unlink()
     envelope.write_bytes(b" " * (tree.MAXIMUM_ENVELOPE + 1))
     assert code_of(lambda: alphaseal.open(bundle, trust=trust(known("a"))), alphaseal.errors.DigestError) == "file.size"
@@ -450,14 +544,14 @@ def test_first_score_runs_the_golden_self_test(tmp_path: Path, monkeypatch: pyte
     features = raw_values(FACTOR_PLAIN / "truth/hist2_factor")
     calls: list[str] = []
     original = selftest.run
-    monkeypatch.setattr(selftest, "run", lambda bundle: (calls.append(bundle.digest), original(bundle))[1])
+    monkeypatch.setattr(selftest, "run", lambda bundle, sample: (calls.append(bundle.digest), original(bundle, sample))[1])
     path = factor_plain_bundle()
     days = alphaseal.open(path, trust=Trust.unsigned()).manifest.golden.days
     for _ in range(2):
         alphaseal.open(path, trust=Trust.unsigned()).score(features, date=days[0])
     assert len(calls) == 1
 
-    def fail(bundle: Any) -> None:
+    def fail(bundle: Any, sample: int) -> None:
         raise SelfTestError("selftest.scores", "differs")
 
     monkeypatch.setattr(selftest, "run", fail)

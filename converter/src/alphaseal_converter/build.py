@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from datetime import date, timedelta
@@ -17,13 +17,12 @@ import numpy as np
 from alphaseal.errors import UsageError
 from alphaseal.keys import SigningKey
 from alphaseal.pipeline import Pipeline
-from alphaseal.manifest import DayOrder, GraphStage, Order, Parity, ParityCase, Stage, WindowStage
+from alphaseal.manifest import DayOrder, Order, Parity, ParityCase, Stage
 
 from . import parity, values
 from .artifacts import DatasetState, Predictions, fitted_processors, read_dataset, read_predictions
 from .artifacts import read_task_configuration as read_configuration
 from .configuration import TaskConfiguration
-from .describe import json_value
 from .errors import RefusalError
 from .factors_table import column_names
 from .families import FamilyContext, TrainedModel, read_trained_model
@@ -31,12 +30,13 @@ from .families.row_processors import raw_space
 from .golden import GoldenRows, golden_days, golden_probe
 from .locate import Located, Weights, locate, scan
 from .parity import Probe, Vector
-from .processors import RowProcessor, check_processors
+from .processors import Processor
 from .replay import ReplayRequest, run_replay
 from .resolve import FeatureOrder, Sources, read_given_order, resolve_order
 from .runs import plain_file, read_file
 from .select import Anchor, choose_anchor
 from .session import Task, read_task
+from .stages import Plan, stages_of
 from .values import RawFile, Recorded
 from .write import BuiltBundle, write_bundle
 
@@ -65,6 +65,7 @@ class BuildRequest:
     name: str | None = None
     sequence: int | None = None
     with_factors: bool = True
+    expires: str | None = None
     signing_key: SigningKey | None = None
 
 
@@ -78,13 +79,13 @@ class Proven:
     configuration: TaskConfiguration | None
     dataset: DatasetState | None
     processors_known: bool
-    processors: tuple[RowProcessor, ...]
+    processors: Sequence[Processor]
     model_code: str | None
     model: TrainedModel
     features: FeatureOrder
     order: Order
     stages: Sequence[Stage]
-    graph: bytes
+    graphs: Mapping[str, bytes]
     parity: Parity
     predictions: Predictions | None
     recorded: Recorded | None
@@ -135,13 +136,16 @@ def prove(request: BuildRequest, scratch: Path, progress: Progress) -> Proven:
     names = [feature.name for feature in features.features]
     if model.bind is not None:
         model = model.bind(names, [feature.dtype for feature in features.features])
-    processors = check_processors(fitted, names)
+    plan = stages_of(fitted, names, [feature.dtype for feature in features.features], model.step_length)
     progress("building the graph")
-    graph_bytes = model.graph(processors)
-    stages = model_stages(model, processors)
-    pipeline = Pipeline(stages, {MODEL_FILE: graph_bytes}.__getitem__, model.feature_count, batch_dependent=model.batch_dependent)
+    graphs = {**plan.graphs(), MODEL_FILE: model.graph(plan.final)}
+    universe = configuration.instruments if configuration is not None else None
+    stages = plan.stages(MODEL_FILE, model.step_length, universe if isinstance(universe, str) else None)
+    pipeline = Pipeline(
+        stages, graphs.__getitem__, model.feature_count, names=names, batch_dependent=model.batch_dependent
+    )
     predictions = read_predictions(artifacts.pred) if artifacts.pred is not None else None
-    partial = _Proof(model, processors, features, pipeline, raw, located, predictions)
+    partial = _Proof(model, plan, features, pipeline, raw, located, predictions)
     order, recorded, scores = partial.prove_order(progress)
     report, golden = partial.prove_parity(recorded, scores, progress)
     return Proven(
@@ -151,13 +155,13 @@ def prove(request: BuildRequest, scratch: Path, progress: Progress) -> Proven:
         configuration=configuration,
         dataset=dataset,
         processors_known=dataset is not None or (configuration is not None and not configuration.infer_processors),
-        processors=processors,
+        processors=fitted,
         model_code=context.model_code,
         model=model,
         features=features,
         order=order,
         stages=stages,
-        graph=graph_bytes,
+        graphs=graphs,
         parity=report,
         predictions=predictions,
         recorded=recorded,
@@ -165,12 +169,6 @@ def prove(request: BuildRequest, scratch: Path, progress: Progress) -> Proven:
         golden=golden,
         constant_scores=predictions is not None and len(np.unique(predictions.scores)) == 1,
     )
-
-
-def model_stages(model: TrainedModel, processors: Sequence[RowProcessor]) -> list[Stage]:
-    """The stages of the manifest: a window where the model looks back, then the graph with the processors inside."""
-    graph = GraphStage(file=MODEL_FILE, processors=[json_value(processor.describe()) for processor in processors])
-    return [WindowStage(length=model.step_length, fill="ffill+bfill"), graph] if model.step_length > 1 else [graph]
 
 
 def write_raw_values(request: BuildRequest, progress: Progress = lambda text: None) -> int:
@@ -309,7 +307,7 @@ class _Proof:
     """The two proofs: of the order, and of the numbers."""
 
     model: TrainedModel
-    processors: tuple[RowProcessor, ...]
+    plan: Plan
     features: FeatureOrder
     pipeline: Pipeline
     raw: RawFile | None
@@ -351,7 +349,7 @@ class _Proof:
     ) -> tuple[Parity, list[GoldenRows]]:
         """Compare graph and judges, and choose the golden rows."""
         progress("comparing with the original")
-        judge = self.model.judge(self.processors)
+        judge = self.model.judge(self.plan.final)
         if judge is None and recorded is None:
             raise RefusalError(
                 "parity.no_judge",
@@ -372,21 +370,29 @@ class _Proof:
             for probe in self._probes(recorded):
                 expected = judge.predict(probe.values)
                 cases.append(parity.compare(probe.case, judge.name, self.pipeline.score_inputs(probe.values), expected, bound))
-                if self.model.step_length == 1:  # golden.parquet holds rows; windows come from the days
+                if self.pipeline.step_length == 1 and not self.plan.steps:
+                    # The others score whole days, and a made-up row belongs to none.
                     golden.append(golden_probe(probe, expected))
         return self._report(cases, days), golden
 
     def _probes(self, recorded: Recorded | None) -> tuple[Probe, ...]:
-        """Real rows, and rows made from the model's own thresholds."""
-        shift, scale = raw_space(self.processors, self.model.feature_count)
-        dtypes = [feature.dtype for feature in self.features.features]
+        """Inputs of the last graph: real ones, and ones made from the model's own thresholds.
+
+        Behind other stages these are no raw values, but what the stages make of them.
+        """
+        if self.model.batch_dependent:
+            return ()  # what a row scores depends on the rows beside it: whole days are the only proof
+        shift, scale = raw_space(self.plan.final, self.model.feature_count)
+        raw = not self.plan.steps
+        dtypes = [feature.dtype if raw else "float64" for feature in self.features.features]
+        inputs = None if recorded is None else recorded if raw else values.after_stages(recorded, self.pipeline)
         if self.model.step_length > 1:
             # Made-up windows without real ones around them would show nothing that a market can hold.
-            if recorded is None:
+            if inputs is None:
                 return ()
-            windows = values.sample_windows(recorded, self.model.step_length, _SAMPLED_WINDOWS)
+            windows = values.sample_windows(inputs, self.model.step_length, _SAMPLED_WINDOWS)
             return parity.make_window_probes(windows, dtypes, shift, scale)
-        real = recorded.values if recorded is not None else None
+        real = inputs.values if inputs is not None else None
         probes = parity.make_probes(self.model.thresholds, dtypes, shift, scale, real)
         return probes if real is None else (Probe("real rows", real), *probes)
 

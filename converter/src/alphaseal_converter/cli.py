@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from alphaseal import instants
 from alphaseal.console import Parser, Progress, run_command
 from alphaseal.errors import UsageError
 
@@ -48,6 +49,7 @@ def _parser() -> Parser:
     build.add_argument("--feature-order", type=Path, metavar="FILE", help="feature names in model order, where nothing in the run says it")
     build.add_argument("--name", help="bundle name (default: from the task)")
     build.add_argument("--sequence", type=_sequence, metavar="N", help="sequence number (default: the run's end, in seconds since 1970)")
+    build.add_argument("--expires", type=_instant, metavar="INSTANT", help="the bundle is refused from then on, 2027-01-31T00:00:00Z (default: never)")
     build.add_argument("--without-factors", action="store_true", help="leave the factor table out of the bundle")
 
     signing_commands.add_build_key(build)
@@ -94,6 +96,12 @@ def _mapping(text: str) -> tuple[str, str]:
     if not equals or not source or not target:
         raise argparse.ArgumentTypeError(f"expected FROM=TO, found {text!r}")
     return source, target
+
+
+def _instant(text: str) -> str:
+    if instants.read(text) is None:
+        raise argparse.ArgumentTypeError(f"expected YYYY-MM-DDThh:mm:ssZ, found {text!r}")
+    return text
 
 
 def _sequence(text: str) -> int:
@@ -168,6 +176,7 @@ def _request(options: argparse.Namespace, out: Path) -> Any:
         name=getattr(options, "name", None),
         sequence=getattr(options, "sequence", None),
         with_factors=not getattr(options, "without_factors", False),
+        expires=getattr(options, "expires", None),
         signing_key=signing_commands.build_key(options) if "sign" in options else None,
     )
 

@@ -23,7 +23,7 @@ from .eligibility import Facts, judge_eligibility
 from .errors import RefusalError
 from .golden import golden_day_names
 from .factors_table import ColumnStatistics, FactorsTable
-from .processors import Fillna, RobustZScoreNorm
+from .processors import CrossSection, DropnaProcessor, Fillna, RobustZScoreNorm
 from .select import SotaFactor, names_given_twice, newer_accepted, sota_factors
 from .version import __version__
 
@@ -87,7 +87,7 @@ def make_manifest(
         name=bundle_name(proven, request),
         sequence=request.sequence if request.sequence is not None else int(created.timestamp()),
         created=_instant(created),
-        expires=None,
+        expires=request.expires,
         producer=m.Producer(converter=__version__, packages=_packages(proven)),
         source=_source(proven, request),
         model=_model(proven),
@@ -234,7 +234,7 @@ def _anchor(proven: Proven, request: BuildRequest) -> m.Anchor:
 
 
 def _model(proven: Proven) -> m.Model:
-    graph = onnx.load_from_string(proven.graph)
+    graph = onnx.load_from_string(proven.graphs["model.onnx"])
     model = proven.model
     window = [model.step_length] if model.step_length > 1 else []
     shape: list[int | None] = [None, *window, model.feature_count]
@@ -311,13 +311,29 @@ def _statistics(proven: Proven, numbers: FeatureStatistics) -> m.Statistics | No
 
 
 def _missing(proven: Proven) -> m.Missing:
-    fills = [processor for processor in proven.processors if isinstance(processor, Fillna)]
-    clips = any(isinstance(processor, RobustZScoreNorm) and processor.clip for processor in proven.processors)
-    missing = (
-        f"a missing value becomes {fills[-1].value} after normalisation" if fills else "a missing value stays missing: the model has its own rule for it"
+    processors = proven.processors
+    fills = [processor for processor in processors if isinstance(processor, Fillna)]
+    day_means = any(isinstance(part, CrossSection) and part.name == "CSZFillna" for part in processors)
+    drops = any(isinstance(part, DropnaProcessor) and part.features for part in processors)
+    clips = any(isinstance(part, RobustZScoreNorm) and part.clip for part in processors)
+    replaced = any(isinstance(part, CrossSection) and part.name == "ProcessInf" for part in processors)
+    if drops:
+        missing = "a stock with a missing value gets no score"
+    elif fills:
+        missing = f"a missing value becomes {fills[-1].value}"
+    elif day_means:
+        missing = "a missing value becomes the mean of its day"
+    else:
+        missing = "a missing value stays missing: the model has its own rule for it"
+    if replaced:
+        infinite = "an infinite value becomes the mean of its day"
+    else:
+        infinite = "an infinite value is clipped like any other" if clips else "an infinite value enters the model as it is"
+    return m.Missing(
+        missing="filled" if fills or day_means else "native",
+        infinite="clipped" if clips or replaced else "native",
+        text=f"{missing}; {infinite}",
     )
-    infinite = "an infinite value is clipped like any other" if clips else "an infinite value enters the model as it is"
-    return m.Missing(missing="filled" if fills else "native", infinite="clipped" if clips else "native", text=f"{missing}; {infinite}")
 
 
 def _label(configuration: TaskConfiguration | None) -> m.Label:

@@ -121,7 +121,12 @@ def approve(path: Path, key: SigningKey, signed_by: Sequence[Path]) -> Signed:
     known = {keys.key_id(raw): raw for raw in [*required, key.public_key]}
     missing = known.keys() - {key.id} - set(envelope.verify(existing, m.encode(bundle.manifest), known))
     if missing:
-        raise NotTrustedError("approve.not_signed", "a key that should have signed has not", where=str(path), found=", ".join(sorted(missing)))
+        raise NotTrustedError(
+            "approve.not_signed",
+            "a key that should have signed has not",
+            where=str(path),
+            found=", ".join(sorted(missing)),
+        )
     return _add_signature(bundle, key, existing)
 
 

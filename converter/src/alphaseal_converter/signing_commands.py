@@ -15,18 +15,33 @@ from .signing import Signed
 
 def add_verbs(verbs: Any, common: Parser) -> None:
     """The parsers of the three verbs."""
-    keygen = verbs.add_parser("keygen", parents=[common], help="make a pair of keys: PREFIX.key (keep it secret) and PREFIX.pub")
-    keygen.add_argument("--out", type=Path, required=True, metavar="PREFIX", help="where the two files go; neither may exist")
-    keygen.add_argument("--passphrase-env", metavar="VARIABLE", help="environment variable with a passphrase that locks the private key")
+    keygen = verbs.add_parser(
+        "keygen", parents=[common], help="make a pair of keys: PREFIX.key (keep it secret) and PREFIX.pub"
+    )
+    keygen.add_argument(
+        "--out", type=Path, required=True, metavar="PREFIX", help="where the two files go; neither may exist"
+    )
+    keygen.add_argument(
+        "--passphrase-env", metavar="VARIABLE", help="environment variable with a passphrase that locks the private key"
+    )
 
     sign = verbs.add_parser("sign", parents=[common], help="verify a bundle wholly and sign it")
     sign.add_argument("bundle", type=Path, metavar="BUNDLE", help="bundle directory")
     _add_key(sign, "--key", required=True)
 
-    approve = verbs.add_parser("approve", parents=[common], help="verify a bundle that others have signed, and sign it too")
+    approve = verbs.add_parser(
+        "approve", parents=[common], help="verify a bundle that others have signed, and sign it too"
+    )
     approve.add_argument("bundle", type=Path, metavar="BUNDLE", help="bundle directory")
     _add_key(approve, "--key", required=True)
-    approve.add_argument("--signed-by", type=Path, action="append", default=[], metavar="PUB", help="public key that must have signed before; repeatable")
+    approve.add_argument(
+        "--signed-by",
+        type=Path,
+        action="append",
+        default=[],
+        metavar="PUB",
+        help="public key that must have signed before; repeatable",
+    )
 
 
 def add_build_key(parser: argparse.ArgumentParser) -> None:
@@ -35,7 +50,12 @@ def add_build_key(parser: argparse.ArgumentParser) -> None:
 
 
 def _add_key(parser: argparse.ArgumentParser, option: str, *, required: bool) -> None:
-    parser.add_argument(option, required=required, metavar="KEY", help="private key: a file, env:VARIABLE (the PEM itself), or - for standard input")
+    parser.add_argument(
+        option,
+        required=required,
+        metavar="KEY",
+        help="private key: a file, env:VARIABLE (the PEM itself), or - for standard input",
+    )
     parser.add_argument("--passphrase-env", metavar="VARIABLE", help="environment variable with the key's passphrase")
 
 

@@ -16,6 +16,7 @@ from alphaseal.errors import InputError, NotReadableError
 from alphaseal.features import FeatureBlock, read_parquet
 from alphaseal.manifest import Bound, Replay
 from alphaseal.numeric import outside, ulp_distance
+from alphaseal.pipeline import Pipeline
 from alphaseal.windows import Windows
 
 from .artifacts import Predictions
@@ -175,6 +176,15 @@ def _with_table(
     joined = np.where((rows >= 0)[:, None], other.values[rows], np.nan)
     values[:, [position[feature.name] for feature in from_table]] = joined
     return FeatureBlock(block.dates, block.instruments, values, block.extra)
+
+
+def after_stages(recorded: Recorded, pipeline: Pipeline) -> Recorded:
+    """The recorded predictions with what the stages before the last graph make of their raw values."""
+    prepared = pipeline.prepare(recorded.block)
+    kept = np.isin(recorded.rows, prepared.rows)
+    rows = np.searchsorted(prepared.rows, recorded.rows[kept]).astype(np.int64)
+    block = FeatureBlock(prepared.dates, prepared.instruments, prepared.values, ())
+    return Recorded(block, rows, recorded.scores[kept], recorded.recorded)
 
 
 def sample_windows(recorded: Recorded, length: int, count: int) -> Matrix:

@@ -36,7 +36,7 @@ _MEDIA_TYPES = {
     ".py": "text/plain; charset=utf-8",
     ".yaml": "text/plain; charset=utf-8",
 }
-_ROLES = {"model.onnx": "model", "golden.parquet": "golden", "factors.parquet": "factors", "card.html": "card"}
+_ROLES = {"golden.parquet": "golden", "factors.parquet": "factors", "card.html": "card"}
 
 
 @dataclass(frozen=True)
@@ -71,7 +71,8 @@ def write_bundle(proven: Proven, request: BuildRequest, progress: Callable[[str]
 
 def _fill(staging: Path, proven: Proven, request: BuildRequest, progress: Callable[[str], None]) -> m.Manifest:
     """All files of the bundle, the manifest last."""
-    (staging / "model.onnx").write_bytes(proven.graph)
+    for name, graph in proven.graphs.items():
+        (staging / name).write_bytes(graph)
     schema = selftest.golden_schema(proven.features.features)
     golden_rows = write_golden(staging / "golden.parquet", schema, proven.golden)
     table = None
@@ -121,7 +122,7 @@ def _entry(staging: Path, path: Path, titles: dict[str, str] | object) -> m.File
         size=path.stat().st_size,
         sha256=data.hexdigest(),
         media_type=_MEDIA_TYPES[path.suffix],
-        role=_ROLES.get(name, "source"),  # type: ignore[arg-type]
+        role="model" if path.suffix == ".onnx" else _ROLES.get(name, "source"),  # type: ignore[arg-type]
         title=title,
     )
 

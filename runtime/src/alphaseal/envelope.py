@@ -36,7 +36,9 @@ class EnvelopeDocument(Part, frozen=True, kw_only=True):
 
     payload: Annotated[str, Meta(description="the bytes of manifest.json, standard base64")]
     payload_type: Literal["application/vnd.alphaseal.manifest.v1+json"] = msgspec.field(name="payloadType")
-    signatures: Annotated[list[SignatureEntry], Meta(min_length=1, max_length=64, description="sorted by keyid, no key twice")]
+    signatures: Annotated[
+        list[SignatureEntry], Meta(min_length=1, max_length=64, description="sorted by keyid, no key twice")
+    ]
 
 
 @dataclass(frozen=True)
@@ -59,28 +61,57 @@ def parse(data: bytes, where: str = ENVELOPE_NAME) -> Envelope:
     # What kind of document is signed comes before everything that is said in it.
     found = value.get("payloadType") if isinstance(value, dict) else None
     if found != PAYLOAD_TYPE:
-        raise MalformedError("envelope.payload_type", "envelope of another kind", where=where, expected=PAYLOAD_TYPE, found=repr(found)[:120])
+        raise MalformedError(
+            "envelope.payload_type",
+            "envelope of another kind",
+            where=where,
+            expected=PAYLOAD_TYPE,
+            found=repr(found)[:120],
+        )
     try:
         document = msgspec.convert(value, EnvelopeDocument)
     except msgspec.ValidationError as error:
         raise MalformedError("envelope.schema", f"does not fit the schema: {error}", where=where) from None
     ids = [entry.keyid for entry in document.signatures]
     if ids != sorted(set(ids)):
-        raise MalformedError("envelope.signatures_order", "signatures must be sorted by key id, one of each key", where=where, found=", ".join(ids)[:200])
+        raise MalformedError(
+            "envelope.signatures_order",
+            "signatures must be sorted by key id, one of each key",
+            where=where,
+            found=", ".join(ids)[:200],
+        )
     payload = _decode(document.payload, where, "payload")
-    signatures = {entry.keyid: _decode(entry.sig, where, f"the signature of {entry.keyid}") for entry in document.signatures}
+    signatures = {
+        entry.keyid: _decode(entry.sig, where, f"the signature of {entry.keyid}") for entry in document.signatures
+    }
     if wrong := next((keyid for keyid, signature in signatures.items() if len(signature) != SIGNATURE_LENGTH), None):
-        raise MalformedError("envelope.schema", "a signature has the wrong length", where=where, expected=f"{SIGNATURE_LENGTH} bytes", found=wrong)
+        raise MalformedError(
+            "envelope.schema",
+            "a signature has the wrong length",
+            where=where,
+            expected=f"{SIGNATURE_LENGTH} bytes",
+            found=wrong,
+        )
     envelope = Envelope(payload, signatures)
     if encode(envelope) != data:
-        raise MalformedError("envelope.byte_form", "envelope is not in its one byte form", where=where, expected="sorted keys, two spaces, LF")
+        raise MalformedError(
+            "envelope.byte_form",
+            "envelope is not in its one byte form",
+            where=where,
+            expected="sorted keys, two spaces, LF",
+        )
     return envelope
 
 
 def _decode(text: str, where: str, what: str) -> bytes:
     data = decode_base64(text)
     if data is None:
-        raise MalformedError("envelope.base64", f"{what} is not canonical base64", where=where, expected="standard alphabet, padding, nothing else")
+        raise MalformedError(
+            "envelope.base64",
+            f"{what} is not canonical base64",
+            where=where,
+            expected="standard alphabet, padding, nothing else",
+        )
     return data
 
 
@@ -90,7 +121,10 @@ def encode(envelope: Envelope) -> bytes:
         {
             "payload": encode_base64(envelope.payload),
             "payloadType": PAYLOAD_TYPE,
-            "signatures": [{"keyid": keyid, "sig": encode_base64(signature)} for keyid, signature in sorted(envelope.signatures.items())],
+            "signatures": [
+                {"keyid": keyid, "sig": encode_base64(signature)}
+                for keyid, signature in sorted(envelope.signatures.items())
+            ],
         }
     )
 

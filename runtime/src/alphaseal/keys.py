@@ -75,7 +75,12 @@ def load_public_key(data: bytes, where: str) -> bytes:
     except (ValueError, UnsupportedAlgorithm):
         key = None
     if not isinstance(key, Ed25519PublicKey):
-        raise MalformedError("key.malformed", "not a public key", where=where, expected="an Ed25519 public key in PEM, as keygen writes it (.pub)")
+        raise MalformedError(
+            "key.malformed",
+            "not a public key",
+            where=where,
+            expected="an Ed25519 public key in PEM, as keygen writes it (.pub)",
+        )
     return key.public_bytes_raw()
 
 
@@ -107,7 +112,12 @@ def load_private_key(data: bytes, passphrase: bytes | None, where: str) -> Signi
 
     locked = b"BEGIN ENCRYPTED PRIVATE KEY" in data
     if locked and passphrase is None:
-        raise UsageError("key.passphrase", "the private key is locked", where=where, next_step="pass its passphrase: --passphrase-env VARIABLE")
+        raise UsageError(
+            "key.passphrase",
+            "the private key is locked",
+            where=where,
+            next_step="pass its passphrase: --passphrase-env VARIABLE",
+        )
     try:
         key = load_pem_private_key(data, passphrase if locked else None)
     except (ValueError, TypeError, UnsupportedAlgorithm):
@@ -115,5 +125,10 @@ def load_private_key(data: bytes, passphrase: bytes | None, where: str) -> Signi
     if key is None and locked:
         raise UsageError("key.passphrase", "the passphrase does not open the private key", where=where)
     if not isinstance(key, Ed25519PrivateKey):
-        raise MalformedError("key.malformed", "not a private key", where=where, expected="an Ed25519 private key in PEM (PKCS 8), as keygen writes it (.key)")
+        raise MalformedError(
+            "key.malformed",
+            "not a private key",
+            where=where,
+            expected="an Ed25519 private key in PEM (PKCS 8), as keygen writes it (.key)",
+        )
     return SigningKey(key.public_key().public_bytes_raw(), key)

@@ -109,14 +109,25 @@ def rollback(store: str | os.PathLike[str], *, to: int, reason: str, trust: Trus
     """
     root = Path(store)
     if not reason.strip() or len(reason) > 1000:
-        raise UsageError("usage.reason", "a rollback is recorded with its reason", expected="1 to 1000 characters", found=f"{len(reason)} characters")
+        raise UsageError(
+            "usage.reason",
+            "a rollback is recorded with its reason",
+            expected="1 to 1000 characters",
+            found=f"{len(reason)} characters",
+        )
     _require(root)  # a store is made by its first install, not by the lock of a rollback
     with _locked(root):
         state = _require(root)
         installed = {event.sequence: event.digest for event in state.history}
         if to == state.current.sequence or to not in installed:
             others = ", ".join(str(sequence) for sequence in sorted(installed) if sequence != state.current.sequence)
-            raise UsageError("usage.sequence", "no other bundle of that sequence was installed here", where=str(root), expected=f"one of {others or 'none'}", found=str(to))
+            raise UsageError(
+                "usage.sequence",
+                "no other bundle of that sequence was installed here",
+                where=str(root),
+                expected=f"one of {others or 'none'}",
+                found=str(to),
+            )
         _verify(root / "bundles" / installed[to], installed[to], trust)
         entry = Entry(sequence=to, digest=installed[to])
         event = Event(action="rollback", at=trust.now(), sequence=to, digest=entry.digest, reason=reason)
@@ -136,7 +147,9 @@ def parse(data: bytes, where: str) -> State:
     value = strict_json.loads(data, where=where, maximum_bytes=MAXIMUM_BYTES)
     found = value.get("format") if isinstance(value, dict) else None
     if found != FORMAT:
-        raise MalformedError("store.version", "unknown version of a store", where=where, expected=repr(FORMAT), found=repr(found)[:80])
+        raise MalformedError(
+            "store.version", "unknown version of a store", where=where, expected=repr(FORMAT), found=repr(found)[:80]
+        )
     try:
         return msgspec.convert(value, State)
     except msgspec.ValidationError as error:
@@ -149,7 +162,14 @@ def _check_succession(state: State | None, source: Bundle) -> None:
         return
     name, sequence = source.manifest.name, source.manifest.sequence
     if name != state.name:
-        raise RollbackError("store.name", "the store holds bundles of another name", where=str(source.directory), expected=state.name, found=name, next_step="use another --store")
+        raise RollbackError(
+            "store.name",
+            "the store holds bundles of another name",
+            where=str(source.directory),
+            expected=state.name,
+            found=name,
+            next_step="use another --store",
+        )
     highest = state.highest
     if sequence < highest.sequence:
         raise RollbackError(
@@ -232,7 +252,13 @@ def _verify(path: Path, digest: str, trust: Trust) -> None:
 
     bundle = bundle_module.open_bundle(path, trust=trust)
     if bundle.digest != digest:
-        raise DigestError("store.digest", "the bundle in the store is another one", where=str(path), expected=digest, found=bundle.digest)
+        raise DigestError(
+            "store.digest",
+            "the bundle in the store is another one",
+            where=str(path),
+            expected=digest,
+            found=bundle.digest,
+        )
     bundle.verify()
     selftest.run(bundle)
 
@@ -246,7 +272,12 @@ def _advance(state: State | None, name: str, entry: Entry, trust: Trust) -> Stat
 def _require(root: Path) -> State:
     state = _read(root)
     if state is None:
-        raise NotReadableError("store.empty", "nothing is installed", where=str(root), next_step="alphaseal install BUNDLE --store DIR --trust FILE")
+        raise NotReadableError(
+            "store.empty",
+            "nothing is installed",
+            where=str(root),
+            next_step="alphaseal install BUNDLE --store DIR --trust FILE",
+        )
     return state
 
 
@@ -258,7 +289,9 @@ def _read(root: Path) -> State | None:
     except FileNotFoundError:
         return None
     except OSError as error:
-        raise NotReadableError("store.not_readable", f"the store cannot be read: {error.strerror}", where=str(place)) from None
+        raise NotReadableError(
+            "store.not_readable", f"the store cannot be read: {error.strerror}", where=str(place)
+        ) from None
     return parse(data, str(place))
 
 
@@ -288,7 +321,12 @@ def _locked(root: Path) -> Iterator[None]:
         try:
             _lock(descriptor)
         except OSError:
-            raise NotReadableError("store.locked", "the store is being changed by another process", where=str(root), next_step="try again when it is done") from None
+            raise NotReadableError(
+                "store.locked",
+                "the store is being changed by another process",
+                where=str(root),
+                next_step="try again when it is done",
+            ) from None
         yield
     finally:
         with suppress(OSError):

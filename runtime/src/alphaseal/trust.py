@@ -23,7 +23,9 @@ if TYPE_CHECKING:
 
 _FIRST_YEAR = 1970
 _ADD_KEY = "if you know these keys, add them: alphaseal trust add FILE --key PUB"
-_SINGLE_KEY_WARNING = "trusted by --key alone: any bundle of this key is accepted, whatever its name and sequence, ready or not"
+_SINGLE_KEY_WARNING = (
+    "trusted by --key alone: any bundle of this key is accepted, whatever its name and sequence, ready or not"
+)
 
 
 @dataclass(frozen=True)
@@ -51,7 +53,9 @@ class Trust:
 
     def __post_init__(self) -> None:
         if self.at is not None and (self.at.tzinfo is None or self.at.year < _FIRST_YEAR):
-            raise UsageError("usage.at", "not an instant", expected=f"a time zone, and {_FIRST_YEAR} or later", found=str(self.at))
+            raise UsageError(
+                "usage.at", "not an instant", expected=f"a time zone, and {_FIRST_YEAR} or later", found=str(self.at)
+            )
 
     @classmethod
     def unsigned(cls, *, at: datetime | None = None) -> Trust:
@@ -106,7 +110,10 @@ class Trust:
         ids = envelope.verify(signed, manifest_bytes, {keyid: key.raw for keyid, key in known.items()})
         if (found := digest(manifest_bytes)) in policy.revoked_digests:
             raise NotTrustedError(
-                "trust.digest_revoked", "this bundle was revoked", found=f"sha256 {found}", next_step="use another bundle"
+                "trust.digest_revoked",
+                "this bundle was revoked",
+                found=f"sha256 {found}",
+                next_step="use another bundle",
             )
         signers = [known[keyid] for keyid in ids]
         unknown = signed.signatures.keys() - known.keys()
@@ -153,7 +160,11 @@ def _check_thresholds(policy: TrustFile, signers: list[Key], unknown: set[str], 
                 "trust.unknown_key", "signed by unknown keys only", expected=expected, found=found, next_step=_ADD_KEY
             )
         raise NotTrustedError(
-            "trust.too_few", "too few signatures", expected=expected, found=str(len(of_role)), next_step="have it approved"
+            "trust.too_few",
+            "too few signatures",
+            expected=expected,
+            found=str(len(of_role)),
+            next_step="have it approved",
         )
 
 

@@ -21,8 +21,22 @@ def add_arguments(parser: Parser) -> None:
     """The arguments of ``alphaseal trust``."""
     actions = parser.add_subparsers(dest="action", required=True, metavar="ACTION", parser_class=Parser)
     init = _action(actions, "init", "make a trust file that knows no key yet")
-    init.add_argument("--threshold", type=_threshold, action="append", default=[], metavar="ROLE=N", help=f"how many keys of a role must sign; repeatable (default: {trust_file.SINGLE_ROLE}=1)")
-    init.add_argument("--bundle", type=_name, action="append", default=[], metavar="NAME", help="a bundle name that is accepted; repeatable")
+    init.add_argument(
+        "--threshold",
+        type=_threshold,
+        action="append",
+        default=[],
+        metavar="ROLE=N",
+        help=f"how many keys of a role must sign; repeatable (default: {trust_file.SINGLE_ROLE}=1)",
+    )
+    init.add_argument(
+        "--bundle",
+        type=_name,
+        action="append",
+        default=[],
+        metavar="NAME",
+        help="a bundle name that is accepted; repeatable",
+    )
     init.add_argument("--any-bundle", action="store_true", help="accept bundles of any name and sequence")
     init.add_argument("--maximum-age", type=int, metavar="DAYS", help="refuse bundles that were created longer ago")
     init.add_argument("--allow-not-ready", action="store_true", help="accept bundles that are not ready")
@@ -32,9 +46,13 @@ def add_arguments(parser: Parser) -> None:
     what.add_argument("--bundle", type=_name, metavar="NAME", help="a bundle name that is accepted")
     add.add_argument("--name", type=_name, help="whose key it is")
     add.add_argument("--role", type=_name, help=f"role of the key (default: {trust_file.SINGLE_ROLE})")
-    add.add_argument("--not-before", type=_instant, metavar="INSTANT", help="its signatures count from then on, 2026-01-31T00:00:00Z")
+    add.add_argument(
+        "--not-before", type=_instant, metavar="INSTANT", help="its signatures count from then on, 2026-01-31T00:00:00Z"
+    )
     add.add_argument("--not-after", type=_instant, metavar="INSTANT", help="its signatures do not count from then on")
-    add.add_argument("--lowest-sequence", type=int, metavar="N", help="older bundles of that name are refused (default: 1)")
+    add.add_argument(
+        "--lowest-sequence", type=int, metavar="N", help="older bundles of that name are refused (default: 1)"
+    )
     revoke = _action(actions, "revoke", "refuse a key or a bundle from now on")
     which = revoke.add_mutually_exclusive_group(required=True)
     which.add_argument("--key", metavar="NAME|ID", help="name of a key in the file, or the id of any key")
@@ -81,7 +99,9 @@ def _add(trust: TrustFile, options: argparse.Namespace) -> TrustFile:
         if any(value is not None for value in (options.name, options.role, options.not_before, options.not_after)):
             raise UsageError("usage.arguments", "a bundle name has no --name, --role or validity")
         lowest = options.lowest_sequence if options.lowest_sequence is not None else 1
-        return msgspec.structs.replace(trust, bundles={**(trust.bundles or {}), options.bundle: BundleRule(lowest_sequence=lowest)})
+        return msgspec.structs.replace(
+            trust, bundles={**(trust.bundles or {}), options.bundle: BundleRule(lowest_sequence=lowest)}
+        )
     if options.name is None or options.lowest_sequence is not None:
         raise UsageError("usage.arguments", "a key has a --name, and no --lowest-sequence")
     public_key = keys.load_public_key(keys.read_key_file(options.key), str(options.key))
@@ -93,9 +113,16 @@ def _add(trust: TrustFile, options: argparse.Namespace) -> TrustFile:
         not_after=options.not_after,
     )
     if key.id in trust.revoked_keys:
-        raise UsageError("usage.revoked", "this key was revoked", where=str(options.key), found=key.id, next_step="make a new key")
+        raise UsageError(
+            "usage.revoked", "this key was revoked", where=str(options.key), found=key.id, next_step="make a new key"
+        )
     if key.role not in trust.thresholds:
-        raise UsageError("usage.role", "no signature of this role is asked for", expected=", ".join(sorted(trust.thresholds)), found=key.role)
+        raise UsageError(
+            "usage.role",
+            "no signature of this role is asked for",
+            expected=", ".join(sorted(trust.thresholds)),
+            found=key.role,
+        )
     # The same key again changes its validity; under another name, or another key under this name, the file's own rule refuses.
     others = [other for other in trust.keys if (other.id, other.name) != (key.id, key.name)]
     return msgspec.structs.replace(trust, keys=[*others, key])
@@ -106,16 +133,25 @@ def _revoke(trust: TrustFile, options: argparse.Namespace) -> TrustFile:
         return msgspec.structs.replace(trust, revoked_digests=[*trust.revoked_digests, options.digest])
     found = next((key.id for key in trust.keys if options.key == key.name), options.key)
     if _ID.fullmatch(found) is None:
-        raise UsageError("usage.key", "no such key", where=str(options.file), expected="a name of the file, or a key id", found=found)
+        raise UsageError(
+            "usage.key", "no such key", where=str(options.file), expected="a name of the file, or a key id", found=found
+        )
     return msgspec.structs.replace(trust, revoked_keys=[*trust.revoked_keys, found])
 
 
 def _describe(trust: TrustFile) -> str:
     lines = [f"{needed} signature(s) of role {role}" for role, needed in sorted(trust.thresholds.items())]
     for key in sorted(trust.keys, key=lambda key: (key.role, key.name)):
-        state = "revoked" if key.id in trust.revoked_keys else f"from {key.not_before or 'ever'} to {key.not_after or 'ever'}"
+        state = (
+            "revoked"
+            if key.id in trust.revoked_keys
+            else f"from {key.not_before or 'ever'} to {key.not_after or 'ever'}"
+        )
         lines.append(f"key {key.name} ({key.role}) {key.id} {state}")
-    lines += [f"bundle {name}, sequence {rule.lowest_sequence} or later" for name, rule in sorted((trust.bundles or {}).items())]
+    lines += [
+        f"bundle {name}, sequence {rule.lowest_sequence} or later"
+        for name, rule in sorted((trust.bundles or {}).items())
+    ]
     if trust.bundles is None:
         lines.append("bundles of any name and sequence")
     lines += [f"revoked key {keyid}" for keyid in sorted(set(trust.revoked_keys) - {key.id for key in trust.keys})]
@@ -128,7 +164,13 @@ def _describe(trust: TrustFile) -> str:
 
 def _threshold(text: str) -> tuple[str, int]:
     role, equals, number = text.partition("=")
-    if not equals or not number.isascii() or not number.isdigit() or not names.is_name(role) or not 1 <= int(number) <= 64:
+    if (
+        not equals
+        or not number.isascii()
+        or not number.isdigit()
+        or not names.is_name(role)
+        or not 1 <= int(number) <= 64
+    ):
         raise argparse.ArgumentTypeError(f"expected ROLE=N, found {text!r}")
     return role, int(number)
 

@@ -30,7 +30,9 @@ class Key(Part, frozen=True, kw_only=True):
 
     name: Name
     role: Role
-    public_key: Annotated[str, Meta(min_length=44, max_length=44, description="32 raw bytes of Ed25519, standard base64")]
+    public_key: Annotated[
+        str, Meta(min_length=44, max_length=44, description="32 raw bytes of Ed25519, standard base64")
+    ]
     not_before: Annotated[Validity, Meta(description="its signatures count from then on")] = None
     not_after: Annotated[Validity, Meta(description="its signatures do not count from then on")] = None
 
@@ -39,7 +41,13 @@ class Key(Part, frozen=True, kw_only=True):
         """The 32 bytes of the key; MalformedError where they are not."""
         data = decode_base64(self.public_key)
         if data is None or len(data) != PUBLIC_KEY_LENGTH:
-            raise MalformedError("trust.schema", "not a public key", where=self.name, expected="32 bytes in standard base64", found=self.public_key)
+            raise MalformedError(
+                "trust.schema",
+                "not a public key",
+                where=self.name,
+                expected="32 bytes in standard base64",
+                found=self.public_key,
+            )
         return data
 
     @property
@@ -60,12 +68,17 @@ class TrustFile(Part, frozen=True, kw_only=True):
     format: Literal["1-draft"]
     keys: Annotated[list[Key], Meta(max_length=1_000)]
     thresholds: Annotated[
-        dict[Role, Annotated[int, Meta(ge=1, le=64)]], Meta(min_length=1, max_length=64, description="role -> how many different keys must have signed")
+        dict[Role, Annotated[int, Meta(ge=1, le=64)]],
+        Meta(min_length=1, max_length=64, description="role -> how many different keys must have signed"),
     ]
-    bundles: Annotated[dict[Name, BundleRule] | None, Meta(description="the names that are accepted; null: any name and sequence")]
+    bundles: Annotated[
+        dict[Name, BundleRule] | None, Meta(description="the names that are accepted; null: any name and sequence")
+    ]
     revoked_keys: Annotated[list[Sha256], Meta(description="key ids; a key stays in `keys` when it is revoked")] = []
     revoked_digests: Annotated[list[Sha256], Meta(description="digests of bundles")] = []
-    maximum_age_days: Annotated[Annotated[int, Meta(ge=1, le=36_500)] | None, Meta(description="of the manifest's `created`")] = None
+    maximum_age_days: Annotated[
+        Annotated[int, Meta(ge=1, le=36_500)] | None, Meta(description="of the manifest's `created`")
+    ] = None
     require_ready: bool = True
 
 
@@ -81,7 +94,9 @@ def load(path: Path) -> TrustFile:
         with path.open("rb") as file:
             data = file.read(MAXIMUM_BYTES + 1)
     except OSError as error:
-        raise NotReadableError("trust.not_readable", f"trust file cannot be read: {error.strerror}", where=str(path)) from None
+        raise NotReadableError(
+            "trust.not_readable", f"trust file cannot be read: {error.strerror}", where=str(path)
+        ) from None
     return parse(data, str(path))
 
 
@@ -90,7 +105,13 @@ def parse(data: bytes, where: str) -> TrustFile:
     value = strict_json.loads(data, where=where, maximum_bytes=MAXIMUM_BYTES)
     found = value.get("format") if isinstance(value, dict) else None
     if found != FORMAT:
-        raise MalformedError("trust.version", "unknown version of a trust file", where=where, expected=repr(FORMAT), found=repr(found)[:80])
+        raise MalformedError(
+            "trust.version",
+            "unknown version of a trust file",
+            where=where,
+            expected=repr(FORMAT),
+            found=repr(found)[:80],
+        )
     try:
         trust = msgspec.convert(value, TrustFile)
     except msgspec.ValidationError as error:
@@ -103,17 +124,34 @@ def _check_meaning(trust: TrustFile, where: str) -> None:
     """Rules between fields: a key occurs once, under one name and in one role, and instants are days of the calendar."""
     ids = [key.id for key in trust.keys]
     if len(set(ids)) != len(ids):
-        raise MalformedError("trust.key_twice", "a key is there twice", where=where, found=next(i for i in ids if ids.count(i) > 1))
+        raise MalformedError(
+            "trust.key_twice", "a key is there twice", where=where, found=next(i for i in ids if ids.count(i) > 1)
+        )
     key_names = [key.name for key in trust.keys]
     if len(set(key_names)) != len(key_names):
-        raise MalformedError("trust.key_twice", "two keys have one name", where=where, found=next(n for n in key_names if key_names.count(n) > 1))
+        raise MalformedError(
+            "trust.key_twice",
+            "two keys have one name",
+            where=where,
+            found=next(n for n in key_names if key_names.count(n) > 1),
+        )
     for key in trust.keys:
         bounds = [key.not_before, key.not_after]
         if any(bound is not None and instants.read(bound) is None for bound in bounds):
-            raise MalformedError("trust.schema", "no day of the calendar", where=f"{where} keys {key.name}", found=f"{key.not_before} to {key.not_after}")
+            raise MalformedError(
+                "trust.schema",
+                "no day of the calendar",
+                where=f"{where} keys {key.name}",
+                found=f"{key.not_before} to {key.not_after}",
+            )
         # Instants of one form compare as their text does.
         if key.not_before is not None and key.not_after is not None and key.not_before >= key.not_after:
-            raise MalformedError("trust.validity", "the validity of a key ends before it begins", where=f"{where} keys {key.name}", found=f"{key.not_before} to {key.not_after}")
+            raise MalformedError(
+                "trust.validity",
+                "the validity of a key ends before it begins",
+                where=f"{where} keys {key.name}",
+                found=f"{key.not_before} to {key.not_after}",
+            )
 
 
 def encode(trust: TrustFile) -> bytes:
@@ -141,6 +179,8 @@ def save(path: Path, trust: TrustFile, *, new: bool) -> None:
         else:
             files.replace(path, data)
     except FileExistsError:
-        raise NotReadableError("trust.exists", "the place of the trust file is taken", where=str(path), next_step="choose another place") from None
+        raise NotReadableError(
+            "trust.exists", "the place of the trust file is taken", where=str(path), next_step="choose another place"
+        ) from None
     except OSError as error:
         raise NotReadableError("output.not_writable", f"cannot write: {error.strerror}", where=str(path)) from None

@@ -197,8 +197,9 @@ class _Building:
         if outputs != 1 or classes.tolist() != [1]:
             raise trees.multi_output(self._where, f"{outputs} outputs")
         tree = self._class(Global("sklearn.tree._tree", "Tree"))(count, np.array(classes, dtype=np.intp), 1)
-        state = {name: self.value(part) for name, part in record.attributes.items()}
-        tree.__setstate__(state)
+        nodes, values = (self.value(record.get(name)) for name in ("nodes", "values"))
+        # The depth is used for printing alone; the count must be that of the table.
+        tree.__setstate__({"max_depth": 0, "node_count": len(nodes), "nodes": nodes, "values": values})
         return tree
 
     def _predictor(self, record: Record, kind: Any) -> Any:

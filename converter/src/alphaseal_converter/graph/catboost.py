@@ -14,7 +14,7 @@ from onnx import TensorProto
 from alphaseal_converter.graph.builder import GraphBuilder
 from alphaseal_converter.graph.feature_count import check_feature_count
 from alphaseal_converter.graph.preprocess import add_processors
-from alphaseal_converter.graph.tree_ensemble import _add_steady, add_tree_ensemble
+from alphaseal_converter.graph.tree_ensemble import add_steady, add_tree_ensemble
 from alphaseal_converter.models.catboost import CatboostModel, Link, ObliviousTree
 from alphaseal_converter.processors import RowProcessor
 
@@ -115,7 +115,7 @@ def _add_link(builder: GraphBuilder, link: Link, total: str) -> str:
     if link is Link.IDENTITY:
         return total
     if link is Link.EXP:
-        return _add_steady(builder, "Exp", total)
+        return add_steady(builder, "Exp", total)
     one = builder.scalar(1.0)
-    power = _add_steady(builder, "Exp", builder.add("Neg", total))
+    power = add_steady(builder, "Exp", builder.add("Neg", total))
     return builder.add("Div", one, builder.add("Add", one, power))

@@ -26,7 +26,7 @@ from alphaseal_converter.models.trees import (
 
 _BRANCH_LEQ = 0
 """Of the operator's `nodes_modes`."""
-_SUM = 1
+SUM = 1
 """Of the operator's `aggregate_function`."""
 _LANES = 8
 """Doubles in the widest vector register, AVX-512."""
@@ -59,7 +59,7 @@ def _add_trees(
     n_targets: int,
 ) -> str:
     """One `TreeEnsemble` node; per tree the weights of its leaves and the output column that they are added to."""
-    columns, table = SplitColumns(model), _NodeTable()
+    columns, table = SplitColumns(model), NodeTable()
     for tree, leaves, target in zip(model.trees, weights, targets, strict=True):
         table.append(tree, *columns.of_splits(tree), leaves, target)
     matrix = columns.add(builder, features)
@@ -68,12 +68,12 @@ def _add_trees(
         matrix,
         domain="ai.onnx.ml",
         n_targets=n_targets,
-        aggregate_function=_SUM,
+        aggregate_function=SUM,
         **table.attributes(),
     )
 
 
-class _NodeTable:
+class NodeTable:
     """The `nodes_*` and `leaf_*` attributes of all trees."""
 
     def __init__(self) -> None:
@@ -208,11 +208,11 @@ def _add_transform(builder: GraphBuilder, transform: OutputTransform, raw: str) 
         return builder.add("Mul", builder.add("Abs", raw), raw)
     one = builder.scalar(1.0)
     if kind is TransformKind.EXP:
-        return _add_steady(builder, "Exp", raw)
+        return add_steady(builder, "Exp", raw)
     if kind is TransformKind.SIGMOID:
-        power = _add_steady(builder, "Exp", builder.add("Mul", builder.scalar(-transform.scale), raw))
+        power = add_steady(builder, "Exp", builder.add("Mul", builder.scalar(-transform.scale), raw))
         return builder.add("Div", one, builder.add("Add", one, power))
-    return _add_log1p(builder, _add_steady(builder, "Exp", raw))
+    return _add_log1p(builder, add_steady(builder, "Exp", raw))
 
 
 def _add_log1p(builder: GraphBuilder, value: str) -> str:
@@ -223,12 +223,12 @@ def _add_log1p(builder: GraphBuilder, value: str) -> str:
     one = builder.scalar(1.0)
     sum_ = builder.add("Add", one, value)
     excess = builder.add("Sub", sum_, one)
-    corrected = builder.add("Mul", _add_steady(builder, "Log", sum_), builder.add("Div", value, excess))
+    corrected = builder.add("Mul", add_steady(builder, "Log", sum_), builder.add("Div", value, excess))
     plain = builder.add("Or", builder.add("Equal", sum_, one), builder.add("IsInf", value))
     return builder.add("Where", plain, value, corrected)
 
 
-def _add_steady(builder: GraphBuilder, operator: str, value: str) -> str:
+def add_steady(builder: GraphBuilder, operator: str, value: str) -> str:
     """exp or log of [rows, 1] whose bits do not depend on the batch.
 
     onnxruntime computes full vector registers with one algorithm and the rest of the rows with another, an ulp apart.

@@ -11,7 +11,7 @@ from alphaseal_converter.errors import RefusalError
 from alphaseal_converter.graph.builder import GraphBuilder
 from alphaseal_converter.graph.feature_count import check_feature_count
 from alphaseal_converter.graph.preprocess import add_processors
-from alphaseal_converter.graph.tree_ensemble import _SUM, _add_steady, _NodeTable
+from alphaseal_converter.graph.tree_ensemble import SUM, add_steady, NodeTable
 from alphaseal_converter.models.trees import Decision, FloatArray, IntArray, Tree
 from alphaseal_converter.models.xgboost import Linear, Link, XgboostModel
 from alphaseal_converter.processors import RowProcessor
@@ -56,7 +56,7 @@ def _single(builder: GraphBuilder, value: float) -> str:
 def _add_trees(builder: GraphBuilder, model: XgboostModel, values: str) -> str:
     """One `TreeEnsemble` node of float32.  The base score is its first tree, so that the sum starts with it."""
     sets = _Sets(model)
-    table = _NodeTable()
+    table = NodeTable()
     for tree in (_lone(model.base), *model.trees):
         columns, thresholds = sets.of_splits(tree)
         table.append(tree, columns, thresholds, tree.leaf_value, 0)
@@ -65,7 +65,7 @@ def _add_trees(builder: GraphBuilder, model: XgboostModel, values: str) -> str:
         # Both are float32 numbers held in float64: nothing is rounded.
         attributes[key] = numpy_helper.from_array(numpy_helper.to_array(attributes[key]).astype(np.float32), key)
     matrix = sets.add(builder, values)
-    return builder.add("TreeEnsemble", matrix, domain="ai.onnx.ml", n_targets=1, aggregate_function=_SUM, **attributes)
+    return builder.add("TreeEnsemble", matrix, domain="ai.onnx.ml", n_targets=1, aggregate_function=SUM, **attributes)
 
 
 def _lone(value: float) -> Tree:
@@ -150,7 +150,7 @@ def _add_link(builder: GraphBuilder, link: Link, margin: str) -> str:
         limit = _single(builder, _SIGMOID_LIMIT)
         negative = builder.add("Neg", margin)
         margin = builder.add("Where", builder.add("Greater", negative, limit), limit, negative)
-    power = builder.cast(_add_steady(builder, "Exp", builder.cast(margin, TensorProto.DOUBLE)), TensorProto.FLOAT)
+    power = builder.cast(add_steady(builder, "Exp", builder.cast(margin, TensorProto.DOUBLE)), TensorProto.FLOAT)
     if link is Link.EXP:
         return power
     one = _single(builder, 1.0)
