@@ -163,7 +163,7 @@ def _golden(features: list[m.Feature], rows: npt.NDArray[np.float32], scores: np
     schema = golden_schema(features)
     arrays = [pa.array(values, type=field.type) for values, field in zip(columns, schema, strict=True)]
     sink = pa.BufferOutputStream()
-    pq.write_table(pa.Table.from_arrays(arrays, schema=schema), sink)
+    pq.write_table(pa.Table.from_arrays(arrays, schema=schema), sink, store_schema=False)
     return bytes(sink.getvalue())
 
 

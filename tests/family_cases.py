@@ -20,6 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from alphaseal_converter.families import FamilyContext, TrainedModel, read_trained_model
+from alphaseal_converter.processors import Fillna, RobustZScoreNorm, RowProcessor
 from locations import REPOSITORY
 from stand_ins import stand_in
 
@@ -40,13 +41,15 @@ LIBRARIES = {
 class Trained:
     """Weights as they lie in a file, raw rows [rows, features] or [rows, days, features], and the live library's scores of them.
 
-    `predict` is the trained object itself (NaN for rows that it refuses), never what the converter made of its pickle.
+    `predict` is the trained object itself (NaN for rows that it refuses), never what the converter made of its pickle,
+    behind `processors`, which belong into the graph.
     """
 
     weights: bytes
     rows: Rows
     predict: Callable[[Rows], Rows]
     context: FamilyContext = FamilyContext()
+    processors: tuple[RowProcessor, ...] = ()
 
     def read(self) -> TrainedModel:
         """The model as the converter reads it; RefusalError where it does not."""
@@ -113,6 +116,24 @@ def _lightgbm() -> _Cases:
         booster = tests.train(parameters)
         return _pickled(booster, tests.training_rows(), booster.predict)
 
+    def wrapped(kind: str, **options: Any) -> Trained:
+        import lightgbm
+
+        rows = tests.training_rows()
+        grades = np.clip(np.abs(tests.training_label(rows)), 0, 4).astype(int)
+        estimator = getattr(lightgbm, kind)(n_estimators=60, verbose=-1, n_jobs=1, random_state=1)
+        estimator.fit(rows, grades if options else tests.training_label(rows), **options)
+        return _pickled(estimator, rows, estimator.predict)
+
+    def high_frequency() -> Trained:
+        booster = tests.train({"objective": "binary"})
+        weights = stand_in("qlib.contrib.model.highfreq_gdbt_model", "HFLGBModel", {"model": booster})
+        return Trained(weights, tests.training_rows(), booster.predict)
+
+    yield "HFLGBModel (binary)", high_frequency
+    if importlib.util.find_spec("sklearn") is not None:
+        yield "LGBMRegressor", lambda: wrapped("LGBMRegressor")
+        yield "LGBMRanker", lambda: wrapped("LGBMRanker", group=[50] * 30)
     for name, parameters in tests.IDENTITY.items():
         yield name, lambda parameters=parameters: train(parameters)
     for name, (parameters, _) in tests.TRANSFORMED.items():
@@ -427,6 +448,11 @@ _REFUSED_NETWORKS: dict[str, tuple[str, str, int | None]] = {
     ),
 }
 NETWORK_FEATURES = 6
+NORMALISED = (
+    RobustZScoreNorm(tuple("abcdef"), np.zeros(NETWORK_FEATURES), np.ones(NETWORK_FEATURES)),
+    Fillna(None, 0.0),
+)
+"""What RD-Agent puts before its networks; here it clips and fills, and scales by one."""
 
 
 def network_code(build: str, forward: str) -> str:
@@ -468,12 +494,15 @@ def _network(build: str, forward: str, windows: int | None, *, run_model_code: b
         weights = stand_in("qlib.contrib.model.pytorch_general_nn", "GeneralPTNN", state)
     context = FamilyContext(code, run_model_code, dataset_class="TSDatasetH" if windows else "DatasetH", step_length=windows)
     rows = np.random.default_rng(3).standard_normal((1000, *shape))
+    rows[::5, ..., 2] = np.nan
+    rows[::7, ..., 3] = np.inf
 
     def predict(values: Rows) -> Rows:
+        processed = np.nan_to_num(np.clip(values, -3, 3), nan=0.0).astype(np.float32)
         with torch.no_grad():
-            return network(torch.from_numpy(values.astype(np.float32))).numpy().ravel().astype(np.float64)
+            return np.asarray(network(torch.from_numpy(processed)).numpy().ravel(), dtype=np.float64)
 
-    return Trained(weights, rows, predict, context)
+    return Trained(weights, rows, predict, context, NORMALISED)
 
 
 def _networks() -> _Cases:

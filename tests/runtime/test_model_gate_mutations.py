@@ -138,6 +138,7 @@ def _mutants(count: int) -> Iterator[bytes]:
             continue  # a change that protobuf does not make
 
 
+@pytest.mark.slow
 def test_mutated_models_do_no_harm(tmp_path: Path) -> None:
     """20 000 mutations: each is refused with a `model.*` code within a second, or onnxruntime survives it."""
     survivors: dict[bytes, None] = {}

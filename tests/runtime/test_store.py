@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -266,6 +267,56 @@ def test_only_one_process_changes_a_store(tmp_path: Path, place: Path) -> None:
         holder.wait()
         holder.stdout.close()
     assert store.install(six, place, trust=TRUST).sequence == 6
+
+
+def _bundles(place: Path) -> None:
+    (place / "bundles").rename(place / "away")
+    (place / "bundles").write_bytes(b"")
+
+
+def _staging(place: Path) -> None:
+    (place / "staging").write_bytes(b"")
+
+
+def _lock(place: Path) -> None:
+    (place / "lock").unlink()
+    (place / "lock").mkdir()
+
+
+def _temporary(place: Path) -> None:
+    (place / f".current.json.{os.getpid()}.part").mkdir()
+
+
+@pytest.mark.parametrize("obstacle", [_bundles, _staging, _lock, _temporary])
+def test_a_store_that_cannot_be_written(tmp_path: Path, place: Path, obstacle: Any) -> None:
+    """What stands in the way of a write is an error of our family, and the old bundle stays in force."""
+    obstacle(place)
+    before = (place / "current.json").read_bytes()
+    six = signed_bundle(tmp_path / "six", "a", sequence=6)
+    assert code_of(lambda: store.install(six, place, trust=TRUST), NotReadableError) == "store.not_writable"
+    assert (place / "current.json").read_bytes() == before
+
+
+def test_an_envelope_that_cannot_be_replaced(tmp_path: Path, place: Path) -> None:
+    """A directory where the installed envelope was: an error of our family."""
+    envelope = store.current(place).path / tree.ENVELOPE_NAME
+    envelope.unlink()
+    envelope.mkdir()
+    assert (
+        code_of(lambda: store.install(tmp_path / "five", place, trust=TRUST), NotReadableError) == "store.not_writable"
+    )
+
+
+def test_a_place_that_can_be_no_store(tmp_path: Path) -> None:
+    """A file where the store should be, and a directory where its state should be, are errors of our family."""
+    bundle = signed_bundle(tmp_path / "bundle", "a")
+    (tmp_path / "file").write_bytes(b"")
+    assert (
+        code_of(lambda: store.install(bundle, tmp_path / "file", trust=TRUST), NotReadableError) == "store.not_writable"
+    )
+    assert code_of(lambda: store.current(tmp_path / "file"), NotReadableError) == "store.not_readable"
+    (tmp_path / "store" / "current.json").mkdir(parents=True)
+    assert code_of(lambda: store.current(tmp_path / "store"), NotReadableError) == "store.not_readable"
 
 
 def test_commands(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -544,7 +544,9 @@ def test_first_score_runs_the_golden_self_test(tmp_path: Path, monkeypatch: pyte
     features = raw_values(FACTOR_PLAIN / "truth/hist2_factor")
     calls: list[str] = []
     original = selftest.run
-    monkeypatch.setattr(selftest, "run", lambda bundle, sample: (calls.append(bundle.digest), original(bundle, sample))[1])
+    monkeypatch.setattr(
+        selftest, "run", lambda bundle, sample: (calls.append(bundle.digest), original(bundle, sample))[1]
+    )
     path = factor_plain_bundle()
     days = alphaseal.open(path, trust=Trust.unsigned()).manifest.golden.days
     for _ in range(2):

@@ -122,7 +122,7 @@ class Bundle:
         A model on windows needs the dates before too: those of `calendar` (datetime64[D], ascending), by default those of
         the table; a range that is open at its start begins where the first whole window ends.  A model with stages over
         all stocks of a day takes the stocks of the table as that day's.  `universe` never changes a score.
-        `max_rows` and `max_bytes` bound what is decoded of a parquet file (default: 1000 times its size).
+        `max_rows` and `max_bytes` bound what is decoded of a parquet file (default: 100 times its size).
         """
         from .features import read_parquet, read_table, table_of
         from .history import span_of

@@ -92,7 +92,7 @@ def _add_score(parser: Parser) -> None:
     day.add_argument("--date", metavar="YYYY-MM-DD", help="score exactly this date")
     day.add_argument("--dates", metavar="FROM:TO", help="score every date of the file in this range, both ends included")
     parser.add_argument("--max-rows", type=int, metavar="N", help="refuse a file of which more rows would be read")
-    parser.add_argument("--max-bytes", type=int, metavar="N", help="refuse a file that becomes larger than this when it is read (default: 1000 times its size)")
+    parser.add_argument("--max-bytes", type=int, metavar="N", help="refuse a file that becomes larger than this when it is read (default: 100 times its size)")
     parser.add_argument("--top", type=int, metavar="N", help="only the N best of every date (default: the bundle's top k, all with --out)")
     parser.add_argument("--out", type=Path, metavar="FILE", help="write scores to FILE.parquet or FILE.csv")
     parser.add_argument("--universe", type=Path, metavar="FILE", help="only these stocks: one instrument a line (qlib's instrument files work)")

@@ -20,7 +20,6 @@ from .parquet_pages import CODECS, PageProblem, ReadAt, check_ends, check_pages
 
 MAXIMUM_TEXT = 64
 """Bytes of an instrument code or of the name of a golden case."""
-_MAXIMUM_METADATA = 1 << 16
 _BATCH_BYTES = 8 << 20
 _SLACK = 1 << 20
 """For headers of pages, levels and dictionaries, which small files have too."""
@@ -29,7 +28,7 @@ _SLACK = 1 << 20
 def read_exact(data: bytes, schema: pa.Schema, rows: int, where: str) -> pa.Table:
     """The table in the bytes of a parquet file that has exactly this schema and so many rows.
 
-    Raises PolicyError `data.parquet`, `data.schema`, `data.growth`.
+    Raises PolicyError `data.parquet`, `data.metadata`, `data.schema`, `data.growth`.
     """
     handle = pa.BufferReader(data)
     file = _open(handle, schema, rows, where)
@@ -37,33 +36,21 @@ def read_exact(data: bytes, schema: pa.Schema, rows: int, where: str) -> pa.Tabl
     return pa.Table.from_batches([_plain(batch, schema, where) for batch in batches], schema=schema)
 
 
-def check_file(path: Path, schema: pa.Schema, rows: int, where: str) -> None:
-    """Check a large file without decoding it: schema, counts, codecs, and what its pages unpack to.  Raises as above."""
+def check_factors(path: Path, table: FactorTable) -> None:
+    """Check factors.parquet without decoding it: columns and rows are the manifest's, pages are what such rows can fill.
+
+    Numbers are float32 or float64, as the run had them.  Raises as `read_exact`.
+    """
     try:
         handle = pa.OSFile(str(path))
     except OSError as error:
-        raise PolicyError("data.parquet", f"the file cannot be read: {error.strerror}", where=where) from None
+        raise PolicyError("data.parquet", f"the file cannot be read: {error.strerror}", where=table.file) from None
     with handle:
-        _open(handle, schema, rows, where)
-
-
-def factors_schema(table: FactorTable, found: pa.Schema) -> pa.Schema:
-    """The schema of factors.parquet: keys, then the manifest's columns in order, each float32 or float64 as found."""
-    keys = [pa.field("datetime", pa.date32()), pa.field("instrument", pa.string())]
-    numbers = {name: found.field(name).type for name in table.columns if found.names.count(name) == 1}
-    plain = (pa.float32(), pa.float64())
-    return pa.schema([*keys, *(pa.field(name, kind if (kind := numbers.get(name)) in plain else pa.float64()) for name in table.columns)])
-
-
-def check_factors(path: Path, table: FactorTable) -> None:
-    """Check factors.parquet against what the manifest says of it."""
-    try:
-        with pa.OSFile(str(path)) as handle:
-            _check_ends(handle, table.file)
-            found = pq.read_schema(handle)
-    except (pa.ArrowException, OSError, ValueError) as error:
-        raise _unreadable(error, table.file) from None
-    check_file(path, factors_schema(table, found), table.rows, table.file)
+        columns = _metadata(handle, table.file).schema
+        single = {columns.column(place).path for place in range(len(columns)) if columns.column(place).physical_type == "FLOAT"}
+        numbers = [pa.field(name, pa.float32() if name in single else pa.float64()) for name in table.columns]
+        keys = [pa.field("datetime", pa.date32()), pa.field("instrument", pa.string())]
+        _open(handle, pa.schema([*keys, *numbers]), table.rows, table.file)
 
 
 def _budget(schema: pa.Schema, rows: int) -> int:
@@ -74,33 +61,50 @@ def _budget(schema: pa.Schema, rows: int) -> int:
 
 def _open(handle: Any, schema: pa.Schema, rows: int, where: str) -> Any:
     """The parquet file, its footer and pages checked; texts are left as dictionaries, so that none is repeated."""
-    _check_ends(handle, where)
-    texts = [field.name for field in schema if pa.types.is_string(field.type)]
-    try:
-        file = pq.ParquetFile(handle, read_dictionary=texts, pre_buffer=False, arrow_extensions_enabled=False)
-        found, metadata = file.schema_arrow, file.metadata
-    except (pa.ArrowException, OSError, ValueError) as error:
-        raise _unreadable(error, where) from None
-    if [_as_written(field) for field in found] != [(field.name, field.type, field.nullable) for field in schema]:
-        raise PolicyError("data.schema", "the columns are not those of the manifest", where=where, expected=_listed(schema), found=_listed(found))
+    metadata = _metadata(handle, where)
+    paths = [metadata.schema.column(place).path for place in range(metadata.num_columns)]
+    if paths != schema.names:
+        raise _other_columns(schema, ", ".join(paths), where)
     counted = sum(metadata.row_group(group).num_rows for group in range(metadata.num_row_groups))
     if metadata.num_rows != rows or counted != rows or metadata.num_row_groups > max(1, rows):
         raise PolicyError("data.schema", "the rows are not those of the manifest", where=where, expected=str(rows), found=f"{metadata.num_rows}, in groups {counted}")
-    if sum(len(key) + len(value) for key, value in (metadata.metadata or {}).items()) > _MAXIMUM_METADATA:
-        raise PolicyError("data.growth", "the file carries too much metadata", where=where, expected=f"at most {_MAXIMUM_METADATA} bytes")
-    groups, columns = range(metadata.num_row_groups), range(metadata.num_columns)
+    texts = [field.name for field in schema if pa.types.is_string(field.type)]
     try:
+        file = pq.ParquetFile(handle, metadata=metadata, read_dictionary=texts, pre_buffer=False, arrow_extensions_enabled=False)
+        found = [_as_written(field) for field in file.schema_arrow]
+        if found != [(field.name, field.type, field.nullable) for field in schema]:
+            raise _other_columns(schema, ", ".join(f"{name} {kind}" for name, kind, _ in found), where)
+        groups, columns = range(metadata.num_row_groups), range(metadata.num_columns)
         check_pages(_reader(handle), metadata, groups, columns, codecs=CODECS, maximum=_budget(schema, rows))
+    except (pa.ArrowException, OSError, ValueError) as error:
+        raise _unreadable(error, where) from None
     except PageProblem as problem:
         raise _problem(problem, where) from None
     return file
 
 
-def _check_ends(handle: Any, where: str) -> None:
+def _metadata(handle: Any, where: str) -> Any:
+    """The footer, bounded before it is parsed, without an Arrow schema.
+
+    Arrow makes whatever extension type of this process such a schema names, though extension types are switched off
+    (pyarrow 26): a file that carries one is refused before Arrow reads it.
+    """
     try:
         check_ends(_reader(handle), handle.size())
+        metadata = pq.read_metadata(handle)
+        keys = metadata.metadata or {}
     except PageProblem as problem:
         raise _problem(problem, where) from None
+    except (pa.ArrowException, OSError, ValueError) as error:
+        raise _unreadable(error, where) from None
+    if keys:
+        raise PolicyError("data.metadata", "the file carries metadata", where=where, expected="none", found=", ".join(key.decode("utf-8", "replace") for key in keys)[:200])
+    return metadata
+
+
+def _other_columns(schema: pa.Schema, found: str, where: str) -> PolicyError:
+    expected = ", ".join(f"{field.name} {field.type}" for field in schema)
+    return PolicyError("data.schema", "the columns are not those of the manifest", where=where, expected=expected[:500], found=found[:500])
 
 
 def _reader(handle: Any) -> ReadAt:
@@ -120,6 +124,8 @@ def _decode(file: Any, schema: pa.Schema, rows: int, where: str) -> Iterator[pa.
             seen_rows, seen_bytes = seen_rows + batch.num_rows, seen_bytes + batch.nbytes
             if seen_rows > rows or seen_bytes > _budget(schema, rows):
                 raise PolicyError("data.growth", "the file holds more than its rows can", where=where, expected=f"{rows} rows")
+            # Places in a dictionary and ends of texts are used unchecked from here on.
+            batch.validate(full=True)
             yield batch
     except (pa.ArrowException, OSError) as error:
         raise _unreadable(error, where) from None
@@ -138,10 +144,6 @@ def _plain(batch: pa.RecordBatch, schema: pa.Schema, where: str) -> pa.RecordBat
             column = column.cast(field.type)
         columns.append(column)
     return pa.RecordBatch.from_arrays(columns, schema=schema)
-
-
-def _listed(schema: pa.Schema) -> str:
-    return ", ".join(f"{name} {kind}" for name, kind, _ in map(_as_written, schema))[:500]
 
 
 def _unreadable(error: Exception, where: str) -> PolicyError:

@@ -134,7 +134,7 @@ def read_parquet(
 
     Only the needed columns of the row groups whose date statistics meet the period are read; without statistics all
     row groups are.  `max_bytes` and `max_rows` bound what is decoded, first by the headers of the pages, then by the Arrow
-    bytes themselves: the footer's sizes are not believed.  Without `max_bytes` the bound is 1000 times the file's size.
+    bytes themselves: the footer's sizes are not believed.  Without `max_bytes` the bound is 100 times the file's size.
 
     Raises InputError as `read_table` does, and `features.not_parquet`, `features.column_type`, `features.too_large`;
     NotReadableError `features.not_readable`.

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 
 from . import onnx_shapes as shapes
+from .onnx_parts import BYTES_OF
 from .onnx_shapes import Rule
 
 IR_VERSION = 10

@@ -13,7 +13,7 @@ import os
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, NoReturn
 
 import numpy as np
 import pyarrow as pa
@@ -26,7 +26,7 @@ from alphaseal.period import Period
 
 _FILE_BUFFER = 256 << 10
 _LEAST_BYTES = 64 << 20
-_LARGEST_EXPANSION = 1000
+_LARGEST_EXPANSION = 100
 """Times that a table of real values may grow when it is read: repeated dates and codes do, values hardly."""
 _UNIT_NAMES = {"milliseconds": "ms", "microseconds": "us", "nanoseconds": "ns"}
 
@@ -51,14 +51,18 @@ class Budget:
         self.seen_bytes += batch.nbytes
         self.seen_rows += batch.num_rows
         if self.seen_bytes > self.max_bytes:
-            self._refuse(f"at most {self.max_bytes} bytes", f"{self.seen_bytes} bytes and more")
+            self.refuse(f"at most {self.max_bytes} bytes", f"{self.seen_bytes} bytes and more")
         if self.max_rows is not None and self.seen_rows > self.max_rows:
-            self._refuse(f"at most {self.max_rows} rows", f"{self.seen_rows} rows and more")
+            self.refuse(f"at most {self.max_rows} rows", f"{self.seen_rows} rows and more")
 
     @staticmethod
-    def _refuse(expected: str, found: str) -> None:
+    def refuse(expected: str, found: str) -> NoReturn:
         raise InputError(
-            "features.too_large", "the file holds more data than is allowed", expected=expected, found=found
+            "features.too_large",
+            "the file holds more data than is allowed",
+            expected=expected,
+            found=found,
+            next_step="if the file is right, pass larger --max-bytes or --max-rows",
         )
 
 
@@ -89,7 +93,7 @@ class ParquetSource(pq.ParquetFile):  # type: ignore[misc]
             budget.seen_pages += check_pages(self.read_at, self.metadata, [group], places, codecs=FURTHER_CODECS, maximum=left)
         except PageProblem as problem:
             if problem.growth:
-                raise InputError("features.too_large", "the file holds more data than is allowed", expected=f"at most {budget.max_bytes} bytes", found=str(problem)) from None
+                budget.refuse(f"at most {budget.max_bytes} bytes", str(problem))
             raise _not_parquet(problem) from None
 
 
@@ -138,6 +142,8 @@ def decode(file: Any, groups: Sequence[int], columns: list[str], rows: int, budg
             file.check_group(group, columns, budget)
             for batch in file.iter_batches(batch_size=rows, row_groups=[group], columns=columns):
                 budget.spend(batch)
+                # Places in a dictionary and ends of texts are used unchecked from here on.
+                batch.validate(full=True)
                 yield batch
     except (pa.ArrowException, OSError) as error:
         raise _not_parquet(error) from error

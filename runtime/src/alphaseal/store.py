@@ -81,10 +81,8 @@ def install(path: str | os.PathLike[str], store: str | os.PathLike[str], *, trus
     """
     root = Path(store)
     source = bundle_module.open_bundle(path, trust=trust)
-    try:
+    with suppress(OSError):  # the lock cannot be made then, and says why
         os.makedirs(root, exist_ok=True)
-    except OSError as error:
-        raise _not_writable(root, error) from None
     with _locked(root):
         state = _read(root)
         # Before anything is copied: what must not come into force is not kept either.
@@ -204,8 +202,8 @@ def _copy(root: Path, source: Bundle, target: Path, trust: Trust) -> None:
     """A verified copy at `target`: what is verified is the copy, and it gets its name only then."""
     staging = root / "staging"
     shutil.rmtree(staging, ignore_errors=True)
-    os.makedirs(staging)
     try:
+        os.makedirs(staging)
         files.write_new(staging / manifest.FILE_NAME, manifest.encode(source.manifest))
         if source.envelope is not None:
             files.write_new(staging / tree.ENVELOPE_NAME, source.envelope)
