@@ -7,11 +7,12 @@ from functools import cache
 
 import numpy as np
 import onnx
+from onnx import TensorProto
+
 from alphaseal_converter.graph.assemble import build_scoring_graph
 from alphaseal_converter.graph.builder import GraphBuilder
 from alphaseal_converter.models.trees import OutputTransform, TransformKind, Tree, TreeEnsembleModel
 from alphaseal_converter.processors import Fillna, RobustZScoreNorm
-from onnx import TensorProto
 
 FEATURES = 4
 

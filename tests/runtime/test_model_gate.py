@@ -8,14 +8,14 @@ from collections.abc import Callable
 import numpy as np
 import onnx
 import pytest
+from onnx import AttributeProto, TensorProto, helper, numpy_helper
+
+from alphaseal import onnx_operators
 from alphaseal.errors import PolicyError
 from alphaseal.model_gate import Limits, check_model
 from alphaseal.onnx_wire import Source
 from alphaseal_converter.graph.builder import IR_VERSION, OPSETS, GraphBuilder
 from alphaseal_converter.graph.embed import OPERATORS as FOREIGN
-from onnx import AttributeProto, TensorProto, helper, numpy_helper
-
-from alphaseal import onnx_operators
 from small_models import FEATURES, attribute, changed, ensemble, network_model, plain_trees, trees_model
 
 Change = Callable[[onnx.ModelProto], object]

@@ -27,7 +27,7 @@ class Refused(Exception):
     """The network cannot be carried over: the code of the rule, then the message."""
 
 
-class OneColumn(torch.nn.Module):
+class OneColumn(torch.nn.Module):  # type: ignore[misc]  # types are checked where torch is not installed
     """The network with its output as [rows, 1]."""
 
     def __init__(self, network: torch.nn.Module) -> None:

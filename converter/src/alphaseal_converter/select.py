@@ -6,7 +6,7 @@ factors does not (reviews reject some, deduplication and failing code remove oth
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import Literal
@@ -87,16 +87,21 @@ def sota_factors(
     anchor: Anchor,
     parquet_columns: Sequence[str] | None,
     feature_names: Sequence[str] | None,
+    columns_elsewhere: Collection[str] = (),
 ) -> tuple[SotaFactor, ...]:
     """Every sub-task of every accepted factor experiment, in history order, with its status.
 
     `parquet_columns` are the plain names in the anchor's ``combined_factors_df.parquet``, `feature_names` the model's
-    features; None where not known.  Of several factors of one name at or before the anchor the LAST approved one owns
+    features; None where not known.  `columns_elsewhere` are columns of other experiments' factor tables: a new factor
+    that has one there gives values, so where the anchor's own loop brought it and its table lacks it, RD-Agent left it
+    out as a duplicate (it compares new factors with the accepted ones, in factor loops only).  Of several factors of one name at or before the anchor the LAST approved one owns
     the column, as rdagent drops duplicated columns with ``keep="last"``.
     """
     owners = _owners(task, anchor)
     return tuple(
-        _factor(item, sub_task, *_status(item, sub_task, owners, anchor, parquet_columns, feature_names))
+        _factor(
+            item, sub_task, *_status(item, sub_task, owners, anchor, parquet_columns, feature_names, columns_elsewhere)
+        )
         for item in task.accepted
         if item.kind == "factor"
         for sub_task in item.sub_tasks
@@ -170,6 +175,7 @@ def _status(
     anchor: Anchor,
     parquet_columns: Sequence[str] | None,
     feature_names: Sequence[str] | None,
+    columns_elsewhere: Collection[str],
 ) -> tuple[FactorStatus, str]:
     if item.index > anchor.item.index:
         return "newer_than_anchor", f"accepted in history {item.index}, after the anchor's {anchor.item.index}"
@@ -181,6 +187,8 @@ def _status(
     if parquet_columns is None and feature_names is None:
         return "no_column", "neither the factor table nor the model's feature names are at hand"
     if parquet_columns is not None and sub_task.name not in parquet_columns:
+        if item.index == anchor.item.index and sub_task.name in columns_elsewhere:
+            return "deduplicated", "its code gives values, but its own loop left it out as a duplicate of another factor"
         return "no_column", (
             "not in the run's factor table: its code gave no values, or RD-Agent left it out (a duplicate of another "
             "factor, or a run without the accepted factors)"

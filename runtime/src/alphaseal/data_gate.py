@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 
 from .errors import PolicyError
 from .manifest import FactorTable
-from .parquet_pages import CODECS, PageProblem, ReadAt, check_ends, check_pages
+from .parquet_pages import CODECS, Chunk, PageProblem, ReadAt, check_pages, read_footer
 
 MAXIMUM_TEXT = 64
 """Bytes of an instrument code or of the name of a golden case."""
@@ -46,7 +46,7 @@ def check_factors(path: Path, table: FactorTable) -> None:
     except OSError as error:
         raise PolicyError("data.parquet", f"the file cannot be read: {error.strerror}", where=table.file) from None
     with handle:
-        columns = _metadata(handle, table.file).schema
+        columns = _footer(handle, table.file)[0].schema
         single = {columns.column(place).path for place in range(len(columns)) if columns.column(place).physical_type == "FLOAT"}
         numbers = [pa.field(name, pa.float32() if name in single else pa.float64()) for name in table.columns]
         keys = [pa.field("datetime", pa.date32()), pa.field("instrument", pa.string())]
@@ -61,7 +61,7 @@ def _budget(schema: pa.Schema, rows: int) -> int:
 
 def _open(handle: Any, schema: pa.Schema, rows: int, where: str) -> Any:
     """The parquet file, its footer and pages checked; texts are left as dictionaries, so that none is repeated."""
-    metadata = _metadata(handle, where)
+    metadata, chunks = _footer(handle, where)
     paths = [metadata.schema.column(place).path for place in range(metadata.num_columns)]
     if paths != schema.names:
         raise _other_columns(schema, ", ".join(paths), where)
@@ -74,8 +74,9 @@ def _open(handle: Any, schema: pa.Schema, rows: int, where: str) -> Any:
         found = [_as_written(field) for field in file.schema_arrow]
         if found != [(field.name, field.type, field.nullable) for field in schema]:
             raise _other_columns(schema, ", ".join(f"{name} {kind}" for name, kind, _ in found), where)
-        groups, columns = range(metadata.num_row_groups), range(metadata.num_columns)
-        check_pages(_reader(handle), metadata, groups, columns, codecs=CODECS, maximum=_budget(schema, rows))
+        if [chunk.name for chunk in chunks] != schema.names * metadata.num_row_groups:
+            raise PageProblem("its columns are not in the order of its schema")
+        check_pages(_reader(handle), chunks, codecs=CODECS, maximum=_budget(schema, rows))
     except (pa.ArrowException, OSError, ValueError) as error:
         raise _unreadable(error, where) from None
     except PageProblem as problem:
@@ -83,23 +84,21 @@ def _open(handle: Any, schema: pa.Schema, rows: int, where: str) -> Any:
     return file
 
 
-def _metadata(handle: Any, where: str) -> Any:
-    """The footer, bounded before it is parsed, without an Arrow schema.
+def _footer(handle: Any, where: str) -> tuple[Any, list[Chunk]]:
+    """pyarrow's footer and our own reading of its chunks: bounded before it is parsed, and without an Arrow schema.
 
     Arrow makes whatever extension type of this process such a schema names, though extension types are switched off
     (pyarrow 26): a file that carries one is refused before Arrow reads it.
     """
     try:
-        check_ends(_reader(handle), handle.size())
-        metadata = pq.read_metadata(handle)
-        keys = metadata.metadata or {}
+        footer = read_footer(_reader(handle), handle.size())
+        if footer.keys:
+            raise PolicyError("data.metadata", "the file carries metadata", where=where, expected="none", found=", ".join(footer.keys)[:200])
+        return pq.read_metadata(handle), footer.chunks
     except PageProblem as problem:
         raise _problem(problem, where) from None
     except (pa.ArrowException, OSError, ValueError) as error:
         raise _unreadable(error, where) from None
-    if keys:
-        raise PolicyError("data.metadata", "the file carries metadata", where=where, expected="none", found=", ".join(key.decode("utf-8", "replace") for key in keys)[:200])
-    return metadata
 
 
 def _other_columns(schema: pa.Schema, found: str, where: str) -> PolicyError:

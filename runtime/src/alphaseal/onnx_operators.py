@@ -18,7 +18,7 @@ from .onnx_shapes import Rule
 IR_VERSION = 10
 OPSETS: Mapping[str, int] = MappingProxyType({"": 18, "ai.onnx.ml": 5})
 """Versions that the specification pins."""
-ALLOWED_CASTS = frozenset({1, 2, 6, 7, 9, 11})
+ALLOWED_CASTS = frozenset(BYTES_OF)
 _KINDS: Mapping[str, type] = MappingProxyType({"i": int, "f": float, "s": str, "I": list, "S": tuple, "t": object})
 
 

@@ -7,8 +7,8 @@ first.  Encodings whose values copy from each other (DELTA_BYTE_ARRAY) have no b
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from typing import Any
+from collections.abc import Callable, Collection, Iterable, Iterator
+from typing import Any, NamedTuple
 
 MAXIMUM_FOOTER = 16 << 20
 MAXIMUM_PAGE = 32 << 20
@@ -24,7 +24,10 @@ _BODY_OF = {_DATA: 5, _DICTIONARY: 7, _DATA_V2: 8}
 _ENCODING_OF = {_DATA: 2, _DICTIONARY: 2, _DATA_V2: 4}
 # PLAIN, PLAIN_DICTIONARY, RLE, DELTA_BINARY_PACKED, DELTA_LENGTH_BYTE_ARRAY, RLE_DICTIONARY, BYTE_STREAM_SPLIT
 _ENCODINGS = frozenset({0, 2, 3, 5, 6, 8, 9})
-_INTEGER, _NESTED = frozenset({4, 5, 6}), 12
+_CODEC_NAMES = {0: "UNCOMPRESSED", 1: "SNAPPY", 2: "GZIP", 3: "LZO", 4: "BROTLI", 5: "LZ4", 6: "ZSTD", 7: "LZ4_RAW"}
+# Kinds of Thrift's compact protocol; inside of a list a truth value takes a byte.
+_TRUE, _FALSE, _BINARY, _LIST, _NESTED = 1, 2, 8, 9, 12
+_INTEGER, _WIDTH_OF = frozenset({4, 5, 6}), {1: 1, 2: 1, 3: 1, 7: 8}
 
 ReadAt = Callable[[int, int], bytes]
 """(offset, count) -> at most `count` bytes from there."""
@@ -38,8 +41,26 @@ class PageProblem(Exception):
         self.growth = growth
 
 
-def check_ends(read_at: ReadAt, size: int) -> None:
-    """Refuse what is not a plain parquet file, or has a footer too large to be looked at."""
+class Footer(NamedTuple):
+    """What our own reading of a footer gives: all chunks in order, and the keys of its metadata."""
+
+    chunks: list[Chunk]
+    keys: list[str]
+
+
+class Chunk(NamedTuple):
+    """Where the pages of one column of one row group are, and what is said of them."""
+
+    name: str
+    codec: str
+    rows: int
+    values: int
+    start: int
+    size: int
+
+
+def check_ends(read_at: ReadAt, size: int) -> int:
+    """The length of the footer; refuse what is not a plain parquet file, or has a footer too large to be looked at."""
     if size < 12 or read_at(0, 4) != b"PAR1":
         raise PageProblem("it does not begin as a parquet file")
     tail = read_at(size - 8, 8)
@@ -50,39 +71,71 @@ def check_ends(read_at: ReadAt, size: int) -> None:
         raise PageProblem("it does not end as a parquet file")
     if length > MAXIMUM_FOOTER:
         raise PageProblem(f"its footer has {length} bytes, {MAXIMUM_FOOTER} are allowed", growth=True)
+    return length
 
 
-def check_pages(
-    read_at: ReadAt, metadata: Any, groups: Iterable[int], columns: Iterable[int], *, codecs: frozenset[str], maximum: int
-) -> int:
-    """Bytes that all pages of some columns of some row groups unpack to; PageProblem beyond `maximum`.
+def read_footer(read_at: ReadAt, size: int) -> Footer:
+    """Our own reading of the footer of a file of plain columns.
 
-    `metadata` is pyarrow's, whose numbers are used only as places to look at.
+    pyarrow's look at a damaged footer can end the process (pyarrow 26: a missing or unknown field of a chunk, asked for
+    from Python, calls abort), so a bundle's file is looked at here first.
     """
-    chosen, total = list(columns), 0
+    length = check_ends(read_at, size)
+    try:
+        footer, used = _struct(read_at(size - 8 - length, length), 0, 0)
+    except IndexError:
+        raise PageProblem("its footer is cut off") from None
+    if used != length or 8 in footer or 9 in footer:
+        raise PageProblem("its footer has more than a footer holds")
+    keys = [entry.get(1) if isinstance(entry, dict) else None for entry in (_list(footer, 5) if 5 in footer else [])]
+    chunks = []
+    for group in _list(footer, 4):
+        rows = _number(group, 3)
+        for chunk in _list(group, 1):
+            meta = chunk.get(3) if isinstance(chunk, dict) else None
+            if not isinstance(meta, dict) or {1, 8, 9} & set(chunk) or not 0 <= _number(meta, 1) <= 7 or not all(isinstance(kind, int) for kind in _list(meta, 2)):
+                raise PageProblem("a column is somewhere else, encrypted, or not described")
+            path = [part for part in _list(meta, 3) if isinstance(part, bytes)]
+            data, dictionary = _number(meta, 9), meta.get(11)
+            start = dictionary if isinstance(dictionary, int) and 0 < dictionary < data else data
+            codec = _CODEC_NAMES.get(_number(meta, 4), "an unknown codec")
+            chunks.append(Chunk(b".".join(path).decode("utf-8", "replace"), codec, rows, _number(meta, 5), start, _number(meta, 7)))
+    return Footer(chunks, [key.decode("utf-8", "replace") if isinstance(key, bytes) else "?" for key in keys])
+
+
+def arrow_chunks(metadata: Any, groups: Iterable[int], columns: Collection[int]) -> Iterator[Chunk]:
+    """Some columns of some row groups of a file that the caller trusts, from pyarrow's quicker reading of the footer."""
     for group in groups:
         row_group = metadata.row_group(group)
-        for column in chosen:
-            total += _column(read_at, row_group.column(column), row_group.num_rows, codecs, maximum - total)
+        for column in columns:
+            chunk = row_group.column(column)
+            start = chunk.data_page_offset
+            if chunk.has_dictionary_page and 0 < chunk.dictionary_page_offset < start:
+                start = chunk.dictionary_page_offset
+            yield Chunk(chunk.path_in_schema, chunk.compression, row_group.num_rows, chunk.num_values, start, chunk.total_compressed_size)
+
+
+def check_pages(read_at: ReadAt, chunks: Iterable[Chunk], *, codecs: frozenset[str], maximum: int) -> int:
+    """Bytes that all pages of some chunks unpack to; PageProblem beyond `maximum`."""
+    total = 0
+    for chunk in chunks:
+        total += _column(read_at, chunk, codecs, maximum - total)
     return total
 
 
-def _column(read_at: ReadAt, chunk: Any, rows: int, codecs: frozenset[str], left: int) -> int:
-    name = str(chunk.path_in_schema)[:80]
-    if chunk.compression not in codecs:
-        raise PageProblem(f"column {name!r} is compressed by {chunk.compression}")
-    start = chunk.data_page_offset
-    if chunk.has_dictionary_page and 0 < chunk.dictionary_page_offset < start:
-        start = chunk.dictionary_page_offset
-    position, end, total, values = start, start + chunk.total_compressed_size, 0, 0
-    if start < 4 or end < start:
+def _column(read_at: ReadAt, chunk: Chunk, codecs: frozenset[str], left: int) -> int:
+    name = chunk.name[:80]
+    if chunk.codec not in codecs:
+        raise PageProblem(f"column {name!r} is compressed by {chunk.codec}")
+    position, end, total, values = chunk.start, chunk.start + chunk.size, 0, 0
+    if position < 4 or end < position:
         raise PageProblem(f"column {name!r} lies nowhere")
-    while position < end and values < chunk.num_values:
+    while position < end and values < chunk.values:
         header = _header(read_at, position, end, name)
         total += header.unpacked
         if header.unpacked > MAXIMUM_PAGE or total > left:
             raise PageProblem(f"a page of column {name!r} unpacks to {header.unpacked} bytes, the file to {total} and more", growth=True)
-        if header.values > rows and header.kind != _DICTIONARY:
+        if header.values > chunk.rows and header.kind != _DICTIONARY:
             raise PageProblem(f"a page of column {name!r} has more values than its row group has rows")
         values += 0 if header.kind == _DICTIONARY else header.values
         position = header.end + header.packed
@@ -118,13 +171,27 @@ def _header(read_at: ReadAt, position: int, end: int, name: str) -> _Header:
             count *= 8
 
 
-# --- Thrift's compact protocol, as far as page headers need it ---------------------------------------------------------
+# --- Thrift's compact protocol, as far as footers and page headers need it ----------------------------------------------
+
+
+def _list(fields: Any, number: int) -> list[Any]:
+    found = fields.get(number) if isinstance(fields, dict) else None
+    if not isinstance(found, list):
+        raise PageProblem("its footer lacks a list")
+    return found
+
+
+def _number(fields: Any, number: int) -> int:
+    found = fields.get(number) if isinstance(fields, dict) else None
+    if not isinstance(found, int):
+        raise PageProblem("its footer lacks a number")
+    return found
 
 
 def _struct(data: bytes, position: int, depth: int) -> tuple[dict[int, Any], int]:
-    """Integers and structures of a structure by field number, everything else skipped; IndexError where data end."""
-    if depth > 4:
-        raise PageProblem("a page header is nested too deeply")
+    """Integers, bytes, lists and structures of a structure by field number, others as None; IndexError where data end."""
+    if depth > 8:
+        raise PageProblem("its headers are nested too deeply")
     fields: dict[int, Any] = {}
     number = 0
     while True:
@@ -138,25 +205,40 @@ def _struct(data: bytes, position: int, depth: int) -> tuple[dict[int, Any], int
         else:
             number, position = _integer(data, position)
         if number in fields:
-            raise PageProblem("a page header has a field twice")
-        fields[number], position = _value(data, position, kind, depth)
+            raise PageProblem("a header has a field twice")
+        if kind in (_TRUE, _FALSE):
+            fields[number] = None
+        else:
+            fields[number], position = _value(data, position, kind, depth)
 
 
 def _value(data: bytes, position: int, kind: int, depth: int) -> tuple[Any, int]:
-    if kind in (1, 2):  # true, false
-        return None, position
-    if kind == 3:
-        return None, _within(data, position + 1)
     if kind in _INTEGER:
         return _integer(data, position)
-    if kind == 7:
-        return None, _within(data, position + 8)
-    if kind == 8:
-        length, position = _varint(data, position)
-        return None, _within(data, position + length)
     if kind == _NESTED:
         return _struct(data, position, depth + 1)
-    raise PageProblem(f"a page header has a field of kind {kind}")
+    if kind == _BINARY:
+        length, position = _varint(data, position)
+        return data[position : position + length], _within(data, position + length)
+    if kind == _LIST:
+        return _elements(data, position, depth)
+    if kind in _WIDTH_OF:
+        return None, _within(data, position + _WIDTH_OF[kind])
+    raise PageProblem(f"a header has a field of kind {kind}")
+
+
+def _elements(data: bytes, position: int, depth: int) -> tuple[list[Any], int]:
+    count, kind = data[position] >> 4, data[position] & 15
+    position += 1
+    if count == 15:
+        count, position = _varint(data, position)
+    # Every element takes a byte at least.
+    _within(data, position + count)
+    found = []
+    for _ in range(count):
+        value, position = _value(data, position, kind, depth)
+        found.append(value)
+    return found, position
 
 
 def _within(data: bytes, position: int) -> int:
@@ -180,4 +262,4 @@ def _varint(data: bytes, position: int) -> tuple[int, int]:
             return value, position
         shift += 7
         if shift > 63:
-            raise PageProblem("a page header has a number that is too long")
+            raise PageProblem("a header has a number that is too long")

@@ -21,7 +21,7 @@ import pyarrow.parquet as pq
 
 from alphaseal.arrow_columns import FIRST_DAY, INSTRUMENT_COLUMN, LAST_DAY, UNITS_PER_DAY, days_of
 from alphaseal.errors import InputError, NotReadableError
-from alphaseal.parquet_pages import FURTHER_CODECS, PageProblem, check_ends, check_pages
+from alphaseal.parquet_pages import FURTHER_CODECS, PageProblem, arrow_chunks, check_ends, check_pages
 from alphaseal.period import Period
 
 _FILE_BUFFER = 256 << 10
@@ -90,7 +90,7 @@ class ParquetSource(pq.ParquetFile):  # type: ignore[misc]
         places = [place for place in range(self.metadata.num_columns) if schema.column(place).path in wanted]
         try:
             left = budget.max_bytes - budget.seen_pages
-            budget.seen_pages += check_pages(self.read_at, self.metadata, [group], places, codecs=FURTHER_CODECS, maximum=left)
+            budget.seen_pages += check_pages(self.read_at, arrow_chunks(self.metadata, [group], places), codecs=FURTHER_CODECS, maximum=left)
         except PageProblem as problem:
             if problem.growth:
                 budget.refuse(f"at most {budget.max_bytes} bytes", str(problem))
