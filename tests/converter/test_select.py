@@ -226,3 +226,14 @@ def test_experiments_of_another_kind_are_no_anchor(tmp_path: Path) -> None:
     with pytest.raises(RefusalError) as caught:
         choose_anchor(task, "1")
     assert caught.value.code == "anchor.not_accepted"
+
+
+@needs_fixtures
+def test_a_duplicate_is_told_from_code_without_values() -> None:
+    """A factor that its own loop left out, but that a later experiment's table has, was dropped as a duplicate."""
+    task = real_task("quant_signed")
+    anchor = choose_anchor(task, "2")
+    columns = ["REV_3D", "TURNOVER_Z_40D", "SKEW_60D", "ILLIQ_10D"]
+    statuses = {f.name: f.status for f in sota_factors(task, anchor, columns, None, {"REV_3D_PCT", "REV_3D"})}
+    assert statuses["REV_3D_PCT"] == "deduplicated"
+    assert {f.name: f.status for f in sota_factors(task, anchor, columns, None)}["REV_3D_PCT"] == "no_column"

@@ -28,7 +28,7 @@ from .factors_table import column_names
 from .families import FamilyContext, TrainedModel, read_trained_model
 from .families.row_processors import raw_space
 from .golden import GoldenRows, golden_days, golden_probe
-from .locate import Located, Weights, locate, scan
+from .locate import Located, Weights, columns_elsewhere, locate, scan
 from .parity import Probe, Vector
 from .processors import Processor
 from .replay import ReplayRequest, run_replay
@@ -92,6 +92,7 @@ class Proven:
     raw: RawFile | None
     golden: Sequence[GoldenRows]
     constant_scores: bool
+    columns_elsewhere: frozenset[str]
 
 
 def build(request: BuildRequest, progress: Progress = lambda text: None) -> BuiltBundle:
@@ -167,6 +168,9 @@ def prove(request: BuildRequest, scratch: Path, progress: Progress) -> Proven:
         recorded=recorded,
         raw=raw,
         golden=golden,
+        columns_elsewhere=columns_elsewhere(anchor, task, request.workspace_roots, request.path_maps)
+        if task is not None and anchor is not None
+        else frozenset(),
         constant_scores=predictions is not None and len(np.unique(predictions.scores)) == 1,
     )
 

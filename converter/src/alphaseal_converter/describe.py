@@ -22,7 +22,7 @@ from .configuration import Component, TaskConfiguration
 from .eligibility import Facts, judge_eligibility
 from .errors import RefusalError
 from .golden import golden_day_names
-from .factors_table import ColumnStatistics, FactorsTable
+from .factors_table import ColumnStatistics, FactorsTable, column_names
 from .processors import CrossSection, DropnaProcessor, Fillna, RobustZScoreNorm
 from .select import SotaFactor, names_given_twice, newer_accepted, sota_factors
 from .version import __version__
@@ -62,10 +62,9 @@ def accepted_factors(proven: Proven) -> tuple[SotaFactor, ...]:
     if proven.task is None or proven.anchor is None:
         return ()
     parquet = proven.located.parquet
-    from .factors_table import column_names
-
     columns = [name for name, _ in column_names(parquet)] if parquet is not None else None
-    return sota_factors(proven.task, proven.anchor, columns, [feature.name for feature in proven.features.features])
+    names = [feature.name for feature in proven.features.features]
+    return sota_factors(proven.task, proven.anchor, columns, names, proven.columns_elsewhere)
 
 
 def make_manifest(

@@ -14,7 +14,7 @@ from .describe import json_value
 from .errors import RefusalError
 from .factors_table import column_names
 from .history import HistoryItem
-from .locate import Located, locate
+from .locate import Located, columns_elsewhere, locate
 from .select import Anchor, SotaFactor, choose_anchor, sota_factors
 from .session import Task, read_task
 
@@ -144,7 +144,9 @@ def inspect_task(
             located[item.index] = error.message
     found = located.get(anchor.item.index) if anchor is not None else None
     inputs = _inputs(found) if isinstance(found, Located) and found.workspace is not None else None
-    factors = sota_factors(task, anchor, inputs.table if inputs is not None else None, None) if anchor is not None else ()
+    table = inputs.table if inputs is not None else None
+    elsewhere = columns_elsewhere(anchor, task, workspace_roots, path_maps) if anchor is not None else ()
+    factors = sota_factors(task, anchor, table, None, elsewhere) if anchor is not None else ()
     return Story(task, anchor, problem, located, inputs, factors)
 
 

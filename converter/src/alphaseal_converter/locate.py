@@ -13,8 +13,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
-from alphaseal.errors import NotReadableError, UsageError
+from alphaseal.errors import AlphasealError, NotReadableError, UsageError
 from alphaseal_converter.errors import RefusalError
+from alphaseal_converter.factors_table import column_names
 from alphaseal_converter.history import HistoryItem
 from alphaseal_converter.runs import (
     Artifacts,
@@ -109,6 +110,24 @@ def locate(
     if not from_workspace and (weights == "workspace" or not from_session):
         raise _no_workspace_weights(search, workspace, runs)
     return _located(ordered, workspace, run, runs, _problems(anchor.item, workspace, run, from_session))
+
+
+def columns_elsewhere(
+    anchor: Anchor, task: Task, workspace_roots: Sequence[Path], path_maps: Sequence[tuple[str, str]]
+) -> frozenset[str]:
+    """Columns of the factor tables that other experiments of the task left, as far as their workspaces are here."""
+    names: set[str] = set()
+    for item in task.history:
+        if item.index == anchor.item.index:
+            continue
+        try:
+            workspace, _ = find_workspace(item.workspace, workspace_roots, path_maps)
+            table = plain_file(workspace / "combined_factors_df.parquet", workspace) if workspace is not None else None
+            if table is not None:
+                names.update(name for name, _ in column_names(table))
+        except AlphasealError:
+            continue  # a hint for a factor's status, never a reason to stop
+    return frozenset(names)
 
 
 def scan(workspace_root: Path) -> Located:
