@@ -48,9 +48,12 @@ def main() -> int:
     dates, columns = _QUICK_HISTORY if options.quick else _HISTORY
     if "history" not in options.only:
         dates = _QUICK_HISTORY[0]
-    made = run([PYTHON, str(ROOT / "bench" / "data.py"), str(CACHE), str(dates), str(columns)])
-    with tempfile.TemporaryDirectory(prefix="run-", dir=CACHE) as scratch:
+    CACHE.mkdir(parents=True, exist_ok=True)
+    data: dict[str, Any] = {}
+    if set(options.only) - _WITHOUT_DATA:
+        made = run([PYTHON, str(ROOT / "bench" / "data.py"), str(CACHE), str(dates), str(columns)])
         data = json.loads(made.output.splitlines()[-1])
+    with tempfile.TemporaryDirectory(prefix="run-", dir=CACHE) as scratch:
         setting = Setting(3 if options.quick else 7, options.quick, data, Path(scratch))
         rows = [row for part in options.only for row in _progress(part, _PARTS[part](setting))]
     print(table(rows))
@@ -129,6 +132,29 @@ def _predict(setting: Setting) -> Iterator[Row]:
         yield compare(f"scoring 5000 rows, {name}, against LightGBM: CPU", "s", result["ours"], result["other"], goal)
 
 
+def _families(setting: Setting) -> Iterator[Row]:
+    """Scoring alone: CPU of the graph against the library that trained the model, one thread each, 5000 rows."""
+    for name, bound in _FAMILY_GOALS.items():
+        command = [PYTHON, str(PROGRAMS / "family_cpu.py"), name, str(4 * setting.repetitions)]
+        result = json.loads(run(command).output.splitlines()[-1])
+        what = f"scoring 5000 rows, {name}, against its library: CPU"
+        if "missing" in result:
+            yield not_measured(what, f"{result['missing']} is not installed")
+        else:
+            yield compare(what, "s", result["ours"], result["other"], Goal(bound, at_most=True))
+
+
+_FAMILY_GOALS = {
+    **dict.fromkeys(("LightGBM 158x200", "DEnsemble 158x240", "XGBoost 158x300"), 0.5),
+    # CatBoost's own engine is exceptionally fast.
+    **dict.fromkeys(("CatBoost 158x500", "CatBoost Lossguide 158x200"), 3.0),
+    **dict.fromkeys(("RandomForest 158x100", "GradientBoosting 158x100", "HistGradientBoosting 158x200"), 0.5),
+    **dict.fromkeys(("LinearModel 158", "scaler and Ridge 158", "scaler and MLP 158"), 1.0),
+    **dict.fromkeys(("network of rows", "network of windows (LSTM)"), 1.0),
+}
+"""Cases of family_cpu.py: times the library at most."""
+
+
 def _history(setting: Setting) -> Iterator[Row]:
     """One date out of a long history, after the imports; and what its conversion takes."""
     history, date = setting.data["history"], setting.data["history_date"]
@@ -183,7 +209,9 @@ def _verify(setting: Setting) -> Iterator[Row]:
     yield absolute("verify a small bundle: CPU", "s", [r.cpu for r in runs["ours"]], Goal(0.10, at_most=True))
 
 
-_PARTS = {"cold": _cold, "predict": _predict, "verify": _verify, "history": _history}
+_PARTS = {"cold": _cold, "predict": _predict, "families": _families, "verify": _verify, "history": _history}
+_WITHOUT_DATA = {"families"}
+"""Parts that make what they need themselves."""
 
 if __name__ == "__main__":
     raise SystemExit(main())

@@ -39,7 +39,11 @@ def factor_plain_request(out: Path, **changes: Any) -> BuildRequest:
 def direct_request(case: str, out: Path, **changes: Any) -> BuildRequest:
     """A qlib run without RD-Agent, found by a scan."""
     folder = DATA / "direct" / case
-    defaults: dict[str, Any] = {"weights": "scan", "workspace_roots": [folder], "features": raw_values(folder / "truth")}
+    defaults: dict[str, Any] = {
+        "weights": "scan",
+        "workspace_roots": [folder],
+        "features": raw_values(folder / "truth"),
+    }
     return BuildRequest(out=out, **(defaults | changes))
 
 

@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
+
 from locations import REPOSITORY
 
 
@@ -24,7 +25,16 @@ def wheels(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Both wheels, built from the sources as they are."""
     out = tmp_path_factory.mktemp("wheels")
     for part in ("runtime", "converter"):
-        command = [sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", str(out), str(REPOSITORY / part)]
+        command = [
+            sys.executable,
+            "-m",
+            "build",
+            "--wheel",
+            "--no-isolation",
+            "--outdir",
+            str(out),
+            str(REPOSITORY / part),
+        ]
         done = subprocess.run(command, capture_output=True, text=True, check=False)
         assert done.returncode == 0, done.stdout + done.stderr
     return out

@@ -100,7 +100,8 @@ def _tests_of(name: str) -> Any:
     return module
 
 
-def _pickled(model: Any, rows: Rows, predict: Callable[[Rows], Any]) -> Trained:
+def library_trained(model: Any, rows: Rows, predict: Callable[[Rows], Any]) -> Trained:
+    """What a library's own object, pickled, and its `predict` make a case of."""
     return Trained(pickle.dumps(model), rows, lambda values: np.asarray(predict(values), dtype=np.float64))
 
 
@@ -114,7 +115,7 @@ def _lightgbm() -> _Cases:
 
     def train(parameters: Mapping[str, Any]) -> Trained:
         booster = tests.train(parameters)
-        return _pickled(booster, tests.training_rows(), booster.predict)
+        return library_trained(booster, tests.training_rows(), booster.predict)
 
     def wrapped(kind: str, **options: Any) -> Trained:
         import lightgbm
@@ -123,7 +124,7 @@ def _lightgbm() -> _Cases:
         grades = np.clip(np.abs(tests.training_label(rows)), 0, 4).astype(int)
         estimator = getattr(lightgbm, kind)(n_estimators=60, verbose=-1, n_jobs=1, random_state=1)
         estimator.fit(rows, grades if options else tests.training_label(rows), **options)
-        return _pickled(estimator, rows, estimator.predict)
+        return library_trained(estimator, rows, estimator.predict)
 
     def high_frequency() -> Trained:
         booster = tests.train({"objective": "binary"})
@@ -149,7 +150,7 @@ def _lightgbm_refused() -> dict[str, Callable[[], Trained]]:
         data = lightgbm.Dataset(rows, rows[:, tests.CATEGORICAL] % 3)
         settings = {"objective": objective, "num_class": 3, "verbose": -1, "num_threads": 1}
         booster = lightgbm.train(settings, data, 2)
-        return _pickled(booster, rows, booster.predict)
+        return library_trained(booster, rows, booster.predict)
 
     return {name: lambda name=name: several(name) for name in ("multiclass", "multiclassova")}
 
@@ -163,9 +164,11 @@ def _xgboost() -> _Cases:
 
     def booster(trained: Any, rows: Rows) -> Trained:
         def predict(values: Rows) -> Any:
-            return trained.predict(xgboost.DMatrix(values, feature_types=trained.feature_types, enable_categorical=True))
+            return trained.predict(
+                xgboost.DMatrix(values, feature_types=trained.feature_types, enable_categorical=True)
+            )
 
-        return _pickled(trained, rows, predict)
+        return library_trained(trained, rows, predict)
 
     def plain(parameters: Mapping[str, Any]) -> Trained:
         rows = tests.training_rows()
@@ -197,8 +200,8 @@ def _xgboost() -> _Cases:
         estimator = getattr(xgboost, kind)(n_estimators=tests.ROUNDS, n_jobs=1, random_state=1, **parameters)
         estimator.fit(rows, (label > 0) * 1.0 if two else label)
         if "class" in name:
-            return _pickled(estimator, rows, lambda values: estimator.predict_proba(values)[:, 1])
-        return _pickled(estimator, rows, estimator.predict)
+            return library_trained(estimator, rows, lambda values: estimator.predict_proba(values)[:, 1])
+        return library_trained(estimator, rows, estimator.predict)
 
     for name, parameters in {**tests.EXACT_CASES, **tests.LINKS}.items():
         yield name, lambda parameters=parameters: plain(parameters)
@@ -222,7 +225,7 @@ def _xgboost_refused() -> dict[str, Callable[[], Trained]]:
     def trained(parameters: Mapping[str, Any], labels: Any, values: Any = rows, **options: Any) -> Trained:
         matrix = xgboost.DMatrix(values, labels, nthread=1, **options)
         model = xgboost.train({"nthread": 1, **parameters}, matrix, 3)
-        return _pickled(model, rows, model.predict)
+        return library_trained(model, rows, model.predict)
 
     frame = pandas.DataFrame({"a": rows[:, 0], "c": pandas.Categorical(np.arange(len(rows)) % 5 * 10)})
     two = np.column_stack([label, grades])
@@ -245,8 +248,8 @@ def _catboost() -> _Cases:
         rows = tests.training_rows()
         estimator = tests.fit(cls, rows, label(rows), **options)
         if cls == "CatBoostClassifier":
-            return _pickled(estimator, rows, lambda values: estimator.predict_proba(values)[:, 1])
-        return _pickled(estimator, rows, estimator.predict)
+            return library_trained(estimator, rows, lambda values: estimator.predict_proba(values)[:, 1])
+        return library_trained(estimator, rows, estimator.predict)
 
     def positive(rows: Rows) -> Rows:
         return np.asarray(np.abs(tests.training_label(rows)) + 0.1)
@@ -279,7 +282,7 @@ def _catboost_refused() -> dict[str, Callable[[], Trained]]:
 
     def trained(cls: str = "CatBoost", **options: Any) -> Trained:
         model = tests.fit(cls, **options)
-        return _pickled(model, rows, model.predict)
+        return library_trained(model, rows, model.predict)
 
     return {
         "categorical features": lambda: trained(rows=frame, label=label, fit={"cat_features": ["c"]}),
@@ -351,7 +354,7 @@ def _sklearn() -> _Cases:
             with np.errstate(all="ignore"):
                 return tolerant_predict(made.predict, values)
 
-        return _pickled(made, tests.ROWS, predict)
+        return library_trained(made, tests.ROWS, predict)
 
     for name, (estimator, rows) in tests.EXACT.items():
         yield name, lambda estimator=estimator, rows=rows: fitted(estimator, rows, tests.LABEL)
@@ -381,7 +384,7 @@ def _sklearn_refused() -> dict[str, Callable[[], Trained]]:
         rows = np.round(np.abs(tests.PLAIN[:, :3]) * 3) if name == "categories" else tests.PLAIN
         label = (tests.LABEL > 0).astype(int) if name == "classifier" else two if name == "two labels" else tests.LABEL
         made = clone(estimator).fit(rows, label)
-        return _pickled(made, rows, made.predict)
+        return library_trained(made, rows, made.predict)
 
     table = {**tests.REFUSED, **more, "two labels": tests.forest()}
     return {name: lambda name=name, made=made: fitted(name, made) for name, made in table.items()}
@@ -390,7 +393,7 @@ def _sklearn_refused() -> dict[str, Callable[[], Trained]]:
 # ---- networks
 
 
-_NETWORKS: dict[str, tuple[str, str, int | None]] = {
+NETWORKS: dict[str, tuple[str, str, int | None]] = {
     "mlp_batch_norm_dropout": (
         "self.body = nn.Sequential(nn.Linear(num_features, 32), nn.BatchNorm1d(32), nn.ReLU(), nn.Dropout(0.3))\n"
         "self.last = nn.Linear(32, 1)",
@@ -428,7 +431,7 @@ _NETWORKS: dict[str, tuple[str, str, int | None]] = {
         5,
     ),
 }
-_REFUSED_NETWORKS: dict[str, tuple[str, str, int | None]] = {
+REFUSED_NETWORKS: dict[str, tuple[str, str, int | None]] = {
     "two columns": ("self.last = nn.Linear(num_features, 2)", "return self.last(x)", None),
     "dropout that never ends": ("self.last = nn.Linear(num_features, 1)", "return self.last(F.dropout(x, 0.5))", None),
     "branch on values": (
@@ -462,11 +465,13 @@ def network_code(build: str, forward: str) -> str:
         return "".join(f"        {line}\n" for line in text.splitlines())
 
     head = "import torch\nimport torch.nn as nn\nimport torch.nn.functional as F\n\n\n"
-    start = "class Net(nn.Module):\n    def __init__(self, num_features, num_timesteps=None):\n        super().__init__()\n"
+    start = (
+        "class Net(nn.Module):\n    def __init__(self, num_features, num_timesteps=None):\n        super().__init__()\n"
+    )
     return f"{head}{start}{block(build)}\n    def forward(self, x):\n{block(forward)}\n\nmodel_cls = Net\n"
 
 
-def _network(build: str, forward: str, windows: int | None, *, run_model_code: bool = True) -> Trained:
+def network(build: str, forward: str, windows: int | None, *, run_model_code: bool = True) -> Trained:
     """A network with random weights and running statistics, pickled as GeneralPTNN leaves it."""
     import torch
 
@@ -476,23 +481,25 @@ def _network(build: str, forward: str, windows: int | None, *, run_model_code: b
     arguments = {"num_features": NETWORK_FEATURES} | ({"num_timesteps": windows} if windows else {})
     with torch.random.fork_rng():
         torch.manual_seed(7)
-        network = module.__dict__["model_cls"](**arguments)
+        net = module.__dict__["model_cls"](**arguments)
         shape = (windows, NETWORK_FEATURES) if windows else (NETWORK_FEATURES,)
-        network.train()
+        net.train()
         with torch.no_grad():
             for _ in range(3):
-                network(torch.randn(20, *shape) * 2 + 0.5)
-    network.eval()
+                net(torch.randn(20, *shape) * 2 + 0.5)
+    net.eval()
     state = {
         "fitted": True,
         "pt_model_uri": "model.model_cls",
         "pt_model_kwargs": arguments,
         "batch_size": 50,
-        "dnn_model": network,
+        "dnn_model": net,
     }
     with mock.patch.dict(sys.modules, {"model": module}):
         weights = stand_in("qlib.contrib.model.pytorch_general_nn", "GeneralPTNN", state)
-    context = FamilyContext(code, run_model_code, dataset_class="TSDatasetH" if windows else "DatasetH", step_length=windows)
+    context = FamilyContext(
+        code, run_model_code, dataset_class="TSDatasetH" if windows else "DatasetH", step_length=windows
+    )
     rows = np.random.default_rng(3).standard_normal((1000, *shape))
     rows[::5, ..., 2] = np.nan
     rows[::7, ..., 3] = np.inf
@@ -500,22 +507,22 @@ def _network(build: str, forward: str, windows: int | None, *, run_model_code: b
     def predict(values: Rows) -> Rows:
         processed = np.nan_to_num(np.clip(values, -3, 3), nan=0.0).astype(np.float32)
         with torch.no_grad():
-            return np.asarray(network(torch.from_numpy(processed)).numpy().ravel(), dtype=np.float64)
+            return np.asarray(net(torch.from_numpy(processed)).numpy().ravel(), dtype=np.float64)
 
     return Trained(weights, rows, predict, context, NORMALISED)
 
 
 def _networks() -> _Cases:
-    for name, parts in _NETWORKS.items():
-        yield name, lambda parts=parts: _network(*parts)
+    for name, parts in NETWORKS.items():
+        yield name, lambda parts=parts: network(*parts)
 
 
 def _networks_refused() -> dict[str, Callable[[], Trained]]:
-    parts = _NETWORKS["flat_output"]
+    parts = NETWORKS["flat_output"]
     table: dict[str, Callable[[], Trained]] = {
-        name: lambda made=made: _network(*made) for name, made in _REFUSED_NETWORKS.items()
+        name: lambda made=made: network(*made) for name, made in REFUSED_NETWORKS.items()
     }
-    return {"without --run-model-code": lambda: _network(*parts, run_model_code=False), **table}
+    return {"without --run-model-code": lambda: network(*parts, run_model_code=False), **table}
 
 
 _CASES: Mapping[str, Callable[[], _Cases]] = {

@@ -8,11 +8,13 @@ import numpy as np
 import onnxruntime
 from numpy.typing import NDArray
 
+from alphaseal.model_gate import check_model
 from alphaseal_converter.processors import Fillna, FilterCol, Processor, RobustZScoreNorm
 
 
 def run_graph(graph: bytes, rows: NDArray[np.float64]) -> NDArray[np.float64]:
-    """The score of each row, from a one-thread session."""
+    """The score of each row, from a one-thread session, of a graph that passes the model gate."""
+    check_model(graph, "graph of a test")
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = 1
     options.inter_op_num_threads = 1

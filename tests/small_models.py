@@ -37,8 +37,15 @@ def tree(left: list[int], right: list[int], leaves: list[float], **changes: obje
 def trees_model() -> bytes:
     """Three trees (one of them a single leaf) behind a normalisation, with missing zeros, categories and a sigmoid."""
     first = tree([1, -1, -3], [2, -2, -4], [0.5, -0.25, 1.0, 2.0], zero_is_missing=np.array([True, False, False]))
-    second = tree([-1, -2], [1, -3], [1.0, 2.0, 3.0], decision=np.array([1, 0], dtype=np.uint8), categories=(np.array([1, 3]),))
-    model = TreeEnsembleModel(FEATURES, (first, second, tree([], [], [0.125])), zero_bound=1e-35, transform=OutputTransform(TransformKind.SIGMOID, 1.0))
+    second = tree(
+        [-1, -2], [1, -3], [1.0, 2.0, 3.0], decision=np.array([1, 0], dtype=np.uint8), categories=(np.array([1, 3]),)
+    )
+    model = TreeEnsembleModel(
+        FEATURES,
+        (first, second, tree([], [], [0.125])),
+        zero_bound=1e-35,
+        transform=OutputTransform(TransformKind.SIGMOID, 1.0),
+    )
     norm = RobustZScoreNorm(("a", "b", "c", "d"), np.zeros(FEATURES), np.ones(FEATURES), True)
     return build_scoring_graph((norm, Fillna(None, 0.0)), model, FEATURES)
 
@@ -46,7 +53,9 @@ def trees_model() -> bytes:
 @cache
 def plain_trees() -> bytes:
     """Two trees and nothing else: one `TreeEnsemble` node and the `Identity` behind it."""
-    model = TreeEnsembleModel(FEATURES, (tree([1, -1], [-2, -3], [1.0, 2.0, 3.0]), tree([-1, -2], [1, -3], [4.0, 5.0, 6.0])))
+    model = TreeEnsembleModel(
+        FEATURES, (tree([1, -1], [-2, -3], [1.0, 2.0, 3.0]), tree([-1, -2], [1, -3], [4.0, 5.0, 6.0]))
+    )
     return build_scoring_graph((), model, FEATURES)
 
 
@@ -60,12 +69,20 @@ def network_model() -> bytes:
 
     steps = builder.add("Transpose", builder.cast("features", TensorProto.FLOAT), perm=[1, 0, 2])
     rows = builder.add("Gather", builder.add("Shape", steps), builder.constant([1]), axis=0)
-    start = builder.add("ConstantOfShape", builder.add("Concat", builder.constant([1]), rows, builder.constant([3]), axis=0))
-    hidden = builder.add("GRU", steps, weights(1, 9, FEATURES), weights(1, 9, 3), weights(1, 18), "", start, hidden_size=3)
+    start = builder.add(
+        "ConstantOfShape", builder.add("Concat", builder.constant([1]), rows, builder.constant([3]), axis=0)
+    )
+    hidden = builder.add(
+        "GRU", steps, weights(1, 9, FEATURES), weights(1, 9, 3), weights(1, 18), "", start, hidden_size=3
+    )
     last = builder.add("Gather", hidden, builder.constant(np.array(-1)), axis=0)
     flat = builder.add("Squeeze", last, builder.constant([0]))
-    score = builder.add("Gemm", builder.add("LayerNormalization", flat, weights(3), weights(3)), weights(1, 3), weights(1), transB=1)
-    return bytes(builder.model(FEATURES, builder.cast(score, TensorProto.DOUBLE), 5).SerializeToString(deterministic=True))
+    score = builder.add(
+        "Gemm", builder.add("LayerNormalization", flat, weights(3), weights(3)), weights(1, 3), weights(1), transB=1
+    )
+    return bytes(
+        builder.model(FEATURES, builder.cast(score, TensorProto.DOUBLE), 5).SerializeToString(deterministic=True)
+    )
 
 
 def changed(data: bytes, change: Callable[[onnx.ModelProto], object]) -> bytes:

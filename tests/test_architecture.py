@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
 from locations import REPOSITORY
 
 RUNTIME = REPOSITORY / "runtime/src/alphaseal"
@@ -87,7 +88,10 @@ def test_no_private_place_is_named() -> None:
     found = []
     for name in listed.decode().split("\0"):
         path = REPOSITORY / name
-        if path.suffix in {".py", ".md", ".toml", ".txt", ".yml", ".yaml", ".json", ".cfg", ".sh", ""} and path.is_file():
+        if (
+            path.suffix in {".py", ".md", ".toml", ".txt", ".yml", ".yaml", ".json", ".cfg", ".sh", ""}
+            and path.is_file()
+        ):
             text = path.read_bytes().decode("utf-8", "replace")
             if path != Path(__file__) and private.search(text) and not name.startswith("tests/data/"):
                 found.append(name)

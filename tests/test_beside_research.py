@@ -9,10 +9,13 @@ import sys
 from pathlib import Path
 
 import pytest
+
 from bundles import FACTOR_PLAIN, raw_values
 
 RESEARCH = os.environ.get("ALPHASEAL_RESEARCH_PYTHON", "")
-needs_research = pytest.mark.skipif(not RESEARCH, reason="ALPHASEAL_RESEARCH_PYTHON names no Python with rdagent and qlib")
+needs_research = pytest.mark.skipif(
+    not RESEARCH, reason="ALPHASEAL_RESEARCH_PYTHON names no Python with rdagent and qlib"
+)
 
 
 def run(*command: object) -> str:
@@ -25,10 +28,21 @@ def run(*command: object) -> str:
 @needs_research
 def test_pip_would_change_nothing_that_is_there(wheels: Path) -> None:
     """Asked to install both distributions into the research environment, pip adds packages and replaces none."""
-    before = dict(line.lower().split("==") for line in run(RESEARCH, "-m", "pip", "list", "--format=freeze").splitlines() if "==" in line)
+    before = dict(
+        line.lower().split("==")
+        for line in run(RESEARCH, "-m", "pip", "list", "--format=freeze").splitlines()
+        if "==" in line
+    )
     plan = run(RESEARCH, "-m", "pip", "install", "--dry-run", "--quiet", "--report", "-", *wheels.glob("*.whl"))
-    added = {item["metadata"]["name"].lower().replace("_", "-"): item["metadata"]["version"] for item in json.loads(plan)["install"]}
-    replaced = {name: (before[name], version) for name, version in added.items() if before.get(name, version) != version and not name.startswith("alphaseal")}
+    added = {
+        item["metadata"]["name"].lower().replace("_", "-"): item["metadata"]["version"]
+        for item in json.loads(plan)["install"]
+    }
+    replaced = {
+        name: (before[name], version)
+        for name, version in added.items()
+        if before.get(name, version) != version and not name.startswith("alphaseal")
+    }
     assert replaced == {}
 
 
@@ -52,7 +66,11 @@ def test_it_works_there_and_imports_neither(wheels: Path, tmp_path: Path) -> Non
         *("--features", raw_values(FACTOR_PLAIN / "truth/hist2_factor"), "--out", out),
     )
     assert text.startswith("ready")
-    run(python, "-c", "import rdagent, qlib, onnx, mlflow; from qlib.contrib.model.gbdt import LGBModel; from rdagent.core.proposal import Trace")
+    run(
+        python,
+        "-c",
+        "import rdagent, qlib, onnx, mlflow; from qlib.contrib.model.gbdt import LGBModel; from rdagent.core.proposal import Trace",
+    )
 
 
 def test_converter_never_loads_them_here() -> None:

@@ -9,13 +9,14 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import alphaseal
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.csv
 import pyarrow.parquet as pq
 import pytest
+
+import alphaseal
 from alphaseal.cli import main as alphaseal_command
 from alphaseal_converter.build import build
 from alphaseal_converter.cli import main as convert_command
@@ -186,7 +187,9 @@ def test_commands_from_build_to_score(tmp_path: Path, capsys: pytest.CaptureFixt
     """build, verify, selftest, show, score, validate and inspect work together and report in JSON."""
     bundle, features = str(tmp_path / "bundle"), str(raw_values(TRUTH))
     place = ("--workspace-root", str(FACTOR_PLAIN / "workspaces"))
-    built = run_json(convert_command, "build", str(FACTOR_PLAIN), *place, "--features", features, "--out", bundle, capsys=capsys)
+    built = run_json(
+        convert_command, "build", str(FACTOR_PLAIN), *place, "--features", features, "--out", bundle, capsys=capsys
+    )
     assert built["result"]["ready"] is True
     verified = run_json(alphaseal_command, "verify", bundle, "--allow-unsigned", capsys=capsys)
     assert verified["result"]["digest"] == built["result"]["digest"]
@@ -201,7 +204,17 @@ def test_commands_from_build_to_score(tmp_path: Path, capsys: pytest.CaptureFixt
     assert len(inspected["result"]["alpha_factors"]) == 20
     assert inspected["result"]["anchor"]["history_index"] == 2
     scored = run_json(
-        alphaseal_command, "score", bundle, "--allow-unsigned", "--features", features, "--date", "2021-12-24", "--top", "5", capsys=capsys
+        alphaseal_command,
+        "score",
+        bundle,
+        "--allow-unsigned",
+        "--features",
+        features,
+        "--date",
+        "2021-12-24",
+        "--top",
+        "5",
+        capsys=capsys,
     )
     rows = scored["result"]["rows"]
     assert [row["rank"] for row in rows] == [1, 2, 3, 4, 5]
@@ -259,11 +272,19 @@ def test_unsigned_bundle_needs_the_word(capsys: pytest.CaptureFixture[str]) -> N
 @pytest.mark.parametrize(
     ("change", "code", "status"),
     [
-        (lambda root: (root / "model.onnx").write_bytes(b"\0" * (root / "model.onnx").stat().st_size), "file.digest", 11),
+        (
+            lambda root: (root / "model.onnx").write_bytes(b"\0" * (root / "model.onnx").stat().st_size),
+            "file.digest",
+            11,
+        ),
         (lambda root: (root / "card.html").unlink(), "tree.missing", 12),
         (lambda root: (root / "extra.txt").write_text("x"), "tree.extra", 12),
         (lambda root: (root / "empty").mkdir(), "tree.empty_directory", 12),
-        (lambda root: (root / "manifest.json").write_bytes((root / "manifest.json").read_bytes() + b" "), "manifest.byte_form", 10),
+        (
+            lambda root: (root / "manifest.json").write_bytes((root / "manifest.json").read_bytes() + b" "),
+            "manifest.byte_form",
+            10,
+        ),
         (lambda root: (root / "manifest.json").write_bytes(b"{}"), "manifest.version", 10),
     ],
     ids=["content", "missing", "extra", "empty_directory", "byte_form", "version"],
@@ -311,7 +332,15 @@ def test_universe_and_missing_rows_are_reported(tmp_path: Path) -> None:
     table = table.filter(pc.equal(pc.cast(table["datetime"], pa.date32()), pa.scalar("2021-12-24").cast(pa.date32())))
     empty = table["instrument"][0].as_py()
     columns = [
-        pa.chunked_array([[None if name == empty else value for name, value in zip(table["instrument"].to_pylist(), column.to_pylist(), strict=True)]], column.type)
+        pa.chunked_array(
+            [
+                [
+                    None if name == empty else value
+                    for name, value in zip(table["instrument"].to_pylist(), column.to_pylist(), strict=True)
+                ]
+            ],
+            column.type,
+        )
         if name_of not in ("datetime", "instrument")
         else column
         for name_of, column in zip(table.column_names, table.columns, strict=True)

@@ -6,11 +6,12 @@ import subprocess
 import sys
 from pathlib import Path
 
-import alphaseal
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+
+import alphaseal
 from bundles import factor_plain_bundle
 
 STOCKS, DAYS_PER_GROUP = 1500, 10
@@ -33,7 +34,10 @@ def write_history(path: Path, days: int) -> None:
     schema = pa.schema([*keys, *(pa.field(feature.name, pa.float64()) for feature in features)])
     with pq.ParquetWriter(path, schema) as writer:
         for first in range(0, days, DAYS_PER_GROUP):
-            dates = np.repeat(np.datetime64("2015-01-01", "ns") + np.arange(first, first + DAYS_PER_GROUP) * np.timedelta64(1, "D"), STOCKS)
+            dates = np.repeat(
+                np.datetime64("2015-01-01", "ns") + np.arange(first, first + DAYS_PER_GROUP) * np.timedelta64(1, "D"),
+                STOCKS,
+            )
             names = pa.concat_arrays([instruments] * DAYS_PER_GROUP)
             columns = [pa.array(generator.standard_normal(len(dates))) for _ in features]
             writer.write_table(pa.Table.from_arrays([pa.array(dates), names, *columns], schema=schema))

@@ -6,6 +6,7 @@ import json
 
 import jsonschema
 import pytest
+
 from alphaseal import manifest as m
 from alphaseal import strict_json
 from alphaseal.errors import MalformedError

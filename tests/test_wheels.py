@@ -7,6 +7,7 @@ import venv
 from pathlib import Path
 
 import pytest
+
 from bundles import FACTOR_PLAIN, factor_plain_bundle, raw_values
 from locations import REPOSITORY
 
@@ -46,7 +47,11 @@ def test_runtime_wheel_alone(clean: Path, tmp_path: Path) -> None:
     installed = run(python, "-m", "pip", "list", "--format=freeze")
     assert "pandas" not in installed
     assert "lightgbm" not in installed
-    run(python, "-c", "import pkgutil, importlib, alphaseal\nfor m in pkgutil.iter_modules(alphaseal.__path__): m.name == '__main__' or importlib.import_module('alphaseal.' + m.name)")
+    run(
+        python,
+        "-c",
+        "import pkgutil, importlib, alphaseal\nfor m in pkgutil.iter_modules(alphaseal.__path__): m.name == '__main__' or importlib.import_module('alphaseal.' + m.name)",
+    )
     command = clean / "bin/alphaseal"
     run(command, "verify", factor_plain_bundle(), "--allow-unsigned", cwd=tmp_path)
     scored = run(

@@ -46,7 +46,9 @@ def install(python: Path, *arguments: str) -> None:
 
 def add(python: Path, requirements: Path) -> None:
     """Install each line by itself: one library that has no build for this Python leaves the others, and is named."""
-    lines = [line for line in requirements.read_text(encoding="utf-8").splitlines() if line and not line.startswith("#")]
+    lines = [
+        line for line in requirements.read_text(encoding="utf-8").splitlines() if line and not line.startswith("#")
+    ]
     # torch first: with it in place nothing that depends on it takes another build.
     for line in sorted(lines, key=lambda line: not line.startswith("torch")):
         print(f"installing {line} …", flush=True)
@@ -60,8 +62,12 @@ def main() -> None:
     """Build the environment that was asked for and mark it ready."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("directory", type=Path)
-    parser.add_argument("--research", type=Path, metavar="REQUIREMENTS", help="an environment with rdagent and qlib instead")
-    parser.add_argument("--add", type=Path, metavar="REQUIREMENTS", help="add these to the environment instead of making it")
+    parser.add_argument(
+        "--research", type=Path, metavar="REQUIREMENTS", help="an environment with rdagent and qlib instead"
+    )
+    parser.add_argument(
+        "--add", type=Path, metavar="REQUIREMENTS", help="add these to the environment instead of making it"
+    )
     options = parser.parse_args()
     if sys.version_info < MINIMUM:
         fail(f"Python {sys.version.split()[0]} is too old; run make PYTHON=python3.11 (3.10 or later)")

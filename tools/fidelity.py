@@ -53,8 +53,8 @@ _TREES = ("LightGBM", "XGBoost", "CatBoost", "DEnsemble")
 class Distance:
     """How far scores are from what they should be.
 
-    `relative` and `single` (float32 units in the last place) are of each row's score, or of the mean size of all where
-    that is larger: a sum that comes out near zero is no nearer to it than its terms are large.
+    `relative` and `single` (float32 units in the last place) are of each row's score, or of `size` where that is
+    larger: a sum that comes out near zero is no nearer to it than its terms are large.
     """
 
     rows: int
@@ -78,6 +78,12 @@ class Distance:
             relative=np.inf if unlike else float((difference / magnitude).max(initial=0.0)) if size else 0.0,
             within=len(found) - int(outside(bound, found, expected).sum()),
         )
+
+
+def typical_size(scores: Vector, network: bool) -> float:
+    """The mean size of the scores; of networks the largest, as their bound has it: their terms are larger than the sums."""
+    sizes = np.abs(scores[np.isfinite(scores)])
+    return float(sizes.max() if network else sizes.mean()) if len(sizes) else 0.0
 
 
 @dataclass(frozen=True)
@@ -139,8 +145,7 @@ def measure(case: FamilyCase) -> Row:
     found = graph.run(trained.rows)
     probes = _probes(model, trained.rows)
     expected = np.concatenate([own, _judged(model, trained, probes)])
-    known = np.abs(own[np.isfinite(own)])
-    size = float(known.mean()) if len(known) else 0.0
+    size = typical_size(own, model.family == "network")
     distance = Distance.of(np.concatenate([found, graph.run(probes)]), expected, model.bound, size)
     real = Distance.of(found, own, model.bound, size)
     scored = np.isfinite(own) & np.isfinite(found)
@@ -167,9 +172,7 @@ def _judged(model: TrainedModel, trained: Trained, probes: Matrix) -> Vector:
     return judge.predict(probes)
 
 
-def _problems(
-    family: str, model: TrainedModel, distance: Distance, real: Distance, days: DayOrder
-) -> tuple[str, ...]:
+def _problems(family: str, model: TrainedModel, distance: Distance, real: Distance, days: DayOrder) -> tuple[str, ...]:
     """The goals that this case does not meet; `real` is the distance on the training rows alone.
 
     A sum of products of inputs a million deviations away has the rounding of such sums, which only the bound knows.
@@ -268,9 +271,9 @@ def measure_run(run: Run) -> RealRow:
         raise SystemExit(f"fidelity: {run.name}: other stocks are scored than qlib scored")
     found, expected = (table["score"].to_numpy().astype(np.float64) for table in (scores, recorded))
     manifest = bundle.manifest
-    distance = Distance.of(found, expected, manifest.parity.bound, float(np.abs(expected).mean()))
-    ranking = Ranking.of(dates, names, found, expected)
     network = manifest.model.family == "network"
+    distance = Distance.of(found, expected, manifest.parity.bound, typical_size(expected, network))
+    ranking = Ranking.of(dates, names, found, expected)
     days = ranking.days
     checks = {
         "a score is outside of the bound": distance.within < distance.rows,
@@ -294,7 +297,7 @@ The judge is never another ONNX run: it is what qlib recorded, or the library th
 |---|---|
 | rows | rows compared; for models trained here the training rows, and rows that stand on a threshold or one float beside it, or hold missing, infinite, tiny and huge values (the probes of `alphaseal-convert build`) |
 | ulp | largest distance in doubles; 0 is the same bits in every row; – beyond a million, which only float32 gives, and for networks |
-| f32 ulp | the same in units of float32, of the row's score or of the mean size of the scores where that is larger |
+| f32 ulp | the same in units of float32, of the row's score or of the mean size of the scores where that is larger (networks: of the largest score) |
 | relative | largest difference, relative to the same |
 | same leaf, within bound | rows whose score is within the bound of the family: 0 ulp, which another leaf would not give, or the rounding of exp and log behind the sum of the leaves |
 | rank corr. | lowest Spearman correlation of a day |
@@ -345,8 +348,22 @@ def _real_section(problems: list[str]) -> str:
             model, judge, tried = row.manifest.model, *_against_library(row.manifest)
             cells = (row.name, f"{model.class_name.rpartition('.')[2]}", model.road, *_numbers(row.distance))
             lines.append(_line((*cells, *_order(row.ranking), judge, tried)))
-    head = ("run", "class", "road", "rows", "ulp", "relative", *_ORDER_HEAD, "library", "library: rows, ulp or difference")
-    source = "accepted experiments of three RD-Agent tasks and runs of qlib alone" if FIXTURES.is_dir() else "the runs that a clone carries"
+    head = (
+        "run",
+        "class",
+        "road",
+        "rows",
+        "ulp",
+        "relative",
+        *_ORDER_HEAD,
+        "library",
+        "library: rows, ulp or difference",
+    )
+    source = (
+        "accepted experiments of three RD-Agent tasks and runs of qlib alone"
+        if FIXTURES.is_dir()
+        else "the runs that a clone carries"
+    )
     text = f"## Real runs: against qlib's recorded predictions\n\nBundles of {source} (rdagent 1.0.0, qlib 0.9.7, simulated market), opened and scored as on the trading side.\n\n"
     return f"{text}{_table(head, lines)}"
 
@@ -374,7 +391,9 @@ def _family_section(family: str, problems: list[str]) -> str:
         problems += [f"{case}: {problem}" for problem in row.problems]
         rows, ulp, relative = _numbers(row.distance, network=family == "Network")
         single = (f"{row.distance.single:.2g}",) if family in _SINGLE else ()
-        leaf = (f"{row.distance.within} of {row.distance.rows}",) if family in _TREES or family == "scikit-learn" else ()
+        leaf = (
+            (f"{row.distance.within} of {row.distance.rows}",) if family in _TREES or family == "scikit-learn" else ()
+        )
         lines.append(_line((case.name, row.road, rows, ulp, *single, relative, *leaf, *_order(row.ranking))))
     single_head = ("f32 ulp",) if family in _SINGLE else ()
     leaf_head = ("same leaf",) if family in _TREES else ("within bound",) if family == "scikit-learn" else ()

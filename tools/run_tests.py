@@ -21,7 +21,13 @@ def research_python() -> str | None:
     if not ready and os.environ.get("CI"):
         requirements = ROOT / "tools/research/requirements-beside.txt"
         print("making an environment with rdagent and qlib for the tests …", flush=True)
-        command = [sys.executable, str(ROOT / "tools/bootstrap.py"), str(ENVIRONMENTS[1]), "--research", str(requirements)]
+        command = [
+            sys.executable,
+            str(ROOT / "tools/bootstrap.py"),
+            str(ENVIRONMENTS[1]),
+            "--research",
+            str(requirements),
+        ]
         if subprocess.run(command, check=False).returncode == 0:
             ready = [ENVIRONMENTS[1]]
     return str(ready[0] / "bin/python") if ready else None
@@ -32,7 +38,10 @@ def main() -> None:
     environment = dict(os.environ)
     python = research_python()
     if python is None:
-        print(f"no research environment: tests with rdagent and qlib are skipped (make research, or {VARIABLE})", flush=True)
+        print(
+            f"no research environment: tests with rdagent and qlib are skipped (make research, or {VARIABLE})",
+            flush=True,
+        )
     else:
         environment[VARIABLE] = python
     command = [sys.executable, "-m", "pytest", "-q", "-n", "auto", "--durations=15", *sys.argv[1:]]

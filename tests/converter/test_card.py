@@ -240,7 +240,10 @@ def test_not_ready_shows_each_reason() -> None:
         "✕ Not ready 2 reasons against using this bundle for trading: order.not_replayed no raw values parity.bound 7 ulp"
         in text
     )
-    assert "✕ Out of bounds 2,300 of 2,369 rows bit-identical; largest difference 7 ulp (bound: sums in tree order, in double)" in text
+    assert (
+        "✕ Out of bounds 2,300 of 2,369 rows bit-identical; largest difference 7 ulp (bound: sums in tree order, in double)"
+        in text
+    )
     assert "Feature order Given stated by the person who built the bundle" in text
     assert "without lightgbm" in text
     assert "✓" not in text
@@ -298,7 +301,14 @@ def test_sparse_manifest_renders() -> None:
         data=msgspec.structs.replace(
             manifest.data, universe=None, benchmark=None, segments={}, loader_classes=[], dataset_class=None
         ),
-        parity=m.Parity(bound=m.Bound(ulp=0, relative=None, absolute=None, text=""), within_bound=True, judges=[], cases=[], days=None, note=None),
+        parity=m.Parity(
+            bound=m.Bound(ulp=0, relative=None, absolute=None, text=""),
+            within_bound=True,
+            judges=[],
+            cases=[],
+            days=None,
+            note=None,
+        ),
     )
     document = Document(render_card(manifest, {}))
     assert document.problems == []

@@ -132,7 +132,9 @@ ROUNDED: dict[str, Any] = {
         Standard(), pipeline.FeatureUnion([("a", Robust()), ("b", decomposition.PCA(2))]), linear_model.Ridge()
     ),
     "voting": ensemble.VotingRegressor([("a", boosting()), ("b", chain(Standard(), network(8)))], weights=[2, 1]),
-    "stacking": ensemble.StackingRegressor([("a", forest(n_estimators=4)), ("b", chain(Standard(), linear_model.Ridge()))]),
+    "stacking": ensemble.StackingRegressor(
+        [("a", forest(n_estimators=4)), ("b", chain(Standard(), linear_model.Ridge()))]
+    ),
 }
 
 
@@ -241,7 +243,9 @@ SKL2ONNX: dict[str, Any] = {
     "normalizer": lambda: chain(preprocessing.Normalizer(), linear_model.Ridge()),
     "selected_forest": lambda: chain(SelectKBest(f_regression, k=3), forest()),
     "selected_histogram": lambda: chain(SelectKBest(f_regression, k=3), histogram()),
-    "selected_lightgbm": lambda: chain(SelectKBest(f_regression, k=3), lightgbm.LGBMRegressor(n_estimators=9, verbose=-1)),
+    "selected_lightgbm": lambda: chain(
+        SelectKBest(f_regression, k=3), lightgbm.LGBMRegressor(n_estimators=9, verbose=-1)
+    ),
 }
 
 

@@ -64,7 +64,11 @@ def numbers(columns: list[list[Any]]) -> np.ndarray:
     ("name", "attributes", "expected"),
     [
         ("CSZScoreNorm", {"fields_group": ["feature"], "zscore_func": Global("qlib.utils.data", "zscore")}, (ZSCORE,)),
-        ("CSZScoreNorm", {"fields_group": [None], "zscore_func": Global("qlib.utils.data", "robust_zscore")}, (CrossSection("CSZScoreNorm", "robust"),)),
+        (
+            "CSZScoreNorm",
+            {"fields_group": [None], "zscore_func": Global("qlib.utils.data", "robust_zscore")},
+            (CrossSection("CSZScoreNorm", "robust"),),
+        ),
         ("CSZScoreNorm", {"fields_group": ["label"], "zscore_func": Global("qlib.utils.data", "zscore")}, ()),
         ("CSRankNorm", {"fields_group": "feature"}, (RANK,)),
         ("CSRankNorm", {"fields_group": "label"}, ()),
@@ -76,7 +80,9 @@ def numbers(columns: list[list[Any]]) -> np.ndarray:
         ("DropnaProcessor", {"fields_group": "label"}, (DropnaProcessor(features=False, label=True),)),
     ],
 )
-def test_processor_is_read_as_it_is_pickled(name: str, attributes: dict[str, Any], expected: tuple[Processor, ...]) -> None:
+def test_processor_is_read_as_it_is_pickled(
+    name: str, attributes: dict[str, Any], expected: tuple[Processor, ...]
+) -> None:
     """Class, group of columns and method, in the forms that qlib leaves behind."""
     assert read(name, **attributes) == expected
 
@@ -103,14 +109,38 @@ def test_row_wise_processors_go_into_the_models_graph() -> None:
 def test_pipeline_is_cut_where_the_day_is_needed() -> None:
     """Graph, drop, cross-sections, graph, cross-section, window, model: in the order of the processors."""
     plan = stages_of((robust("float32"), FILL, DROP, MEAN, RANK, FILL, ZSCORE), NAMES, ("float32",) * 2, 5)
-    assert [type(step) for step in plan.steps] == [RowStep, DropStep, CrossSectionStep, CrossSectionStep, RowStep, CrossSectionStep]
-    assert [step.dtypes[0] for step in plan.steps if isinstance(step, CrossSectionStep)] == ["float32", "float32", "float64"]
+    assert [type(step) for step in plan.steps] == [
+        RowStep,
+        DropStep,
+        CrossSectionStep,
+        CrossSectionStep,
+        RowStep,
+        CrossSectionStep,
+    ]
+    assert [step.dtypes[0] for step in plan.steps if isinstance(step, CrossSectionStep)] == [
+        "float32",
+        "float32",
+        "float64",
+    ]
     assert plan.final == ()
     stages = plan.stages("model.onnx", 5, "csi300")
-    kinds = [GraphStage, DropMissingStage, CrossSectionStage, CrossSectionStage, GraphStage, CrossSectionStage, WindowStage, GraphStage]
+    kinds = [
+        GraphStage,
+        DropMissingStage,
+        CrossSectionStage,
+        CrossSectionStage,
+        GraphStage,
+        CrossSectionStage,
+        WindowStage,
+        GraphStage,
+    ]
     assert [type(stage) for stage in stages] == kinds
     assert list(plan.graphs()) == ["rows0.onnx", "rows1.onnx"]
-    assert [stage.file for stage in stages if isinstance(stage, GraphStage)] == ["rows0.onnx", "rows1.onnx", "model.onnx"]
+    assert [stage.file for stage in stages if isinstance(stage, GraphStage)] == [
+        "rows0.onnx",
+        "rows1.onnx",
+        "model.onnx",
+    ]
     assert "csi300" in stages[2].universe  # type: ignore[union-attr]
 
 
@@ -214,7 +244,11 @@ def test_pipeline_gives_what_qlibs_handler_gives(tmp_path: Path, raw: str) -> No
         state = DatasetState("", None, "", tuple(root), (), None, {}, None, None, None)
         plan = stages_of(fitted_processors(state), names, dtypes)  # type: ignore[arg-type]
         # The final row-wise processors are followed by nothing here, so they are made a graph of their own.
-        graphs = {**plan.graphs(), "last.onnx": build_row_graph(plan.final, len(names)), "model.onnx": _first_column(len(names))}
+        graphs = {
+            **plan.graphs(),
+            "last.onnx": build_row_graph(plan.final, len(names)),
+            "model.onnx": _first_column(len(names)),
+        }
         stages = [*plan.stages("last.onnx", 1, None), GraphStage(file="model.onnx", processors=[])]
         prepared = Pipeline(stages, graphs.__getitem__, len(names), names=names).prepare(block)
         seen = read_parquet(expected, [FeatureColumn(name, "float64") for name in names])

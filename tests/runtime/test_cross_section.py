@@ -22,7 +22,13 @@ from alphaseal.numeric import ulp_distance
 from locations import DATA, REPOSITORY
 
 RESEARCH = os.environ.get("ALPHASEAL_RESEARCH_PYTHON")
-OURS = [("CSZScoreNorm", "zscore"), ("CSZScoreNorm", "robust"), ("CSRankNorm", None), ("CSZFillna", None), ("ProcessInf", None)]
+OURS = [
+    ("CSZScoreNorm", "zscore"),
+    ("CSZScoreNorm", "robust"),
+    ("CSRankNorm", None),
+    ("CSZFillna", None),
+    ("ProcessInf", None),
+]
 
 
 def numbers(columns: list[list[Any]]) -> np.ndarray:
@@ -48,7 +54,9 @@ def check(recorded: dict[str, Any]) -> None:
             if key not in OURS:
                 continue
             seen.add((kind, *key))
-            stage = CrossSection.parse(processor(*key, kind, frame["single"]), len(recorded["columns"]), recorded["columns"])
+            stage = CrossSection.parse(
+                processor(*key, kind, frame["single"]), len(recorded["columns"]), recorded["columns"]
+            )
             found = stage.apply(numbers(frame["values"]), spans)
             distance = ulp_distance(found, numbers(result["values"]))
             assert distance.max() == 0, (kind, key, dict(zip(recorded["columns"], distance.max(axis=0), strict=True)))

@@ -41,7 +41,12 @@ def golden(rows: int = 4, **columns: Any) -> pa.Table:
     }
     fields = {field.name: field for field in SCHEMA}
     values |= columns
-    return pa.table({name: pa.array(column, None if isinstance(column, pa.Array) else fields[name].type) for name, column in values.items()})
+    return pa.table(
+        {
+            name: pa.array(column, None if isinstance(column, pa.Array) else fields[name].type)
+            for name, column in values.items()
+        }
+    )
 
 
 def written(table: pa.Table, **options: Any) -> bytes:
@@ -61,7 +66,17 @@ def code_of(data: bytes, rows: int = 4) -> str:
 # --- files of a bundle --------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("options", [{}, {"compression": "snappy"}, {"compression": "none"}, {"use_dictionary": False}, {"row_group_size": 2}, {"data_page_version": "2.0"}])
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        {"compression": "snappy"},
+        {"compression": "none"},
+        {"use_dictionary": False},
+        {"row_group_size": 2},
+        {"data_page_version": "2.0"},
+    ],
+)
 def test_golden_rows_come_back_as_written(options: dict[str, Any]) -> None:
     """Whatever the allowed ways of writing, the values are the same."""
     table = golden()
@@ -174,7 +189,9 @@ def test_encodings_that_copy_are_refused() -> None:
 def test_damaged_pages_are_refused() -> None:
     """Any changed byte is refused or changes a value: nothing else leaves the gate."""
     data = written(golden())
-    codes = {_code_or_none(data[:place] + bytes([data[place] ^ 0x55]) + data[place + 1 :]) for place in range(4, len(data))}
+    codes = {
+        _code_or_none(data[:place] + bytes([data[place] ^ 0x55]) + data[place + 1 :]) for place in range(4, len(data))
+    }
     assert codes <= {None, "data.parquet", "data.metadata", "data.schema", "data.growth"}
 
 
@@ -187,10 +204,25 @@ def _code_or_none(data: bytes) -> str | None:
 
 
 def _factors(tmp_path: Path, **options: Any) -> tuple[Path, FactorTable]:
-    table = pa.table({"datetime": pa.array([DAY] * 3), "instrument": ["A", "B", "C"], "f": pa.array(np.zeros(3, np.float32)), "g": np.zeros(3)})
+    table = pa.table(
+        {
+            "datetime": pa.array([DAY] * 3),
+            "instrument": ["A", "B", "C"],
+            "f": pa.array(np.zeros(3, np.float32)),
+            "g": np.zeros(3),
+        }
+    )
     path = tmp_path / "factors.parquet"
     path.write_bytes(written(table, **options))
-    return path, FactorTable(file="factors.parquet", columns=["f", "g"], rows=3, dates=1, instruments=3, first="2024-09-02", last="2024-09-02")
+    return path, FactorTable(
+        file="factors.parquet",
+        columns=["f", "g"],
+        rows=3,
+        dates=1,
+        instruments=3,
+        first="2024-09-02",
+        last="2024-09-02",
+    )
 
 
 def test_factor_tables_are_checked_without_decoding(tmp_path: Path) -> None:
@@ -215,14 +247,27 @@ def _constant_rows(count: int) -> pa.Table:
         return pa.DictionaryArray.from_arrays(zeros, pa.array([value], kind))
 
     return pa.table(
-        {"datetime": repeated(DAY, pa.date32()), "instrument": repeated("SH600000", pa.string()), "a": repeated(1.5, pa.float64()), "b": repeated(0.5, pa.float64())}
+        {
+            "datetime": repeated(DAY, pa.date32()),
+            "instrument": repeated("SH600000", pa.string()),
+            "a": repeated(1.5, pa.float64()),
+            "b": repeated(0.5, pa.float64()),
+        }
     )
 
 
 def _many_rows(path: Path) -> None:
     """A kilobyte or so that becomes more than a gigabyte of Arrow data: 463 bytes and 1.0 GB where it was found."""
     count = 40_000_000
-    pq.write_table(_constant_rows(count), path, compression="zstd", row_group_size=count, store_schema=False, write_statistics=False, data_page_size=1 << 30)
+    pq.write_table(
+        _constant_rows(count),
+        path,
+        compression="zstd",
+        row_group_size=count,
+        store_schema=False,
+        write_statistics=False,
+        data_page_size=1 << 30,
+    )
 
 
 def _many_row_groups(path: Path) -> None:
@@ -233,14 +278,37 @@ def _many_row_groups(path: Path) -> None:
 def _large_page(path: Path) -> None:
     """One page of zeros that unpacks to 400 MB at once."""
     rows = 50_000_000
-    table = pa.table({"datetime": pa.DictionaryArray.from_arrays(pa.array(np.zeros(rows, np.int8)), pa.array([DAY], pa.date32())), "a": np.zeros(rows)})
-    table = table.append_column("instrument", pa.DictionaryArray.from_arrays(pa.array(np.zeros(rows, np.int8)), pa.array(["SH600000"]))).append_column("b", table["a"])
-    pq.write_table(table, path, compression="zstd", use_dictionary=["datetime", "instrument"], row_group_size=rows, data_page_size=1 << 30, store_schema=False, write_batch_size=rows)
+    table = pa.table(
+        {
+            "datetime": pa.DictionaryArray.from_arrays(pa.array(np.zeros(rows, np.int8)), pa.array([DAY], pa.date32())),
+            "a": np.zeros(rows),
+        }
+    )
+    table = table.append_column(
+        "instrument", pa.DictionaryArray.from_arrays(pa.array(np.zeros(rows, np.int8)), pa.array(["SH600000"]))
+    ).append_column("b", table["a"])
+    pq.write_table(
+        table,
+        path,
+        compression="zstd",
+        use_dictionary=["datetime", "instrument"],
+        row_group_size=rows,
+        data_page_size=1 << 30,
+        store_schema=False,
+        write_batch_size=rows,
+    )
 
 
 def _long_instrument(path: Path) -> None:
     """An instrument code of 600 MB that is one zstd run."""
-    table = pa.table({"datetime": pa.array([DAY] * 2), "instrument": pa.array(["x" * 600_000_000] * 2, pa.string()), "a": [0.0] * 2, "b": [0.0] * 2})
+    table = pa.table(
+        {
+            "datetime": pa.array([DAY] * 2),
+            "instrument": pa.array(["x" * 600_000_000] * 2, pa.string()),
+            "a": [0.0] * 2,
+            "b": [0.0] * 2,
+        }
+    )
     pq.write_table(table, path, compression="zstd", store_schema=False, write_statistics=False)
 
 
@@ -271,7 +339,9 @@ def test_feature_files_that_swell_are_refused(bomb: Callable[[Path], None], tmp_
     path = tmp_path / "features.parquet"
     bomb(path)
     sources = [str(REPOSITORY / "runtime" / "src")]
-    done = subprocess.run([sys.executable, "-c", _READER, str(path), *sources], capture_output=True, text=True, timeout=60, check=True)
+    done = subprocess.run(
+        [sys.executable, "-c", _READER, str(path), *sources], capture_output=True, text=True, timeout=60, check=True
+    )
     *codes, growth = done.stdout.split()
     assert codes == ["features.too_large"] * 2
     assert int(growth) < PEAK_GROWTH
@@ -281,14 +351,27 @@ def test_feature_files_that_swell_are_refused(bomb: Callable[[Path], None], tmp_
 def _honest(path: Path, rows: int = 5000) -> None:
     generator = np.random.default_rng(0)
     names = [f"SH{600000 + number}" for number in range(rows)]
-    pq.write_table(pa.table({"datetime": [DAY] * rows, "instrument": names, "a": generator.normal(size=rows), "b": generator.normal(size=rows)}), path)
+    pq.write_table(
+        pa.table(
+            {
+                "datetime": [DAY] * rows,
+                "instrument": names,
+                "a": generator.normal(size=rows),
+                "b": generator.normal(size=rows),
+            }
+        ),
+        path,
+    )
 
 
 def test_options_bound_what_is_read(tmp_path: Path) -> None:
     """`max_rows` and `max_bytes` refuse more than they say, and nothing else."""
     path = tmp_path / "features.parquet"
     _honest(path)
-    reads: list[Callable[..., Any]] = [lambda **limits: read_parquet(path, FEATURES, **limits), lambda **limits: list(iter_parquet(path, FEATURES, **limits))]
+    reads: list[Callable[..., Any]] = [
+        lambda **limits: read_parquet(path, FEATURES, **limits),
+        lambda **limits: list(iter_parquet(path, FEATURES, **limits)),
+    ]
     for read in reads:
         read(max_rows=5000, max_bytes=1 << 20)
         for limits in ({"max_rows": 4999}, {"max_bytes": 100_000}):
@@ -315,7 +398,11 @@ def test_feature_files_of_usual_encodings_are_read(version: str, encoding: str, 
     table = pq.read_table(path)
     if encoding == "DELTA_BINARY_PACKED":
         table = table.set_column(2, "a", pa.array(np.arange(5000)))
-    options: dict[str, Any] = {"use_dictionary": True} if encoding == "RLE_DICTIONARY" else {"use_dictionary": False, "column_encoding": {"a": encoding}}
+    options: dict[str, Any] = (
+        {"use_dictionary": True}
+        if encoding == "RLE_DICTIONARY"
+        else {"use_dictionary": False, "column_encoding": {"a": encoding}}
+    )
     pq.write_table(table, path, data_page_version=version, data_page_size=4096, **options)
     assert len(read_parquet(path, FEATURES)) == 5000
 

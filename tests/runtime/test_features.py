@@ -35,7 +35,9 @@ CODES = ["SH600000", "SZ000001"]
 def frame() -> pd.DataFrame:
     """Six rows, sorted, with one missing and one infinite value."""
     index = pd.MultiIndex.from_product([pd.to_datetime(DAYS), CODES], names=["datetime", "instrument"])
-    return pd.DataFrame({"B": [1.1, 2, 3, np.nan, 5, 6], "A": [0.1, np.inf, -0.3, 0.4, 0.5, 0.6], "extra": 0}, index=index)
+    return pd.DataFrame(
+        {"B": [1.1, 2, 3, np.nan, 5, 6], "A": [0.1, np.inf, -0.3, 0.4, 0.5, 0.6], "extra": 0}, index=index
+    )
 
 
 def expected() -> np.ndarray:
@@ -74,7 +76,9 @@ TABLES: dict[str, Callable[[], Any]] = {
     "reader": lambda: pa.Table.from_pandas(frame()).to_reader(max_chunksize=2),
     "sliced": lambda: pa.concat_tables([pa.Table.from_pandas(frame())] * 2).slice(6, 6),
     "polars": lambda: pl.from_pandas(frame().reset_index()),
-    "polars categories": lambda: pl.from_pandas(frame().reset_index()).with_columns(pl.col("instrument").cast(pl.Categorical)),
+    "polars categories": lambda: pl.from_pandas(frame().reset_index()).with_columns(
+        pl.col("instrument").cast(pl.Categorical)
+    ),
     "polars dates": lambda: pl.from_pandas(frame().reset_index()).with_columns(pl.col("datetime").cast(pl.Date)),
     "duckdb": lambda: duckdb.from_arrow(pa.Table.from_pandas(frame())),
 }
@@ -155,7 +159,11 @@ def test_a_column_of_nulls_is_missing() -> None:
 
 
 @settings(max_examples=60, deadline=None)
-@given(st.permutations(range(12)), st.integers(1, 12), st.sampled_from([None, (None, DAYS[1]), (DAYS[1], None), (DAYS[1], DAYS[1])]))
+@given(
+    st.permutations(range(12)),
+    st.integers(1, 12),
+    st.sampled_from([None, (None, DAYS[1]), (DAYS[1], None), (DAYS[1], DAYS[1])]),
+)
 def test_order_of_rows_does_not_matter(order: list[int], chunk: int, dates: Any) -> None:
     """Shuffled rows in chunks of any size give the sorted block; instruments sort by code point."""
     codes = ["Z", "a", "é", "\U0001f600"]
@@ -168,7 +176,9 @@ def test_order_of_rows_does_not_matter(order: list[int], chunk: int, dates: Any)
         }
     ).take(order)
     first, last = dates or (None, None)
-    wanted = [row for row, (day, _) in enumerate(keys) if (first is None or day >= first) and (last is None or day <= last)]
+    wanted = [
+        row for row, (day, _) in enumerate(keys) if (first is None or day >= first) and (last is None or day <= last)
+    ]
     data = parquet(table, row_group_size=chunk)
     blocks = list(iter_parquet(data, [B], dates, block_bytes=24 * chunk))
     for block in (
@@ -201,14 +211,20 @@ def test_spans_are_the_dates() -> None:
     ]
 
 
-@pytest.mark.parametrize("date", ["2024-01-03", DAYS[1], datetime.datetime(2024, 1, 3), np.datetime64("2024-01-03"), pd.Timestamp("2024-01-03")])
+@pytest.mark.parametrize(
+    "date",
+    ["2024-01-03", DAYS[1], datetime.datetime(2024, 1, 3), np.datetime64("2024-01-03"), pd.Timestamp("2024-01-03")],
+)
 def test_one_date(date: Any) -> None:
     """A date is asked for as text, date or numpy value, and gives its rows alone."""
     for block in (read_table(frame(), [A, B], date=date), read_parquet(parquet(frame()), [A, B], date=date)):
         np.testing.assert_array_equal(block.values, expected()[2:4])
 
 
-@pytest.mark.parametrize("date", ["20240103", "2024-1-3", "2024-02-30", "today", 20240103, datetime.datetime(2024, 1, 3, 1), np.datetime64("NaT")])
+@pytest.mark.parametrize(
+    "date",
+    ["20240103", "2024-1-3", "2024-02-30", "today", 20240103, datetime.datetime(2024, 1, 3, 1), np.datetime64("NaT")],
+)
 def test_what_is_no_date(date: Any) -> None:
     """Anything that is not exactly a date is the caller's error."""
     with pytest.raises(UsageError):
@@ -243,7 +259,9 @@ def table_with(**columns: Any) -> pa.Table:
     return pa.table({"datetime": [DAYS[0]] * 2, "instrument": ["a", "b"], "A": [1.0, 2.0]} | columns)
 
 
-SHANGHAI = pa.array([datetime.datetime(2024, 1, 2, tzinfo=zoneinfo.ZoneInfo("Asia/Shanghai"))] * 2, pa.timestamp("us", "Asia/Shanghai"))
+SHANGHAI = pa.array(
+    [datetime.datetime(2024, 1, 2, tzinfo=zoneinfo.ZoneInfo("Asia/Shanghai"))] * 2, pa.timestamp("us", "Asia/Shanghai")
+)
 BAD_TABLES: dict[str, tuple[str, pa.Table]] = {
     "missing": ("features.missing_column", table_with().drop_columns("A")),
     "plain and flattened": ("features.duplicate_column", table_with(**{"('feature', 'A')": [1.0, 2.0]})),
@@ -264,7 +282,10 @@ BAD_TABLES: dict[str, tuple[str, pa.Table]] = {
     "number dates": ("features.date_type", table_with(datetime=[20240102] * 2)),
     "time of day": ("features.time_of_day", table_with(datetime=[datetime.datetime(2024, 1, 2, 15)] * 2)),
     "time zone": ("features.time_zone", table_with(datetime=SHANGHAI)),
-    "far date": ("features.date_range", table_with(datetime=pa.array([2**40] * 2, pa.timestamp("s")).cast(pa.timestamp("s")))),
+    "far date": (
+        "features.date_range",
+        table_with(datetime=pa.array([2**40] * 2, pa.timestamp("s")).cast(pa.timestamp("s"))),
+    ),
     "number instruments": ("features.instrument_type", table_with(instrument=[1, 2])),
     "long instrument": ("instrument.length", table_with(instrument=["a", "b" * 65])),
 }
@@ -335,7 +356,9 @@ def test_a_budget_stops_an_expanding_file() -> None:
 def test_a_dictionary_of_one_long_text_is_not_unfolded() -> None:
     """A megabyte of text repeated 100,000 times is refused by its dictionary."""
     codes = pa.DictionaryArray.from_arrays(pa.array(np.zeros(100_000, np.int32)), pa.array(["a" * (1 << 20)]))
-    table = pa.table({"datetime": pa.array(np.zeros(100_000, "datetime64[D]")), "instrument": codes, "A": np.zeros(100_000)})
+    table = pa.table(
+        {"datetime": pa.array(np.zeros(100_000, "datetime64[D]")), "instrument": codes, "A": np.zeros(100_000)}
+    )
     assert code_of(lambda: read_table(table, [A])) == "instrument.length"
 
 
@@ -353,7 +376,10 @@ def test_only_row_groups_of_the_period_are_decoded() -> None:
     table = pa.Table.from_pandas(frame()).select(["A", "B", "datetime", "instrument"])
     data = bytearray(parquet(table, row_group_size=2, compression="zstd"))
     first = pq.ParquetFile(io.BytesIO(bytes(data))).metadata.row_group(0)
-    begin, end = first.column(0).dictionary_page_offset, first.column(3).data_page_offset + first.column(3).total_compressed_size // 2
+    begin, end = (
+        first.column(0).dictionary_page_offset,
+        first.column(3).data_page_offset + first.column(3).total_compressed_size // 2,
+    )
     data[begin:end] = bytes(end - begin)
     np.testing.assert_array_equal(read_parquet(bytes(data), [A, B], date=DAYS[2]).values, expected()[4:])
     assert code_of(lambda: read_parquet(bytes(data), [A, B], date=DAYS[0])) == "features.not_parquet"
@@ -398,4 +424,6 @@ def test_real_features_files_read_as_pandas_reads_them() -> None:
         block = read_parquet(path, features, instrument_format="qlib")
         np.testing.assert_array_equal(block.values, data[data.columns[::-1]].to_numpy(np.float64))
         assert block.instruments.to_pylist() == data.index.get_level_values("instrument").tolist()
-        np.testing.assert_array_equal(joined(list(iter_parquet(path, features, block_bytes=1 << 14))).values, block.values)
+        np.testing.assert_array_equal(
+            joined(list(iter_parquet(path, features, block_bytes=1 << 14))).values, block.values
+        )

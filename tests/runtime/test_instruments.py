@@ -11,7 +11,9 @@ from alphaseal.errors import InputError, MalformedError, UsageError
 from alphaseal.instruments import convert, normalise
 
 CODES = st.lists(
-    st.tuples(st.sampled_from(["SH", "SZ", "BJ"]), st.integers(0, 999_999).map("{:06d}".format)), min_size=1, max_size=20
+    st.tuples(st.sampled_from(["SH", "SZ", "BJ"]), st.integers(0, 999_999).map("{:06d}".format)),
+    min_size=1,
+    max_size=20,
 )
 
 
@@ -29,7 +31,9 @@ def test_notations_convert_both_ways(codes: list[tuple[str, str]]) -> None:
     assert convert(qlib, "qlib", "qlib").equals(qlib)
 
 
-@pytest.mark.parametrize("wrong", ["sh600000", "SH60000", "SH6000000", "600000.SH", "SH600000\n", "XX600000", "SH６00000", ""])
+@pytest.mark.parametrize(
+    "wrong", ["sh600000", "SH60000", "SH6000000", "600000.SH", "SH600000\n", "XX600000", "SH６00000", ""]
+)
 def test_a_value_of_another_form_is_an_error(wrong: str) -> None:
     """Nothing is converted by guess: the value that does not match is named."""
     with pytest.raises(InputError) as raised:

@@ -199,7 +199,9 @@ def test_bad_trees_are_refused(name: str) -> None:
     assert code_after(change) == code
 
 
-def _tree_model(true: list[int], false: list[int], true_leaf: list[int], false_leaf: list[int], leaves: int, roots: list[int]) -> bytes:
+def _tree_model(
+    true: list[int], false: list[int], true_leaf: list[int], false_leaf: list[int], leaves: int, roots: list[int]
+) -> bytes:
     def change(model: onnx.ModelProto) -> None:
         node, count = ensemble(model), len(true)
         lists = {
@@ -276,7 +278,9 @@ def _append_node(*arguments: object, **attributes: object) -> Change:
 
 def _subgraph() -> onnx.GraphProto:
     output = helper.make_tensor_value_info("y", TensorProto.DOUBLE, [1])
-    return helper.make_graph([helper.make_node("Identity", ["w"], ["y"])], "inner", [], [output], [_external(_weights())])
+    return helper.make_graph(
+        [helper.make_node("Identity", ["w"], ["y"])], "inner", [], [output], [_external(_weights())]
+    )
 
 
 def _many_nodes(model: onnx.ModelProto) -> None:
@@ -302,13 +306,19 @@ FORBIDDEN: dict[str, tuple[Change, str]] = {
         lambda m: m.graph.initializer.append(TensorProto(name="w", data_type=11, dims=[0], data_location=1)),
         "model.field",
     ),
-    "external_keys_without_flag": (lambda m: m.graph.initializer.add(name="w", data_type=11).external_data.add(key="location"), "model.field"),
+    "external_keys_without_flag": (
+        lambda m: m.graph.initializer.add(name="w", data_type=11).external_data.add(key="location"),
+        "model.field",
+    ),
     "sparse_initializer": (lambda m: m.graph.sparse_initializer.append(_sparse(False)), "model.field"),
     "external_in_sparse_initializer": (lambda m: m.graph.sparse_initializer.append(_sparse(True)), "model.field"),
     "external_in_constant": (_append_node("Constant", [], ["k"], value=_external(_weights())), "model.field"),
     "external_in_sparse_constant": (_append_node("Constant", [], ["k"], sparse_value=_sparse(True)), "model.field"),
     "external_in_tree": (lambda m: _external(attribute(ensemble(m), "leaf_weights").t), "model.field"),
-    "external_in_subgraph": (_append_node("If", ["c"], ["k"], then_branch=_subgraph(), else_branch=_subgraph()), "model.field"),
+    "external_in_subgraph": (
+        _append_node("If", ["c"], ["k"], then_branch=_subgraph(), else_branch=_subgraph()),
+        "model.field",
+    ),
     "list_of_subgraphs": (_append_node("If", ["c"], ["k"], branches=[_subgraph()]), "model.field"),
     "function": (lambda m: m.functions.append(helper.make_function("own", "f", [], [], [], [])), "model.field"),
     "training_info": (lambda m: m.training_info.add(), "model.field"),
@@ -316,18 +326,38 @@ FORBIDDEN: dict[str, tuple[Change, str]] = {
     "metadata_of_a_node": (lambda m: m.graph.node[0].metadata_props.add(key="k", value="x"), "model.field"),
     "doc_string": (_set("doc_string", "text"), "model.field"),
     "doc_string_of_the_graph": (_set("graph.doc_string", "text"), "model.field"),
-    "value_info": (lambda m: m.graph.value_info.append(helper.make_tensor_value_info("n0", 11, [1 << 40])), "model.field"),
+    "value_info": (
+        lambda m: m.graph.value_info.append(helper.make_tensor_value_info("n0", 11, [1 << 40])),
+        "model.field",
+    ),
     "quantization": (lambda m: m.graph.quantization_annotation.add(tensor_name="n0"), "model.field"),
-    "typed_data": (lambda m: m.graph.initializer.append(helper.make_tensor("w", TensorProto.DOUBLE, [1], [1.0])), "model.field"),
+    "typed_data": (
+        lambda m: m.graph.initializer.append(helper.make_tensor("w", TensorProto.DOUBLE, [1], [1.0])),
+        "model.field",
+    ),
     "text_tensor": (lambda m: m.graph.initializer.append(TensorProto(name="w", data_type=8, dims=[0])), "model.tensor"),
-    "float16_tensor": (lambda m: m.graph.initializer.append(numpy_helper.from_array(np.ones(2, np.float16), "w")), "model.tensor"),
-    "too_little_data": (lambda m: m.graph.initializer.append(TensorProto(name="w", data_type=11, dims=[2], raw_data=b"12345678")), "model.tensor"),
-    "dimensions_of_minus_one": (lambda m: m.graph.initializer.append(TensorProto(name="w", data_type=11, dims=[-1, -1], raw_data=b"12345678")), "model.tensor"),
-    "dimensions_that_overflow": (
-        lambda m: m.graph.initializer.append(TensorProto(name="w", data_type=11, dims=[1 << 32, 1 << 32], raw_data=b"")),
+    "float16_tensor": (
+        lambda m: m.graph.initializer.append(numpy_helper.from_array(np.ones(2, np.float16), "w")),
         "model.tensor",
     ),
-    "truth_value_of_two": (lambda m: m.graph.initializer.append(TensorProto(name="w", data_type=9, dims=[1], raw_data=b"\2")), "model.tensor"),
+    "too_little_data": (
+        lambda m: m.graph.initializer.append(TensorProto(name="w", data_type=11, dims=[2], raw_data=b"12345678")),
+        "model.tensor",
+    ),
+    "dimensions_of_minus_one": (
+        lambda m: m.graph.initializer.append(TensorProto(name="w", data_type=11, dims=[-1, -1], raw_data=b"12345678")),
+        "model.tensor",
+    ),
+    "dimensions_that_overflow": (
+        lambda m: m.graph.initializer.append(
+            TensorProto(name="w", data_type=11, dims=[1 << 32, 1 << 32], raw_data=b"")
+        ),
+        "model.tensor",
+    ),
+    "truth_value_of_two": (
+        lambda m: m.graph.initializer.append(TensorProto(name="w", data_type=9, dims=[1], raw_data=b"\2")),
+        "model.tensor",
+    ),
     "loop": (_append_node("Loop", ["trips", "", "features"], ["k"]), "model.operator"),
     "scan": (_append_node("Scan", ["features"], ["k"]), "model.operator"),
     "if": (_append_node("If", ["features"], ["k"]), "model.operator"),
@@ -338,9 +368,18 @@ FORBIDDEN: dict[str, tuple[Change, str]] = {
     "dropout": (_append_node("Dropout", ["features"], ["k"]), "model.operator"),
     "text": (_append_node("StringNormalizer", ["features"], ["k"]), "model.operator"),
     "own_domain": (_append_node("Gemm", ["features"], ["k"], domain="own"), "model.operator"),
-    "microsoft_domain": (_append_node("FusedMatMul", ["features", "features"], ["k"], domain="com.microsoft"), "model.operator"),
-    "trees_of_ml_3": (_append_node("TreeEnsembleRegressor", ["features"], ["k"], domain="ai.onnx.ml"), "model.operator"),
-    "classifier_of_ml_3": (_append_node("TreeEnsembleClassifier", ["features"], ["k"], domain="ai.onnx.ml"), "model.operator"),
+    "microsoft_domain": (
+        _append_node("FusedMatMul", ["features", "features"], ["k"], domain="com.microsoft"),
+        "model.operator",
+    ),
+    "trees_of_ml_3": (
+        _append_node("TreeEnsembleRegressor", ["features"], ["k"], domain="ai.onnx.ml"),
+        "model.operator",
+    ),
+    "classifier_of_ml_3": (
+        _append_node("TreeEnsembleClassifier", ["features"], ["k"], domain="ai.onnx.ml"),
+        "model.operator",
+    ),
     "unknown_operator": (_append_node("Frobnicate", ["features"], ["k"]), "model.operator"),
     "trees_of_the_default_domain": (lambda m: setattr(ensemble(m), "domain", ""), "model.operator"),
     "too_many_inputs": (_append_node("Neg", ["features", "features"], ["k"]), "model.operator"),
@@ -351,8 +390,14 @@ FORBIDDEN: dict[str, tuple[Change, str]] = {
     "undefined_value": (_append_node("Neg", ["nobody"], ["k"]), "model.graph"),
     "value_twice": (_append_node("Neg", ["features"], ["score"]), "model.graph"),
     "value_named_as_the_input": (_append_node("Neg", ["features"], ["features"]), "model.graph"),
-    "constant_named_as_the_input": (lambda m: m.graph.initializer.append(numpy_helper.from_array(np.ones(1), "features")), "model.graph"),
-    "constant_twice": (lambda m: m.graph.initializer.extend([numpy_helper.from_array(np.ones(1), "w")] * 2), "model.graph"),
+    "constant_named_as_the_input": (
+        lambda m: m.graph.initializer.append(numpy_helper.from_array(np.ones(1), "features")),
+        "model.graph",
+    ),
+    "constant_twice": (
+        lambda m: m.graph.initializer.extend([numpy_helper.from_array(np.ones(1), "w")] * 2),
+        "model.graph",
+    ),
     "long_name": (_set("graph.node.0.name", "x" * 257), "model.limit"),
     "name_with_line_break": (_set("graph.node.0.name", "a\nb"), "model.protobuf"),
     "too_many_nodes": (_many_nodes, "model.limit"),
@@ -362,14 +407,25 @@ FORBIDDEN: dict[str, tuple[Change, str]] = {
     "no_opset": (lambda m: m.ClearField("opset_import"), "model.version"),
     "opset_twice": (lambda m: m.opset_import.add(domain="", version=18), "model.protobuf"),
     "no_graph": (lambda m: m.ClearField("graph"), "model.protobuf"),
-    "second_input": (lambda m: m.graph.input.append(helper.make_tensor_value_info("b", 11, ["rows", 1])), "model.signature"),
-    "second_output": (lambda m: m.graph.output.append(helper.make_tensor_value_info("n0", 11, ["rows", 1])), "model.signature"),
+    "second_input": (
+        lambda m: m.graph.input.append(helper.make_tensor_value_info("b", 11, ["rows", 1])),
+        "model.signature",
+    ),
+    "second_output": (
+        lambda m: m.graph.output.append(helper.make_tensor_value_info("n0", 11, ["rows", 1])),
+        "model.signature",
+    ),
     "float_input": (_set("graph.input.0.type.tensor_type.elem_type", 1), "model.signature"),
     "float_output": (_set("graph.output.0.type.tensor_type.elem_type", 1), "model.signature"),
     "fixed_rows": (_set("graph.input.0.type.tensor_type.shape.dim.0.dim_value", 64), "model.signature"),
     "any_number_of_features": (_set("graph.input.0.type.tensor_type.shape.dim.1.dim_param", "n"), "model.signature"),
     "more_outputs_than_declared": (_set("graph.output.0.type.tensor_type.shape.dim.1.dim_value", 2), "model.signature"),
-    "sequence_input": (lambda m: m.graph.input[0].type.CopyFrom(helper.make_sequence_type_proto(helper.make_tensor_type_proto(11, []))), "model.field"),
+    "sequence_input": (
+        lambda m: m.graph.input[0].type.CopyFrom(
+            helper.make_sequence_type_proto(helper.make_tensor_type_proto(11, []))
+        ),
+        "model.field",
+    ),
 }
 
 
@@ -448,19 +504,32 @@ def _first(builder: GraphBuilder) -> str:
 
 
 def _expand(builder: GraphBuilder) -> str:
-    return builder.add("Gather", builder.add("Expand", _first(builder), builder.constant([1, 1 << 40])), builder.constant([0]), axis=1)
+    return builder.add(
+        "Gather", builder.add("Expand", _first(builder), builder.constant([1, 1 << 40])), builder.constant([0]), axis=1
+    )
 
 
 def _fill(builder: GraphBuilder) -> str:
-    return builder.add("Add", _first(builder), builder.add("ReduceSum", builder.add("ConstantOfShape", builder.constant([1 << 20, 1 << 20]))))
+    return builder.add(
+        "Add",
+        _first(builder),
+        builder.add("ReduceSum", builder.add("ConstantOfShape", builder.constant([1 << 20, 1 << 20]))),
+    )
 
 
 def _pad(builder: GraphBuilder) -> str:
-    return builder.add("Gather", builder.add("Pad", _first(builder), builder.constant([0, 0, 0, 1 << 40])), builder.constant([0]), axis=1)
+    return builder.add(
+        "Gather",
+        builder.add("Pad", _first(builder), builder.constant([0, 0, 0, 1 << 40])),
+        builder.constant([0]),
+        axis=1,
+    )
 
 
 def _tile(builder: GraphBuilder) -> str:
-    return builder.add("Gather", builder.add("Tile", _first(builder), builder.constant([1, 1 << 40])), builder.constant([0]), axis=1)
+    return builder.add(
+        "Gather", builder.add("Tile", _first(builder), builder.constant([1, 1 << 40])), builder.constant([0]), axis=1
+    )
 
 
 def _range(builder: GraphBuilder) -> str:
@@ -478,7 +547,11 @@ def _doubling(builder: GraphBuilder) -> str:
 def _powers_of_the_rows(builder: GraphBuilder) -> str:
     value = _first(builder)
     for _ in range(3):
-        value = builder.add("Mul", builder.add("Unsqueeze", value, builder.constant([0])), builder.add("Unsqueeze", value, builder.constant([1])))
+        value = builder.add(
+            "Mul",
+            builder.add("Unsqueeze", value, builder.constant([0])),
+            builder.add("Unsqueeze", value, builder.constant([1])),
+        )
         value = builder.add("Reshape", value, builder.constant([-1, 1]))
     return value
 
@@ -503,7 +576,12 @@ def test_graphs_that_take_too_long_are_refused() -> None:
         matrix = builder.constant(np.zeros((1000, 1000)))
         for _ in range(2000):
             matrix = builder.add("MatMul", matrix, matrix)
-        return builder.add("Gather", builder.add("MatMul", builder.add("Expand", _first(builder), builder.constant([1, 1000])), matrix), builder.constant([0]), axis=1)
+        return builder.add(
+            "Gather",
+            builder.add("MatMul", builder.add("Expand", _first(builder), builder.constant([1, 1000])), matrix),
+            builder.constant([0]),
+            axis=1,
+        )
 
     assert refusal(built(add)).code == "model.growth"
 
@@ -600,7 +678,16 @@ def test_attributes_have_one_value_of_their_type() -> None:
     assert code_after(reference) == "model.field"
 
 
-@pytest.mark.parametrize("numbers", [[0], [127, 128, 16383, 16384, 2097151, 2097152, 1 << 28, 1 << 35, -1, (1 << 63) - 1, -(1 << 63)], [*range(20_000)], [5, 300] * 9_000, [1] * 70_000 + [1 << 40]])
+@pytest.mark.parametrize(
+    "numbers",
+    [
+        [0],
+        [127, 128, 16383, 16384, 2097151, 2097152, 1 << 28, 1 << 35, -1, (1 << 63) - 1, -(1 << 63)],
+        [*range(20_000)],
+        [5, 300] * 9_000,
+        [1] * 70_000 + [1 << 40],
+    ],
+)
 def test_long_lists_are_read_as_protobuf_reads_them(numbers: list[int]) -> None:
     """The quick ways of reading integers give what protobuf wrote."""
     data = AttributeProto(ints=numbers).SerializeToString()

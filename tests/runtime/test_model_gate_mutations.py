@@ -23,7 +23,28 @@ from small_models import network_model, plain_trees, trees_model
 MUTATIONS = 20_000
 SLOWEST = 1.0
 """Seconds of CPU for one file."""
-_INTEGERS = [0, 1, 2, 3, 5, 7, 11, 127, 128, 255, 1 << 16, 1 << 31, (1 << 31) - 1, 1 << 32, 1 << 40, (1 << 63) - 1, -1, -2, -(1 << 31), -(1 << 63)]
+_INTEGERS = [
+    0,
+    1,
+    2,
+    3,
+    5,
+    7,
+    11,
+    127,
+    128,
+    255,
+    1 << 16,
+    1 << 31,
+    (1 << 31) - 1,
+    1 << 32,
+    1 << 40,
+    (1 << 63) - 1,
+    -1,
+    -2,
+    -(1 << 31),
+    -(1 << 63),
+]
 _FLOATS = [0.0, -1.0, 1e38, float("nan"), float("inf"), float("-inf")]
 
 # Loads and runs every model of a file (length, bytes, ...): exits with 0 whatever onnxruntime says of them in words.
@@ -73,11 +94,32 @@ def _other(value: Any, field: FieldDescriptor, chance: random.Random) -> Any:
     if isinstance(value, bytes):
         return _bytes(value, chance)
     if isinstance(value, str):
-        return chance.choice(["", "features", "score", "n0", "n1", "c0", "c1", "Loop", "MatMul", "Tile", "axis", "ai.onnx.ml", value[:-1], value + "x"])
+        return chance.choice(
+            [
+                "",
+                "features",
+                "score",
+                "n0",
+                "n1",
+                "c0",
+                "c1",
+                "Loop",
+                "MatMul",
+                "Tile",
+                "axis",
+                "ai.onnx.ml",
+                value[:-1],
+                value + "x",
+            ]
+        )
     if isinstance(value, float):
         return chance.choice(_FLOATS)
     number = chance.choice([*_INTEGERS, value + 1, value - 1, value * 2])
-    low, high = (-(1 << 31), (1 << 31) - 1) if field.type in (FieldDescriptor.TYPE_INT32, FieldDescriptor.TYPE_ENUM) else (-(1 << 63), (1 << 63) - 1)
+    low, high = (
+        (-(1 << 31), (1 << 31) - 1)
+        if field.type in (FieldDescriptor.TYPE_INT32, FieldDescriptor.TYPE_ENUM)
+        else (-(1 << 63), (1 << 63) - 1)
+    )
     return min(max(number, low), high)
 
 
@@ -164,7 +206,9 @@ def test_mutated_models_do_no_harm(tmp_path: Path) -> None:
     assert len(survivors) > 500
     file = tmp_path / "survivors"
     file.write_bytes(b"".join(struct.pack("<I", len(data)) + data for data in survivors))
-    done = subprocess.run([sys.executable, "-c", _CHILD, str(file)], capture_output=True, text=True, timeout=240, check=False)
+    done = subprocess.run(
+        [sys.executable, "-c", _CHILD, str(file)], capture_output=True, text=True, timeout=240, check=False
+    )
     assert done.returncode == 0, done.stderr[-500:]
     loaded, ran = map(int, done.stdout.split())
     assert ran > 500

@@ -47,7 +47,9 @@ def newest_less_oldest() -> bytes:
     builder = GraphBuilder()
     weights = np.zeros((1, LENGTH, WIDTH))
     weights[0, -1], weights[0, 0], weights[0, 1] = 1.0, -1.0, 0.01
-    total = builder.add("ReduceSum", builder.add("Mul", "features", builder.constant(weights)), builder.constant([1, 2]), keepdims=0)
+    total = builder.add(
+        "ReduceSum", builder.add("Mul", "features", builder.constant(weights)), builder.constant([1, 2]), keepdims=0
+    )
     return builder.model(WIDTH, builder.add("Unsqueeze", total, builder.constant([1])), LENGTH).SerializeToString()
 
 
@@ -81,7 +83,9 @@ def block_of(seed: int = 0, dates: int = DATES, stocks: int = STOCKS, share: flo
 def part(block: FeatureBlock, first: int, last: int) -> FeatureBlock:
     """The rows of the dates number `first` to `last` - 1."""
     start, stop = np.searchsorted(block.dates, np.datetime64("2024-01-01") + np.array([first, last]))
-    return FeatureBlock(block.dates[start:stop], block.instruments.slice(start, stop - start), block.values[start:stop], ())
+    return FeatureBlock(
+        block.dates[start:stop], block.instruments.slice(start, stop - start), block.values[start:stop], ()
+    )
 
 
 def pipeline(*stages: m.Stage, final: bytes, **options: Any) -> Pipeline:
@@ -146,7 +150,9 @@ def test_trees_give_the_same_bytes_in_any_batch(threads: int) -> None:
     _, once = made.run(block, threads=1)
     assert scores.tobytes() == once.tobytes()
     few = np.linspace(0, len(block) - 1, 23).astype(int)
-    alone = [made.run(FeatureBlock(block.dates[[r]], block.instruments.slice(r, 1), block.values[[r]], ()))[1] for r in few]
+    alone = [
+        made.run(FeatureBlock(block.dates[[r]], block.instruments.slice(r, 1), block.values[[r]], ()))[1] for r in few
+    ]
     assert np.concatenate(alone).tobytes() == scores[few].tobytes()
 
 
@@ -244,11 +250,15 @@ def test_windows_of_a_full_market_are_quick() -> None:
 def table_of(block: FeatureBlock) -> pa.Table:
     """The block as a caller's table; the first and third features are float32."""
     base = example_manifest()
-    columns = {feature.name: pa.array(block.values[:, i].astype(feature.dtype)) for i, feature in enumerate(base.features)}
+    columns = {
+        feature.name: pa.array(block.values[:, i].astype(feature.dtype)) for i, feature in enumerate(base.features)
+    }
     return pa.table({"datetime": pa.array(block.dates), "instrument": block.instruments, **columns})
 
 
-def write_bundle(folder: Path, stages: list[m.Stage], graphs: dict[str, bytes], block: FeatureBlock, context: int) -> Path:
+def write_bundle(
+    folder: Path, stages: list[m.Stage], graphs: dict[str, bytes], block: FeatureBlock, context: int
+) -> Path:
     """A bundle whose golden rows are those of `block`, the first `context` dates of them history."""
     base = example_manifest()
     features = [msgspec.structs.replace(feature, source=None, origin="alpha") for feature in base.features]
@@ -261,9 +271,15 @@ def write_bundle(folder: Path, stages: list[m.Stage], graphs: dict[str, bytes], 
     scores = np.full(len(block), np.nan)
     scores[rows] = found
     scores[is_context] = np.nan
-    keys = {"case": ["context" if old else "day" for old in is_context], "datetime": pa.array(block.dates), "instrument": block.instruments}
+    keys = {
+        "case": ["context" if old else "day" for old in is_context],
+        "datetime": pa.array(block.dates),
+        "instrument": block.instruments,
+    }
     columns = {name: pa.array(block.values[:, i].astype(features[i].dtype)) for i, name in enumerate(names)}
-    golden = pa.table({**keys, **columns, "score": pa.array(scores, from_pandas=True)}).cast(selftest.golden_schema(features))
+    golden = pa.table({**keys, **columns, "score": pa.array(scores, from_pandas=True)}).cast(
+        selftest.golden_schema(features)
+    )
     shuffled = golden.take(np.random.default_rng(0).permutation(len(golden)))
     folder.mkdir()
     pq.write_table(shuffled, folder / "golden.parquet", store_schema=False)
@@ -293,7 +309,13 @@ def write_bundle(folder: Path, stages: list[m.Stage], graphs: dict[str, bytes], 
             step_length=step,
             ir_version=IR_VERSION,
             opsets={domain or "ai.onnx": version for domain, version in OPSETS.items()},
-            inputs=[m.Tensor(name="features", dtype="float64", shape=[None, len(names)] if step == 1 else [None, step, len(names)])],
+            inputs=[
+                m.Tensor(
+                    name="features",
+                    dtype="float64",
+                    shape=[None, len(names)] if step == 1 else [None, step, len(names)],
+                )
+            ],
         ),
         golden=m.GoldenTable(file="golden.parquet", rows=len(golden), judge="itself", days=days),
     )
@@ -326,7 +348,9 @@ def test_self_test_finds_a_wrong_window_score(windows_bundle: Path) -> None:
     pq.write_table(table.set_column(table.num_columns - 1, "score", wrong), path, store_schema=False)
     manifest = m.parse((windows_bundle / "manifest.json").read_bytes())
     files = [
-        msgspec.structs.replace(f, size=path.stat().st_size, sha256=hashlib.sha256(path.read_bytes()).hexdigest()) if f.role == "golden" else f
+        msgspec.structs.replace(f, size=path.stat().st_size, sha256=hashlib.sha256(path.read_bytes()).hexdigest())
+        if f.role == "golden"
+        else f
         for f in manifest.files
     ]
     (windows_bundle / "manifest.json").write_bytes(m.encode(msgspec.structs.replace(manifest, files=files)))
@@ -394,7 +418,16 @@ def test_command_takes_a_calendar(windows_bundle: Path, tmp_path: Path, capsys: 
     features, calendar = tmp_path / "features.parquet", tmp_path / "days.txt"
     pq.write_table(table_of(block), features)
     days = [str(day) for day in np.unique(block.dates)]
-    command = ["score", str(windows_bundle), "--allow-unsigned", "--features", str(features), "--date", "2024-01-12", "--json"]
+    command = [
+        "score",
+        str(windows_bundle),
+        "--allow-unsigned",
+        "--features",
+        str(features),
+        "--date",
+        "2024-01-12",
+        "--json",
+    ]
     plain = (cli.main(command), json.loads(capsys.readouterr().out))
     calendar.write_text("\n".join(["2023-12-29", *days]), encoding="utf-8")
     assert (cli.main([*command, "--calendar", str(calendar)]), json.loads(capsys.readouterr().out)) == plain

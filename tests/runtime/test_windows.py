@@ -91,7 +91,9 @@ def test_row_outside_the_calendar_is_refused() -> None:
     assert (caught.value.code, caught.value.found) == ("window.not_in_calendar", "2024-01-03")
 
 
-@pytest.mark.parametrize("text", ["", "2024-01-02\n2024-01-02\n", "2024-01-03\n2024-01-02\n", "20240102\n", "NaT-------\n", "2024-13-01"])
+@pytest.mark.parametrize(
+    "text", ["", "2024-01-02\n2024-01-02\n", "2024-01-03\n2024-01-02\n", "20240102\n", "NaT-------\n", "2024-13-01"]
+)
 def test_calendar_file_of_another_form_is_refused(text: str) -> None:
     """A calendar is dates that ascend, one a line."""
     with pytest.raises(UsageError) as caught:

@@ -35,7 +35,11 @@ PROCESSORS = [
 def table(seed: int, size: int) -> pd.DataFrame:
     random = np.random.default_rng(seed)
     index = pd.MultiIndex.from_tuples(
-        [(pd.Timestamp(date), f"SH{600000 + code}") for date, size in (SIZES | {"2024-02-01": size}).items() for code in range(size)],
+        [
+            (pd.Timestamp(date), f"SH{600000 + code}")
+            for date, size in (SIZES | {"2024-02-01": size}).items()
+            for code in range(size)
+        ],
         names=["datetime", "instrument"],
     )
     count = len(index)
@@ -67,10 +71,14 @@ def main() -> None:
         for kind, method, made in PROCESSORS:
             done = copy.deepcopy(made)(frame.copy()).sort_index()
             dtypes = [str(dtype) for dtype in done.dtypes]
-            results.append({"class": kind, "method": method, "dtypes": dtypes, "values": plain_numbers(done.to_numpy(np.float64))})
+            results.append(
+                {"class": kind, "method": method, "dtypes": dtypes, "values": plain_numbers(done.to_numpy(np.float64))}
+            )
         frames[name] = {"single": single, "values": plain_numbers(frame.to_numpy(np.float64)), "results": results}
     days = [str(date.date()) for date in raw.index.get_level_values(0)]
-    out.write_text(json.dumps({"columns": COLUMNS, "days": days, "frames": frames}, separators=(",", ":")) + "\n", encoding="utf-8")
+    out.write_text(
+        json.dumps({"columns": COLUMNS, "days": days, "frames": frames}, separators=(",", ":")) + "\n", encoding="utf-8"
+    )
 
 
 if __name__ == "__main__":

@@ -32,7 +32,12 @@ PIPELINES = {
         ("Fillna", FEATURE),
         ("CSRankNorm", FEATURE),
     ],
-    "dropped": [("DropnaProcessor", FEATURE), ("CSZScoreNorm", FEATURE), ("ZScoreNorm", {**FEATURE, **FIT}), ("CSRankNorm", FEATURE)],
+    "dropped": [
+        ("DropnaProcessor", FEATURE),
+        ("CSZScoreNorm", FEATURE),
+        ("ZScoreNorm", {**FEATURE, **FIT}),
+        ("CSRankNorm", FEATURE),
+    ],
 }
 
 

@@ -42,7 +42,14 @@ def main() -> None:
         windows = sampler[list(range(len(sampler)))][..., 0].astype(int)
         targets = [[str(d.date()), c] for d, c in sampler.get_index()]
         found = sorted(zip(targets, windows.tolist(), strict=True))
-        cases.append({"length": length, "first": calendar[first], "targets": [t for t, _ in found], "windows": [w for _, w in found]})
+        cases.append(
+            {
+                "length": length,
+                "first": calendar[first],
+                "targets": [t for t, _ in found],
+                "windows": [w for _, w in found],
+            }
+        )
     out.write_text(json.dumps({"rows": rows, "cases": cases}, separators=(",", ":")) + "\n", encoding="utf-8")
 
 

@@ -252,7 +252,9 @@ def _processor(record: Record, where: str) -> Processor | None:
         return FilterCol(columns) if name == "FilterCol" else DropCol(columns)
     groups = _groups(record, where)
     if name == "DropnaProcessor":
-        return DropnaProcessor(features=groups is None or "feature" in groups, label=groups is None or "label" in groups)
+        return DropnaProcessor(
+            features=groups is None or "feature" in groups, label=groups is None or "label" in groups
+        )
     if groups is not None and "feature" not in groups:
         return None
     if name == "TanhProcess":

@@ -14,10 +14,11 @@ from datetime import date, timedelta
 from pathlib import Path
 
 import numpy as np
+
 from alphaseal.errors import UsageError
 from alphaseal.keys import SigningKey
-from alphaseal.pipeline import Pipeline
 from alphaseal.manifest import DayOrder, Order, Parity, ParityCase, Stage
+from alphaseal.pipeline import Pipeline
 
 from . import parity, values
 from .artifacts import DatasetState, Predictions, fitted_processors, read_dataset, read_predictions
@@ -98,11 +99,20 @@ class Proven:
 def build(request: BuildRequest, progress: Progress = lambda text: None) -> BuiltBundle:
     """Build a bundle at `request.out`, which must not exist; RefusalError 20 and nothing written where it cannot be proven."""
     if request.out.exists() or request.out.is_symlink():
-        raise UsageError("output.exists", "the bundle's place is taken", where=str(request.out), next_step="choose another --out, or remove it")
+        raise UsageError(
+            "output.exists",
+            "the bundle's place is taken",
+            where=str(request.out),
+            next_step="choose another --out, or remove it",
+        )
     if not request.out.parent.is_dir():
-        raise UsageError("output.no_parent", "the directory for the bundle does not exist", where=str(request.out.parent))
+        raise UsageError(
+            "output.no_parent", "the directory for the bundle does not exist", where=str(request.out.parent)
+        )
     if request.signing_key is not None and request.sequence == 0:
-        raise UsageError("usage.sequence", "a signed bundle has a sequence number of at least 1", where="--sequence", found="0")
+        raise UsageError(
+            "usage.sequence", "a signed bundle has a sequence number of at least 1", where="--sequence", found="0"
+        )
     with ExitStack() as stack:
         scratch = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="alphaseal-build-")))
         proven = prove(request, scratch, progress)
@@ -126,7 +136,9 @@ def prove(request: BuildRequest, scratch: Path, progress: Progress) -> Proven:
     sources = Sources(
         configuration=configuration,
         processors=fitted,
-        alphas=tuple(e for part in dataset.loader.walk() for e in part.features) if dataset is not None and dataset.loader is not None else (),
+        alphas=tuple(e for part in dataset.loader.walk() for e in part.features)
+        if dataset is not None and dataset.loader is not None
+        else (),
         table=column_names(located.parquet) if located.parquet is not None else (),
         table_path=located.parquet,
         base_codes=tuple(Path(name).stem for name in anchor.item.base_feature_codes) if anchor is not None else (),
@@ -178,7 +190,12 @@ def prove(request: BuildRequest, scratch: Path, progress: Progress) -> Proven:
 def write_raw_values(request: BuildRequest, progress: Progress = lambda text: None) -> int:
     """The verb ``replay``: qlib's raw values of the anchor's run at `request.out`; returns how many features they are."""
     if request.out.exists():
-        raise UsageError("output.exists", "the file is already there", where=str(request.out), next_step="choose another --out, or remove it")
+        raise UsageError(
+            "output.exists",
+            "the file is already there",
+            where=str(request.out),
+            next_step="choose another --out, or remove it",
+        )
     _, _, located = _find(request, progress)
     configuration = read_configuration(located.artifacts.task) if located.artifacts.task is not None else None
     progress("asking qlib for the raw values")
@@ -196,17 +213,27 @@ def _find(request: BuildRequest, progress: Progress) -> tuple[Task | None, Ancho
     """Session, anchor and artefacts; a scan has neither session nor anchor."""
     if request.weights == "scan":
         if request.task_directory is not None:
-            raise UsageError("usage.scan", "a scan looks at workspaces only", next_step="leave TASK_DIR out, or use --weights workspace")
+            raise UsageError(
+                "usage.scan",
+                "a scan looks at workspaces only",
+                next_step="leave TASK_DIR out, or use --weights workspace",
+            )
         if len(request.workspace_roots) != 1:
-            raise UsageError("usage.scan", "a scan needs exactly one --workspace-root", found=str(len(request.workspace_roots)))
+            raise UsageError(
+                "usage.scan", "a scan needs exactly one --workspace-root", found=str(len(request.workspace_roots))
+            )
         return None, None, scan(request.workspace_roots[0])
     if request.task_directory is None:
-        raise UsageError("usage.task", "no task directory", expected="TASK_DIR, or --weights scan with --workspace-root")
+        raise UsageError(
+            "usage.task", "no task directory", expected="TASK_DIR, or --weights scan with --workspace-root"
+        )
     progress("reading the session")
     task = read_task(request.task_directory, request.session_key, progress)
     anchor = choose_anchor(task, request.anchor)
     progress("looking for the run")
-    located = locate(anchor, task, weights=request.weights, workspace_roots=request.workspace_roots, path_maps=request.path_maps)
+    located = locate(
+        anchor, task, weights=request.weights, workspace_roots=request.workspace_roots, path_maps=request.path_maps
+    )
     return task, anchor, located
 
 
@@ -280,14 +307,28 @@ def _raw_values(
     return values.open_raw_file(out, "qlib")
 
 
-def replay_features(request: BuildRequest, configuration: TaskConfiguration | None, located: Located, out: Path) -> Path:
+def replay_features(
+    request: BuildRequest, configuration: TaskConfiguration | None, located: Located, out: Path
+) -> Path:
     """Let the replay program write the raw values of the run's recorded predictions to `out`."""
     if request.replay_with is None:
-        raise UsageError("usage.replay", "no research environment", expected="--replay-with PYTHON, the interpreter of an environment with qlib")
+        raise UsageError(
+            "usage.replay",
+            "no research environment",
+            expected="--replay-with PYTHON, the interpreter of an environment with qlib",
+        )
     if configuration is None or located.workspace is None:
-        raise RefusalError("replay.no_task", "the run's task configuration is gone, so qlib cannot rebuild its features", expected="artifacts/task in the run")
+        raise RefusalError(
+            "replay.no_task",
+            "the run's task configuration is gone, so qlib cannot rebuild its features",
+            expected="artifacts/task in the run",
+        )
     if located.artifacts.pred is None:
-        raise RefusalError("replay.no_predictions", "the run recorded no predictions to replay", expected="artifacts/pred.pkl in the run")
+        raise RefusalError(
+            "replay.no_predictions",
+            "the run recorded no predictions to replay",
+            expected="artifacts/pred.pkl in the run",
+        )
     dates = read_predictions(located.artifacts.pred).dates
     # Trading days to calendar days, with room for long holidays; the program never leaves what the run itself loaded.
     history = timedelta(days=2 * configuration.step_len + 30) if configuration.step_len is not None else timedelta(0)
@@ -373,7 +414,9 @@ class _Proof:
         if judge is not None:
             for probe in self._probes(recorded):
                 expected = judge.predict(probe.values)
-                cases.append(parity.compare(probe.case, judge.name, self.pipeline.score_inputs(probe.values), expected, bound))
+                cases.append(
+                    parity.compare(probe.case, judge.name, self.pipeline.score_inputs(probe.values), expected, bound)
+                )
                 if self.pipeline.step_length == 1 and not self.plan.steps:
                     # The others score whole days, and a made-up row belongs to none.
                     golden.append(golden_probe(probe, expected))
@@ -417,7 +460,12 @@ class _Proof:
         alone = all("recorded" in judge for judge in judges)
         note = f"{self.model.framework} is not installed here: qlib's recorded predictions are the only judge"
         return Parity(
-            bound=self.model.bound, within_bound=True, judges=judges, cases=cases, days=days, note=note if alone else None
+            bound=self.model.bound,
+            within_bound=True,
+            judges=judges,
+            cases=cases,
+            days=days,
+            note=note if alone else None,
         )
 
     def _same_days(self, days: DayOrder) -> bool:

@@ -33,36 +33,67 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _parser() -> Parser:
     parser = Parser(prog="alphaseal-convert", description="Turn an RD-Agent task into a bundle that needs no pickle.")
-    parser.add_argument("--version", action="version", version=f"alphaseal-convert {__version__}, bundle format 1-draft")
+    parser.add_argument(
+        "--version", action="version", version=f"alphaseal-convert {__version__}, bundle format 1-draft"
+    )
     verbs = parser.add_subparsers(dest="verb", required=True, metavar="VERB", parser_class=Parser)
 
-    inspect = verbs.add_parser("inspect", parents=[_common()], help="the story of a task: experiments, decisions, weights, the anchor")
+    inspect = verbs.add_parser(
+        "inspect", parents=[_common()], help="the story of a task: experiments, decisions, weights, the anchor"
+    )
     inspect.add_argument("task", type=Path, metavar="TASK_DIR", help="log/<timestamp> of an RD-Agent task")
     _add_places(inspect)
 
     build = verbs.add_parser("build", parents=[_common()], help="read, prove, write a bundle")
-    build.add_argument("task", type=Path, nargs="?", metavar="TASK_DIR", help="log/<timestamp> of an RD-Agent task; none for a scan")
+    build.add_argument(
+        "task", type=Path, nargs="?", metavar="TASK_DIR", help="log/<timestamp> of an RD-Agent task; none for a scan"
+    )
     build.add_argument("--out", type=Path, required=True, metavar="BUNDLE", help="directory to make; must not exist")
     _add_places(build)
     _add_choice(build)
     _add_values(build)
-    build.add_argument("--feature-order", type=Path, metavar="FILE", help="feature names in model order, where nothing in the run says it")
+    build.add_argument(
+        "--feature-order",
+        type=Path,
+        metavar="FILE",
+        help="feature names in model order, where nothing in the run says it",
+    )
     build.add_argument("--name", help="bundle name (default: from the task)")
-    build.add_argument("--sequence", type=_sequence, metavar="N", help="sequence number (default: the run's end, in seconds since 1970)")
-    build.add_argument("--expires", type=_instant, metavar="INSTANT", help="the bundle is refused from then on, 2027-01-31T00:00:00Z (default: never)")
+    build.add_argument(
+        "--sequence",
+        type=_sequence,
+        metavar="N",
+        help="sequence number (default: the run's end, in seconds since 1970)",
+    )
+    build.add_argument(
+        "--expires",
+        type=_instant,
+        metavar="INSTANT",
+        help="the bundle is refused from then on, 2027-01-31T00:00:00Z (default: never)",
+    )
     build.add_argument("--without-factors", action="store_true", help="leave the factor table out of the bundle")
 
     signing_commands.add_build_key(build)
 
-    replay = verbs.add_parser("replay", parents=[_common()], help="let qlib write the raw feature values of a run, to carry them elsewhere")
+    replay = verbs.add_parser(
+        "replay", parents=[_common()], help="let qlib write the raw feature values of a run, to carry them elsewhere"
+    )
     replay.add_argument("task", type=Path, nargs="?", metavar="TASK_DIR")
     replay.add_argument("--out", type=Path, required=True, metavar="RAW.parquet", help="file to write")
     _add_places(replay)
     _add_choice(replay)
     _add_values(replay)
 
-    validate = verbs.add_parser("validate", parents=[_common()], help="check manifests, envelopes and trust files against the published schemas")
-    validate.add_argument("files", type=Path, nargs="+", metavar="FILE", help="manifest.json, or a bundle directory; an envelope, a trust file, a store's current.json")
+    validate = verbs.add_parser(
+        "validate", parents=[_common()], help="check manifests, envelopes and trust files against the published schemas"
+    )
+    validate.add_argument(
+        "files",
+        type=Path,
+        nargs="+",
+        metavar="FILE",
+        help="manifest.json, or a bundle directory; an envelope, a trust file, a store's current.json",
+    )
     signing_commands.add_verbs(verbs, _common())
     return parser
 
@@ -74,21 +105,58 @@ def _common() -> Parser:
 
 
 def _add_places(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--workspace-root", type=Path, action="append", default=[], metavar="DIR", help="where workspaces are looked for by name; repeatable")
-    parser.add_argument("--map", type=_mapping, action="append", default=[], metavar="FROM=TO", help="what a recorded path is called here; repeatable")
-    parser.add_argument("--session-key", type=Path, metavar="FILE", help="key of a signed session (default: ARTIFACT_SIGNING_KEY, then rdagent's own key file)")
+    parser.add_argument(
+        "--workspace-root",
+        type=Path,
+        action="append",
+        default=[],
+        metavar="DIR",
+        help="where workspaces are looked for by name; repeatable",
+    )
+    parser.add_argument(
+        "--map",
+        type=_mapping,
+        action="append",
+        default=[],
+        metavar="FROM=TO",
+        help="what a recorded path is called here; repeatable",
+    )
+    parser.add_argument(
+        "--session-key",
+        type=Path,
+        metavar="FILE",
+        help="key of a signed session (default: ARTIFACT_SIGNING_KEY, then rdagent's own key file)",
+    )
 
 
 def _add_choice(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--weights", choices=["auto", "session", "workspace", "scan"], default="auto", help="where the trained model is taken from")
-    parser.add_argument("--anchor", default="auto", metavar="auto|model|factor|INDEX", help="which accepted experiment is converted")
+    parser.add_argument(
+        "--weights",
+        choices=["auto", "session", "workspace", "scan"],
+        default="auto",
+        help="where the trained model is taken from",
+    )
+    parser.add_argument(
+        "--anchor", default="auto", metavar="auto|model|factor|INDEX", help="which accepted experiment is converted"
+    )
 
 
 def _add_values(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--features", type=Path, metavar="FILE.parquet", help="raw feature values of the run, to prove the feature order")
-    parser.add_argument("--replay-with", type=Path, metavar="PYTHON", help="Python of an environment with qlib, to compute those values")
-    parser.add_argument("--provider", type=Path, metavar="DIR", help="qlib's market data, where the run's own path is gone")
-    parser.add_argument("--run-model-code", action="store_true", help="allow code of the workspace to run, in an isolated child process")
+    parser.add_argument(
+        "--features",
+        type=Path,
+        metavar="FILE.parquet",
+        help="raw feature values of the run, to prove the feature order",
+    )
+    parser.add_argument(
+        "--replay-with", type=Path, metavar="PYTHON", help="Python of an environment with qlib, to compute those values"
+    )
+    parser.add_argument(
+        "--provider", type=Path, metavar="DIR", help="qlib's market data, where the run's own path is gone"
+    )
+    parser.add_argument(
+        "--run-model-code", action="store_true", help="allow code of the workspace to run, in an isolated child process"
+    )
 
 
 def _mapping(text: str) -> tuple[str, str]:
@@ -130,12 +198,20 @@ def _build(options: argparse.Namespace) -> tuple[str, Any]:
         progress.close()
     manifest = bundle.manifest
     parity = manifest.parity
-    verdict = "ready" if manifest.eligibility.ready else "not ready: " + "; ".join(f"{reason.code} ({reason.text})" for reason in manifest.eligibility.reasons)
+    verdict = (
+        "ready"
+        if manifest.eligibility.ready
+        else "not ready: " + "; ".join(f"{reason.code} ({reason.text})" for reason in manifest.eligibility.reasons)
+    )
     rows, same = sum(case.rows for case in parity.cases), sum(case.bit_identical for case in parity.cases)
     lines = [
         f"{verdict}",
         f"parity  {same} of {rows} rows bit-identical to {' and '.join(parity.judges)}; order {manifest.order.proof}"
-        + (f"; {parity.days.same_order} of {parity.days.days} days in the same order" if parity.days is not None else ""),
+        + (
+            f"; {parity.days.same_order} of {parity.days.days} days in the same order"
+            if parity.days is not None
+            else ""
+        ),
         f"bundle  {bundle.path}  sha256 {bundle.digest}",
         f"card    {bundle.path / 'card.html'}",
     ]

@@ -12,8 +12,9 @@ from dataclasses import dataclass
 from datetime import date, datetime, timezone
 from typing import TYPE_CHECKING, Any
 
-import alphaseal
 import onnx
+
+import alphaseal
 from alphaseal import manifest as m
 from alphaseal.errors import MalformedError, UsageError
 from alphaseal.names import check_name
@@ -21,8 +22,8 @@ from alphaseal.names import check_name
 from .configuration import Component, TaskConfiguration
 from .eligibility import Facts, judge_eligibility
 from .errors import RefusalError
-from .golden import golden_day_names
 from .factors_table import ColumnStatistics, FactorsTable, column_names
+from .golden import golden_day_names
 from .processors import CrossSection, DropnaProcessor, Fillna, RobustZScoreNorm
 from .select import SotaFactor, names_given_twice, newer_accepted, sota_factors
 from .version import __version__
@@ -101,7 +102,12 @@ def make_manifest(
         strategy=_strategy(proven.configuration),
         selection=m.Selection(top_k=_top_k(proven.configuration), tie_break="score_descending_instrument_ascending"),
         parity=proven.parity,
-        golden=m.GoldenTable(file="golden.parquet", rows=golden_rows, judge=" and ".join(proven.parity.judges), days=golden_day_names(proven.golden)),
+        golden=m.GoldenTable(
+            file="golden.parquet",
+            rows=golden_rows,
+            judge=" and ".join(proven.parity.judges),
+            days=golden_day_names(proven.golden),
+        ),
         factors=_factor_table(factors_table),
         files=sorted(files, key=lambda file: file.path),
         eligibility=_eligibility(proven, features),
@@ -114,8 +120,16 @@ def bundle_name(proven: Proven, request: BuildRequest) -> str:
         try:
             return check_name(request.name, "--name")
         except MalformedError as error:
-            raise UsageError("usage.name", error.message, where="--name", expected=error.expected, found=error.found) from None
-    origin = proven.task.task_id if proven.task is not None else f"scan-{proven.located.workspace.name}" if proven.located.workspace is not None else "scan"
+            raise UsageError(
+                "usage.name", error.message, where="--name", expected=error.expected, found=error.found
+            ) from None
+    origin = (
+        proven.task.task_id
+        if proven.task is not None
+        else f"scan-{proven.located.workspace.name}"
+        if proven.located.workspace is not None
+        else "scan"
+    )
     plain = re.sub(r"[^a-z0-9_-]+", "-", origin.lower()).strip("-")
     return check_name(f"rdagent-{plain}"[:64].rstrip("-"), "bundle name")
 
@@ -125,7 +139,9 @@ def creation_time(proven: Proven) -> datetime:
     epoch = os.environ.get("SOURCE_DATE_EPOCH")
     if epoch is not None:
         if not epoch.isdigit() or int(epoch) > 253_402_300_799:
-            raise UsageError("usage.source_date_epoch", "SOURCE_DATE_EPOCH is not a time", expected="seconds since 1970", found=epoch)
+            raise UsageError(
+                "usage.source_date_epoch", "SOURCE_DATE_EPOCH is not a time", expected="seconds since 1970", found=epoch
+            )
         return datetime.fromtimestamp(int(epoch), timezone.utc)
     run = proven.located.run
     if run is not None and run.end_time is not None:
@@ -133,7 +149,9 @@ def creation_time(proven: Proven) -> datetime:
     if proven.predictions is not None:
         last = proven.predictions.dates.max().astype(object)
         return datetime(last.year, last.month, last.day, tzinfo=timezone.utc)
-    raise UsageError("usage.created", "nothing says when the model was made", next_step="set SOURCE_DATE_EPOCH to seconds since 1970")
+    raise UsageError(
+        "usage.created", "nothing says when the model was made", next_step="set SOURCE_DATE_EPOCH to seconds since 1970"
+    )
 
 
 def json_value(value: Any) -> Any:
@@ -203,13 +221,17 @@ def _source(proven: Proven, request: BuildRequest) -> m.Source:
             metrics_match=located.run.metrics_match,
         )
     weights = located.weights
-    others = "".join(f"; another file {other.origin} {other.name} differs (sha256 {other.sha256})" for other in located.other_weights)
+    others = "".join(
+        f"; another file {other.origin} {other.name} differs (sha256 {other.sha256})" for other in located.other_weights
+    )
     return m.Source(
         task_id=_short(task.task_id) if task is not None else None,
         snapshot=snapshot,
         anchor=_anchor(proven, request),
         run=run,
-        weights=m.Weights(origin=weights.origin, path=weights.name, sha256=weights.sha256, size=weights.size, why=weights.why + others),
+        weights=m.Weights(
+            origin=weights.origin, path=weights.name, sha256=weights.sha256, size=weights.size, why=weights.why + others
+        ),
         workspace=_short(located.workspace.name) if located.workspace is not None else None,
     )
 
@@ -218,7 +240,16 @@ def _anchor(proven: Proven, request: BuildRequest) -> m.Anchor:
     anchor = proven.anchor
     if anchor is None:
         why = "the newest complete run below the workspace root, found without a session"
-        return m.Anchor(rule="scan", why=why, history_index=None, loop=None, kind="unknown", experiment=None, hypothesis=None, reason=None)
+        return m.Anchor(
+            rule="scan",
+            why=why,
+            history_index=None,
+            loop=None,
+            kind="unknown",
+            experiment=None,
+            hypothesis=None,
+            reason=None,
+        )
     item = anchor.item
     return m.Anchor(
         rule=request.anchor if request.anchor in ("auto", "model", "factor") else "index",  # type: ignore[arg-type]
@@ -256,7 +287,9 @@ def _model(proven: Proven) -> m.Model:
 def _features(
     proven: Proven, factors: Sequence[SotaFactor], sources: SourceTexts, statistics: Mapping[str, FeatureStatistics]
 ) -> list[m.Feature]:
-    owners = {factor.name: (factor, sources.factors[i]) for i, factor in enumerate(factors) if factor.status == "in_model"}
+    owners = {
+        factor.name: (factor, sources.factors[i]) for i, factor in enumerate(factors) if factor.status == "in_model"
+    }
     result = []
     for position, feature in enumerate(proven.features.features):
         factor, code = owners.get(feature.name, (None, sources.base.get(feature.name)))
@@ -327,7 +360,9 @@ def _missing(proven: Proven) -> m.Missing:
     if replaced:
         infinite = "an infinite value becomes the mean of its day"
     else:
-        infinite = "an infinite value is clipped like any other" if clips else "an infinite value enters the model as it is"
+        infinite = (
+            "an infinite value is clipped like any other" if clips else "an infinite value enters the model as it is"
+        )
     return m.Missing(
         missing="filled" if fills or day_means else "native",
         infinite="clipped" if clips or replaced else "native",
@@ -339,7 +374,11 @@ def _label(configuration: TaskConfiguration | None) -> m.Label:
     labels = configuration.labels if configuration is not None else ()
     processors = [_component(part) for part in configuration.learn_processors] if configuration is not None else []
     first = labels[0] if labels else None
-    return m.Label(name=_short(first.name) if first else None, expression=first.expression if first else None, processors=processors)
+    return m.Label(
+        name=_short(first.name) if first else None,
+        expression=first.expression if first else None,
+        processors=processors,
+    )
 
 
 def _component(part: Component) -> dict[str, Any]:
@@ -382,7 +421,9 @@ def _instrument_format(proven: Proven) -> m.InstrumentFormat:
         if all(re.match(pattern, name) for name in instruments):
             return m.InstrumentFormat(kind=kind, pattern=pattern, example=instruments[0])  # type: ignore[arg-type]
     strange = next(name for name in instruments if not re.match(m.INSTRUMENT_PATTERNS["other"], name))
-    raise RefusalError("data.instrument", "an instrument is written in a form that the format does not have", found=repr(strange)[:80])
+    raise RefusalError(
+        "data.instrument", "an instrument is written in a form that the format does not have", found=repr(strange)[:80]
+    )
 
 
 def _sota(factors: Sequence[SotaFactor], sources: SourceTexts, names: Sequence[str]) -> list[m.SotaFactor]:
@@ -424,13 +465,17 @@ def _strategy(configuration: TaskConfiguration | None) -> m.Strategy | None:
     strategy = configuration.strategy if configuration is not None else None
     if strategy is None:
         return None
-    return m.Strategy(class_name=strategy.class_name, module=strategy.module, arguments=json_value(dict(strategy.kwargs)))
+    return m.Strategy(
+        class_name=strategy.class_name, module=strategy.module, arguments=json_value(dict(strategy.kwargs))
+    )
 
 
 def _top_k(configuration: TaskConfiguration | None) -> int:
     strategy = configuration.strategy if configuration is not None else None
     found = strategy.kwargs.get("topk") if strategy is not None else None
-    return found if isinstance(found, int) and not isinstance(found, bool) and 1 <= found <= 1_000_000 else DEFAULT_TOP_K
+    return (
+        found if isinstance(found, int) and not isinstance(found, bool) and 1 <= found <= 1_000_000 else DEFAULT_TOP_K
+    )
 
 
 def _factor_table(table: FactorsTable | None) -> m.FactorTable | None:
@@ -457,9 +502,13 @@ def _eligibility(proven: Proven, features: Sequence[m.Feature]) -> m.Eligibility
             run_proven=located.run is not None and located.run.metrics_match,
             by_scan=anchor is None,
             anchor_index=anchor.item.index if anchor is not None else None,
-            newer_accepted=[item.index for item in newer_accepted(task, anchor)] if task is not None and anchor is not None else [],
+            newer_accepted=[item.index for item in newer_accepted(task, anchor)]
+            if task is not None and anchor is not None
+            else [],
             unknown_features=[feature.name for feature in features if feature.origin == "unknown"],
-            names_given_twice=names_given_twice(task, anchor) if known and task is not None and anchor is not None else [],
+            names_given_twice=names_given_twice(task, anchor)
+            if known and task is not None and anchor is not None
+            else [],
             processors_known=proven.processors_known,
             constant_scores=proven.constant_scores,
             problems=[(problem.code, problem.text) for problem in located.problems],

@@ -32,7 +32,11 @@ def judge_eligibility(facts: Facts) -> Eligibility:
         *_order(facts),
         *_source(facts),
         *_features(facts),
-        *(Reason(code=code, text=text) for code, text in facts.problems if code not in ("found_by_scan", "run_missing")),
+        *(
+            Reason(code=code, text=text)
+            for code, text in facts.problems
+            if code not in ("found_by_scan", "run_missing")
+        ),
     ]
     reasons.sort(key=lambda reason: (reason.code, reason.text))
     return Eligibility(ready=not reasons, reasons=reasons)
@@ -41,7 +45,9 @@ def judge_eligibility(facts: Facts) -> Eligibility:
 def _order(facts: Facts) -> list[Reason]:
     reasons = []
     if facts.order.proof != "replayed":
-        text = "the feature order was not proven by replaying the recorded predictions (pass --features or --replay-with)"
+        text = (
+            "the feature order was not proven by replaying the recorded predictions (pass --features or --replay-with)"
+        )
         reasons.append(Reason(code="order_not_replayed", text=text))
     if not facts.parity.within_bound:
         reasons.append(Reason(code="parity_out_of_bounds", text="the graph's scores differ from the judge's"))
@@ -56,12 +62,16 @@ def _order(facts: Facts) -> list[Reason]:
 def _source(facts: Facts) -> list[Reason]:
     reasons = []
     if facts.by_scan:
-        reasons.append(Reason(code="found_by_scan", text="the weights were found by a scan, without a session that names them"))
+        reasons.append(
+            Reason(code="found_by_scan", text="the weights were found by a scan, without a session that names them")
+        )
     elif not facts.run_proven:
         reasons.append(Reason(code="run_not_proven", text="no run is proven to be the anchor's"))
     if facts.newer_accepted:
         newer = ", ".join(str(index) for index in facts.newer_accepted)
-        reasons.append(Reason(code="newer_accepted", text=f"history {newer} was accepted after the anchor {facts.anchor_index}"))
+        reasons.append(
+            Reason(code="newer_accepted", text=f"history {newer} was accepted after the anchor {facts.anchor_index}")
+        )
     return reasons
 
 
@@ -71,6 +81,8 @@ def _features(facts: Facts) -> list[Reason]:
         text = "neither an expression nor an accepted factor explains: " + ", ".join(facts.unknown_features)
         reasons.append(Reason(code="feature_without_source", text=text))
     if facts.names_given_twice:
-        text = "two accepted factors have one name, the column belongs to the last: " + ", ".join(facts.names_given_twice)
+        text = "two accepted factors have one name, the column belongs to the last: " + ", ".join(
+            facts.names_given_twice
+        )
         reasons.append(Reason(code="factor_name_twice", text=text))
     return reasons

@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
+
 from alphaseal.arrow_columns import indices_of
 from alphaseal.features import FeatureBlock
 
@@ -61,7 +62,9 @@ def golden_day_names(golden: Sequence[GoldenRows]) -> list[str]:
 def write_golden(path: Path, schema: pa.Schema, golden: Sequence[GoldenRows]) -> int:
     """Write golden.parquet (schema of `alphaseal.selftest.golden_schema`) and return the number of rows."""
     table = pa.concat_tables([_table(part, schema) for part in golden])
-    pq.write_table(table, path, compression="zstd", row_group_size=len(table) or 1, write_statistics=False, store_schema=False)
+    pq.write_table(
+        table, path, compression="zstd", row_group_size=len(table) or 1, write_statistics=False, store_schema=False
+    )
     return int(len(table))
 
 
@@ -81,4 +84,6 @@ def _table(part: GoldenRows, schema: pa.Schema) -> pa.Table:
         for place in range(part.values.shape[1])
     ]
     scores = pa.nulls(count, pa.float64()) if part.scores is None else pa.array(part.scores)
-    return pa.Table.from_arrays([pa.array([part.case] * count, pa.string()), dates, names, *features, scores], schema=schema)
+    return pa.Table.from_arrays(
+        [pa.array([part.case] * count, pa.string()), dates, names, *features, scores], schema=schema
+    )

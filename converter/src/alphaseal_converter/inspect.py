@@ -57,18 +57,28 @@ class Story:
             "unreadable": [{"path": u.path, "code": u.code, "reason": u.reason} for u in self.task.unreadable],
             "globals": list(self.task.globals_),
             "history": [self._plain_item(item) for item in self.task.history],
-            "anchor": None if self.anchor is None else {"history_index": self.anchor.item.index, "kind": self.anchor.kind, "why": self.anchor.why},
+            "anchor": None
+            if self.anchor is None
+            else {"history_index": self.anchor.item.index, "kind": self.anchor.kind, "why": self.anchor.why},
             "anchor_problem": self.anchor_problem,
             "alpha_factors": None if self.inputs is None else list(self.inputs.alphas),
             "factor_table": None if self.inputs is None else list(self.inputs.table),
-            "sota_factors": [{"name": f.name, "status": f.status, "reason": f.reason, "history_index": f.history_index} for f in self.factors],
+            "sota_factors": [
+                {"name": f.name, "status": f.status, "reason": f.reason, "history_index": f.history_index}
+                for f in self.factors
+            ],
         }
 
     def _plain_item(self, item: HistoryItem) -> dict[str, Any]:
         found = self.located.get(item.index)
         weights = None
         if isinstance(found, Located):
-            weights = {"origin": found.weights.origin, "path": found.weights.name, "sha256": found.weights.sha256, "size": found.weights.size}
+            weights = {
+                "origin": found.weights.origin,
+                "path": found.weights.name,
+                "sha256": found.weights.sha256,
+                "size": found.weights.size,
+            }
         return {
             "index": item.index,
             "loop": item.loop,
@@ -79,7 +89,9 @@ class Story:
             "hypothesis": item.hypothesis,
             "reason": item.reason,
             "metrics": None if item.metrics is None else dict(item.metrics),
-            "tasks": [{"name": task.name, "approved": task.approved, "model_type": task.model_type} for task in item.sub_tasks],
+            "tasks": [
+                {"name": task.name, "approved": task.approved, "model_type": task.model_type} for task in item.sub_tasks
+            ],
             "workspace": item.workspace.name if item.workspace is not None else None,
             "weights": weights,
             "weights_problem": found if isinstance(found, str) else None,
@@ -88,7 +100,13 @@ class Story:
     def text(self) -> str:
         """For people."""
         snapshot = self.task.snapshot
-        origin = "signature checked" if snapshot.authenticated else "signed, not authenticated" if snapshot.signed else "not signed"
+        origin = (
+            "signature checked"
+            if snapshot.authenticated
+            else "signed, not authenticated"
+            if snapshot.signed
+            else "not signed"
+        )
         lines = [
             f"task {self.task.task_id}: {len(self.task.snapshots)} snapshots, history of {snapshot.history_length} from {snapshot.path} ({origin})",
             *(f"  unreadable: {u.path}: {u.reason}" for u in self.task.unreadable),
@@ -100,16 +118,24 @@ class Story:
 
     def _item_lines(self, item: HistoryItem) -> list[str]:
         verdict = "accepted" if item.accepted else "rejected"
-        names = ", ".join(task.name + ("" if task.approved is not False else " (review rejected)") for task in item.sub_tasks)
+        names = ", ".join(
+            task.name + ("" if task.approved is not False else " (review rejected)") for task in item.sub_tasks
+        )
         lines = [f"{item.index:>3}  {item.kind:<6} {verdict}  {names or '(no task)'}"]
         if item.hypothesis:
             lines.append(f"       idea     {_line(item.hypothesis)}")
-        shown = [f"{name} {item.metrics[name]:.4g}" for name in _SHOWN_METRICS if item.metrics and item.metrics.get(name) is not None]
+        shown = [
+            f"{name} {item.metrics[name]:.4g}"
+            for name in _SHOWN_METRICS
+            if item.metrics and item.metrics.get(name) is not None
+        ]
         if shown:
             lines.append(f"       metrics  {', '.join(shown)}")
         found = self.located.get(item.index)
         if isinstance(found, Located):
-            lines.append(f"       weights  {found.weights.origin}: {found.weights.name} ({found.weights.size} bytes, {found.weights.why})")
+            lines.append(
+                f"       weights  {found.weights.origin}: {found.weights.name} ({found.weights.size} bytes, {found.weights.why})"
+            )
         elif found is not None:
             lines.append(f"       weights  none: {_line(found)}")
         return lines
@@ -119,15 +145,25 @@ class Story:
             return [f"anchor  none: {self.anchor_problem}"]
         lines = [f"anchor  history {self.anchor.item.index} ({self.anchor.kind}): {self.anchor.why}"]
         if self.inputs is not None:
-            lines.append(f"inputs  {len(self.inputs.alphas)} alpha factors and {len(self.inputs.table)} columns of the factor table, loader {self.inputs.loader or 'of the handler'}")
+            lines.append(
+                f"inputs  {len(self.inputs.alphas)} alpha factors and {len(self.inputs.table)} columns of the factor table, loader {self.inputs.loader or 'of the handler'}"
+            )
         else:
-            lines.append("inputs  not known: the workspace was not found (name where workspaces are with --workspace-root)")
-        lines += [f"factor  {factor.name}: {factor.status.replace('_', ' ')} ({factor.reason})" for factor in self.factors]
+            lines.append(
+                "inputs  not known: the workspace was not found (name where workspaces are with --workspace-root)"
+            )
+        lines += [
+            f"factor  {factor.name}: {factor.status.replace('_', ' ')} ({factor.reason})" for factor in self.factors
+        ]
         return lines
 
 
 def inspect_task(
-    directory: Path, workspace_roots: Sequence[Path], path_maps: Sequence[tuple[str, str]], session_key: Path | None, progress: Callable[[str], None]
+    directory: Path,
+    workspace_roots: Sequence[Path],
+    path_maps: Sequence[tuple[str, str]],
+    session_key: Path | None,
+    progress: Callable[[str], None],
 ) -> Story:
     """Read a task and look for the weights of every accepted experiment; nothing missing is an error here."""
     task = read_task(directory, session_key, progress)
@@ -139,7 +175,9 @@ def inspect_task(
     for item in task.accepted:
         progress(f"looking for the weights of history {item.index}")
         try:
-            located[item.index] = locate(Anchor(item, item.kind, ""), task, workspace_roots=workspace_roots, path_maps=path_maps)
+            located[item.index] = locate(
+                Anchor(item, item.kind, ""), task, workspace_roots=workspace_roots, path_maps=path_maps
+            )
         except AlphasealError as error:
             located[item.index] = error.message
     found = located.get(anchor.item.index) if anchor is not None else None

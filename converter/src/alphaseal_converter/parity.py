@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
+
 from alphaseal.manifest import Bound, DayOrder, ParityCase
 from alphaseal.numeric import outside, ulp_distance
 
@@ -56,7 +57,11 @@ def make_probes(
     generator = np.random.default_rng(_SEED)
     raw = [_cast(np.sort(np.unique(t)) * scale[i] + shift[i], dtypes[i]) for i, t in enumerate(thresholds)]
     drawn = _drawn(raw, dtypes, shift, scale, generator)
-    base = drawn if real is None or not len(real) else real[np.linspace(0, len(real) - 1, min(_REAL_ROWS, len(real))).astype(int)]
+    base = (
+        drawn
+        if real is None or not len(real)
+        else real[np.linspace(0, len(real) - 1, min(_REAL_ROWS, len(real))).astype(int)]
+    )
     groups = [
         ("rows drawn around the model's thresholds", drawn),
         ("one value at a threshold or one float beside it", _at_thresholds(raw, dtypes, base)),
@@ -68,9 +73,7 @@ def make_probes(
     return tuple(Probe(case, values) for case, values in groups if len(values))
 
 
-def make_window_probes(
-    real: Windows, dtypes: Sequence[str], shift: Vector, scale: Vector
-) -> tuple[Probe, ...]:
+def make_window_probes(real: Windows, dtypes: Sequence[str], shift: Vector, scale: Vector) -> tuple[Probe, ...]:
     """Windows that would show a baked-in branch, a wrong axis or a wrong clip: `real` float64 [windows, days, features].
 
     Real ones as they are, with days in reverse, with values missing (single ones, whole days, all), at and beyond the
@@ -113,7 +116,9 @@ def _neighbours(value: Vector, dtype: str) -> Matrix:
     return np.column_stack([low, exact, high]).astype(np.float64)
 
 
-def _drawn(raw: Sequence[Vector], dtypes: Sequence[str], shift: Vector, scale: Vector, generator: np.random.Generator) -> Matrix:
+def _drawn(
+    raw: Sequence[Vector], dtypes: Sequence[str], shift: Vector, scale: Vector, generator: np.random.Generator
+) -> Matrix:
     columns = []
     for i, values in enumerate(raw):
         if len(values):
@@ -190,7 +195,9 @@ def compare(case: str, judge: str, scores: Vector, expected: Vector, bound: Boun
     )
 
 
-def compare_days(dates: npt.NDArray[np.datetime64], instruments: Sequence[str], scores: Vector, recorded: Vector) -> DayOrder:
+def compare_days(
+    dates: npt.NDArray[np.datetime64], instruments: Sequence[str], scores: Vector, recorded: Vector
+) -> DayOrder:
     """The order of all stocks of every day, and the top of it, against the recorded predictions.
 
     Both sides are ordered by score descending, then instrument ascending.  Top k counts a day as the same when the same
@@ -205,4 +212,6 @@ def compare_days(dates: npt.NDArray[np.datetime64], instruments: Sequence[str], 
         same += int(np.array_equal(ours, theirs))
         for count in TOP_COUNTS:
             top[count] += int(np.array_equal(ours[:count], theirs[:count]))
-    return DayOrder(days=len(days), same_order=same, same_top={str(count): days_same for count, days_same in top.items()})
+    return DayOrder(
+        days=len(days), same_order=same, same_top={str(count): days_same for count, days_same in top.items()}
+    )

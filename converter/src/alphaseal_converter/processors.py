@@ -160,7 +160,9 @@ def check_processors(processors: Sequence[Processor], features: Sequence[str]) -
     return tuple(result)
 
 
-def check_sequence(processors: Sequence[Processor], features: Sequence[str]) -> tuple[RowProcessor | StageProcessor, ...]:
+def check_sequence(
+    processors: Sequence[Processor], features: Sequence[str]
+) -> tuple[RowProcessor | StageProcessor, ...]:
     """The processors that change values or rows, in order, reduced to `features` in model order.
 
     Every normalisation covers all features in model order; it may have more columns only where a later FilterCol or

@@ -102,7 +102,9 @@ def resolve_order(sources: Sources, feature_count: int, given: Sequence[str] | N
 def _check_names(names: Sequence[str], feature_count: int, evidence: Evidence) -> None:
     repeated = sorted({name for name in names if names.count(name) > 1})
     if repeated:
-        raise RefusalError("order.name_twice", "two features have one name", where=evidence.code, found=_listing(repeated))
+        raise RefusalError(
+            "order.name_twice", "two features have one name", where=evidence.code, found=_listing(repeated)
+        )
     if len(names) != feature_count:
         raise RefusalError(
             "order.count",
@@ -240,7 +242,9 @@ def _float(dtype: str, name: str) -> Literal["float32", "float64"]:
         return "float32"
     if dtype in ("double", "float64") or dtype.startswith(("int", "uint", "bool")):
         return "float64"
-    raise RefusalError("factors.column_type", "a factor is not numeric", where=name, expected="float32 or float64", found=dtype)
+    raise RefusalError(
+        "factors.column_type", "a factor is not numeric", where=name, expected="float32 or float64", found=dtype
+    )
 
 
 def read_given_order(path: Path) -> tuple[str, ...]:
@@ -259,7 +263,9 @@ def read_given_order(path: Path) -> tuple[str, ...]:
     except (OSError, UnicodeDecodeError) as error:
         raise UsageError("order.file", f"cannot read the feature order: {error}", where=str(path)) from None
     except AlphasealError as error:
-        raise UsageError("order.file", error.message, where=str(path), expected="one name a line, or a JSON list") from None
+        raise UsageError(
+            "order.file", error.message, where=str(path), expected="one name a line, or a JSON list"
+        ) from None
 
 
 def _listing(names: Sequence[str]) -> str:

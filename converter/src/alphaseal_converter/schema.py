@@ -69,7 +69,10 @@ def _validate(path: Path) -> str:
         raise NotReadableError("manifest.not_readable", f"cannot read: {error.strerror}", where=str(path)) from None
     value = strict_json.loads(data, where=str(path), maximum_bytes=store.MAXIMUM_BYTES)
     schema, read = _kind(value)
-    problems = sorted(jsonschema.Draft202012Validator(schema).iter_errors(value), key=lambda problem: list(map(str, problem.absolute_path)))
+    problems = sorted(
+        jsonschema.Draft202012Validator(schema).iter_errors(value),
+        key=lambda problem: list(map(str, problem.absolute_path)),
+    )
     if problems:
         first = problems[0]
         more = f" (and {len(problems) - 1} more problems)" if len(problems) > 1 else ""
@@ -93,7 +96,12 @@ def _kind(value: Any) -> tuple[dict[str, Any], Callable[[bytes, str], object]]:
 def write_schemas(directory: Path) -> None:
     """Write every schema into `directory`, in the one byte form of this project's JSON."""
     directory.mkdir(parents=True, exist_ok=True)
-    for name, schema in (("manifest", manifest_schema), ("envelope", envelope_schema), ("trust", trust_schema), ("current", current_schema)):
+    for name, schema in (
+        ("manifest", manifest_schema),
+        ("envelope", envelope_schema),
+        ("trust", trust_schema),
+        ("current", current_schema),
+    ):
         (directory / f"{name}.schema.json").write_bytes(strict_json.dumps(schema()))
 
 

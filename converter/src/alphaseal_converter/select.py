@@ -188,7 +188,10 @@ def _status(
         return "no_column", "neither the factor table nor the model's feature names are at hand"
     if parquet_columns is not None and sub_task.name not in parquet_columns:
         if item.index == anchor.item.index and sub_task.name in columns_elsewhere:
-            return "deduplicated", "its code gives values, but its own loop left it out as a duplicate of another factor"
+            return (
+                "deduplicated",
+                "its code gives values, but its own loop left it out as a duplicate of another factor",
+            )
         return "no_column", (
             "not in the run's factor table: its code gave no values, or RD-Agent left it out (a duplicate of another "
             "factor, or a run without the accepted factors)"

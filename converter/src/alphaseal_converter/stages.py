@@ -61,7 +61,11 @@ class Plan:
 
     def graphs(self) -> dict[str, bytes]:
         """The graphs of the row-wise steps by file name; the model's own is not among them."""
-        return {step.file: build_row_graph(step.processors, len(self.features)) for step in self.steps if isinstance(step, RowStep)}
+        return {
+            step.file: build_row_graph(step.processors, len(self.features))
+            for step in self.steps
+            if isinstance(step, RowStep)
+        }
 
     def stages(self, model_file: str, step_length: int, universe: str | None) -> list[Stage]:
         """The stages of the manifest; `universe` names the market whose stocks a day is (null: not known)."""

@@ -61,7 +61,9 @@ def write_bundle(proven: Proven, request: BuildRequest, progress: Callable[[str]
         try:
             os.rename(staging, request.out)
         except OSError as error:
-            raise RefusalError("output.exists", f"the bundle's place was taken meanwhile: {error.strerror}", where=str(request.out)) from None
+            raise RefusalError(
+                "output.exists", f"the bundle's place was taken meanwhile: {error.strerror}", where=str(request.out)
+            ) from None
     finally:
         shutil.rmtree(staging, ignore_errors=True)
     with suppress(OSError):  # the rename itself is durable only after the directory is; not every system can say so
@@ -89,7 +91,13 @@ def _fill(staging: Path, proven: Proven, request: BuildRequest, progress: Callab
     def describe() -> m.Manifest:
         files = [_entry(staging, path, sources.titles) for path in sorted(staging.rglob("*")) if path.is_file()]
         return make_manifest(
-            proven, request, files=files, sources=sources, factors_table=table, statistics=statistics, golden_rows=golden_rows
+            proven,
+            request,
+            files=files,
+            sources=sources,
+            factors_table=table,
+            statistics=statistics,
+            golden_rows=golden_rows,
         )
 
     card = render_card(describe(), sources.texts)
@@ -134,7 +142,11 @@ def _verify(staging: Path) -> None:
         bundle.verify()
         selftest.run(bundle)
     except AlphasealError as error:
-        raise RefusalError("output.not_verified", f"the finished bundle does not verify: {error}", next_step="report it: this must not happen") from error
+        raise RefusalError(
+            "output.not_verified",
+            f"the finished bundle does not verify: {error}",
+            next_step="report it: this must not happen",
+        ) from error
 
 
 def _sources(proven: Proven) -> SourceTexts:
@@ -149,7 +161,9 @@ def _sources(proven: Proven) -> SourceTexts:
 
     factors: list[str | None] = []
     for number, factor in enumerate(accepted_factors(proven)):
-        factors.append(add(f"sources/factors/{number:03}.py", factor.code, factor.name) if factor.code is not None else None)
+        factors.append(
+            add(f"sources/factors/{number:03}.py", factor.code, factor.name) if factor.code is not None else None
+        )
     base = {}
     if proven.anchor is not None:
         for number, (name, code) in enumerate(sorted(proven.anchor.item.base_feature_codes.items())):
@@ -158,7 +172,11 @@ def _sources(proven: Proven) -> SourceTexts:
         add("sources/model.py", proven.model_code, "model.py")
     if proven.configuration is not None:
         plain = json_value(dict(proven.configuration.plain))
-        add("sources/task.json", strict_json.dumps(plain).decode("utf-8"), "artifacts/task, the configuration that was run")
+        add(
+            "sources/task.json",
+            strict_json.dumps(plain).decode("utf-8"),
+            "artifacts/task, the configuration that was run",
+        )
     return SourceTexts(texts, titles, factors, base)
 
 
@@ -167,7 +185,11 @@ def _statistics(staging: Path, proven: Proven, table: FactorsTable | None) -> di
     segment = training_segment(proven.configuration)
     names = {name for name, _ in table.columns} if table is not None else set()
     in_table = [feature for feature in proven.features.features if feature.name in names]
-    in_raw = [f for f in proven.features.features if f.name not in names and proven.raw is not None and f.name in proven.raw.dtypes]
+    in_raw = [
+        f
+        for f in proven.features.features
+        if f.name not in names and proven.raw is not None and f.name in proven.raw.dtypes
+    ]
     raw = proven.raw
     found = _statistics_of(staging / "factors.parquet", in_table, "factors.parquet", segment)
     if raw is not None:
@@ -176,16 +198,25 @@ def _statistics(staging: Path, proven: Proven, table: FactorsTable | None) -> di
     return {feature.name: found.get(feature.name, absent) for feature in proven.features.features}
 
 
-def _statistics_of(path: Path, features: list[OrderedFeature], source: str, segment: object) -> dict[str, FeatureStatistics]:
+def _statistics_of(
+    path: Path, features: list[OrderedFeature], source: str, segment: object
+) -> dict[str, FeatureStatistics]:
     if not features:
         return {}
     if not isinstance(segment, tuple):
-        return {feature.name: FeatureStatistics(None, source, "the run's training segment is not known") for feature in features}
+        return {
+            feature.name: FeatureStatistics(None, source, "the run's training segment is not known")
+            for feature in features
+        }
     try:
         found = column_statistics(path, features, segment)
     except RefusalError as error:
         absent = error.code == "factors.date_absent"
-        why = f"no row of the training segment ({segment[0]} to {segment[1]}) in {source}" if absent else f"{source}: {error.message}"
+        why = (
+            f"no row of the training segment ({segment[0]} to {segment[1]}) in {source}"
+            if absent
+            else f"{source}: {error.message}"
+        )
         return {feature.name: FeatureStatistics(None, source, why) for feature in features}
     return {name: FeatureStatistics(values, source, None) for name, values in found.items()}
 

@@ -1,8 +1,8 @@
 """alphaseal: verify a bundle, score stocks with it, take the best.
 
-    bundle = alphaseal.open("bundle/", trust=alphaseal.Trust.unsigned())
-    scores = bundle.score(table, date="2024-09-02")
-    picks = scores.top(50)
+bundle = alphaseal.open("bundle/", trust=alphaseal.Trust.unsigned())
+scores = bundle.score(table, date="2024-09-02")
+picks = scores.top(50)
 """
 
 from __future__ import annotations

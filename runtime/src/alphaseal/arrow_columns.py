@@ -219,8 +219,6 @@ def row_order(days: Days, codes: npt.NDArray[np.int32], names: Any) -> tuple[npt
     return order, f"{date_text(int(days[row]))} {names[int(codes[row])].as_py()}"
 
 
-
-
 def date_text(day: int) -> str:
     """YYYY-MM-DD of a day since 1970-01-01."""
     return str(np.datetime64(day, "D"))

@@ -175,7 +175,10 @@ class Bundle:
             instrument_format=self.manifest.data.instrument_format.kind,
             instrument_pattern=self.manifest.data.instrument_format.pattern,
         )
-        return (_ranked(block, rows, scores, first, universe) for block, rows, scores in pipeline.stream(blocks, first, calendar))
+        return (
+            _ranked(block, rows, scores, first, universe)
+            for block, rows, scores in pipeline.stream(blocks, first, calendar)
+        )
 
     def pipeline(self) -> Pipeline:
         """The stages, loaded from verified bytes once."""
@@ -185,10 +188,15 @@ class Bundle:
             # V7: what this runtime scores and what the format allows
             model = self.manifest.model
             names = [feature.name for feature in self.manifest.features]
-            pipeline = Pipeline(self.manifest.stages, self._read_graph, len(names), names=names, batch_dependent=model.batch_dependent)
+            pipeline = Pipeline(
+                self.manifest.stages, self._read_graph, len(names), names=names, batch_dependent=model.batch_dependent
+            )
             if pipeline.step_length != model.step_length:
                 raise PolicyError(
-                    "stage.window", "the window is not of the model's step length", expected=str(model.step_length), found=str(pipeline.step_length)
+                    "stage.window",
+                    "the window is not of the model's step length",
+                    expected=str(model.step_length),
+                    found=str(pipeline.step_length),
                 )
             self._pipeline = pipeline
         return self._pipeline
@@ -206,7 +214,9 @@ class Bundle:
     def _read_graph(self, path: str) -> bytes:
         """Verified bytes of a graph that may be loaded; PolicyError `model.*` for any other."""
         if self.manifest.file(path).size > MAXIMUM_MODEL:
-            raise PolicyError("model.size", "model file is too large", where=path, expected=f"at most {MAXIMUM_MODEL} bytes")
+            raise PolicyError(
+                "model.size", "model file is too large", where=path, expected=f"at most {MAXIMUM_MODEL} bytes"
+            )
         data = self.read(path)
         # V7: the bytes that are then loaded
         summary = check_model(data, path, limits=WHOLE_DAY if self.manifest.model.batch_dependent else None)
@@ -223,9 +233,19 @@ class Bundle:
         model = self.manifest.model
         said = (model.ir_version, model.opsets, [_said(tensor) for tensor in (*model.inputs, *model.outputs)])
         opsets = {domain or "ai.onnx": version for domain, version in summary.opsets.items()}
-        found = (summary.ir_version, opsets, [(port.name, list(port.shape)) for port in (*summary.inputs, *summary.outputs)])
+        found = (
+            summary.ir_version,
+            opsets,
+            [(port.name, list(port.shape)) for port in (*summary.inputs, *summary.outputs)],
+        )
         if said != found:
-            raise PolicyError("model.manifest", "the graph is not what the manifest says of it", where=path, expected=str(said)[:300], found=str(found)[:300])
+            raise PolicyError(
+                "model.manifest",
+                "the graph is not what the manifest says of it",
+                where=path,
+                expected=str(said)[:300],
+                found=str(found)[:300],
+            )
 
     def golden(self) -> bytes:
         """Verified bytes of the golden rows; `selftest` puts them through V8 and V9."""
@@ -247,7 +267,9 @@ def _said(tensor: Tensor) -> tuple[str, list[int | None] | None]:
     return tensor.name, list(tensor.shape) if tensor.dtype == "float64" else None
 
 
-def _ranked(block: FeatureBlock, rows: Rows, scores: npt.NDArray[np.float64], first: Any, universe: Sequence[str] | None) -> Scores:
+def _ranked(
+    block: FeatureBlock, rows: Rows, scores: npt.NDArray[np.float64], first: Any, universe: Sequence[str] | None
+) -> Scores:
     """The scored rows of a block and those left out, without the history before `first`."""
     import numpy as np
 
@@ -255,7 +277,11 @@ def _ranked(block: FeatureBlock, rows: Rows, scores: npt.NDArray[np.float64], fi
     from .scores import rank_scores
 
     start = 0 if first is None else int(np.searchsorted(block.dates, first))
-    target = FeatureBlock(block.dates[start:], block.instruments.slice(start), block.values[start:], block.extra) if start else block
+    target = (
+        FeatureBlock(block.dates[start:], block.instruments.slice(start), block.values[start:], block.extra)
+        if start
+        else block
+    )
     if len(rows) == len(target):
         return rank_scores(target, scores, universe)
     placed, dropped = np.full(len(target), np.nan), np.ones(len(target), np.bool_)
@@ -265,7 +291,9 @@ def _ranked(block: FeatureBlock, rows: Rows, scores: npt.NDArray[np.float64], fi
 
 def _check_dates(date: Any, dates: DateRange | None) -> None:
     if (date is None) == (dates is None):
-        raise UsageError("usage.date", "name the date to score, or a range of dates", expected="exactly one of date and dates")
+        raise UsageError(
+            "usage.date", "name the date to score, or a range of dates", expected="exactly one of date and dates"
+        )
 
 
 def open_bundle(path: str | os.PathLike[str], *, trust: Trust) -> Bundle:
@@ -276,7 +304,12 @@ def open_bundle(path: str | os.PathLike[str], *, trust: Trust) -> Bundle:
     """
     directory = Path(path)
     if not directory.is_dir():
-        raise NotReadableError("bundle.not_readable", "no bundle directory", where=str(directory), expected="a directory with manifest.json")
+        raise NotReadableError(
+            "bundle.not_readable",
+            "no bundle directory",
+            where=str(directory),
+            expected="a directory with manifest.json",
+        )
     # V1: bounded read of the manifest, and of the envelope where there is one
     try:
         data = tree.read_bounded(directory, manifest_format.FILE_NAME, manifest_format.MAXIMUM_BYTES)
@@ -284,7 +317,11 @@ def open_bundle(path: str | os.PathLike[str], *, trust: Trust) -> Bundle:
         if error.code == "tree.missing":
             error.next_step = "name the directory that holds manifest.json"
         raise
-    envelope = tree.read_bounded(directory, tree.ENVELOPE_NAME, tree.MAXIMUM_ENVELOPE) if os.path.lexists(directory / tree.ENVELOPE_NAME) else None
+    envelope = (
+        tree.read_bounded(directory, tree.ENVELOPE_NAME, tree.MAXIMUM_ENVELOPE)
+        if os.path.lexists(directory / tree.ENVELOPE_NAME)
+        else None
+    )
     # V2: signatures and keys, over the raw bytes: nothing of the manifest has been parsed
     signers = trust.check_signatures(data, envelope)
     # V3: strict JSON and the version; V4: schema, byte form and meaning

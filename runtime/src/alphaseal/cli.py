@@ -51,15 +51,23 @@ def _add_trust(parser: Parser) -> None:
 
 def _add_trust_options(parser: Parser) -> None:
     trust = parser.add_mutually_exclusive_group()
-    trust.add_argument("--trust", type=Path, metavar="FILE", help="accept what this trust file accepts (alphaseal trust)")
-    trust.add_argument("--key", type=Path, metavar="PUB", help="accept any bundle that this public key signed, ready or not")
+    trust.add_argument(
+        "--trust", type=Path, metavar="FILE", help="accept what this trust file accepts (alphaseal trust)"
+    )
+    trust.add_argument(
+        "--key", type=Path, metavar="PUB", help="accept any bundle that this public key signed, ready or not"
+    )
     trust.add_argument("--allow-unsigned", action="store_true", help="accept a bundle that nobody signed")
-    parser.add_argument("--at", metavar="INSTANT", help="the instant that counts for expiry, 2026-01-31T09:00:00Z (default: now)")
+    parser.add_argument(
+        "--at", metavar="INSTANT", help="the instant that counts for expiry, 2026-01-31T09:00:00Z (default: now)"
+    )
 
 
 def _add_install(parser: Parser) -> None:
     _add_trust(parser)
-    parser.add_argument("--store", type=Path, required=True, metavar="DIR", help="where installed bundles live; made if it is not there")
+    parser.add_argument(
+        "--store", type=Path, required=True, metavar="DIR", help="where installed bundles live; made if it is not there"
+    )
 
 
 def _add_current(parser: Parser) -> None:
@@ -70,7 +78,9 @@ def _add_current(parser: Parser) -> None:
 def _add_rollback(parser: Parser) -> None:
     _add_current(parser)
     _add_trust_options(parser)
-    parser.add_argument("--to", type=int, required=True, metavar="SEQUENCE", help="sequence of a bundle that was in force before")
+    parser.add_argument(
+        "--to", type=int, required=True, metavar="SEQUENCE", help="sequence of a bundle that was in force before"
+    )
     parser.add_argument("--reason", required=True, metavar="TEXT", help="why; kept in the store's history")
 
 
@@ -82,22 +92,59 @@ def _add_trust_actions(parser: Parser) -> None:
 
 def _add_selftest(parser: Parser) -> None:
     _add_trust(parser)
-    parser.add_argument("--report", type=Path, metavar="FILE.json", help="write the result with library versions, for the day after an upgrade")
+    parser.add_argument(
+        "--report",
+        type=Path,
+        metavar="FILE.json",
+        help="write the result with library versions, for the day after an upgrade",
+    )
 
 
 def _add_score(parser: Parser) -> None:
     _add_trust(parser)
-    parser.add_argument("--features", type=Path, required=True, metavar="FILE.parquet", help="datetime, instrument and one column per feature")
+    parser.add_argument(
+        "--features",
+        type=Path,
+        required=True,
+        metavar="FILE.parquet",
+        help="datetime, instrument and one column per feature",
+    )
     day = parser.add_mutually_exclusive_group(required=True)
     day.add_argument("--date", metavar="YYYY-MM-DD", help="score exactly this date")
-    day.add_argument("--dates", metavar="FROM:TO", help="score every date of the file in this range, both ends included")
+    day.add_argument(
+        "--dates", metavar="FROM:TO", help="score every date of the file in this range, both ends included"
+    )
     parser.add_argument("--max-rows", type=int, metavar="N", help="refuse a file of which more rows would be read")
-    parser.add_argument("--max-bytes", type=int, metavar="N", help="refuse a file that becomes larger than this when it is read (default: 100 times its size)")
-    parser.add_argument("--top", type=int, metavar="N", help="only the N best of every date (default: the bundle's top k, all with --out)")
+    parser.add_argument(
+        "--max-bytes",
+        type=int,
+        metavar="N",
+        help="refuse a file that becomes larger than this when it is read (default: 100 times its size)",
+    )
+    parser.add_argument(
+        "--top",
+        type=int,
+        metavar="N",
+        help="only the N best of every date (default: the bundle's top k, all with --out)",
+    )
     parser.add_argument("--out", type=Path, metavar="FILE", help="write scores to FILE.parquet or FILE.csv")
-    parser.add_argument("--universe", type=Path, metavar="FILE", help="only these stocks: one instrument a line (qlib's instrument files work)")
-    parser.add_argument("--calendar", type=Path, metavar="FILE", help="trading dates, one a line, for models on windows (default: the dates of the features)")
-    parser.add_argument("--instruments-from", choices=["qlib", "ts"], help="convert SH600000 (qlib) or 600000.SH (ts) to the bundle's form")
+    parser.add_argument(
+        "--universe",
+        type=Path,
+        metavar="FILE",
+        help="only these stocks: one instrument a line (qlib's instrument files work)",
+    )
+    parser.add_argument(
+        "--calendar",
+        type=Path,
+        metavar="FILE",
+        help="trading dates, one a line, for models on windows (default: the dates of the features)",
+    )
+    parser.add_argument(
+        "--instruments-from",
+        choices=["qlib", "ts"],
+        help="convert SH600000 (qlib) or 600000.SH (ts) to the bundle's form",
+    )
 
 
 def _open(options: argparse.Namespace) -> Bundle:
@@ -121,7 +168,9 @@ def read_trust(options: argparse.Namespace) -> Trust:
 
         at = instants.read(options.at)
         if at is None:
-            raise UsageError("usage.at", "not an instant", where="--at", expected="YYYY-MM-DDThh:mm:ssZ", found=options.at)
+            raise UsageError(
+                "usage.at", "not an instant", where="--at", expected="YYYY-MM-DDThh:mm:ssZ", found=options.at
+            )
     if options.trust is not None:
         return Trust.load(options.trust, at=at)
     if options.key is not None:
@@ -150,11 +199,23 @@ def _show(options: argparse.Namespace) -> tuple[str, Any]:
     from . import manifest, tree
     from .show import describe
 
-    data = tree.read_bounded(options.bundle, manifest.FILE_NAME, manifest.MAXIMUM_BYTES) if options.bundle.is_dir() else None
+    data = (
+        tree.read_bounded(options.bundle, manifest.FILE_NAME, manifest.MAXIMUM_BYTES)
+        if options.bundle.is_dir()
+        else None
+    )
     if data is None:
-        raise NotReadableError("bundle.not_readable", "no bundle directory", where=str(options.bundle), expected="a directory with manifest.json")
+        raise NotReadableError(
+            "bundle.not_readable",
+            "no bundle directory",
+            where=str(options.bundle),
+            expected="a directory with manifest.json",
+        )
     parsed = manifest.parse(data)
-    return describe(parsed, manifest.digest(data)), {"digest": manifest.digest(data), "manifest": manifest.to_plain(parsed)}
+    return describe(parsed, manifest.digest(data)), {
+        "digest": manifest.digest(data),
+        "manifest": manifest.to_plain(parsed),
+    }
 
 
 def _selftest(options: argparse.Namespace) -> tuple[str, Any]:
@@ -181,7 +242,11 @@ def _score(options: argparse.Namespace) -> tuple[str, Any]:
     bundle = _open(options)
     universe = _universe(options, bundle) if options.universe is not None else None
     progress = Progress(enabled=not options.json)
-    choices: dict[str, Any] = {"universe": universe, "instruments_from": options.instruments_from, "calendar": _calendar(options.calendar)}
+    choices: dict[str, Any] = {
+        "universe": universe,
+        "instruments_from": options.instruments_from,
+        "calendar": _calendar(options.calendar),
+    }
     choices |= {"max_rows": options.max_rows, "max_bytes": options.max_bytes}
     if options.date is not None:
         parts = iter([bundle.score(options.features, date=options.date, **choices)])
@@ -192,13 +257,19 @@ def _score(options: argparse.Namespace) -> tuple[str, Any]:
     else:
         result = output.collect_scores(parts, options.top or bundle.manifest.selection.top_k, progress)
     progress.close()
-    return output.as_text(result), result.to_plain() | {"bundle": bundle.digest, "ready": bundle.manifest.eligibility.ready, "warnings": list(bundle.warnings)}
+    return output.as_text(result), result.to_plain() | {
+        "bundle": bundle.digest,
+        "ready": bundle.manifest.eligibility.ready,
+        "warnings": list(bundle.warnings),
+    }
 
 
 def _range(text: str) -> tuple[str | None, str | None]:
     first, colon, last = text.partition(":")
     if not colon:
-        raise UsageError("usage.dates", "a range of dates has two ends", expected="FROM:TO, either may be empty", found=text)
+        raise UsageError(
+            "usage.dates", "a range of dates has two ends", expected="FROM:TO, either may be empty", found=text
+        )
     return first or None, last or None
 
 
@@ -207,7 +278,9 @@ def _universe(options: argparse.Namespace, bundle: Bundle) -> list[str]:
     try:
         lines = options.universe.read_text(encoding="utf-8").splitlines()
     except (OSError, UnicodeDecodeError) as error:
-        raise NotReadableError("universe.not_readable", f"cannot read the universe: {error}", where=str(options.universe)) from None
+        raise NotReadableError(
+            "universe.not_readable", f"cannot read the universe: {error}", where=str(options.universe)
+        ) from None
     names = [line.split()[0] for line in lines if line.strip() and not line.lstrip().startswith("#")]
     from .instruments import normalise
     from .scores import text_array
@@ -244,7 +317,9 @@ def _install(options: argparse.Namespace) -> tuple[str, Any]:
     trust = read_trust(options)
     _warn(trust.warnings, options)
     installed = store.install(options.bundle, options.store, trust=trust)
-    return f"in force: {installed.name} {installed.sequence}, {installed.path}", _plain(installed) | {"warnings": list(trust.warnings)}
+    return f"in force: {installed.name} {installed.sequence}, {installed.path}", _plain(installed) | {
+        "warnings": list(trust.warnings)
+    }
 
 
 def _current(options: argparse.Namespace) -> tuple[str, Any]:

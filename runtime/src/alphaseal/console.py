@@ -21,7 +21,9 @@ class Parser(argparse.ArgumentParser):
         raise UsageError("usage.arguments", message, next_step=f"{self.prog} --help")
 
 
-def run_command(parser: Parser, arguments: Sequence[str], verbs: dict[str, Callable[[argparse.Namespace], tuple[str, Any]]]) -> int:
+def run_command(
+    parser: Parser, arguments: Sequence[str], verbs: dict[str, Callable[[argparse.Namespace], tuple[str, Any]]]
+) -> int:
     """Run one verb and report; the return value is the exit status.
 
     A verb returns (text for people, result for programs) or raises an AlphasealError.
@@ -57,7 +59,9 @@ def _report(exit_status: int, code: str, line: str, error: AlphasealError | None
     return exit_status
 
 
-def _object(ok: bool, code: str, exit_status: int, message: str, error: AlphasealError | None, result: Any) -> dict[str, Any]:
+def _object(
+    ok: bool, code: str, exit_status: int, message: str, error: AlphasealError | None, result: Any
+) -> dict[str, Any]:
     fields: dict[str, str | None] = {"where": None, "expected": None, "found": None, "next": None}
     if error is not None:
         fields = {"where": error.where, "expected": error.expected, "found": error.found, "next": error.next_step}

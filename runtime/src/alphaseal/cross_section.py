@@ -84,9 +84,7 @@ class CrossSection:
         return changed
 
 
-def _positions(
-    listed: Any, width: int, names: Sequence[str] | None, *, every: bool
-) -> npt.NDArray[np.intp]:
+def _positions(listed: Any, width: int, names: Sequence[str] | None, *, every: bool) -> npt.NDArray[np.intp]:
     if listed is None:
         return np.arange(width if every else 0)
     known = {name: position for position, name in enumerate(names)} if names is not None and len(names) == width else {}

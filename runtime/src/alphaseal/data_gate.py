@@ -47,7 +47,11 @@ def check_factors(path: Path, table: FactorTable) -> None:
         raise PolicyError("data.parquet", f"the file cannot be read: {error.strerror}", where=table.file) from None
     with handle:
         columns = _footer(handle, table.file)[0].schema
-        single = {columns.column(place).path for place in range(len(columns)) if columns.column(place).physical_type == "FLOAT"}
+        single = {
+            columns.column(place).path
+            for place in range(len(columns))
+            if columns.column(place).physical_type == "FLOAT"
+        }
         numbers = [pa.field(name, pa.float32() if name in single else pa.float64()) for name in table.columns]
         keys = [pa.field("datetime", pa.date32()), pa.field("instrument", pa.string())]
         _open(handle, pa.schema([*keys, *numbers]), table.rows, table.file)
@@ -67,10 +71,18 @@ def _open(handle: Any, schema: pa.Schema, rows: int, where: str) -> Any:
         raise _other_columns(schema, ", ".join(paths), where)
     counted = sum(metadata.row_group(group).num_rows for group in range(metadata.num_row_groups))
     if metadata.num_rows != rows or counted != rows or metadata.num_row_groups > max(1, rows):
-        raise PolicyError("data.schema", "the rows are not those of the manifest", where=where, expected=str(rows), found=f"{metadata.num_rows}, in groups {counted}")
+        raise PolicyError(
+            "data.schema",
+            "the rows are not those of the manifest",
+            where=where,
+            expected=str(rows),
+            found=f"{metadata.num_rows}, in groups {counted}",
+        )
     texts = [field.name for field in schema if pa.types.is_string(field.type)]
     try:
-        file = pq.ParquetFile(handle, metadata=metadata, read_dictionary=texts, pre_buffer=False, arrow_extensions_enabled=False)
+        file = pq.ParquetFile(
+            handle, metadata=metadata, read_dictionary=texts, pre_buffer=False, arrow_extensions_enabled=False
+        )
         found = [_as_written(field) for field in file.schema_arrow]
         if found != [(field.name, field.type, field.nullable) for field in schema]:
             raise _other_columns(schema, ", ".join(f"{name} {kind}" for name, kind, _ in found), where)
@@ -93,7 +105,13 @@ def _footer(handle: Any, where: str) -> tuple[Any, list[Chunk]]:
     try:
         footer = read_footer(_reader(handle), handle.size())
         if footer.keys:
-            raise PolicyError("data.metadata", "the file carries metadata", where=where, expected="none", found=", ".join(footer.keys)[:200])
+            raise PolicyError(
+                "data.metadata",
+                "the file carries metadata",
+                where=where,
+                expected="none",
+                found=", ".join(footer.keys)[:200],
+            )
         return pq.read_metadata(handle), footer.chunks
     except PageProblem as problem:
         raise _problem(problem, where) from None
@@ -103,7 +121,13 @@ def _footer(handle: Any, where: str) -> tuple[Any, list[Chunk]]:
 
 def _other_columns(schema: pa.Schema, found: str, where: str) -> PolicyError:
     expected = ", ".join(f"{field.name} {field.type}" for field in schema)
-    return PolicyError("data.schema", "the columns are not those of the manifest", where=where, expected=expected[:500], found=found[:500])
+    return PolicyError(
+        "data.schema",
+        "the columns are not those of the manifest",
+        where=where,
+        expected=expected[:500],
+        found=found[:500],
+    )
 
 
 def _reader(handle: Any) -> ReadAt:
@@ -122,14 +146,22 @@ def _decode(file: Any, schema: pa.Schema, rows: int, where: str) -> Iterator[pa.
         for batch in file.iter_batches(batch_size=max(1024, _BATCH_BYTES // (8 * len(schema)))):
             seen_rows, seen_bytes = seen_rows + batch.num_rows, seen_bytes + batch.nbytes
             if seen_rows > rows or seen_bytes > _budget(schema, rows):
-                raise PolicyError("data.growth", "the file holds more than its rows can", where=where, expected=f"{rows} rows")
+                raise PolicyError(
+                    "data.growth", "the file holds more than its rows can", where=where, expected=f"{rows} rows"
+                )
             # Places in a dictionary and ends of texts are used unchecked from here on.
             batch.validate(full=True)
             yield batch
     except (pa.ArrowException, OSError) as error:
         raise _unreadable(error, where) from None
     if seen_rows != rows:
-        raise PolicyError("data.schema", "the rows are not those of the manifest", where=where, expected=str(rows), found=str(seen_rows))
+        raise PolicyError(
+            "data.schema",
+            "the rows are not those of the manifest",
+            where=where,
+            expected=str(rows),
+            found=str(seen_rows),
+        )
 
 
 def _plain(batch: pa.RecordBatch, schema: pa.Schema, where: str) -> pa.RecordBatch:
@@ -138,8 +170,17 @@ def _plain(batch: pa.RecordBatch, schema: pa.Schema, where: str) -> pa.RecordBat
     for field, column in zip(schema, batch.columns, strict=True):
         if pa.types.is_dictionary(column.type):
             texts = column.dictionary
-            if len(texts) and texts.nbytes > len(texts) * (MAXIMUM_TEXT + 8) or any(len(text) > MAXIMUM_TEXT for text in texts.to_pylist() if text):
-                raise PolicyError("data.growth", f"column {field.name!r} holds a text that is too long", where=where, expected=f"at most {MAXIMUM_TEXT} characters")
+            if (
+                len(texts)
+                and texts.nbytes > len(texts) * (MAXIMUM_TEXT + 8)
+                or any(len(text) > MAXIMUM_TEXT for text in texts.to_pylist() if text)
+            ):
+                raise PolicyError(
+                    "data.growth",
+                    f"column {field.name!r} holds a text that is too long",
+                    where=where,
+                    expected=f"at most {MAXIMUM_TEXT} characters",
+                )
             column = column.cast(field.type)
         columns.append(column)
     return pa.RecordBatch.from_arrays(columns, schema=schema)

@@ -50,7 +50,10 @@ class AlphasealError(Exception):
         return "; ".join(part.translate(_ONE_LINE) for part in parts)
 
 
-_ONE_LINE = {code: f"\\x{code:02x}" for code in (*range(32), 127, *range(128, 160))} | {0x2028: "\\u2028", 0x2029: "\\u2029"}
+_ONE_LINE = {code: f"\\x{code:02x}" for code in (*range(32), 127, *range(128, 160))} | {
+    0x2028: "\\u2028",
+    0x2029: "\\u2029",
+}
 
 
 class UsageError(AlphasealError):

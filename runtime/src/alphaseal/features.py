@@ -144,7 +144,9 @@ def read_parquet(
         plan = Plan.of(file.schema_arrow, features)
         rows = _Rows(plan, period)
         groups = groups_of(file, plan.date, period)
-        for batch in decode(file, groups, plan.column_names, plan.batch_rows, Budget.of_file(file, max_bytes, max_rows)):
+        for batch in decode(
+            file, groups, plan.column_names, plan.batch_rows, Budget.of_file(file, max_bytes, max_rows)
+        ):
             rows.add(batch)
     return rows.block(instruments_from, instrument_format, instrument_pattern)
 
@@ -234,7 +236,9 @@ class Plan:
     def _require_types(self, schema: Any) -> None:
         for name in self.column_names:
             field = schema.field(name)
-            extension = isinstance(field.type, pa.BaseExtensionType) or b"ARROW:extension:name" in (field.metadata or {})
+            extension = isinstance(field.type, pa.BaseExtensionType) or b"ARROW:extension:name" in (
+                field.metadata or {}
+            )
             if extension:
                 raise InputError(
                     "features.column_type",
@@ -369,7 +373,6 @@ class _Rows:
             days, codes = days[order], codes[order]
         instruments = names.take(pa.Array.from_buffers(pa.int32(), len(codes), [None, pa.py_buffer(codes.copy())]))
         return FeatureBlock(days.astype("datetime64[D]"), instruments, values, self.plan.extra)
-
 
     def _take_values(self, order: npt.NDArray[np.int64] | None) -> npt.NDArray[np.float64]:
         """The collected values in `order` (None: as collected); each part is let go as soon as it is copied."""

@@ -28,7 +28,9 @@ class Graph:
     has one thread, and rows are spread over sessions' calls instead: every row is then computed the same way always.
     """
 
-    def __init__(self, model: bytes, feature_count: int, where: str, *, step_length: int = 1, width: int | None = 1) -> None:
+    def __init__(
+        self, model: bytes, feature_count: int, where: str, *, step_length: int = 1, width: int | None = 1
+    ) -> None:
         """`width` None takes any number of results; raises PolicyError `model.not_loadable` and `model.signature`."""
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = 1
@@ -48,12 +50,18 @@ class Graph:
                 next_step="use onnxruntime 1.21 or later",
             ) from None
         inputs, outputs = self._session.get_inputs(), self._session.get_outputs()
-        shape = [list(inputs[0].shape)[1:], list(outputs[0].shape)[1:]] if len(inputs) == 1 and len(outputs) == 1 else None
+        shape = (
+            [list(inputs[0].shape)[1:], list(outputs[0].shape)[1:]] if len(inputs) == 1 and len(outputs) == 1 else None
+        )
         self._row = (feature_count,) if step_length == 1 else (step_length, feature_count)
         # An axis that is a text or None may be of any length; only the axis of rows may be that.
         found = shape[1][0] if shape is not None and len(shape[1]) == 1 and isinstance(shape[1][0], int) else 0
         self.width = found if width is None else width
-        if shape != [list(self._row), [self.width]] or self.width < 1 or (inputs[0].type, outputs[0].type) != ("tensor(double)", "tensor(double)"):
+        if (
+            shape != [list(self._row), [self.width]]
+            or self.width < 1
+            or (inputs[0].type, outputs[0].type) != ("tensor(double)", "tensor(double)")
+        ):
             raise PolicyError(
                 "model.signature",
                 "the graph's inputs and outputs are not those of the format",
@@ -65,7 +73,12 @@ class Graph:
     def run(self, values: npt.NDArray[np.float64], threads: int | None = None) -> npt.NDArray[np.float64]:
         """Scores float64 [rows] of raw feature values float64 [rows, features]; `threads` defaults to the cores there are."""
         if values.shape[1:] != self._row:
-            raise InputError("features.shape", "wrong number of feature columns", expected=str(list(self._row)), found=str(list(values.shape[1:])))
+            raise InputError(
+                "features.shape",
+                "wrong number of feature columns",
+                expected=str(list(self._row)),
+                found=str(list(values.shape[1:])),
+            )
         parts = spread(lambda rows: self.call(values[rows]), row_chunks(len(values)), threads)
         return np.concatenate(parts).reshape(-1) if parts else np.zeros(0)
 

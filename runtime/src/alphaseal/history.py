@@ -66,7 +66,9 @@ def _days_of_table(table: Any, features: Sequence[Feature]) -> Days:
     return _distinct([days_of(chunk) for chunk in in_memory.column(column).chunks])
 
 
-def _days_of_parquet(path: str | os.PathLike[str], features: Sequence[Feature], period: Period, step_length: int) -> Days:
+def _days_of_parquet(
+    path: str | os.PathLike[str], features: Sequence[Feature], period: Period, step_length: int
+) -> Days:
     """Distinct days of the file: all up to the period's end, or of one whose start is given the newest that matter.
 
     Row groups are looked at from the newest on, and by their date column alone.

@@ -79,7 +79,9 @@ def _notation(name: str) -> _Notation:
 
 
 def _unknown(name: str) -> UsageError:
-    return UsageError("usage.instrument_format", "instruments cannot be converted", expected="qlib or ts", found=repr(name))
+    return UsageError(
+        "usage.instrument_format", "instruments cannot be converted", expected="qlib or ts", found=repr(name)
+    )
 
 
 def _notation_of(pattern: str | None) -> str:
@@ -106,7 +108,9 @@ def _matches(values: Any, pattern: str) -> Any:
         return pc.match_substring_regex(values, pattern=rf"\A(?:{pattern})\z")
     except pa.ArrowInvalid as error:
         raise MalformedError(
-            "instrument.bad_pattern", "the instrument pattern is not a regular expression", found=f"{pattern!r}: {error}"
+            "instrument.bad_pattern",
+            "the instrument pattern is not a regular expression",
+            found=f"{pattern!r}: {error}",
         ) from error
 
 

@@ -26,7 +26,9 @@ INSTRUMENT_PATTERNS = {
 
 Sha256 = Annotated[str, Meta(pattern=r"^[0-9a-f]{64}$(?!\n)", description="sha256, lower-case hexadecimal")]
 Date = Annotated[str, Meta(pattern=r"^[0-9]{4}-[0-9]{2}-[0-9]{2}$(?!\n)", description="exchange date, YYYY-MM-DD")]
-Instant = Annotated[str, Meta(pattern=r"^[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}Z$(?!\n)", description="UTC")]
+Instant = Annotated[
+    str, Meta(pattern=r"^[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}Z$(?!\n)", description="UTC")
+]
 Name = Annotated[str, Meta(pattern=names.NAME_PATTERN, max_length=names.MAXIMUM_SEGMENT)]
 Path = Annotated[str, Meta(pattern=names.PATH_PATTERN, max_length=names.MAXIMUM_PATH)]
 Text = Annotated[str, Meta(max_length=100_000)]
@@ -417,7 +419,9 @@ class Manifest(Part, frozen=True, kw_only=True):
         for entry in self.files:
             if entry.path == path:
                 return entry
-        raise MalformedError("manifest.reference", "manifest names a file that it does not list", where=FILE_NAME, found=path)
+        raise MalformedError(
+            "manifest.reference", "manifest names a file that it does not list", where=FILE_NAME, found=path
+        )
 
 
 T = TypeVar("T")
@@ -462,7 +466,12 @@ def parse(data: bytes, where: str = FILE_NAME) -> Manifest:
         )
     manifest = convert(value, Manifest, where)
     if encode(manifest) != data:
-        raise MalformedError("manifest.byte_form", "manifest is not in its one byte form", where=where, expected="sorted keys, two spaces, LF, shortest numbers")
+        raise MalformedError(
+            "manifest.byte_form",
+            "manifest is not in its one byte form",
+            where=where,
+            expected="sorted keys, two spaces, LF, shortest numbers",
+        )
     _check_meaning(manifest, where)
     return manifest
 
@@ -482,11 +491,17 @@ def _check_meaning(manifest: Manifest, where: str) -> None:
         refuse("files_reserved", "files lists a name that the format reserves", ", ".join(sorted(reserved)))
     if clash := {path for path in paths if any(other.startswith(path + "/") for other in paths)}:
         refuse("files_clash", "a file cannot be a directory too", ", ".join(sorted(clash)))
-    if wrong := [text for text in (manifest.created, manifest.expires) if text is not None and instants.read(text) is None]:
+    if wrong := [
+        text for text in (manifest.created, manifest.expires) if text is not None and instants.read(text) is None
+    ]:
         refuse("instant", "no day of the calendar", wrong[0])
     feature_names = [feature.name for feature in manifest.features]
     if len(set(feature_names)) != len(feature_names):
-        refuse("feature_twice", "feature names must differ", ", ".join(sorted({n for n in feature_names if feature_names.count(n) > 1})))
+        refuse(
+            "feature_twice",
+            "feature names must differ",
+            ", ".join(sorted({n for n in feature_names if feature_names.count(n) > 1})),
+        )
     if manifest.eligibility.ready != (not manifest.eligibility.reasons):
         refuse("eligibility", "ready must be true exactly when there is no reason", str(manifest.eligibility.ready))
     kind = manifest.data.instrument_format.kind

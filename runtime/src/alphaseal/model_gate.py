@@ -70,7 +70,13 @@ def check_model(data: bytes, where: str, *, limits: Limits | None = None) -> Mod
     """
     limits = limits or Limits()
     if len(data) > limits.file_bytes:
-        raise PolicyError("model.size", "model file is too large", where=where, expected=f"at most {limits.file_bytes} bytes", found=f"{len(data)} bytes")
+        raise PolicyError(
+            "model.size",
+            "model file is too large",
+            where=where,
+            expected=f"at most {limits.file_bytes} bytes",
+            found=f"{len(data)} bytes",
+        )
     source = Source(data, where)
     model = read_model(source)
     _check_versions(model, where)
@@ -93,7 +99,9 @@ def _check_versions(model: Model, where: str) -> None:
 def _check_signature(model: Model, where: str) -> tuple[int, ...]:
     """Double [rows, features] or [rows, steps, features] in, double [rows, columns] out; the lengths of a row that goes in."""
     found = [(port.element, port.shape) for port in (*model.inputs, *model.outputs)]
-    if len(model.inputs) == len(model.outputs) == 1 and all(_is_rows(port) for port in (model.inputs[0], model.outputs[0])):
+    if len(model.inputs) == len(model.outputs) == 1 and all(
+        _is_rows(port) for port in (model.inputs[0], model.outputs[0])
+    ):
         row = tuple(length for length in model.inputs[0].shape if length is not None)
         if len(row) in (1, 2) and len(model.outputs[0].shape) == 2 and model.inputs[0].name != model.outputs[0].name:
             return row
@@ -109,7 +117,9 @@ def _check_signature(model: Model, where: str) -> tuple[int, ...]:
 def _is_rows(port: Port) -> bool:
     """Double, the first axis of any length, every other of a fixed one."""
     fixed = [length for length in port.shape[1:] if length is not None and 0 < length <= 1 << 24]
-    return port.element == FLOAT64 and len(port.shape) > 1 and port.shape[0] is None and len(fixed) == len(port.shape) - 1
+    return (
+        port.element == FLOAT64 and len(port.shape) > 1 and port.shape[0] is None and len(fixed) == len(port.shape) - 1
+    )
 
 
 class _Walk:
@@ -120,9 +130,13 @@ class _Walk:
         self._model = model
         self._limits = limits
         self._values: dict[str, Value] = {name: self._value_of(tensor) for name, tensor in model.tensors.items()}
-        self._odd: dict[str, Tensor] = {name: tensor for name, tensor in model.tensors.items() if tensor.missing or tensor.infinite}
+        self._odd: dict[str, Tensor] = {
+            name: tensor for name, tensor in model.tensors.items() if tensor.missing or tensor.infinite
+        }
         if model.inputs[0].name in self._values:
-            raise PolicyError("model.graph", "the input is also a constant", where=source.where, found=model.inputs[0].name)
+            raise PolicyError(
+                "model.graph", "the input is also a constant", where=source.where, found=model.inputs[0].name
+            )
         self._values[model.inputs[0].name] = Value((shapes.ROWS, *map(shapes.size, feature_row)))
         numbers = 1
         for length in feature_row:
@@ -168,7 +182,9 @@ class _Walk:
         least, most = (1, 1) if operator is None else operator.inputs
         fewest, highest = (1, 1) if operator is None else operator.outputs
         if not least <= len(node.inputs) <= most or not fewest <= len(node.outputs) <= highest:
-            raise PolicyError("model.operator", f"{node} has a wrong number of inputs or outputs", where=self._place(node))
+            raise PolicyError(
+                "model.operator", f"{node} has a wrong number of inputs or outputs", where=self._place(node)
+            )
         call = self._call(node)
         self._check_finite(node, call)
         self._define(node, self._computed(node, call))
@@ -176,12 +192,22 @@ class _Walk:
     def _check_attributes(self, node: Node, known: Attributes) -> None:
         for name, value in node.attributes.items():
             if name not in known or not fits(value, known[name]):
-                raise PolicyError("model.attribute", f"{node} has an attribute that the format does not allow", where=self._place(node), found=name)
+                raise PolicyError(
+                    "model.attribute",
+                    f"{node} has an attribute that the format does not allow",
+                    where=self._place(node),
+                    found=name,
+                )
 
     def _call(self, node: Node) -> Call:
         for name in node.inputs:
             if name and name not in self._values:
-                raise PolicyError("model.graph", f"{node} reads a value that nothing before it gives", where=self._place(node), found=name)
+                raise PolicyError(
+                    "model.graph",
+                    f"{node} reads a value that nothing before it gives",
+                    where=self._place(node),
+                    found=name,
+                )
         values = tuple(self._values[name] if name else None for name in node.inputs)
         return Call(node, values)
 
@@ -193,11 +219,22 @@ class _Walk:
                 continue
             kind = "NaN" if tensor.missing else "infinite"
             if node.operator not in NON_FINITE_READERS[kind] or (tensor.missing and tensor.shape != ()):
-                raise PolicyError("model.not_finite", f"{node} computes with a constant that is {kind}", where=self._place(node), found=name)
+                raise PolicyError(
+                    "model.not_finite",
+                    f"{node} computes with a constant that is {kind}",
+                    where=self._place(node),
+                    found=name,
+                )
         for value in node.attributes.values():
             # Thresholds of trees may be infinite, and so may a mask; onnx_trees.py looks at the numbers of trees.
-            if isinstance(value, Tensor) and node.operator != "TreeEnsemble" and (value.missing or (value.infinite and node.operator != "ConstantOfShape")):
-                raise PolicyError("model.not_finite", f"{node} has an attribute that is NaN or infinite", where=self._place(node))
+            if (
+                isinstance(value, Tensor)
+                and node.operator != "TreeEnsemble"
+                and (value.missing or (value.infinite and node.operator != "ConstantOfShape"))
+            ):
+                raise PolicyError(
+                    "model.not_finite", f"{node} has an attribute that is NaN or infinite", where=self._place(node)
+                )
 
     def _computed(self, node: Node, call: Call) -> list[Value]:
         try:
@@ -205,10 +242,14 @@ class _Walk:
             result = self._tree(node, call) if operator is None else operator.rule(call)
         except Unknown as reason:
             raise PolicyError(
-                "model.shape", f"the result of {node} has no shape that can be known before it runs: {reason}", where=self._place(node)
+                "model.shape",
+                f"the result of {node} has no shape that can be known before it runs: {reason}",
+                where=self._place(node),
             ) from None
         values = list(result.values)
-        self._largest = max(self._largest, shapes.check(call, values, self._place(node), self._limits.elements, self._rows))
+        self._largest = max(
+            self._largest, shapes.check(call, values, self._place(node), self._limits.elements, self._rows)
+        )
         self._spend(node, values, result.work)
         return values
 
@@ -217,7 +258,10 @@ class _Walk:
         self._work += max(sum(counts), shapes.evaluate(work, self._rows) if work is not None else 0)
         if self._work > self._limits.work * self._rows:
             raise PolicyError(
-                "model.growth", f"up to {node} the graph computes more than is allowed", where=self._place(node), expected=f"at most {self._limits.work} steps a row"
+                "model.growth",
+                f"up to {node} the graph computes more than is allowed",
+                where=self._place(node),
+                expected=f"at most {self._limits.work} steps a row",
             )
 
     def _tree(self, node: Node, call: Call) -> Result:
@@ -236,14 +280,21 @@ class _Walk:
 
     def _value_of(self, tensor: Tensor) -> Value:
         elements = integers(self._source, tensor)
-        return Value(tuple(map(shapes.size, tensor.shape)), None if elements is None else tuple(map(shapes.size, elements)))
+        return Value(
+            tuple(map(shapes.size, tensor.shape)), None if elements is None else tuple(map(shapes.size, elements))
+        )
 
     def _define(self, node: Node, values: list[Value]) -> None:
         for position, name in enumerate(node.outputs):
             if not name and position > 0:
                 continue
             if not name or name in self._values:
-                raise PolicyError("model.graph", f"{node} gives a value without a name of its own", where=self._place(node), found=repr(name))
+                raise PolicyError(
+                    "model.graph",
+                    f"{node} gives a value without a name of its own",
+                    where=self._place(node),
+                    found=repr(name),
+                )
             self._values[name] = values[position]
 
     def _check_output(self) -> None:

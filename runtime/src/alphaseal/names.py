@@ -18,7 +18,8 @@ MAXIMUM_PATH = 120
 
 _NAME = re.compile(NAME_PATTERN)
 _RESERVED = frozenset(
-    ["con", "prn", "aux", "nul", "conin$", "conout$"] + [f"{device}{digit}" for device in ("com", "lpt") for digit in range(10)]
+    ["con", "prn", "aux", "nul", "conin$", "conout$"]
+    + [f"{device}{digit}" for device in ("com", "lpt") for digit in range(10)]
 )
 
 

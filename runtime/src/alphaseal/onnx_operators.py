@@ -42,7 +42,13 @@ _UNARY = Operator(shapes.same, (1, 1))
 _BINARY = Operator(shapes.broadcast, (2, 2))
 _AXIS: Attributes = {"axis": "i"}
 _REDUCE: Operator = Operator(shapes.reduction, (1, 2), {"keepdims": "i", "noop_with_empty_axes": _ZERO})
-_WINDOW: Attributes = {"kernel_shape": "I", "pads": "I", "strides": "I", "dilations": "I", "auto_pad": frozenset({"NOTSET"})}
+_WINDOW: Attributes = {
+    "kernel_shape": "I",
+    "pads": "I",
+    "strides": "I",
+    "dilations": "I",
+    "auto_pad": frozenset({"NOTSET"}),
+}
 _DIRECTIONS = frozenset({"forward", "reverse", "bidirectional"})
 _RECURRENT: Attributes = {"hidden_size": "i", "direction": _DIRECTIONS, "layout": _ZERO}
 
@@ -78,20 +84,29 @@ _SCIKIT_LEARN = {
 # graph/embed.py: networks as torch exports them, and what skl2onnx writes
 _NETWORKS = {
     **dict.fromkeys(("Acos", "Asin", "Atan", "Cosh", "Sinh", "Tan"), _UNARY),
-    **dict.fromkeys(("Cos", "Erf", "HardSwish", "Mish", "Reciprocal", "Round", "Sign", "Sin", "Softplus", "Softsign"), _UNARY),
+    **dict.fromkeys(
+        ("Cos", "Erf", "HardSwish", "Mish", "Reciprocal", "Round", "Sign", "Sin", "Softplus", "Softsign"), _UNARY
+    ),
     **dict.fromkeys(("PRelu", "Pow", "Xor"), _BINARY),
     **dict.fromkeys(("Max", "Mean", "Min", "Sum"), Operator(shapes.broadcast, (1, 64))),
     **dict.fromkeys(("Celu", "Elu", "LeakyRelu", "ThresholdedRelu"), Operator(shapes.same, (1, 1), {"alpha": "f"})),
     **dict.fromkeys(("HardSigmoid",), Operator(shapes.same, (1, 1), {"alpha": "f", "beta": "f"})),
     **dict.fromkeys(("LogSoftmax", "Softmax"), Operator(shapes.same, (1, 1), _AXIS)),
-    **dict.fromkeys(("ReduceL1", "ReduceL2", "ReduceLogSum", "ReduceLogSumExp", "ReduceProd", "ReduceSumSquare"), _REDUCE),
+    **dict.fromkeys(
+        ("ReduceL1", "ReduceL2", "ReduceLogSum", "ReduceLogSumExp", "ReduceProd", "ReduceSumSquare"), _REDUCE
+    ),
     "Selu": Operator(shapes.same, (1, 1), {"alpha": "f", "gamma": "f"}),
     "Clip": Operator(shapes.same, (1, 3)),
     "Mod": Operator(shapes.arithmetic(shapes.remainder), (2, 2), {"fmod": _ZERO}),
-    "BatchNormalization": Operator(shapes.normalisation, (5, 5), {"epsilon": "f", "momentum": "f", "training_mode": _ZERO}),
+    "BatchNormalization": Operator(
+        shapes.normalisation, (5, 5), {"epsilon": "f", "momentum": "f", "training_mode": _ZERO}
+    ),
     "InstanceNormalization": Operator(shapes.normalisation, (3, 3), {"epsilon": "f"}),
     "LayerNormalization": Operator(shapes.normalisation, (2, 3), {"axis": "i", "epsilon": "f", "stash_type": "i"}),
-    **dict.fromkeys(("ArgMax", "ArgMin"), Operator(shapes.arg_reduction, (1, 1), {**_AXIS, "keepdims": "i", "select_last_index": "i"})),
+    **dict.fromkeys(
+        ("ArgMax", "ArgMin"),
+        Operator(shapes.arg_reduction, (1, 1), {**_AXIS, "keepdims": "i", "select_last_index": "i"}),
+    ),
     "CastLike": Operator(shapes.same, (2, 2)),
     "Einsum": Operator(shapes.einsum, (1, 3), {"equation": "s"}),
     "EyeLike": Operator(shapes.same, (1, 1), {"dtype": ALLOWED_CASTS, "k": "i"}),
@@ -151,7 +166,20 @@ NON_FINITE_READERS: Mapping[str, frozenset[str]] = MappingProxyType(
         # Masks of attention are put together and add minus infinity; limits compare with it.  No weight is infinite.
         "infinite": frozenset(
             {"Add", "Clip", "Equal", "Greater", "GreaterOrEqual", "Less", "LessOrEqual", "Max", "Min", "Where"}
-            | {"Cast", "Concat", "Expand", "Gather", "Pad", "Reshape", "Slice", "Squeeze", "Tile", "Transpose", "Trilu", "Unsqueeze"}
+            | {
+                "Cast",
+                "Concat",
+                "Expand",
+                "Gather",
+                "Pad",
+                "Reshape",
+                "Slice",
+                "Squeeze",
+                "Tile",
+                "Transpose",
+                "Trilu",
+                "Unsqueeze",
+            }
         ),
     }
 )

@@ -204,12 +204,22 @@ def _graph(source: Source, graph: Found, version: int, opsets: dict[str, int]) -
         elif field.name == "initializer":
             tensor = _tensor(source, field)
             if tensor.name in tensors or not tensor.name:
-                raise PolicyError("model.graph", "a constant without a name of its own", where=source.place(field.tag), found=repr(tensor.name))
+                raise PolicyError(
+                    "model.graph",
+                    "a constant without a name of its own",
+                    where=source.place(field.tag),
+                    found=repr(tensor.name),
+                )
             tensors[tensor.name] = tensor
         else:
             ports[field.name].append(_port(source, field))
         if len(nodes) > MAXIMUM_NODES or len(tensors) > MAXIMUM_TENSORS:
-            raise PolicyError("model.limit", "too many nodes or constants", where=source.place(field.tag), expected=f"at most {MAXIMUM_NODES}")
+            raise PolicyError(
+                "model.limit",
+                "too many nodes or constants",
+                where=source.place(field.tag),
+                expected=f"at most {MAXIMUM_NODES}",
+            )
     return Model(version, opsets, tuple(nodes), tensors, tuple(ports["input"]), tuple(ports["output"]))
 
 
@@ -226,11 +236,29 @@ def _node(source: Source, entry: Found) -> Node:
     for field in islice((field for field in fields if field.name == "attribute"), MAXIMUM_ATTRIBUTES + 1):
         name, value = _attribute(source, field, f"node {texts['name']!r} ({texts['op_type']})")
         if name in attributes or len(attributes) == MAXIMUM_ATTRIBUTES:
-            raise PolicyError("model.attribute", "an attribute is there twice, or too many are", where=source.place(field.tag), found=name)
+            raise PolicyError(
+                "model.attribute",
+                "an attribute is there twice, or too many are",
+                where=source.place(field.tag),
+                found=name,
+            )
         attributes[name] = value
     if max(map(len, ends.values())) > MAXIMUM_ENDS:
-        raise PolicyError("model.limit", "a node has too many inputs or outputs", where=source.place(entry.tag), expected=f"at most {MAXIMUM_ENDS}")
-    return Node(texts["op_type"], texts["domain"], texts["name"], tuple(ends["input"]), tuple(ends["output"]), attributes, entry.tag)
+        raise PolicyError(
+            "model.limit",
+            "a node has too many inputs or outputs",
+            where=source.place(entry.tag),
+            expected=f"at most {MAXIMUM_ENDS}",
+        )
+    return Node(
+        texts["op_type"],
+        texts["domain"],
+        texts["name"],
+        tuple(ends["input"]),
+        tuple(ends["output"]),
+        attributes,
+        entry.tag,
+    )
 
 
 def _attribute(source: Source, entry: Found, owner: str) -> tuple[str, AttributeValue]:
@@ -253,7 +281,11 @@ def _attribute(source: Source, entry: Found, owner: str) -> tuple[str, Attribute
     if not values and kind == _TYPE_OF["ints"]:
         return name_text, []
     if len(values) != 1 or _TYPE_OF[next(iter(values))] != kind:
-        raise PolicyError("model.attribute", f"attribute {name_text!r} of {owner} has not one value of its type", where=source.place(entry.tag))
+        raise PolicyError(
+            "model.attribute",
+            f"attribute {name_text!r} of {owner} has not one value of its type",
+            where=source.place(entry.tag),
+        )
     field_name, found = next(iter(values.items()))
     return name_text, tuple(map(str, found)) if field_name == "strings" else found[0]
 
@@ -289,7 +321,12 @@ def _tensor(source: Source, entry: Found) -> Tensor:
         else:
             start, end = field.start, field.end
     bytes_each = BYTES_OF.get(element)
-    if bytes_each is None or len(shape) > MAXIMUM_RANK or min(shape, default=0) < 0 or math.prod(shape) * bytes_each != end - start:
+    if (
+        bytes_each is None
+        or len(shape) > MAXIMUM_RANK
+        or min(shape, default=0) < 0
+        or math.prod(shape) * bytes_each != end - start
+    ):
         raise PolicyError(
             "model.tensor",
             f"constant {name!r} is of a type or size that the format does not allow",
@@ -298,7 +335,9 @@ def _tensor(source: Source, entry: Found) -> Tensor:
             found=f"type {element}, shape {shape[:MAXIMUM_RANK]}, {end - start} bytes",
         )
     if element == BOOL and source.data[start:end].translate(None, b"\0\1"):
-        raise PolicyError("model.tensor", f"constant {name!r} holds truth values that are none", where=source.place(entry.tag))
+        raise PolicyError(
+            "model.tensor", f"constant {name!r} holds truth values that are none", where=source.place(entry.tag)
+        )
     return Tensor(name, element, tuple(shape), start, end, entry.tag, *_non_finite(source.data, element, start, end))
 
 

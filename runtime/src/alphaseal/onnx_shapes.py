@@ -202,7 +202,13 @@ def arithmetic(operation: Callable[[Size, Size], Size]) -> Rule:
     def rule(call: Call) -> Result:
         (value,) = broadcast(call).values
         left, right = call.value(0).elements, call.value(1).elements
-        if left is None or right is None or not left or not right or {len(left), len(right)} - {1, max(len(left), len(right))}:
+        if (
+            left is None
+            or right is None
+            or not left
+            or not right
+            or {len(left), len(right)} - {1, max(len(left), len(right))}
+        ):
             return Result([value])
         count = max(len(left), len(right))
         try:
@@ -219,12 +225,20 @@ def concat(call: Call) -> Result:
     axis = call.axis(len(shapes[0]))
     length = size(0)
     for shape in shapes:
-        if shape[:axis] != shapes[0][:axis] or shape[axis + 1 :] != shapes[0][axis + 1 :] or len(shape) != len(shapes[0]):
+        if (
+            shape[:axis] != shapes[0][:axis]
+            or shape[axis + 1 :] != shapes[0][axis + 1 :]
+            or len(shape) != len(shapes[0])
+        ):
             raise Unknown("the joined values differ beside the axis")
         length = plus(length, shape[axis])
     parts = [call.value(position).elements for position in range(len(call.inputs))]
     known = [part for part in parts if part is not None]
-    elements = tuple(element for part in known for element in part) if len(known) == len(parts) and len(shapes[0]) == 1 else None
+    elements = (
+        tuple(element for part in known for element in part)
+        if len(known) == len(parts) and len(shapes[0]) == 1
+        else None
+    )
     return Result([_small((*shapes[0][:axis], length, *shapes[0][axis + 1 :]), elements)])
 
 
@@ -252,7 +266,9 @@ def pad(call: Call) -> Result:
     shape, pads = call.shape(0), call.fixed(1)
     if len(pads) != 2 * len(shape) or min(pads, default=0) < 0 or call.optional(3) is not None:
         raise Unknown("pads must be two known lengths per axis")
-    return Result([Value(tuple(plus(length, size(pads[axis] + pads[axis + len(shape)])) for axis, length in enumerate(shape)))])
+    return Result(
+        [Value(tuple(plus(length, size(pads[axis] + pads[axis + len(shape)])) for axis, length in enumerate(shape)))]
+    )
 
 
 def expand(call: Call) -> Result:
@@ -262,7 +278,10 @@ def expand(call: Call) -> Result:
 def reshape(call: Call) -> Result:
     value, wanted = call.value(0), list(call.sizes(1))
     if call.integer("allowzero", 0) == 0:
-        wanted = [value.shape[axis] if length == size(0) and axis < len(value.shape) else length for axis, length in enumerate(wanted)]
+        wanted = [
+            value.shape[axis] if length == size(0) and axis < len(value.shape) else length
+            for axis, length in enumerate(wanted)
+        ]
     if wanted.count(size(-1)) == 1:
         axis = wanted.index(size(-1))
         wanted[axis] = divided(product(value.shape), product([*wanted[:axis], *wanted[axis + 1 :]]))
@@ -310,7 +329,11 @@ def slice_(call: Call) -> Result:
     starts, ends = call.fixed(1), call.fixed(2)
     axes = [_axis(axis, len(value.shape)) for axis in call.fixed(3)] if call.optional(3) else list(range(len(starts)))
     steps = call.fixed(4) if call.optional(4) else [1] * len(starts)
-    if not len(starts) == len(ends) == len(axes) == len(steps) == len(set(axes)) or set(steps) - {1} or max(axes, default=0) >= len(value.shape):
+    if (
+        not len(starts) == len(ends) == len(axes) == len(steps) == len(set(axes))
+        or set(steps) - {1}
+        or max(axes, default=0) >= len(value.shape)
+    ):
         raise Unknown("a slice is one start, one end and step 1 per axis")
     shape, elements = list(value.shape), value.elements
     for axis, start, end in zip(axes, starts, ends, strict=True):
@@ -364,7 +387,11 @@ def matmul(call: Call) -> Result:
     left, right = call.shape(0), call.shape(1)
     if len(left) < 2 or len(right) < 2 or left[-1] != right[-2]:
         raise Unknown(f"matrices {text(*left)} and {text(*right)} do not go together")
-    shape = (*(broadcast_shapes([left[:-2], right[:-2]]) if len(left) > 2 or len(right) > 2 else ()), left[-2], right[-1])
+    shape = (
+        *(broadcast_shapes([left[:-2], right[:-2]]) if len(left) > 2 or len(right) > 2 else ()),
+        left[-2],
+        right[-1],
+    )
     return Result([Value(shape)], times(product(shape), left[-1]))
 
 
@@ -407,7 +434,11 @@ def _windows(call: Call, lengths: Sequence[Size], kernel: list[int]) -> list[Siz
     rank = len(lengths)
     strides, dilations = (call.integers(name) or [1] * rank for name in ("strides", "dilations"))
     pads = call.integers("pads") or [0] * (2 * rank)
-    if (len(strides), len(dilations), len(pads)) != (rank, rank, 2 * rank) or min([*strides, *dilations, *kernel]) < 1 or min(pads) < 0:
+    if (
+        (len(strides), len(dilations), len(pads)) != (rank, rank, 2 * rank)
+        or min([*strides, *dilations, *kernel]) < 1
+        or min(pads) < 0
+    ):
         raise Unknown("strides, dilations and pads do not fit")
     result = []
     for axis, length in enumerate(lengths):
@@ -441,7 +472,9 @@ def recurrent(gates: int) -> Rule:
 
 def reduction(call: Call) -> Result:
     shape = call.shape()
-    axes = {_axis(axis, len(shape)) for axis in call.fixed(1)} if call.optional(1) is not None else set(range(len(shape)))
+    axes = (
+        {_axis(axis, len(shape)) for axis in call.fixed(1)} if call.optional(1) is not None else set(range(len(shape)))
+    )
     kept = call.integer("keepdims", 1)
     lengths = [size(1) if axis in axes else length for axis, length in enumerate(shape) if kept or axis not in axes]
     return Result([Value(tuple(lengths))], product(shape))
@@ -507,7 +540,12 @@ def einsum(call: Call) -> Result:
     equation = call.node.attributes.get("equation")
     left, arrow, right = str(equation).replace(" ", "").partition("->")
     terms, lengths = left.split(","), dict[str, Size]()
-    if not arrow or len(terms) != len(call.inputs) or not (left.replace(",", "") + right).isalpha() or len(set(right)) != len(right):
+    if (
+        not arrow
+        or len(terms) != len(call.inputs)
+        or not (left.replace(",", "") + right).isalpha()
+        or len(set(right)) != len(right)
+    ):
         raise Unknown("an equation with explicit axes is expected")
     for position, term in enumerate(terms):
         if len(term) != len(call.shape(position)):
@@ -518,7 +556,9 @@ def einsum(call: Call) -> Result:
     if not set(right) <= set(lengths):
         raise Unknown("the equation names an axis that nothing has")
     # Operands are multiplied two by two at worst over all axes.
-    return Result([Value(tuple(lengths[letter] for letter in right))], times(product(list(lengths.values())), size(len(terms))))
+    return Result(
+        [Value(tuple(lengths[letter] for letter in right))], times(product(list(lengths.values())), size(len(terms)))
+    )
 
 
 def cumulated(call: Call) -> Result:
@@ -535,7 +575,12 @@ def check(call: Call, results: Sequence[Value], where: str, elements: int, rows:
         # Only a part of a shape may be empty.
         least = 1 if value.elements is None else 0
         if len(value.shape) > MAXIMUM_RANK or any(evaluate(length, 1) < least for length in value.shape):
-            raise PolicyError("model.shape", f"{call.node} gives an empty value or one of too many axes", where=where, found=text(*value.shape))
+            raise PolicyError(
+                "model.shape",
+                f"{call.node} gives an empty value or one of too many axes",
+                where=where,
+                found=text(*value.shape),
+            )
         count = evaluate(product(value.shape), rows)
         largest = max(largest, count)
         if count > elements:
@@ -557,4 +602,3 @@ def text(*sizes: Size) -> str:
 def _term(coefficient: int, power: int) -> str:
     rows = "" if power == 0 else "rows" if power == 1 else f"rows^{power}"
     return f"{coefficient} {rows}".strip() if coefficient != 1 or not rows else rows
-

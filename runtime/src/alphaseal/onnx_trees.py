@@ -41,7 +41,11 @@ def check_trees(node: Node, columns: int, data: bytes, refuse: Refuse) -> Trees:
     """Check the trees of `node`, whose input has `columns` columns; `refuse` raises with its text."""
     lists = {name: _list(node, name, refuse) for name in (*_INTEGERS, "tree_roots", "leaf_targetids")}
     count, leaves = len(lists["nodes_featureids"]), len(lists["leaf_targetids"])
-    if any(len(lists[name]) != count for name in _INTEGERS) or not 0 < count <= MAXIMUM_TREE_NODES or leaves > 2 * count:
+    if (
+        any(len(lists[name]) != count for name in _INTEGERS)
+        or not 0 < count <= MAXIMUM_TREE_NODES
+        or leaves > 2 * count
+    ):
         refuse("the attributes of its nodes differ in length")
     if any(set(lists[name]) - {0, 1} for name in _FLAGS):
         refuse("a flag of its nodes is neither 0 nor 1")
@@ -102,7 +106,9 @@ def _check_structure(lists: dict[str, list[int]], leaves: int, refuse: Refuse) -
         depth, reached = depth + 1, reached + len(level)
         if depth > MAXIMUM_DEPTH:
             refuse(f"a tree has more than {MAXIMUM_DEPTH} splits on a path")
-        level = [on_true[node] for node in level if not true_leaf[node]] + [on_false[node] for node in level if not false_leaf[node]]
+        level = [on_true[node] for node in level if not true_leaf[node]] + [
+            on_false[node] for node in level if not false_leaf[node]
+        ]
     if reached != count:
         refuse("nodes form a cycle that no root leads to")
     return depth

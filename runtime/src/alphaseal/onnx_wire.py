@@ -56,7 +56,9 @@ class Source:
         return f"{self.where} at byte {offset}"
 
     def malformed(self, message: str, offset: int) -> PolicyError:
-        return PolicyError("model.protobuf", f"not the one byte form of an ONNX model: {message}", where=self.place(offset))
+        return PolicyError(
+            "model.protobuf", f"not the one byte form of an ONNX model: {message}", where=self.place(offset)
+        )
 
     def integer(self, position: int, end: int) -> tuple[int, int]:
         """(value, position behind it) of a varint: at most 64 bits, shortest form, two's complement."""
@@ -71,7 +73,9 @@ class Source:
             shift += 7
         raise self.malformed("an integer is cut off or too long", position)
 
-    def fields(self, start: int, end: int, known: Mapping[int, Field], message: str, maximum: int = 1 << 16) -> list[Found]:
+    def fields(
+        self, start: int, end: int, known: Mapping[int, Field], message: str, maximum: int = 1 << 16
+    ) -> list[Found]:
         """The fields of the message between two positions, in order; at most `maximum` of them.
 
         Raises PolicyError `model.protobuf`; `model.field` for a field that the format does not allow; `model.limit`.
@@ -85,7 +89,12 @@ class Source:
             field = known.get(number)
             if field is None or field.refused:
                 name = f"field {number}" if field is None else field.name
-                raise PolicyError("model.field", f"a field of {message} that the format does not allow", where=self.place(tag), found=name)
+                raise PolicyError(
+                    "model.field",
+                    f"a field of {message} that the format does not allow",
+                    where=self.place(tag),
+                    found=name,
+                )
             if wire != field.wire:
                 raise self.malformed(f"{field.name} has wire type {wire}", tag)
             if number < last or (number == last and not field.repeated):
@@ -102,13 +111,20 @@ class Source:
                 found.append(Found(field.name, 0, position, behind, tag))
             position = behind
             if len(found) > maximum:
-                raise PolicyError("model.limit", f"too many fields in {message}", where=self.place(tag), expected=f"at most {maximum}")
+                raise PolicyError(
+                    "model.limit", f"too many fields in {message}", where=self.place(tag), expected=f"at most {maximum}"
+                )
         return found
 
     def text(self, found: Found, maximum: int = 256) -> str:
         """A short printable text in UTF-8."""
         if found.end - found.start > maximum:
-            raise PolicyError("model.limit", f"{found.name} is too long", where=self.place(found.tag), expected=f"at most {maximum} bytes")
+            raise PolicyError(
+                "model.limit",
+                f"{found.name} is too long",
+                where=self.place(found.tag),
+                expected=f"at most {maximum} bytes",
+            )
         try:
             text = self.data[found.start : found.end].decode("utf-8")
         except UnicodeDecodeError:

@@ -40,9 +40,20 @@ class ScoreSummary:
 
     def to_plain(self) -> dict[str, Any]:
         """For ``--json``."""
-        rows = None if self.rows is None else [row | {"datetime": row["datetime"].isoformat()} for row in self.rows.to_pylist()]
+        rows = (
+            None
+            if self.rows is None
+            else [row | {"datetime": row["datetime"].isoformat()} for row in self.rows.to_pylist()]
+        )
         left_out = [row | {"datetime": row["datetime"].isoformat()} for row in self.excluded_rows]
-        return {"dates": self.dates, "scored": self.scored, "excluded": self.excluded, "excluded_rows": left_out, "rows": rows, "out": self.out}
+        return {
+            "dates": self.dates,
+            "scored": self.scored,
+            "excluded": self.excluded,
+            "excluded_rows": left_out,
+            "rows": rows,
+            "out": self.out,
+        }
 
 
 def collect_scores(parts: Iterator[Scores], top: int, progress: Callable[[str], None]) -> ScoreSummary:
@@ -59,7 +70,12 @@ def collect_scores(parts: Iterator[Scores], top: int, progress: Callable[[str], 
 def write_scores(parts: Iterator[Scores], path: Path, top: int | None, progress: Callable[[str], None]) -> ScoreSummary:
     """Stream scores (the `top` best of every date, or all) to a parquet or CSV file that appears when it is complete."""
     if path.suffix not in (".parquet", ".csv"):
-        raise UsageError("usage.out", "scores are written as parquet or CSV", where=str(path), expected="a name that ends in .parquet or .csv")
+        raise UsageError(
+            "usage.out",
+            "scores are written as parquet or CSV",
+            where=str(path),
+            expected="a name that ends in .parquet or .csv",
+        )
     summary = ScoreSummary(out=str(path))
     with replacing(path) as temporary, _writer(temporary, path.suffix) as write:
         for scores in parts:
@@ -89,7 +105,9 @@ def replacing(path: Path) -> Iterator[Path]:
         yield temporary
         os.replace(temporary, path)
     except OSError as error:
-        raise NotReadableError("output.not_writable", f"cannot write: {error.strerror}", where=str(path), next_step="choose another place") from None
+        raise NotReadableError(
+            "output.not_writable", f"cannot write: {error.strerror}", where=str(path), next_step="choose another place"
+        ) from None
     finally:
         with suppress(FileNotFoundError):
             temporary.unlink()
@@ -100,10 +118,18 @@ def as_text(summary: ScoreSummary) -> str:
     lines = []
     if summary.rows is not None:
         lines.append(f"{'date':<10}  {'rank':>5}  {'instrument':<12}  score")
-        lines += [f"{row['datetime']}  {row['rank']:>5}  {row['instrument']:<12}  {row['score']!r}" for row in summary.rows.to_pylist()]
-    counted = ", ".join(f"{count} {reason.replace('_', ' ')}" for reason, count in sorted(summary.excluded.items())) or "none"
+        lines += [
+            f"{row['datetime']}  {row['rank']:>5}  {row['instrument']:<12}  {row['score']!r}"
+            for row in summary.rows.to_pylist()
+        ]
+    counted = (
+        ", ".join(f"{count} {reason.replace('_', ' ')}" for reason, count in sorted(summary.excluded.items())) or "none"
+    )
     lines.append(f"{summary.scored} stocks scored on {summary.dates} date(s); excluded: {counted}")
-    lines += [f"  excluded {row['datetime']} {row['instrument']}: {row['reason'].replace('_', ' ')}" for row in summary.excluded_rows[:_EXCLUDED_SHOWN]]
+    lines += [
+        f"  excluded {row['datetime']} {row['instrument']}: {row['reason'].replace('_', ' ')}"
+        for row in summary.excluded_rows[:_EXCLUDED_SHOWN]
+    ]
     if len(summary.excluded_rows) > _EXCLUDED_SHOWN:
         lines.append(f"  and {len(summary.excluded_rows) - _EXCLUDED_SHOWN} more (--json lists all)")
     if summary.out is not None:

@@ -93,13 +93,22 @@ def read_footer(read_at: ReadAt, size: int) -> Footer:
         rows = _number(group, 3)
         for chunk in _list(group, 1):
             meta = chunk.get(3) if isinstance(chunk, dict) else None
-            if not isinstance(meta, dict) or {1, 8, 9} & set(chunk) or not 0 <= _number(meta, 1) <= 7 or not all(isinstance(kind, int) for kind in _list(meta, 2)):
+            if (
+                not isinstance(meta, dict)
+                or {1, 8, 9} & set(chunk)
+                or not 0 <= _number(meta, 1) <= 7
+                or not all(isinstance(kind, int) for kind in _list(meta, 2))
+            ):
                 raise PageProblem("a column is somewhere else, encrypted, or not described")
             path = [part for part in _list(meta, 3) if isinstance(part, bytes)]
             data, dictionary = _number(meta, 9), meta.get(11)
             start = dictionary if isinstance(dictionary, int) and 0 < dictionary < data else data
             codec = _CODEC_NAMES.get(_number(meta, 4), "an unknown codec")
-            chunks.append(Chunk(b".".join(path).decode("utf-8", "replace"), codec, rows, _number(meta, 5), start, _number(meta, 7)))
+            chunks.append(
+                Chunk(
+                    b".".join(path).decode("utf-8", "replace"), codec, rows, _number(meta, 5), start, _number(meta, 7)
+                )
+            )
     return Footer(chunks, [key.decode("utf-8", "replace") if isinstance(key, bytes) else "?" for key in keys])
 
 
@@ -112,7 +121,14 @@ def arrow_chunks(metadata: Any, groups: Iterable[int], columns: Collection[int])
             start = chunk.data_page_offset
             if chunk.has_dictionary_page and 0 < chunk.dictionary_page_offset < start:
                 start = chunk.dictionary_page_offset
-            yield Chunk(chunk.path_in_schema, chunk.compression, row_group.num_rows, chunk.num_values, start, chunk.total_compressed_size)
+            yield Chunk(
+                chunk.path_in_schema,
+                chunk.compression,
+                row_group.num_rows,
+                chunk.num_values,
+                start,
+                chunk.total_compressed_size,
+            )
 
 
 def check_pages(read_at: ReadAt, chunks: Iterable[Chunk], *, codecs: frozenset[str], maximum: int) -> int:
@@ -134,7 +150,10 @@ def _column(read_at: ReadAt, chunk: Chunk, codecs: frozenset[str], left: int) ->
         header = _header(read_at, position, end, name)
         total += header.unpacked
         if header.unpacked > MAXIMUM_PAGE or total > left:
-            raise PageProblem(f"a page of column {name!r} unpacks to {header.unpacked} bytes, the file to {total} and more", growth=True)
+            raise PageProblem(
+                f"a page of column {name!r} unpacks to {header.unpacked} bytes, the file to {total} and more",
+                growth=True,
+            )
         if header.values > chunk.rows and header.kind != _DICTIONARY:
             raise PageProblem(f"a page of column {name!r} has more values than its row group has rows")
         values += 0 if header.kind == _DICTIONARY else header.values

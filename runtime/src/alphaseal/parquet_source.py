@@ -90,7 +90,9 @@ class ParquetSource(pq.ParquetFile):  # type: ignore[misc]
         places = [place for place in range(self.metadata.num_columns) if schema.column(place).path in wanted]
         try:
             left = budget.max_bytes - budget.seen_pages
-            budget.seen_pages += check_pages(self.read_at, arrow_chunks(self.metadata, [group], places), codecs=FURTHER_CODECS, maximum=left)
+            budget.seen_pages += check_pages(
+                self.read_at, arrow_chunks(self.metadata, [group], places), codecs=FURTHER_CODECS, maximum=left
+            )
         except PageProblem as problem:
             if problem.growth:
                 budget.refuse(f"at most {budget.max_bytes} bytes", str(problem))

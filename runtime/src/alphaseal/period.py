@@ -61,7 +61,9 @@ class Period:
 
     def absent(self) -> InputError:
         neighbours = [
-            f"{date_text(day)} {side}" for day, side in ((self.before, "before"), (self.after, "after")) if day is not None
+            f"{date_text(day)} {side}"
+            for day, side in ((self.before, "before"), (self.after, "after"))
+            if day is not None
         ]
         return InputError(
             "features.date_absent",

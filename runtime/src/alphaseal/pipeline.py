@@ -93,7 +93,12 @@ class Pipeline:
         self._window_rows = max(1, min(ROWS_PER_CHUNK, _WINDOW_BYTES // (8 * self.step_length * width)))
 
     def run(
-        self, block: FeatureBlock, first: np.datetime64 | None = None, calendar: Calendar | None = None, *, threads: int | None = None
+        self,
+        block: FeatureBlock,
+        first: np.datetime64 | None = None,
+        calendar: Calendar | None = None,
+        *,
+        threads: int | None = None,
     ) -> tuple[Rows, Vector]:
         """(rows int64, scores float64): positions in `block`, ascending, and what they score.
 
@@ -133,12 +138,21 @@ class Pipeline:
             if isinstance(stage, _DropMissing):
                 prepared = stage.apply(prepared)
             else:
-                values = _rows_through(stage, prepared.values, threads) if isinstance(stage, Graph) else stage.apply(prepared.values, _days(prepared.dates))
+                values = (
+                    _rows_through(stage, prepared.values, threads)
+                    if isinstance(stage, Graph)
+                    else stage.apply(prepared.values, _days(prepared.dates))
+                )
                 prepared = Prepared(prepared.dates, prepared.instruments, values, prepared.rows)
         return prepared
 
     def score(
-        self, prepared: Prepared, first: np.datetime64 | None = None, calendar: Calendar | None = None, *, threads: int | None = None
+        self,
+        prepared: Prepared,
+        first: np.datetime64 | None = None,
+        calendar: Calendar | None = None,
+        *,
+        threads: int | None = None,
     ) -> tuple[Rows, Vector]:
         """As `run`, from what `prepare` gave."""
         if self.step_length == 1:
@@ -156,7 +170,9 @@ class Pipeline:
         parts = spread(call, chunks, threads)
         return scored.rows[targets], np.concatenate(parts)[:, 0] if parts else np.zeros(0)
 
-    def _windows(self, prepared: Prepared, first: np.datetime64 | None, calendar: Calendar | None) -> tuple[Prepared, Rows, Windows]:
+    def _windows(
+        self, prepared: Prepared, first: np.datetime64 | None, calendar: Calendar | None
+    ) -> tuple[Prepared, Rows, Windows]:
         """The rows that windows are made of, which of them are scored, and the windows."""
         dates = np.unique(prepared.dates) if calendar is None else calendar
         if first is None:
@@ -170,11 +186,20 @@ class Pipeline:
                 # A calendar of the caller's own: a table that begins later would repeat its first rows backwards.
                 raise too_short(self.step_length, len(np.unique(prepared.dates[: start + 1])), prepared.dates[start])
             dropped = int(np.searchsorted(prepared.dates, oldest))
-            prepared = Prepared(prepared.dates[dropped:], prepared.instruments.slice(dropped), prepared.values[dropped:], prepared.rows[dropped:])
+            prepared = Prepared(
+                prepared.dates[dropped:],
+                prepared.instruments.slice(dropped),
+                prepared.values[dropped:],
+                prepared.rows[dropped:],
+            )
             start -= dropped
         encoded = prepared.instruments.dictionary_encode()
         codes = numbers_of(encoded.indices, np.dtype(np.int32))
-        return prepared, np.arange(start, len(prepared.dates)), Windows.of(prepared.dates, codes, dates, self.step_length)
+        return (
+            prepared,
+            np.arange(start, len(prepared.dates)),
+            Windows.of(prepared.dates, codes, dates, self.step_length),
+        )
 
     def _context(self, prepared: Prepared, calendar: Calendar | None) -> Prepared:
         """The rows that a window of the next date can reach."""
@@ -195,7 +220,9 @@ class _DropMissing:
         if stage.columns is None:
             return cls(None)
         if names is None or len(names) != width or not set(stage.columns) <= set(names):
-            raise PolicyError("stage.malformed", "a stage names columns that are not there", found=", ".join(stage.columns)[:200])
+            raise PolicyError(
+                "stage.malformed", "a stage names columns that are not there", found=", ".join(stage.columns)[:200]
+            )
         return cls(np.array([names.index(name) for name in stage.columns], np.intp))
 
     def apply(self, prepared: Prepared) -> Prepared:
@@ -222,14 +249,21 @@ def _split(stages: Sequence[Stage]) -> tuple[Sequence[Stage], WindowStage | None
     return before, window if isinstance(window, WindowStage) else None, last
 
 
-def _load(stage: Stage, load: Callable[[str], bytes], width: int, names: Sequence[str] | None) -> Graph | CrossSection | _DropMissing:
+def _load(
+    stage: Stage, load: Callable[[str], bytes], width: int, names: Sequence[str] | None
+) -> Graph | CrossSection | _DropMissing:
     if isinstance(stage, GraphStage):
         return Graph(load(stage.file), width, stage.file, width=None)
     if isinstance(stage, CrossSectionStage):
         return CrossSection.parse(stage.processor, width, names)
     if isinstance(stage, DropMissingStage):
         return _DropMissing.parse(stage, width, names)
-    raise PolicyError("stage.unsupported", "this runtime does not know the stage", found=type(stage).__name__, next_step="use a newer runtime")
+    raise PolicyError(
+        "stage.unsupported",
+        "this runtime does not know the stage",
+        found=type(stage).__name__,
+        next_step="use a newer runtime",
+    )
 
 
 def _rows_through(graph: Graph, values: Matrix, threads: int | None) -> Matrix:

@@ -26,7 +26,9 @@ ALL_MISSING = "all_values_missing"
 NON_FINITE = "non_finite_score"
 DROPPED = "dropped_missing"
 
-SCORE_SCHEMA = pa.schema([("datetime", pa.date32()), ("instrument", pa.string()), ("score", pa.float64()), ("rank", pa.int32())])
+SCORE_SCHEMA = pa.schema(
+    [("datetime", pa.date32()), ("instrument", pa.string()), ("score", pa.float64()), ("rank", pa.int32())]
+)
 EXCLUDED_SCHEMA = pa.schema([("datetime", pa.date32()), ("instrument", pa.string()), ("reason", pa.string())])
 
 
@@ -126,7 +128,11 @@ def _with_absent(excluded: pa.Table, block: FeatureBlock, universe: Sequence[str
     if not rows:
         return excluded
     absent = pa.Table.from_arrays(
-        [_dates(np.array([date for date, _ in rows])), text_array([name for _, name in rows]), text_array([NO_ROW] * len(rows))],
+        [
+            _dates(np.array([date for date, _ in rows])),
+            text_array([name for _, name in rows]),
+            text_array([NO_ROW] * len(rows)),
+        ],
         schema=EXCLUDED_SCHEMA,
     )
     together = pa.concat_tables([excluded, absent])

@@ -58,20 +58,28 @@ def run(bundle: Bundle, sample: int | None = None) -> SelfTestReport:
     golden, bound = bundle.manifest.golden, bundle.manifest.parity.bound
     scores, expected = _score(bundle, _read_golden(bundle), sample)
     distance = ulp_distance(scores, expected)
-    versions = {"python": platform.python_version(), "numpy": np.__version__, "onnxruntime": onnxruntime.__version__, "pyarrow": pa.__version__}
+    versions = {
+        "python": platform.python_version(),
+        "numpy": np.__version__,
+        "onnxruntime": onnxruntime.__version__,
+        "pyarrow": pa.__version__,
+    }
     if (wrong := int(outside(bound, scores, expected).sum())) > 0:
         raise SelfTestError(
             "selftest.scores",
             f"{wrong} of {len(distance)} golden rows score differently on this machine",
             where=golden.file,
             expected=f"the scores of {golden.judge} within the bound of the manifest ({bound.text})",
-            found=f"{int(distance.max())} ulp with " + ", ".join(f"{name} {version}" for name, version in versions.items()),
+            found=f"{int(distance.max())} ulp with "
+            + ", ".join(f"{name} {version}" for name, version in versions.items()),
             next_step="do not trade on these scores; go back to the library versions of the last good self-test",
         )
     return SelfTestReport(len(distance), int(distance.max()), int((distance == 0).sum()), golden.judge, versions)
 
 
-def _score(bundle: Bundle, table: pa.Table, sample: int | None) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+def _score(
+    bundle: Bundle, table: pa.Table, sample: int | None
+) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
     """(scores, the judge's scores) of all rows but context; NaN where a row has none."""
     pipeline = bundle.pipeline()
     features = bundle.manifest.features
@@ -83,7 +91,10 @@ def _score(bundle: Bundle, table: pa.Table, sample: int | None) -> tuple[npt.NDA
         chosen = np.unique(np.linspace(0, len(values) - 1, min(sample or len(values), len(values))).astype(np.intp))
         values, expected = values[chosen], expected[chosen]
         # Rows alone: made-up ones have no keys, and need none.
-        block, first = FeatureBlock(np.zeros(len(values), "datetime64[D]"), pa.nulls(len(values), pa.string()), values, ()), None
+        block, first = (
+            FeatureBlock(np.zeros(len(values), "datetime64[D]"), pa.nulls(len(values), pa.string()), values, ()),
+            None,
+        )
         compared = np.ones(len(values), np.bool_)
     else:
         block, order = _block(table, values, bundle.manifest.golden.file)
@@ -99,14 +110,20 @@ def _block(table: pa.Table, values: npt.NDArray[np.float64], where: str) -> tupl
     """The rows by date and instrument, and where they stood; PolicyError `golden.keys` unless every row has keys of its own."""
     dates, instruments = (table[name].combine_chunks() for name in ("datetime", "instrument"))
     if not len(table) or dates.null_count or instruments.null_count:
-        raise PolicyError("golden.keys", "this model scores whole days, and golden rows without date or instrument belong to none", where=where)
+        raise PolicyError(
+            "golden.keys",
+            "this model scores whole days, and golden rows without date or instrument belong to none",
+            where=where,
+        )
     encoded = text_of(instruments).dictionary_encode()
     days = days_of(dates)
     order, repeated = row_order(days, numbers_of(encoded.indices, np.dtype(np.int32)), encoded.dictionary)
     if repeated is not None:
         raise PolicyError("golden.keys", "a golden row is there twice", where=where, found=repeated)
     order = np.arange(len(days)) if order is None else order
-    return FeatureBlock(days[order].astype("datetime64[D]"), instruments.take(indices_of(order)), values[order], ()), order
+    return FeatureBlock(
+        days[order].astype("datetime64[D]"), instruments.take(indices_of(order)), values[order], ()
+    ), order
 
 
 def _read_golden(bundle: Bundle) -> pa.Table:

@@ -9,7 +9,11 @@ def describe(manifest: Manifest, digest: str) -> str:
     """What a person wants to know first, in a screen."""
     source, parity = manifest.source, manifest.parity
     used = sum(feature.used is not False for feature in manifest.features)
-    origins = ", ".join(f"{sum(f.origin == o for f in manifest.features)} {o}" for o in ("alpha", "sota", "base", "unknown") if any(f.origin == o for f in manifest.features))
+    origins = ", ".join(
+        f"{sum(f.origin == o for f in manifest.features)} {o}"
+        for o in ("alpha", "sota", "base", "unknown")
+        if any(f.origin == o for f in manifest.features)
+    )
     lines = [
         f"{manifest.name} {manifest.sequence}  (format {manifest.format}, created {manifest.created})",
         f"sha256     {digest}",
@@ -19,10 +23,21 @@ def describe(manifest: Manifest, digest: str) -> str:
         f"weights    {source.weights.origin}: {source.weights.path} (sha256 {source.weights.sha256[:16]}…)",
         f"model      {manifest.model.class_name} via {manifest.model.road}",
         f"features   {len(manifest.features)} ({origins}), {used} asked for by the model; order {manifest.order.proof}",
-        *(f"parity     {case.case}: {case.bit_identical} of {case.rows} rows bit-identical to {case.judge}, largest {case.largest_ulp} ulp" for case in parity.cases),
-        "metrics    " + ", ".join(f"{name} {value:.4g}" for name, value in manifest.metrics.values.items() if value is not None and name in ("IC", "ICIR", "Rank IC", "Rank ICIR")),
+        *(
+            f"parity     {case.case}: {case.bit_identical} of {case.rows} rows bit-identical to {case.judge}, largest {case.largest_ulp} ulp"
+            for case in parity.cases
+        ),
+        "metrics    "
+        + ", ".join(
+            f"{name} {value:.4g}"
+            for name, value in manifest.metrics.values.items()
+            if value is not None and name in ("IC", "ICIR", "Rank IC", "Rank ICIR")
+        ),
         f"factors    {sum(f.status == 'in_model' for f in manifest.sota_factors)} of {len(manifest.sota_factors)} accepted SOTA factors are in the model",
         *(f"           - {factor.name}: {factor.status.replace('_', ' ')}" for factor in manifest.sota_factors),
-        *(f"{i + 1:>9}  {feature.name}  {feature.dtype}  {feature.origin}" for i, feature in enumerate(manifest.features)),
+        *(
+            f"{i + 1:>9}  {feature.name}  {feature.dtype}  {feature.origin}"
+            for i, feature in enumerate(manifest.features)
+        ),
     ]
     return "\n".join(lines)

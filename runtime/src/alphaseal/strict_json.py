@@ -34,13 +34,21 @@ def dumps(value: Any) -> bytes:
 def loads(data: bytes, *, where: str, maximum_bytes: int) -> Any:
     """Parse strictly; MalformedError (codes ``json.*``) says which rule was broken and where."""
     if len(data) > maximum_bytes:
-        raise MalformedError("json.size", "JSON is too large", where=where, expected=f"at most {maximum_bytes} bytes", found=f"{len(data)} bytes")
+        raise MalformedError(
+            "json.size",
+            "JSON is too large",
+            where=where,
+            expected=f"at most {maximum_bytes} bytes",
+            found=f"{len(data)} bytes",
+        )
     if data.startswith(b"\xef\xbb\xbf"):
         raise MalformedError("json.bom", "JSON starts with a byte order mark", where=where, expected="plain UTF-8")
     try:
         text = data.decode("utf-8")
     except UnicodeDecodeError as error:
-        raise MalformedError("json.encoding", "JSON is not UTF-8", where=where, found=f"invalid byte at {error.start}") from None
+        raise MalformedError(
+            "json.encoding", "JSON is not UTF-8", where=where, found=f"invalid byte at {error.start}"
+        ) from None
     _check_depth(text, where)
     reader = _Reader(where)
     try:
@@ -52,7 +60,9 @@ def loads(data: bytes, *, where: str, maximum_bytes: int) -> Any:
             parse_float=reader.number,
         )
     except json.JSONDecodeError as error:
-        raise MalformedError("json.syntax", f"not JSON: {error.msg}", where=f"{where}, line {error.lineno} column {error.colno}") from None
+        raise MalformedError(
+            "json.syntax", f"not JSON: {error.msg}", where=f"{where}, line {error.lineno} column {error.colno}"
+        ) from None
     if "\\u" in text:
         reader.check_strings(value)
     return value
@@ -65,7 +75,13 @@ def _check_depth(text: str, where: str) -> None:
         depth += 1 if bracket in "[{" else -1
         deepest = max(deepest, depth)
     if deepest > MAXIMUM_DEPTH:
-        raise MalformedError("json.depth", "JSON is nested too deeply", where=where, expected=f"at most {MAXIMUM_DEPTH} levels", found=str(deepest))
+        raise MalformedError(
+            "json.depth",
+            "JSON is nested too deeply",
+            where=where,
+            expected=f"at most {MAXIMUM_DEPTH} levels",
+            found=str(deepest),
+        )
 
 
 class _Reader:
@@ -79,7 +95,9 @@ class _Reader:
         if len(result) != len(pairs):
             seen: set[str] = set()
             repeated = next(key for key, _ in pairs if key in seen or seen.add(key))  # type: ignore[func-returns-value]
-            raise MalformedError("json.duplicate_key", "JSON object has a key twice", where=self.where, found=repr(repeated[:80]))
+            raise MalformedError(
+                "json.duplicate_key", "JSON object has a key twice", where=self.where, found=repr(repeated[:80])
+            )
         return result
 
     def constant(self, text: str) -> NoReturn:
@@ -87,13 +105,21 @@ class _Reader:
 
     def integer(self, text: str) -> int:
         if len(text) > MAXIMUM_NUMBER_LENGTH or abs(int(text)) > MAXIMUM_INTEGER:
-            raise MalformedError("json.number", "integer is too large", where=self.where, expected="at most 2**53 in magnitude", found=text[:40])
+            raise MalformedError(
+                "json.number",
+                "integer is too large",
+                where=self.where,
+                expected="at most 2**53 in magnitude",
+                found=text[:40],
+            )
         return int(text)
 
     def number(self, text: str) -> float:
         value = float(text) if len(text) <= MAXIMUM_NUMBER_LENGTH else math.inf
         if not math.isfinite(value):
-            raise MalformedError("json.number", "number is outside the range of a double", where=self.where, found=text[:40])
+            raise MalformedError(
+                "json.number", "number is outside the range of a double", where=self.where, found=text[:40]
+            )
         return value
 
     def check_strings(self, value: Any) -> None:

@@ -26,7 +26,13 @@ _MAXIMUM_ENTRIES = 50_000
 
 def _open(root: Path, path: str) -> BinaryIO:
     """Open a plain file below `root` without following a link in the last segment (the tree rule covers the others)."""
-    flags = os.O_RDONLY | getattr(os, "O_BINARY", 0) | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC", 0)
+    flags = (
+        os.O_RDONLY
+        | getattr(os, "O_BINARY", 0)
+        | getattr(os, "O_NOFOLLOW", 0)
+        | getattr(os, "O_NONBLOCK", 0)
+        | getattr(os, "O_CLOEXEC", 0)
+    )
     full = root / path
     try:
         # O_NOFOLLOW does not exist on Windows: there the tree rule's look at every entry stands alone.
@@ -34,7 +40,9 @@ def _open(root: Path, path: str) -> BinaryIO:
     except FileNotFoundError:
         raise TreeError("tree.missing", "file is missing", where=path, next_step="copy the bundle again") from None
     except OSError as error:
-        raise TreeError("tree.not_plain", f"file cannot be opened as a plain file: {error.strerror}", where=path) from None
+        raise TreeError(
+            "tree.not_plain", f"file cannot be opened as a plain file: {error.strerror}", where=path
+        ) from None
     if not stat.S_ISREG(os.fstat(descriptor).st_mode):
         os.close(descriptor)
         raise TreeError("tree.not_plain", "not a plain file", where=path)
@@ -56,7 +64,13 @@ def read_file(root: Path, entry: File) -> bytes:
         _check_size(file, entry)
         data = file.read(entry.size + 1)
     if len(data) != entry.size:
-        raise DigestError("file.size", "file size differs from the manifest", where=entry.path, expected=str(entry.size), found=f"{len(data)} bytes")
+        raise DigestError(
+            "file.size",
+            "file size differs from the manifest",
+            where=entry.path,
+            expected=str(entry.size),
+            found=f"{len(data)} bytes",
+        )
     _check_digest(hashlib.sha256(data).hexdigest(), entry)
     return data
 
@@ -74,14 +88,22 @@ def hash_file(root: Path, entry: File, sink: Callable[[bytes], object] = lambda 
             sink(chunk)
             left -= len(chunk)
         if left or file.read(1):
-            raise DigestError("file.size", "file size differs from the manifest", where=entry.path, expected=f"{entry.size} bytes")
+            raise DigestError(
+                "file.size", "file size differs from the manifest", where=entry.path, expected=f"{entry.size} bytes"
+            )
     _check_digest(digest.hexdigest(), entry)
 
 
 def _check_size(file: BinaryIO, entry: File) -> None:
     size = os.fstat(file.fileno()).st_size
     if size != entry.size:
-        raise DigestError("file.size", "file size differs from the manifest", where=entry.path, expected=f"{entry.size} bytes", found=f"{size} bytes")
+        raise DigestError(
+            "file.size",
+            "file size differs from the manifest",
+            where=entry.path,
+            expected=f"{entry.size} bytes",
+            found=f"{size} bytes",
+        )
 
 
 def _check_digest(found: str, entry: File) -> None:
@@ -102,9 +124,21 @@ def check_tree(root: Path, manifest: Manifest) -> None:
     listed = {entry.path for entry in manifest.files} | {FILE_NAME}
     found = _walk(root)
     if missing := sorted(listed - found):
-        raise TreeError("tree.missing", "files of the manifest are missing", where=str(root), found=_some(missing), next_step="copy the bundle again")
+        raise TreeError(
+            "tree.missing",
+            "files of the manifest are missing",
+            where=str(root),
+            found=_some(missing),
+            next_step="copy the bundle again",
+        )
     if extra := sorted(found - listed - optional):
-        raise TreeError("tree.extra", "files that the manifest does not list", where=str(root), found=_some(extra), next_step="remove them or copy the bundle again")
+        raise TreeError(
+            "tree.extra",
+            "files that the manifest does not list",
+            where=str(root),
+            found=_some(extra),
+            next_step="remove them or copy the bundle again",
+        )
 
 
 def _some(paths: list[str]) -> str:
@@ -121,22 +155,32 @@ def _walk(root: Path) -> set[str]:
             with os.scandir(root / prefix) as entries:
                 listing = sorted(entries, key=lambda entry: entry.name)
         except OSError as error:
-            raise NotReadableError("bundle.not_readable", f"directory cannot be read: {error.strerror}", where=str(root / prefix)) from None
+            raise NotReadableError(
+                "bundle.not_readable", f"directory cannot be read: {error.strerror}", where=str(root / prefix)
+            ) from None
         if not listing and prefix:
-            raise TreeError("tree.empty_directory", "empty directory in the bundle", where=prefix.rstrip("/"), next_step="remove it")
+            raise TreeError(
+                "tree.empty_directory", "empty directory in the bundle", where=prefix.rstrip("/"), next_step="remove it"
+            )
         for entry in listing:
             path = prefix + entry.name
             if not names.is_name(entry.name):
                 raise TreeError("tree.name", "name breaks the naming rule", where=repr(path[:160]))
             is_junction = getattr(entry, "is_junction", None)  # Python 3.12 and later, Windows
             if entry.is_symlink() or (is_junction is not None and is_junction()):
-                raise TreeError("tree.not_plain", "symbolic link in the bundle", where=path, expected="plain files and directories")
+                raise TreeError(
+                    "tree.not_plain", "symbolic link in the bundle", where=path, expected="plain files and directories"
+                )
             if entry.is_dir(follow_symlinks=False):
                 pending.append(path + "/")
             elif entry.is_file(follow_symlinks=False):
                 found.add(path)
             else:
-                raise TreeError("tree.not_plain", "special file in the bundle", where=path, expected="plain files and directories")
+                raise TreeError(
+                    "tree.not_plain", "special file in the bundle", where=path, expected="plain files and directories"
+                )
         if len(found) + len(pending) > _MAXIMUM_ENTRIES:
-            raise TreeError("tree.too_many", "too many files in the bundle", where=str(root), expected=f"at most {_MAXIMUM_ENTRIES}")
+            raise TreeError(
+                "tree.too_many", "too many files in the bundle", where=str(root), expected=f"at most {_MAXIMUM_ENTRIES}"
+            )
     return found

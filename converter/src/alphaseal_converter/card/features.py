@@ -189,7 +189,10 @@ def _stage(card: Card, number: int, stage: Stage) -> list[Element]:
         ]
     if isinstance(stage, DropMissingStage):
         looked_at = "any feature" if stage.columns is None else "one of " + ", ".join(stage.columns)
-        return [element("h3", f"Stage {number}: rows left out"), element("p", f"Rows that miss {looked_at} get no score.")]
+        return [
+            element("h3", f"Stage {number}: rows left out"),
+            element("p", f"Rows that miss {looked_at} get no score."),
+        ]
     if isinstance(stage, WindowStage):
         text = f"The last {stage.length} rows of each stock on the calendar; gaps are filled {as_words(stage.fill)} (earlier row first, then later)."
         return [element("h3", f"Stage {number}: window"), element("p", text)]

@@ -8,8 +8,9 @@ from __future__ import annotations
 import importlib
 from collections.abc import Callable, Mapping
 
-from ..artifacts import ModelRecord, read_model
-from ..errors import RefusalError
+from alphaseal_converter.artifacts import ModelRecord, read_model
+from alphaseal_converter.errors import RefusalError
+
 from .base import FamilyContext, TrainedModel
 
 # Class that the weights file names -> module of this package whose `read(record, where)` gives a TrainedModel;

@@ -9,10 +9,11 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from alphaseal.manifest import Bound
 
-from ..parity import Judge, Vector
-from ..processors import RowProcessor
+from alphaseal.manifest import Bound
+from alphaseal_converter.parity import Judge, Vector
+from alphaseal_converter.processors import RowProcessor
+
 
 @dataclass(frozen=True)
 class FamilyContext:

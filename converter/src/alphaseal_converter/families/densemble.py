@@ -66,7 +66,9 @@ def read(record: ModelRecord, where: str) -> TrainedModel:
     return _trained(str(record), members, members[0].names, divisor, where)
 
 
-def _trained(class_name: str, members: tuple[Member, ...], names: Sequence[str], divisor: float, where: str) -> TrainedModel:
+def _trained(
+    class_name: str, members: tuple[Member, ...], names: Sequence[str], divisor: float, where: str
+) -> TrainedModel:
     place = {name: position for position, name in enumerate(names)}
     columns = tuple(np.array([place[name] for name in member.names], dtype=np.int64) for member in members)
     ensemble = Ensemble(members, columns, divisor, len(names))
@@ -134,7 +136,10 @@ def _member(booster: Record, index: Any, weight: float, where: str) -> Member:
     names = tuple(str(name) for name in as_index(index, where=where).levels[-1])
     if len(names) != model.n_features or len(set(names)) != len(names):
         raise malformed(
-            "a member's feature names do not fit its trees", where, f"{model.n_features} different names", str(len(names))
+            "a member's feature names do not fit its trees",
+            where,
+            f"{model.n_features} different names",
+            str(len(names)),
         )
     if model.transform.kind is not TransformKind.IDENTITY:
         raise RefusalError(

@@ -6,14 +6,15 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from alphaseal.manifest import Bound
 
-from ..artifacts import ModelRecord, lightgbm_text
-from ..graph.assemble import build_scoring_graph
-from ..models.lightgbm import parse_model_text
-from ..models.trees import TransformKind, TreeEnsembleModel, thresholds_by_feature, used_features
-from ..parity import Judge, Matrix, Vector
-from ..processors import RowProcessor
+from alphaseal.manifest import Bound
+from alphaseal_converter.artifacts import ModelRecord, lightgbm_text
+from alphaseal_converter.graph.assemble import build_scoring_graph
+from alphaseal_converter.models.lightgbm import parse_model_text
+from alphaseal_converter.models.trees import TransformKind, TreeEnsembleModel, thresholds_by_feature, used_features
+from alphaseal_converter.parity import Judge, Matrix, Vector
+from alphaseal_converter.processors import RowProcessor
+
 from .base import EXACT, TrainedModel
 from .row_processors import apply_processors
 

@@ -42,7 +42,9 @@ def read(record: ModelRecord, where: str) -> TrainedModel:
         raise RefusalError("model.untrained", "the LinearModel was never fitted", where=where)
     raw = as_array(fitted, where=where)
     if raw.ndim != 1 or not len(raw) or raw.dtype not in (np.float32, np.float64):
-        raise malformed("coef_ is no row of numbers", where, "[features], float32 or float64", f"{raw.shape}, {raw.dtype}")
+        raise malformed(
+            "coef_ is no row of numbers", where, "[features], float32 or float64", f"{raw.shape}, {raw.dtype}"
+        )
     intercept = as_plain_array(record.record.get("intercept_", 0.0), where)
     if not np.isfinite(raw).all() or intercept.size != 1 or not np.isfinite(intercept).all():
         raise malformed("coefficients or intercept are not one row of finite numbers", where)

@@ -6,8 +6,15 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from ..parity import Matrix
-from ..processors import Fillna, Normalisation, RobustZScoreNorm, RowProcessor, TanhProcess, offset_and_scale
+from alphaseal_converter.parity import Matrix
+from alphaseal_converter.processors import (
+    Fillna,
+    Normalisation,
+    RobustZScoreNorm,
+    RowProcessor,
+    TanhProcess,
+    offset_and_scale,
+)
 
 CLIP = 3.0
 

@@ -52,7 +52,17 @@ _LOSS_PARAMETERS = {"PinballLoss": {"quantile": 0.5}, "HuberLoss": {"quantile": 
 _NOT_NEEDED = frozenset(
     (
         *("_sklearn_version", "random_state", "_rng", "_random_state", "_feature_subsample_rng", "_optimizer"),
-        *("_label_binarizer", "_bin_mapper_", "cv", "cv_results_", "scoring", "scorer_", "closs", "_seeds", "score_func"),
+        *(
+            "_label_binarizer",
+            "_bin_mapper_",
+            "cv",
+            "cv_results_",
+            "scoring",
+            "scorer_",
+            "closs",
+            "_seeds",
+            "score_func",
+        ),
     )
 )
 _DEEPEST = 40

@@ -90,7 +90,11 @@ def _refuse_named(path: str, where: str) -> None:
         reason = "a classifier: its predictions are classes, not scores to rank by"
     if reason is not None:
         raise RefusalError(
-            "model.unsupported", f"{name} cannot be converted: {reason}", where=where, found=path, next_step="train a regressor"
+            "model.unsupported",
+            f"{name} cannot be converted: {reason}",
+            where=where,
+            found=path,
+            next_step="train a regressor",
         )
 
 
@@ -182,7 +186,10 @@ def _bound(record: Record, chain: Chain, single: bool) -> Bound:
     widest = max([_terms(step) for step in steps], default=1)
     if isinstance(chain[-1], Trees) and not single:
         return Bound(
-            ulp=0, relative=None, absolute=None, text="the same leaf for every row: bit-identical, though its inputs are not"
+            ulp=0,
+            relative=None,
+            absolute=None,
+            text="the same leaf for every row: bit-identical, though its inputs are not",
         )
     return rounding_bound(chain, widest, single)
 
@@ -227,7 +234,9 @@ def _thresholds(chain: Chain, count: int) -> list[Vector]:
 
     Behind other steps there are none that raw values could stand at.
     """
-    chain = tuple(step for step in chain if not (isinstance(step, Impute) and len(step.kept) == count and not len(step.indicated)))
+    chain = tuple(
+        step for step in chain if not (isinstance(step, Impute) and len(step.kept) == count and not len(step.indicated))
+    )
     if not chain:
         return [np.empty(0)] * count
     if isinstance(chain[0], Quantile):

@@ -205,4 +205,3 @@ def _takes_missing(live: Any) -> bool:
     if type(steps[0]).__name__ == "SimpleImputer":
         return True
     return all(bool(get_tags(step).input_tags.allow_nan) for step in steps)
-

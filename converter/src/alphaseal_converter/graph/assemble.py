@@ -39,7 +39,11 @@ def build_row_graph(processors: Sequence[RowProcessor], n_features: int) -> byte
     """
     counts = [len(processor.columns) for processor in processors if isinstance(processor, Normalisation)]
     if any(count != n_features for count in counts):
-        raise UsageError("graph.feature_count", "processors and feature list differ in the number of features", expected=str(n_features))
+        raise UsageError(
+            "graph.feature_count",
+            "processors and feature list differ in the number of features",
+            expected=str(n_features),
+        )
     builder = GraphBuilder()
     values = add_processors(builder, processors, "features")
     serialised: bytes = builder.row_model(n_features, values).SerializeToString(deterministic=True)

@@ -33,7 +33,9 @@ class GraphBuilder:
     def copy(self, node: onnx.NodeProto, inputs: Sequence[str]) -> list[str]:
         """Adds the operator of a foreign node, its attributes sorted, and returns one name per output ("" stays "")."""
         name = f"n{len(self._nodes)}"
-        outputs = [output and (name if number == 0 else f"{name}_{number}") for number, output in enumerate(node.output)]
+        outputs = [
+            output and (name if number == 0 else f"{name}_{number}") for number, output in enumerate(node.output)
+        ]
         copied = onnx.NodeProto(op_type=node.op_type, name=name, input=inputs, output=outputs)
         for attribute in sorted(node.attribute, key=lambda entry: str(entry.name)):
             copied.attribute.add().CopyFrom(attribute)
@@ -60,7 +62,13 @@ class GraphBuilder:
 
         `features` is [rows, n_features], or [rows, step_length, n_features] where a score needs more than one day.
         """
-        return self._model("scoring", ["rows", n_features] if step_length == 1 else ["rows", step_length, n_features], "score", score, 1)
+        return self._model(
+            "scoring",
+            ["rows", n_features] if step_length == 1 else ["rows", step_length, n_features],
+            "score",
+            score,
+            1,
+        )
 
     def row_model(self, n_features: int, values: str) -> onnx.ModelProto:
         """A graph between stages: `features` double [rows, n_features] to `values` of the same shape."""

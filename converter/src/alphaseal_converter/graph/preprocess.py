@@ -60,7 +60,9 @@ def _add_tanh(builder: GraphBuilder, processor: TanhProcess, features: str) -> s
     """
     dtypes = processor.dtypes
     if dtypes is None:
-        raise UsageError("graph.tanh", "the columns' dtypes are not known", next_step="take the processor from stages_of")
+        raise UsageError(
+            "graph.tanh", "the columns' dtypes are not known", next_step="take the processor from stages_of"
+        )
     one = np.array(1.0)
     result = features
     if "float64" in dtypes:

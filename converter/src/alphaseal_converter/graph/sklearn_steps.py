@@ -48,7 +48,9 @@ def add_chain(builder: GraphBuilder, chain: Sequence[Step], features: str, colum
     graph = _Chain(builder, single)
     score, width = graph.steps(tuple(chain), features, columns)
     if width != 1:
-        raise RefusalError("model.multi_output", "the chain gives several outputs per row", expected="1", found=str(width))
+        raise RefusalError(
+            "model.multi_output", "the chain gives several outputs per row", expected="1", found=str(width)
+        )
     for taint in graph.taints:
         score = builder.add("Add", score, taint)
     return score

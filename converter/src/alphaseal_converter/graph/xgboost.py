@@ -11,7 +11,7 @@ from alphaseal_converter.errors import RefusalError
 from alphaseal_converter.graph.builder import GraphBuilder
 from alphaseal_converter.graph.feature_count import check_feature_count
 from alphaseal_converter.graph.preprocess import add_processors
-from alphaseal_converter.graph.tree_ensemble import SUM, add_steady, NodeTable
+from alphaseal_converter.graph.tree_ensemble import SUM, NodeTable, add_steady
 from alphaseal_converter.models.trees import Decision, FloatArray, IntArray, Tree
 from alphaseal_converter.models.xgboost import Linear, Link, XgboostModel
 from alphaseal_converter.processors import RowProcessor

@@ -156,16 +156,22 @@ class _Reading:
             raise _unsupported(where, "a FeatureUnion with weights")
         everything = np.arange(inputs_of(record, where))
         branches = [
-            (everything, self.member(_named(entry, where), where)) for entry in members if _named(entry, where) != "drop"
+            (everything, self.member(_named(entry, where), where))
+            for entry in members
+            if _named(entry, where) != "drop"
         ]
         return (Branches(None, tuple(branches)),)
 
     def voting(self, record: Record, where: str) -> Chain:
-        members = tuple((None, self.estimator(m, where)) for m in trees.object_members(record.get("estimators_"), where))
+        members = tuple(
+            (None, self.estimator(m, where)) for m in trees.object_members(record.get("estimators_"), where)
+        )
         listed, weights = record.get("weights"), None
         if listed is None:
             return (Mean(None, members, None, float(len(members))),)
-        used = [w for w, entry in zip(_numbers(listed, where), record.get("estimators"), strict=True) if entry[1] != "drop"]
+        used = [
+            w for w, entry in zip(_numbers(listed, where), record.get("estimators"), strict=True) if entry[1] != "drop"
+        ]
         weights = tuple(used)
         return (Mean(None, members, weights, float(np.sum(np.array(weights)))),)
 
@@ -363,7 +369,9 @@ def _tree_takes_missing(record: Any, since: tuple[int, int]) -> bool:
 
 def _version(record: Record) -> tuple[int, int]:
     parts = (version_of(record) or "0.0").split(".")
-    return (int(parts[0]), int(parts[1])) if len(parts) > 1 and parts[0].isdecimal() and parts[1].isdecimal() else (0, 0)
+    return (
+        (int(parts[0]), int(parts[1])) if len(parts) > 1 and parts[0].isdecimal() and parts[1].isdecimal() else (0, 0)
+    )
 
 
 def _products(count: int, length: int, interaction: bool) -> list[tuple[int, ...]]:
@@ -466,4 +474,12 @@ _PARSERS: Mapping[str, _Parser] = {
 BUILT_CLASSES = frozenset(_PARSERS)
 """Estimators that are read without scikit-learn."""
 
-__all__ = ["BUILT_CLASSES", "Estimator", "Step", "UnknownEstimatorError", "feature_names", "parse_estimator", "version_of"]
+__all__ = [
+    "BUILT_CLASSES",
+    "Estimator",
+    "Step",
+    "UnknownEstimatorError",
+    "feature_names",
+    "parse_estimator",
+    "version_of",
+]

@@ -148,18 +148,7 @@ class Stack:
 
 
 Step = (
-    Elementwise
-    | Impute
-    | Quantile
-    | Project
-    | Polynomial
-    | Select
-    | Branches
-    | Linear
-    | Network
-    | Trees
-    | Mean
-    | Stack
+    Elementwise | Impute | Quantile | Project | Polynomial | Select | Branches | Linear | Network | Trees | Mean | Stack
 )
 Chain = tuple[Step, ...]
 
