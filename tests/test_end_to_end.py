@@ -431,3 +431,11 @@ def test_tasks_that_go_wrong_as_real_ones_do(case: str, tmp_path: Path) -> None:
         assert "factor_name_twice" in [reason.code for reason in manifest.eligibility.reasons]
     if case == "weights_differ":
         assert "weights_differ" in [reason.code for reason in manifest.eligibility.reasons]
+
+
+def test_a_reader_that_goes_away_is_no_error() -> None:
+    """`alphaseal show … | head -1` ends without a complaint."""
+    command = f"{sys.executable} -m alphaseal show {factor_plain_bundle()} | head -1"
+    done = subprocess.run(["bash", "-c", f"set -o pipefail; {command}"], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.startswith("rdagent-")

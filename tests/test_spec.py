@@ -14,6 +14,7 @@ import pytest
 
 from alphaseal import errors
 from alphaseal import manifest as m
+from alphaseal.onnx_operators import OPERATORS
 from locations import REPOSITORY
 
 SPECIFICATION = (REPOSITORY / "spec/bundle-v1.md").read_text(encoding="utf-8")
@@ -28,6 +29,12 @@ def _between(name: str) -> str:
     found = re.search(rf"<!-- {name}: begin -->\n(.*?)<!-- {name}: end -->", SPECIFICATION, re.DOTALL)
     assert found is not None, name
     return found[1]
+
+
+def test_table_of_operators_is_that_of_the_gate() -> None:
+    """The operators that a graph may have are those that the specification lists."""
+    listed = set(re.findall(r"\w+", " ".join(re.findall(r"`([^`]+)`", _between("operators"))))) - {"ai", "onnx", "ml"}
+    assert listed == {name for _, name in OPERATORS}
 
 
 def _error_classes() -> list[type[errors.AlphasealError]]:

@@ -27,7 +27,7 @@ from alphaseal.graph import Graph  # noqa: E402
 from alphaseal.numeric import outside  # noqa: E402
 from family_cases import NETWORKS, Rows, Trained, library_trained, network, stand_in  # noqa: E402
 
-FEATURES, TRAINING_ROWS, ROWS = 158, 6000, 5000
+FEATURES, TRAINING_ROWS, ROWS = 158, 4000, 5000
 warnings.simplefilter("ignore")
 
 
@@ -140,7 +140,9 @@ def perceptron() -> Trained:
     from sklearn.pipeline import make_pipeline
     from sklearn.preprocessing import StandardScaler
 
-    return estimator(lambda: make_pipeline(StandardScaler(), MLPRegressor((64, 32), max_iter=5, random_state=1)))
+    return estimator(
+        lambda: make_pipeline(StandardScaler(), MLPRegressor(hidden_layer_sizes=(64, 32), max_iter=5, random_state=1))
+    )
 
 
 def torch_network(name: str) -> Trained:

@@ -122,7 +122,7 @@ def trust(*keys: Plain, **changes: Any) -> Plain:
 
 def contents() -> dict[str, bytes]:
     """The files of the small bundle, by path."""
-    return {"golden.parquet": tables.golden(), "model.onnx": graphs.model(), "sources/factors/000.py": FACTOR_CODE}
+    return {"golden.parquet": tables.golden(), "model.onnx": graphs.model(), "sources/factors/000.txt": FACTOR_CODE}
 
 
 _ROLES = {"golden.parquet": "golden", "model.onnx": "model", "factors.parquet": "factors"}
@@ -143,7 +143,7 @@ def entry(path: str, data: bytes, role: str | None = None) -> Plain:
 def manifest(files: dict[str, bytes] | None = None) -> Plain:
     """The manifest of the small bundle, or of one with these files."""
     files = contents() if files is None else files
-    factor = "sources/factors/000.py"
+    factor = "sources/factors/000.txt"
     return {
         "format": "1-draft",
         "name": "vector",

@@ -51,7 +51,7 @@ Rows = list[tuple[Any, ...]]
 
 def of_rows(rows: Rows, schema: pa.Schema) -> pa.Table:
     """A table of rows of plain values."""
-    columns = list(zip(*rows, strict=True)) if rows else [[] for _ in schema]
+    columns: list[Any] = list(zip(*rows, strict=True)) if rows else [[] for _ in schema]
     arrays = [pa.array(values, field.type) for values, field in zip(columns, schema, strict=True)]
     return pa.Table.from_arrays(arrays, schema=schema)
 
@@ -132,6 +132,14 @@ def _list_column() -> bytes:
     return written(found.set_column(0, "case", cases))
 
 
+def _with_metadata() -> bytes:
+    sink = pa.BufferOutputStream()
+    with pq.ParquetWriter(sink, GOLDEN, store_schema=False) as writer:
+        writer.write_table(_golden_table())
+        writer.add_key_value_metadata({"pandas": "{}"})
+    return bytes(sink.getvalue())
+
+
 def _long_text(length: int) -> bytes:
     rows = [("x" * length, *row[1:]) for row in GOLDEN_ROWS]
     return written(of_rows(rows, GOLDEN))
@@ -143,12 +151,12 @@ def _damaged_header(data: bytes) -> bytes:
     return data[:5] + b"\x7e" + data[6:]
 
 
-def _windows(context: bool = True) -> bytes:
+def _windows() -> bytes:
     rows = [
         ("context" if day == DAYS[0] else "day", day, stock, *row, None if day == DAYS[0] else row[0])
         for (day, stock), row in zip(_KEYS, _VALUES, strict=True)
     ]
-    return written(of_rows(rows if context else rows[len(STOCKS) :], GOLDEN))
+    return written(of_rows(rows, GOLDEN))
 
 
 GOLDEN_VARIANTS: dict[str, Callable[[], bytes]] = {
@@ -172,7 +180,7 @@ GOLDEN_VARIANTS: dict[str, Callable[[], bytes]] = {
     "golden_gzip": lambda: written(_golden_table(), compression="gzip"),
     "golden_brotli": lambda: written(_golden_table(), compression="brotli"),
     "golden_snappy": lambda: written(_golden_table(), compression="snappy"),
-    "golden_metadata": lambda: written(_golden_table().replace_schema_metadata({"pandas": "{}"})),
+    "golden_metadata": _with_metadata,
     "golden_arrow_schema": lambda: written(_golden_table(), store_schema=True),
     "golden_extension": lambda: written(_extension_of(_golden_table(), "score"), store_schema=True),
     "golden_delta_strings": lambda: written(
@@ -187,7 +195,6 @@ GOLDEN_VARIANTS: dict[str, Callable[[], bytes]] = {
     "golden_page_header": lambda: _damaged_header(golden()),
     "golden_text": lambda: b"case,datetime,instrument,score\n" * 10,
     "golden_windows": _windows,
-    "golden_windows_no_context": lambda: _windows(False),
 }
 
 
@@ -286,7 +293,7 @@ FEATURE_VARIANTS: dict[str, Callable[[], bytes]] = {
         "datetime", pa.array([3_000_000] * len(TABLE_ROWS), pa.int32()).cast(pa.date32())
     ),
     "features_null_date": lambda: _first("datetime", None),
-    "features_null_instrument": lambda: _instruments(None),
+    "features_null_instrument": lambda: _instruments(*STOCKS, None),
     "features_instrument_number": lambda: _column("instrument", pa.array(range(len(TABLE_ROWS)), pa.int64())),
     "features_instrument_binary": lambda: _column("instrument", table()["instrument"].cast(pa.binary())),
     "features_instrument_lower_case": lambda: _instruments("sh600000", *STOCKS[1:], "sh600000"),

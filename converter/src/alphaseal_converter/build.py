@@ -420,6 +420,13 @@ class _Proof:
                 if self.pipeline.step_length == 1 and not self.plan.steps:
                     # The others score whole days, and a made-up row belongs to none.
                     golden.append(golden_probe(probe, expected))
+        if not golden:
+            raise RefusalError(
+                "parity.no_days",
+                "this model scores whole days, and there are no raw values of any: its numbers cannot be proven",
+                expected="raw values of the days of the recorded predictions",
+                next_step="pass --features or --replay-with",
+            )
         return self._report(cases, days), golden
 
     def _probes(self, recorded: Recorded | None) -> tuple[Probe, ...]:

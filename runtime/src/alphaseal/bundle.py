@@ -303,7 +303,7 @@ def open_bundle(path: str | os.PathLike[str], *, trust: Trust) -> Bundle:
     ExpiredError 15, RollbackError 16.
     """
     directory = Path(path)
-    if not directory.is_dir():
+    if not os.path.isdir(directory):  # Path.is_dir raises for names that are too long
         raise NotReadableError(
             "bundle.not_readable",
             "no bundle directory",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -34,26 +35,31 @@ def run_command(
         text, result = verbs[options.verb](options)
     except AlphasealError as error:
         return _report(error.exit, error.code, str(error), error, as_json)
-    except BrokenPipeError:
-        # The reader of our output went away (head, less): not our fault and nothing to say to anybody.
-        sys.stderr.close()
-        return INTERNAL_EXIT
     except KeyboardInterrupt:
         return _report(130, "interrupted", "interrupted", None, as_json)
     except Exception as error:
         message = f"a fault of ours: {type(error).__name__}: {error}; next: report it with the command that you ran"
         return _report(INTERNAL_EXIT, "internal", " ".join(message.split()), None, as_json)
     if as_json:
-        print(json.dumps(_object(True, "ok", 0, "done", None, result), ensure_ascii=False, default=str))
+        _say(json.dumps(_object(True, "ok", 0, "done", None, result), ensure_ascii=False, default=str))
     elif text:
-        print(text)
+        _say(text)
     return 0
+
+
+def _say(text: str) -> None:
+    """Print; a reader that went away (head, less) has seen what it wanted and is no error."""
+    try:
+        print(text, flush=True)
+    except BrokenPipeError:
+        # Python flushes standard output once more at its end and would complain there.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _report(exit_status: int, code: str, line: str, error: AlphasealError | None, as_json: bool) -> int:
     if as_json:
         message = error.message if error is not None else line
-        print(json.dumps(_object(False, code, exit_status, message, error, None), ensure_ascii=False, default=str))
+        _say(json.dumps(_object(False, code, exit_status, message, error, None), ensure_ascii=False, default=str))
     else:
         print(f"error [{code}]: {line}", file=sys.stderr)
     return exit_status

@@ -84,7 +84,10 @@ class Graph:
 
     def call(self, rows: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
         """float64 [rows, width] of one chunk of rows, computed at once."""
-        (result,) = self._session.run(None, {self._input: np.ascontiguousarray(rows)})
+        try:
+            (result,) = self._session.run(None, {self._input: np.ascontiguousarray(rows)})
+        except Exception as error:  # what a kernel says of a graph that loaded
+            raise PolicyError("model.not_loadable", f"onnxruntime does not run the graph: {str(error).splitlines()[0][:300]}") from None
         return np.asarray(result, dtype=np.float64).reshape(len(rows), self.width)
 
 

@@ -240,17 +240,16 @@ class _Walk:
         try:
             operator = OPERATORS[node.domain, node.operator]
             result = self._tree(node, call) if operator is None else operator.rule(call)
+            values = list(result.values)
+            largest = shapes.check(call, values, self._place(node), self._limits.elements, self._rows)
+            self._spend(node, values, result.work)
         except Unknown as reason:
             raise PolicyError(
                 "model.shape",
                 f"the result of {node} has no shape that can be known before it runs: {reason}",
                 where=self._place(node),
             ) from None
-        values = list(result.values)
-        self._largest = max(
-            self._largest, shapes.check(call, values, self._place(node), self._limits.elements, self._rows)
-        )
-        self._spend(node, values, result.work)
+        self._largest = max(self._largest, largest)
         return values
 
     def _spend(self, node: Node, values: list[Value], work: Size | None) -> None:

@@ -12,12 +12,13 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from .errors import PolicyError
-from .onnx_parts import INT32, INT64, MAXIMUM_RANK, SMALL, Node, Tensor
+from .onnx_parts import INT64, MAXIMUM_RANK, SMALL, Node, Tensor
 
 Size = tuple[int, ...]
 """Coefficients by power of the rows, without zeros at the end: (5,) is five, (0, 1) is one per row."""
 ROWS: Size = (0, 1)
 _MAXIMUM_POWER = 4
+_MOST_ROWS = 1 << 13
 _END = 1 << 62
 """Exporters write the largest int64 for "to the end"."""
 
@@ -58,6 +59,13 @@ class Call:
     def fixed(self, position: int) -> list[int]:
         """Elements of an input that do not depend on the rows."""
         return [_fixed(size) for size in self.sizes(position)]
+
+    def single(self, position: int) -> Size:
+        """The only element of an input."""
+        sizes = self.sizes(position)
+        if len(sizes) != 1:
+            raise Unknown(f"input {position} is not one number")
+        return sizes[0]
 
     def sizes(self, position: int) -> tuple[Size, ...]:
         elements = self.value(position).elements
@@ -177,7 +185,7 @@ def keep(call: Call) -> Result:
 
 def cast(call: Call) -> Result:
     value = call.value(0)
-    return Result([value if call.integer("to", 0) in (INT32, INT64) else Value(value.shape)])
+    return Result([value if call.integer("to", 0) == INT64 else Value(value.shape)])
 
 
 def broadcast_shapes(shapes: Sequence[tuple[Size, ...]]) -> tuple[Size, ...]:
@@ -215,7 +223,9 @@ def arithmetic(operation: Callable[[Size, Size], Size]) -> Rule:
             elements = [operation(left[place % len(left)], right[place % len(right)]) for place in range(count)]
         except Unknown:
             return Result([value])
-        return Result([Value(value.shape, tuple(elements))])
+        # Beyond 64 bits they would wrap round in the graph but not here.
+        fits = all(evaluate(tuple(map(abs, element)), _MOST_ROWS) <= _END for element in elements)
+        return Result([Value(value.shape, tuple(elements) if fits else None)])
 
     return rule
 
@@ -457,10 +467,12 @@ def recurrent(gates: int) -> Rule:
 
     def rule(call: Call) -> Result:
         shape, weights, recurrence = call.shape(0), call.shape(1), call.shape(2)
+        if len(shape) != 3:
+            raise Unknown("the input has not three axes")
         hidden = size(call.integer("hidden_size", 0))
         directions = size(2 if call.node.attributes.get("direction") == "bidirectional" else 1)
         wanted = (directions, times(size(gates), hidden), shape[-1])
-        if len(shape) != 3 or weights != wanted or recurrence != (*wanted[:2], hidden) or call.optional(4) is not None:
+        if weights != wanted or recurrence != (*wanted[:2], hidden) or call.optional(4) is not None:
             raise Unknown("weights do not fit the inputs")
         steps, batch, _ = shape
         state = Value((directions, batch, hidden))
@@ -497,14 +509,14 @@ def arg_reduction(call: Call) -> Result:
 def top(call: Call) -> Result:
     """TopK: values and places."""
     shape = call.shape()
-    axis, (count,) = call.axis(len(shape), -1), call.fixed(1)
-    return Result([Value((*shape[:axis], size(count), *shape[axis + 1 :]))] * 2, times(product(shape), size(count)))
+    axis, count = call.axis(len(shape), -1), size(_fixed(call.single(1)))
+    return Result([Value((*shape[:axis], count, *shape[axis + 1 :]))] * 2, times(product(shape), count))
 
 
 def one_hot(call: Call) -> Result:
-    shape, (depth,) = call.shape(), call.fixed(1)
+    shape, depth = call.shape(), size(_fixed(call.single(1)))
     axis = call.axis(len(shape) + 1, -1)
-    return Result([Value((*shape[:axis], size(depth), *shape[axis:]))])
+    return Result([Value((*shape[:axis], depth, *shape[axis:]))])
 
 
 def tile(call: Call) -> Result:
@@ -516,11 +528,12 @@ def tile(call: Call) -> Result:
 
 def counted(call: Call) -> Result:
     """Range from 0 in steps of 1, or with fixed ends."""
-    (first,), (last,), (step,) = call.sizes(0), call.sizes(1), call.sizes(2)
+    first, last, step = call.single(0), call.single(1), call.single(2)
     if (first, step) == (size(0), size(1)):
         return Result([Value((last,))])
     numbers = range(_fixed(first), _fixed(last), _fixed(step) or 1)
-    return Result([_small((size(len(numbers)),), tuple(map(size, numbers)) if len(numbers) <= SMALL else None)])
+    count = max(0, -((numbers.start - numbers.stop) // numbers.step))  # len() is for counts of 63 bits
+    return Result([_small((size(count),), tuple(map(size, numbers)) if count <= SMALL else None)])
 
 
 def gather_nd(call: Call) -> Result:

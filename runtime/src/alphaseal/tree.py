@@ -10,6 +10,7 @@ import hashlib
 import os
 import stat
 from collections.abc import Callable
+from itertools import islice
 from pathlib import Path
 from typing import BinaryIO
 
@@ -153,7 +154,7 @@ def _walk(root: Path) -> set[str]:
         prefix = pending.pop()
         try:
             with os.scandir(root / prefix) as entries:
-                listing = sorted(entries, key=lambda entry: entry.name)
+                listing = sorted(islice(entries, _MAXIMUM_ENTRIES + 1), key=lambda entry: entry.name)
         except OSError as error:
             raise NotReadableError(
                 "bundle.not_readable", f"directory cannot be read: {error.strerror}", where=str(root / prefix)

@@ -1,0 +1,31 @@
+"""Structure-aware mutations of a small signed bundle; ``make fuzz`` makes ten times as many."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+from locations import REPOSITORY
+
+MUTATIONS = 100_000
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(os.name != "posix", reason="memory is measured with getrusage")
+def test_mutations_are_never_accepted_and_never_hurt() -> None:
+    """No false acceptance, no exception outside the family, at most 1 s and 200 MB each; onnxruntime survives what passes."""
+    command = [sys.executable, str(REPOSITORY / "tools/fuzz.py"), "--count", str(MUTATIONS), "--json"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    total = json.loads(done.stdout)
+    assert total["findings"] == []
+    assert done.returncode == 0
+    outcomes = total["outcomes"]
+    assert sum(number for name, number in outcomes.items() if not name.startswith("(")) == MUTATIONS
+    # Every layer is reached and passed: refused in many ways, and something let through to the next.
+    for area in ("manifest", "envelope", "model", "parquet", "tree", "resealed"):
+        assert sum(name.startswith(f"{area}: ") for name in outcomes) >= 5, area
+    assert outcomes["(in a child)"] == MUTATIONS // 500
+    assert outcomes["(onnxruntime ran)"] > 500

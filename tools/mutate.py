@@ -1,0 +1,231 @@
+"""``make mutate``: every `raise` of the verifier replaced by nothing, one at a time; a test must turn red.
+
+First the tests run once with every `raise` reporting itself, which tells the tests that reach it.  Then each mutant is put
+first on the path of a forked process that has the heavy libraries loaded, and those tests run until one fails.  A `raise`
+that no test reaches has survived, and so has one without which its tests stay green.  Calls of a local ``refuse(…)`` count
+as a `raise`.  Ends with 1 below ``--least`` per cent killed.  For Linux and macOS: processes are forked.
+"""
+
+from __future__ import annotations
+
+import argparse
+import ast
+import contextlib
+import importlib
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections import defaultdict
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parents[1]
+PACKAGE = ROOT / "runtime/src/alphaseal"
+MODULES = (
+    *("bundle", "tree", "names", "strict_json", "manifest", "envelope", "keys", "trust", "trust_file", "selftest"),
+    *("model_gate", "onnx_wire", "onnx_parts", "onnx_operators", "onnx_shapes", "onnx_trees", "data_gate", "parquet_pages"),
+)
+TESTS = (
+    *("tests/runtime", "tests/test_end_to_end.py", "tests/test_schema.py", "tests/test_vectors.py", "tests/test_memory.py"),
+    "tests/converter/test_signing.py",
+)
+LEFT_OUT = ("test_model_gate_mutations.py", "test_fuzz.py", "test_pipeline.py", "test_features.py")
+"""Slow, or of what reads and scores tables: that is no part of the verifier."""
+HEAVY = ("numpy", "pyarrow", "pyarrow.parquet", "onnxruntime", "onnx", "msgspec", "cryptography", "jsonschema", "lightgbm", "pandas", "polars", "pytest", "hypothesis")
+_SECONDS = 120
+_FEW = 6
+"""Tests of a first try; most mutants fall to them."""
+_REPORT = "__import__('_reached').reached({})"
+_REACHED = """
+import os
+_seen = set()
+def reached(place):
+    test = os.environ.get("PYTEST_CURRENT_TEST", "").rpartition(" ")[0]
+    if test and (place, test) not in _seen:
+        _seen.add((place, test))
+        with open(os.environ["MUTATE_REACHED"], "a") as file:
+            file.write(f"{place}\\t{test}\\n")
+"""
+
+
+@dataclass(frozen=True)
+class Place:
+    """One `raise` (or call of `refuse`): positions are of the text, lines from 1."""
+
+    module: str
+    line: int
+    end_line: int
+    column: int
+    end_column: int
+
+    @property
+    def id(self) -> str:
+        return f"{self.module}:{self.line}"
+
+
+def places(module: str) -> Iterator[Place]:
+    """Every statement of a module that refuses."""
+    for node in ast.walk(ast.parse((PACKAGE / f"{module}.py").read_text(encoding="utf-8"))):
+        is_call = isinstance(node, ast.Expr) and isinstance(node.value, ast.Call) and isinstance(node.value.func, ast.Name) and node.value.func.id == "refuse"
+        if isinstance(node, ast.Raise) or is_call:
+            assert isinstance(node, ast.stmt)
+            assert node.end_lineno is not None
+            assert node.end_col_offset is not None
+            yield Place(module, node.lineno, node.end_lineno, node.col_offset, node.end_col_offset)
+
+
+def without(place: Place, instead: str = "pass") -> str:
+    """The text of the module with `instead` in the place of the statement; line numbers stay."""
+    lines = (PACKAGE / f"{place.module}.py").read_bytes().split(b"\n")
+    first, last = place.line - 1, place.end_line - 1
+    tail = lines[last][place.end_column :]
+    lines[first] = lines[first][: place.column] + instead.encode() + (tail if first == last else b"")
+    for number in range(first + 1, last + 1):
+        lines[number] = tail if number == last and tail.strip() else b""
+    return b"\n".join(lines).decode()
+
+
+def reporting(module: str) -> str:
+    """The text of a module in which every refusal reports itself first; both stand in one line, as the grammar allows."""
+    lines = (PACKAGE / f"{module}.py").read_bytes().split(b"\n")
+    for place in places(module):
+        line = lines[place.line - 1]
+        lines[place.line - 1] = line[: place.column] + _REPORT.format(repr(place.id)).encode() + b"; " + line[place.column :]
+    return b"\n".join(lines).decode()
+
+
+def copy_with(folder: Path, texts: dict[str, str]) -> Path:
+    """A copy of the package below `folder`, with other texts of some modules."""
+    shutil.copytree(PACKAGE, folder / "alphaseal", ignore=shutil.ignore_patterns("__pycache__"))
+    for module, text in texts.items():
+        (folder / "alphaseal" / f"{module}.py").write_text(text, encoding="utf-8")
+    return folder
+
+
+def in_fork(package: Path, arguments: list[str], environment: dict[str, str], seconds: float, log: Path) -> int | None:
+    """Exit status of pytest in a forked process that imports alphaseal from `package`; None where it took too long."""
+    child = os.fork()
+    if child == 0:
+        status = 99
+        try:
+            os.setpgid(0, 0)
+            os.environ.update(environment)
+            os.environ["PYTHONPATH"] = os.pathsep.join([str(package), str(ROOT / "converter/src"), str(ROOT / "tests")])
+            sys.path[:0] = [str(package), str(ROOT / "converter/src"), str(ROOT / "tests")]
+            descriptor = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+            os.dup2(descriptor, 1)
+            os.dup2(descriptor, 2)
+            os.chdir(ROOT)
+            use_prebuilt()
+            import pytest
+
+            status = int(pytest.main(["-q", "-p", "no:cacheprovider", "-p", "no:xdist", "--no-header", "--tb=line", *arguments]))
+        finally:
+            os._exit(status)
+    until = time.monotonic() + seconds
+    while time.monotonic() < until:
+        pid, status = os.waitpid(child, os.WNOHANG)
+        if pid:
+            return os.waitstatus_to_exitcode(status)
+        time.sleep(0.02)
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(child, signal.SIGKILL)
+    os.waitpid(child, 0)
+    return None
+
+
+def use_prebuilt() -> None:
+    """Tests take the bundle that was built once, instead of building it in every process."""
+    import bundles
+
+    path = Path(os.environ["MUTATE_BUNDLE"])
+    bundles.factor_plain_bundle = lambda: path  # type: ignore[assignment]
+
+
+def build_bundle(folder: Path) -> Path:
+    """The tests' usual bundle, by the sources as they are."""
+    program = f"import shutil, bundles; shutil.copytree(bundles.factor_plain_bundle(), {str(folder / 'bundle')!r})"
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(map(str, (ROOT / "runtime/src", ROOT / "converter/src", ROOT / "tests")))}
+    subprocess.run([sys.executable, "-c", program], check=True, env=environment)
+    return folder / "bundle"
+
+
+def who_reaches(folder: Path, tests: list[str], environment: dict[str, str]) -> dict[str, list[str]]:
+    """Place -> tests that reach it, the shortest names first; a red test here is an error of the sources as they are."""
+    package = copy_with(folder / "reporting", {module: reporting(module) for module in MODULES})
+    (package / "_reached.py").write_text(_REACHED, encoding="utf-8")
+    found, log = folder / "reached", folder / "reporting.log"
+    found.touch()
+    status = in_fork(package, [*tests, *(f"--ignore-glob=*/{name}" for name in LEFT_OUT)], {**environment, "MUTATE_REACHED": str(found)}, 900, log)
+    if status != 0:
+        sys.exit(f"the tests do not pass before anything is changed ({status}):\n{log.read_text()[-3000:]}")
+    reached: dict[str, set[str]] = defaultdict(set)
+    for line in found.read_text(encoding="utf-8").splitlines():
+        place, _, test = line.partition("\t")
+        reached[place].add(test)
+    return {place: sorted(names, key=lambda name: (len(name), name)) for place, names in reached.items()}
+
+
+def verdict(place: Place, tests: list[str], environment: dict[str, str]) -> str:
+    """ "killed", "survived" (its tests stay green) or "not reached"."""
+    if not tests:
+        return "not reached"
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        package = copy_with(folder / "package", {place.module: without(place)})
+        for some in (tests[:_FEW], tests[_FEW:]):
+            # 0: green.  Everything else (red, an error while importing, too slow) tells the mutant.
+            if some and in_fork(package, ["-x", *some], environment, _SECONDS, folder / "log") != 0:
+                return "killed"
+    return "survived"
+
+
+def main() -> int:
+    """See the module."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
+    parser.add_argument("--least", type=float, default=95.0)
+    parser.add_argument("--only", help="one module, or module:line")
+    parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1)
+    parser.add_argument("--json", type=Path, help="write every verdict there")
+    options = parser.parse_args()
+    for library in HEAVY:
+        with contextlib.suppress(ImportError):
+            importlib.import_module(library)
+    wanted = [place for module in MODULES for place in places(module) if options.only in (None, module, place.id)]
+    tests = [str(ROOT / test) for test in TESTS if (ROOT / test).exists()]
+    started = time.monotonic()
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        environment = {"MUTATE_BUNDLE": str(build_bundle(folder)), "PYTHONDONTWRITEBYTECODE": "1"}
+        reached = who_reaches(folder, tests, environment)
+        print(f"{len(wanted)} places, {sum(place.id in reached for place in wanted)} reached, after {time.monotonic() - started:.0f} s", flush=True)
+        with ThreadPoolExecutor(options.jobs) as pool:
+            verdicts = list(pool.map(lambda place: verdict(place, reached.get(place.id, []), environment), wanted))
+    return report(wanted, verdicts, options.least, options.json, time.monotonic() - started)
+
+
+def report(wanted: list[Place], verdicts: list[str], least: float, out: Path | None, seconds: float) -> int:
+    """Print the survivors and the share that was killed; the exit status."""
+    for place, found in zip(wanted, verdicts, strict=True):
+        if found != "killed":
+            line = (PACKAGE / f"{place.module}.py").read_text(encoding="utf-8").splitlines()[place.line - 1].strip()
+            print(f"{found:12} {place.id}: {line[:120]}")
+    killed = verdicts.count("killed")
+    share = 100 * killed / max(1, len(wanted))
+    print(f"{killed} of {len(wanted)} killed ({share:.1f} %), {verdicts.count('survived')} survived, {verdicts.count('not reached')} not reached, {seconds:.0f} s")
+    if out is not None:
+        entries: list[dict[str, Any]] = [{**asdict(place), "verdict": found} for place, found in zip(wanted, verdicts, strict=True)]
+        out.write_text(json.dumps(entries, indent=2) + "\n", encoding="utf-8")
+    return 0 if share >= least else 1
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
