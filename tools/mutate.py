@@ -34,10 +34,10 @@ MODULES = (
     *("model_gate", "onnx_wire", "onnx_parts", "onnx_operators", "onnx_shapes", "onnx_trees", "data_gate", "parquet_pages"),
 )
 TESTS = (
-    *("tests/runtime", "tests/test_end_to_end.py", "tests/test_schema.py", "tests/test_vectors.py", "tests/test_memory.py"),
+    *("tests/runtime", "tests/test_end_to_end.py", "tests/test_schema.py", "tests/test_vectors.py", "tests/test_json_corpus.py"),
     "tests/converter/test_signing.py",
 )
-LEFT_OUT = ("test_model_gate_mutations.py", "test_fuzz.py", "test_pipeline.py", "test_features.py")
+LEFT_OUT = ("test_model_gate_mutations.py", "test_fuzz.py", "test_pipeline.py", "test_features.py", "test_store.py")
 """Slow, or of what reads and scores tables: that is no part of the verifier."""
 HEAVY = ("numpy", "pyarrow", "pyarrow.parquet", "onnxruntime", "onnx", "msgspec", "cryptography", "jsonschema", "lightgbm", "pandas", "polars", "pytest", "hypothesis")
 _SECONDS = 120
