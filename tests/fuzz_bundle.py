@@ -14,6 +14,7 @@ import msgspec
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+
 from alphaseal import manifest as m
 from alphaseal.selftest import golden_schema
 from alphaseal.trust import Trust
@@ -72,7 +73,9 @@ def small_bundle() -> SmallBundle:
     manifest = _manifest(features, files)
     data = canonical(m.to_plain(manifest))
     assert m.encode(manifest) == data
-    return SmallBundle({**files, "manifest.json": data, "manifest.dsse.json": sealed(data)}, m.parse(data), goldens, factors)
+    return SmallBundle(
+        {**files, "manifest.json": data, "manifest.dsse.json": sealed(data)}, m.parse(data), goldens, factors
+    )
 
 
 def _feature(name: str, dtype: Any) -> m.Feature:
@@ -85,9 +88,19 @@ def _manifest(features: list[m.Feature], files: Mapping[str, bytes]) -> m.Manife
     replace = msgspec.structs.replace
     roles = {"model.onnx": "model", "golden.parquet": "golden", "factors.parquet": "factors", "card.html": "card"}
     source = replace(example.sota_factors[0], name="b", position=1)
-    shape = {"inputs": [m.Tensor(name="features", dtype="float64", shape=[None, FEATURES])], "outputs": [m.Tensor(name="score", dtype="float64", shape=[None, 1])]}
+    shape = {
+        "inputs": [m.Tensor(name="features", dtype="float64", shape=[None, FEATURES])],
+        "outputs": [m.Tensor(name="score", dtype="float64", shape=[None, 1])],
+    }
     entries: list[Any] = [
-        m.File(path=path, size=len(data), sha256=hashlib.sha256(data).hexdigest(), media_type="application/octet-stream", role=roles.get(path, "source"), title=None)  # type: ignore[arg-type]
+        m.File(
+            path=path,
+            size=len(data),
+            sha256=hashlib.sha256(data).hexdigest(),
+            media_type="application/octet-stream",
+            role=roles.get(path, "source"),
+            title=None,
+        )  # type: ignore[arg-type]
         for path, data in sorted(files.items())
     ]
     return replace(
@@ -97,7 +110,15 @@ def _manifest(features: list[m.Feature], files: Mapping[str, bytes]) -> m.Manife
         stages=[m.GraphStage(file="model.onnx", processors=[])],
         sota_factors=[source],
         golden=replace(example.golden, rows=ROWS, days=[]),
-        factors=m.FactorTable(file="factors.parquet", columns=["b", "c"], rows=ROWS, dates=1, instruments=ROWS, first="2021-12-24", last="2021-12-24"),
+        factors=m.FactorTable(
+            file="factors.parquet",
+            columns=["b", "c"],
+            rows=ROWS,
+            dates=1,
+            instruments=ROWS,
+            first="2021-12-24",
+            last="2021-12-24",
+        ),
         files=entries,
     )
 
@@ -107,8 +128,15 @@ def _golden(features: list[m.Feature], model: bytes) -> pa.Table:
     values[0] = np.nan
     scores = run_graph(model, values)
     schema = golden_schema(features)
-    keys = [pa.array(["real"] * ROWS), pa.array([18_985] * ROWS, pa.int32()).cast(pa.date32()), pa.array([f"SH6{place:05d}" for place in range(ROWS)])]
-    columns = [pa.array(values[:, place], pa.float64()).cast(schema.field(feature.name).type) for place, feature in enumerate(features)]
+    keys = [
+        pa.array(["real"] * ROWS),
+        pa.array([18_985] * ROWS, pa.int32()).cast(pa.date32()),
+        pa.array([f"SH6{place:05d}" for place in range(ROWS)]),
+    ]
+    columns = [
+        pa.array(values[:, place], pa.float64()).cast(schema.field(feature.name).type)
+        for place, feature in enumerate(features)
+    ]
     return pa.Table.from_arrays([*keys, *columns, pa.array(scores)], schema=schema)
 
 
@@ -131,7 +159,11 @@ def _parquets(table: pa.Table) -> tuple[bytes, ...]:
         {"compression": "zstd"},
         {"compression": "none", "use_dictionary": False},
         {"compression": "snappy", "row_group_size": 13, "data_page_version": "2.0"},
-        {"compression": "none", "use_dictionary": ["instrument"], "column_encoding": {name: "BYTE_STREAM_SPLIT" for name in numbers}},
+        {
+            "compression": "none",
+            "use_dictionary": ["instrument"],
+            "column_encoding": dict.fromkeys(numbers, "BYTE_STREAM_SPLIT"),
+        },
     ]
     return tuple(_written(table, one) for one in options)
 

@@ -17,14 +17,124 @@ from typing import Any
 
 from alphaseal.onnx_operators import OPERATORS, TREE_ATTRIBUTES, Attributes
 
-NUMBERS = [0, 1, 2, 3, 5, 7, 8, 11, 64, 127, 128, 255, 1 << 16, 1 << 30, (1 << 31) - 1, 1 << 31, 1 << 32, 1 << 40, 1 << 53, (1 << 53) + 1, (1 << 63) - 1]
+NUMBERS = [
+    0,
+    1,
+    2,
+    3,
+    5,
+    7,
+    8,
+    11,
+    64,
+    127,
+    128,
+    255,
+    1 << 16,
+    1 << 30,
+    (1 << 31) - 1,
+    1 << 31,
+    1 << 32,
+    1 << 40,
+    1 << 53,
+    (1 << 53) + 1,
+    (1 << 63) - 1,
+]
 INTEGERS = [*NUMBERS, *(-number for number in NUMBERS), -(1 << 63)]
 FLOATS = [0.0, -0.0, 0.5, -1.0, 1e-320, 1e38, 1.7e308, float("nan"), float("inf"), float("-inf")]
-TEXTS = ["", " ", "a", "A", "nul", "con.txt", "..", "../x", "/etc/passwd", "a\\b", "a//b", "a/", ".a", "a.", "x" * 65, "x" * 130, "a\n", "é", "\u202e", "\x00", "\x7f", "😀"]
-TEXTS += ["1-draft", "1.0", "2", "model.onnx", "golden.parquet", "factors.parquet", "card.html", "manifest.json", "manifest.dsse.json", "sources/conf.yaml", "sources/conf.yaml/x"]
-TEXTS += ["2022-03-09T20:55:01Z", "2022-02-30T00:00:00Z", "0000-00-00T00:00:00Z", "9999-12-31T23:59:59Z", "2022-03-09T20:55:01Z\n", "2022-13-01", "0" * 64, "g" * 64, "float32", "model", "graph", "window"]
-_TOKENS = ["1E400", "-0", "0.10", "1.0", "1e2", "01", "+1", ".5", "1.", "NaN", "Infinity", "-Infinity", "9007199254740993", "1" * 80, "1." + "0" * 90, "true", "null", "'a'", "\\u0061"]
-_TOKENS += ['"\\u0061"', '"\\ud800"', '"\\/"', '"\\u00e9"', '"\t"', "{}", "[]", "[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]", "/* */", "//", "\ufeff", "\u2028", "\x00", ",", ":", "\r\n", "\n", " ", "\t"]
+TEXTS = [
+    "",
+    " ",
+    "a",
+    "A",
+    "nul",
+    "con.txt",
+    "..",
+    "../x",
+    "/etc/passwd",
+    "a\\b",
+    "a//b",
+    "a/",
+    ".a",
+    "a.",
+    "x" * 65,
+    "x" * 130,
+    "a\n",
+    "é",
+    "\u202e",
+    "\x00",
+    "\x7f",
+    "😀",
+]
+TEXTS += [
+    "1-draft",
+    "1.0",
+    "2",
+    "model.onnx",
+    "golden.parquet",
+    "factors.parquet",
+    "card.html",
+    "manifest.json",
+    "manifest.dsse.json",
+    "sources/conf.yaml",
+    "sources/conf.yaml/x",
+]
+TEXTS += [
+    "2022-03-09T20:55:01Z",
+    "2022-02-30T00:00:00Z",
+    "0000-00-00T00:00:00Z",
+    "9999-12-31T23:59:59Z",
+    "2022-03-09T20:55:01Z\n",
+    "2022-13-01",
+    "0" * 64,
+    "g" * 64,
+    "float32",
+    "model",
+    "graph",
+    "window",
+]
+_TOKENS = [
+    "1E400",
+    "-0",
+    "0.10",
+    "1.0",
+    "1e2",
+    "01",
+    "+1",
+    ".5",
+    "1.",
+    "NaN",
+    "Infinity",
+    "-Infinity",
+    "9007199254740993",
+    "1" * 80,
+    "1." + "0" * 90,
+    "true",
+    "null",
+    "'a'",
+    "\\u0061",
+]
+_TOKENS += [
+    '"\\u0061"',
+    '"\\ud800"',
+    '"\\/"',
+    '"\\u00e9"',
+    '"\t"',
+    "{}",
+    "[]",
+    "[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]",
+    "/* */",
+    "//",
+    "\ufeff",
+    "\u2028",
+    "\x00",
+    ",",
+    ":",
+    "\r\n",
+    "\n",
+    " ",
+    "\t",
+]
 _ALPHABET = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/=-_ \n"
 
 
@@ -86,9 +196,21 @@ def json_text(data: bytes, chance: random.Random) -> bytes:
             lines[place] = lines[place].swapcase()
         elif kind == 8:
             value = json.loads(data)
-            return chance.choice([json.dumps(value), json.dumps(value, indent=2), json.dumps(value, sort_keys=True, indent=2)]).encode()
+            return chance.choice(
+                [json.dumps(value), json.dumps(value, indent=2), json.dumps(value, sort_keys=True, indent=2)]
+            ).encode()
         else:
-            return chance.choice([b"\xef\xbb\xbf" + data, data + b"\n", data[:-1], text.encode("utf-16"), data + data, b" " + data, data + b"\0"])
+            return chance.choice(
+                [
+                    b"\xef\xbb\xbf" + data,
+                    data + b"\n",
+                    data[:-1],
+                    text.encode("utf-16"),
+                    data + data,
+                    b" " + data,
+                    data + b"\0",
+                ]
+            )
         text = "\n".join(lines)
     return text.encode("utf-8", "surrogatepass")
 
@@ -131,7 +253,9 @@ def json_value(value: Any, chance: random.Random) -> Any:
 
 def _other(value: Any, chance: random.Random) -> Any:
     if chance.random() < 0.15:
-        return chance.choice([None, True, False, 0, -1, 1.5, "", [], {}, [0], {"a": 0}, chance.choice(INTEGERS), chance.choice(TEXTS)])
+        return chance.choice(
+            [None, True, False, 0, -1, 1.5, "", [], {}, [0], {"a": 0}, chance.choice(INTEGERS), chance.choice(TEXTS)]
+        )
     if isinstance(value, bool):
         return not value
     if isinstance(value, int):
@@ -140,10 +264,22 @@ def _other(value: Any, chance: random.Random) -> Any:
         return chance.choice([-value, value * 2, int(value), chance.choice(FLOATS[:7])])
     if isinstance(value, str):
         at = chance.randrange(len(value) + 1)
-        return chance.choice([chance.choice(TEXTS), value + chance.choice(TEXTS), value.upper(), value[:at] + value[at + 1 :], value[:at] + "f" + value[at:]])
+        return chance.choice(
+            [
+                chance.choice(TEXTS),
+                value + chance.choice(TEXTS),
+                value.upper(),
+                value[:at] + value[at + 1 :],
+                value[:at] + "f" + value[at:],
+            ]
+        )
     if isinstance(value, list):
         return value * 2 if value and chance.random() < 0.5 else [*value, chance.choice([None, 0, "a", {}])]
-    return {**value, chance.choice(TEXTS): chance.choice([None, 0, "a", {}])} if isinstance(value, dict) else chance.choice([0, "a", [], {}])
+    return (
+        {**value, chance.choice(TEXTS): chance.choice([None, 0, "a", {}])}
+        if isinstance(value, dict)
+        else chance.choice([0, "a", [], {}])
+    )
 
 
 def envelope_value(data: bytes, chance: random.Random, order: int) -> Any:
@@ -169,13 +305,23 @@ def envelope_value(data: bytes, chance: random.Random, order: int) -> Any:
     elif kind == 5:
         signatures.remove(entry)
     elif kind == 6:
-        entry["keyid"] = chance.choice([entry["keyid"].upper(), f"{chance.getrandbits(256):064x}", entry["keyid"] + " ", "", signatures[0]["keyid"]])
+        entry["keyid"] = chance.choice(
+            [
+                entry["keyid"].upper(),
+                f"{chance.getrandbits(256):064x}",
+                entry["keyid"] + " ",
+                "",
+                signatures[0]["keyid"],
+            ]
+        )
     elif kind == 7:
         raw = bytearray(base64.b64decode(value["payload"]))
         raw[chance.randrange(len(raw))] ^= 1 << chance.randrange(8)
         value["payload"] = base64.b64encode(raw).decode()
     elif kind == 8:
-        value["payloadType"] = chance.choice(["application/vnd.in-toto+json", "", value["payloadType"].upper(), value["payloadType"] + "\n", None])
+        value["payloadType"] = chance.choice(
+            ["application/vnd.in-toto+json", "", value["payloadType"].upper(), value["payloadType"] + "\n", None]
+        )
     else:
         value = json_value(value, chance)
     return value
@@ -206,7 +352,11 @@ MODEL = {7: {1: _NODE, 5: _TENSOR, 11: _PORT, 12: _PORT}, 8: {}}
 """Which fields of an ONNX file are messages."""
 Message = list[list[Any]]
 """Fields as [number, wire type, value]: an integer, bytes, or a message."""
-_FURTHER = {7: [(6, 2), (14, 2), (20, 2), (25, 2)], 1: [(6, 2), (8, 2), (9, 2)], 5: [(12, 2), (13, 2), (14, 0), (4, 2), (10, 2)]}
+_FURTHER = {
+    7: [(6, 2), (14, 2), (20, 2), (25, 2)],
+    1: [(6, 2), (8, 2), (9, 2)],
+    5: [(12, 2), (13, 2), (14, 0), (4, 2), (10, 2)],
+}
 
 
 def varint(number: int, longer: int = 0) -> bytes:
@@ -304,10 +454,18 @@ def _change_field(model: Message, chance: random.Random) -> None:
     elif kind == 3:
         message[place] = [None, 0, varint(number << 3 | wire, chance.randrange(2)) + _spelled(value, chance)]
     elif kind == 4:
-        message[place] = [None, 0, varint(number << 3 | wire) + varint(chance.choice(INTEGERS)) + (value if isinstance(value, bytes) else b"")]
+        message[place] = [
+            None,
+            0,
+            varint(number << 3 | wire) + varint(chance.choice(INTEGERS)) + (value if isinstance(value, bytes) else b""),
+        ]
     elif kind == 5:
-        further = chance.choice([*_FURTHER.get(number, []), (chance.randrange(1, 30), chance.choice([0, 1, 2, 3, 4, 5]))])
-        body = {0: 1, 2: chance.choice([b"", b"\x08\x01", b"\x0a\x08location\x12\x09../secret"])}.get(further[1], b"\0" * (8 if further[1] == 1 else 4))
+        further = chance.choice(
+            [*_FURTHER.get(number, []), (chance.randrange(1, 30), chance.choice([0, 1, 2, 3, 4, 5]))]
+        )
+        body = {0: 1, 2: chance.choice([b"", b"\x08\x01", b"\x0a\x08location\x12\x09../secret"])}.get(
+            further[1], b"\0" * (8 if further[1] == 1 else 4)
+        )
         message.insert(chance.randrange(len(message) + 1), [*further, body])
     elif kind == 6:
         parts = [part for part in _messages(model) if part and isinstance(value, list)]
@@ -317,10 +475,32 @@ def _change_field(model: Message, chance: random.Random) -> None:
         message[:] = [one for one in message if one not in run]
         message.append([number, 2, b"".join(varint(one[2]) for one in run)])
     elif isinstance(value, int):
-        field[2] = chance.choice([value + 1, value - 1, value * 2, 1 << chance.randrange(64), chance.choice(INTEGERS), chance.randrange(8)])
+        field[2] = chance.choice(
+            [value + 1, value - 1, value * 2, 1 << chance.randrange(64), chance.choice(INTEGERS), chance.randrange(8)]
+        )
     elif isinstance(value, bytes):
-        names = [b"features", b"score", b"n0", b"n1", b"c0", b"", b"ai.onnx.ml", b"Loop", b"rows", b"\xff\xfe", b"\xed\xa0\x80", b"x" * 300]
-        field[2] = chance.choice([bytes_mutation(value, chance), bytes_mutation(value, chance), chance.choice(names), chance.choice(sorted(OPERATORS))[1].encode()])
+        names = [
+            b"features",
+            b"score",
+            b"n0",
+            b"n1",
+            b"c0",
+            b"",
+            b"ai.onnx.ml",
+            b"Loop",
+            b"rows",
+            b"\xff\xfe",
+            b"\xed\xa0\x80",
+            b"x" * 300,
+        ]
+        field[2] = chance.choice(
+            [
+                bytes_mutation(value, chance),
+                bytes_mutation(value, chance),
+                chance.choice(names),
+                chance.choice(sorted(OPERATORS))[1].encode(),
+            ]
+        )
 
 
 def _spelled(value: Any, chance: random.Random) -> bytes:
@@ -337,8 +517,16 @@ def _add_node(model: Message, chance: random.Random) -> None:
     if not nodes:
         return
     at = chance.choice(nodes)
-    names = [b"features"] + [one[2] for place in nodes if place < at for one in graph[place][2] if one[0] == 2 and isinstance(one[2], bytes)]
-    names += [one[2] for field in graph if field[0] == 5 and isinstance(field[2], list) for one in field[2] if one[0] == 8 and isinstance(one[2], bytes)]
+    names = [b"features"] + [
+        one[2] for place in nodes if place < at for one in graph[place][2] if one[0] == 2 and isinstance(one[2], bytes)
+    ]
+    names += [
+        one[2]
+        for field in graph
+        if field[0] == 5 and isinstance(field[2], list)
+        for one in field[2]
+        if one[0] == 8 and isinstance(one[2], bytes)
+    ]
     domain, operator = chance.choice(sorted(OPERATORS))
     entry = OPERATORS[domain, operator]
     least, most = (1, 1) if entry is None else entry.inputs
@@ -380,7 +568,13 @@ def _constant(name: bytes, chance: random.Random) -> Message:
     element, letter = chance.choice([(7, "q"), (7, "q"), (7, "q"), (11, "d"), (1, "f"), (6, "i")])
     small = [0, 1, 2, 3, 4, -1, -2]
     if letter in "df":
-        data = struct.pack(f"<{count}{letter}", *[chance.choice([0.0, 1.0, -1.0, 0.5, *([float("nan"), float("inf")] if chance.random() < 0.1 else [])]) for _ in range(count)])
+        data = struct.pack(
+            f"<{count}{letter}",
+            *[
+                chance.choice([0.0, 1.0, -1.0, 0.5, *([float("nan"), float("inf")] if chance.random() < 0.1 else [])])
+                for _ in range(count)
+            ],
+        )
     else:
         wide = INTEGERS if letter == "q" else [number for number in INTEGERS if -(1 << 31) <= number < 1 << 31]
         numbers = [chance.choice(wide) if chance.random() < 0.3 else chance.choice(small) for _ in range(count)]
@@ -396,7 +590,11 @@ def _attribute(name: str, kind: Any, chance: random.Random) -> Message:
     else:
         value = None
     if kind == "i":
-        return [head, [3, 0, chance.choice([0, 1, 2, 3, -1, chance.choice(INTEGERS)]) if value is None else value], [20, 0, 2]]
+        return [
+            head,
+            [3, 0, chance.choice([0, 1, 2, 3, -1, chance.choice(INTEGERS)]) if value is None else value],
+            [20, 0, 2],
+        ]
     if kind == "f":
         return [head, [2, 5, struct.pack("<f", chance.choice([0.0, 1.0, -1.0, 0.5]))], [20, 0, 1]]
     if kind == "s":
@@ -484,7 +682,11 @@ def _written(kind: int, value: Any) -> bytes:
         return (varint(len(value)) if kind == _BINARY else b"") + value
     if isinstance(value, tuple):
         element, entries = value
-        head = bytes([len(entries) << 4 | element]) if len(entries) < 15 else bytes([0xF0 | element]) + varint(len(entries))
+        head = (
+            bytes([len(entries) << 4 | element])
+            if len(entries) < 15
+            else bytes([0xF0 | element]) + varint(len(entries))
+        )
         return head + b"".join(_written(element, entry) for entry in entries)
     return write_structure(value)
 
@@ -502,7 +704,11 @@ def parquet_mutation(data: bytes, chance: random.Random) -> bytes:
     else:
         body = _change_page(body, footer, chance)
     tail = write_structure(footer)
-    size = len(tail) if chance.random() < 0.97 else chance.choice([0, len(tail) - 1, len(tail) + 1, 1 << 24, (1 << 32) - 1])
+    size = (
+        len(tail)
+        if chance.random() < 0.97
+        else chance.choice([0, len(tail) - 1, len(tail) + 1, 1 << 24, (1 << 32) - 1])
+    )
     return body + tail + size.to_bytes(4, "little") + chance.choices([b"PAR1", b"PARE", b"par1"], [50, 1, 1])[0]
 
 
@@ -530,10 +736,23 @@ def _change_structure(fields: Fields, chance: random.Random) -> None:
         field[0] = chance.choice([field[0] + 1, field[0] - 1, chance.randrange(-2, 20), 1 << 14])
     elif kind == 3:
         number = chance.randrange(1, 20)
-        target.append(chance.choice([[number, 5, 1], [number, 6, chance.choice(INTEGERS)], [number, 8, b"x" * 20], [number, 1, None], [number, 12, [[1, 5, 1]]], [number, 9, (8, [b"a"])]]))
+        target.append(
+            chance.choice(
+                [
+                    [number, 5, 1],
+                    [number, 6, chance.choice(INTEGERS)],
+                    [number, 8, b"x" * 20],
+                    [number, 1, None],
+                    [number, 12, [[1, 5, 1]]],
+                    [number, 9, (8, [b"a"])],
+                ]
+            )
+        )
         target.sort(key=lambda one: one[0])
     elif isinstance(field[2], int):
-        field[2] = chance.choice([field[2] + 1, field[2] - 1, field[2] * 2, chance.randrange(10), chance.choice(INTEGERS)])
+        field[2] = chance.choice(
+            [field[2] + 1, field[2] - 1, field[2] * 2, chance.randrange(10), chance.choice(INTEGERS)]
+        )
     elif isinstance(field[2], bytes):
         field[2] = chance.choice([bytes_mutation(field[2], chance), b"score", b"", b"\xff\xfe"])
         if field[1] in (3, 7):
@@ -548,7 +767,12 @@ def _change_structure(fields: Fields, chance: random.Random) -> None:
 
 
 def _change_page(body: bytes, footer: Fields, chance: random.Random) -> bytes:
-    chunks = [part for part in _structures(footer) if {3, 4, 5, 6, 7, 9} <= {number for number, _, _ in part} and any(number == 9 and kind == 6 for number, kind, _ in part)]
+    chunks = [
+        part
+        for part in _structures(footer)
+        if {3, 4, 5, 6, 7, 9} <= {number for number, _, _ in part}
+        and any(number == 9 and kind == 6 for number, kind, _ in part)
+    ]
     offsets = [field[2] for chunk in chunks for field in chunk if field[0] in (9, 11) and isinstance(field[2], int)]
     offset = chance.choice(offsets)
     reader = Thrift(body, offset)
@@ -598,7 +822,27 @@ def tree_mutation(root: Path, chance: random.Random) -> None:
         if not files:
             return
         target, place = chance.choice(files), chance.choice([root, *[path for path in entries if path.is_dir()]])
-        name = chance.choice(["x", "X", ".git", "a b", "nul", "é", "e\u0301", "x" * 70, "x.", "manifest.json", "Manifest.json", "provenance.dsse.json", "model.onnx", "\udcff", "a\\b", "sources", "x\n"])
+        name = chance.choice(
+            [
+                "x",
+                "X",
+                ".git",
+                "a b",
+                "nul",
+                "é",
+                "e\u0301",
+                "x" * 70,
+                "x.",
+                "manifest.json",
+                "Manifest.json",
+                "provenance.dsse.json",
+                "model.onnx",
+                "\udcff",
+                "a\\b",
+                "sources",
+                "x\n",
+            ]
+        )
         try:
             _change_tree(root, target, place / name, chance)
         except OSError:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -439,3 +440,43 @@ def test_a_reader_that_goes_away_is_no_error() -> None:
     done = subprocess.run(["bash", "-c", f"set -o pipefail; {command}"], capture_output=True, text=True, check=False)
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout.startswith("rdagent-")
+
+
+def test_output_that_cannot_be_written_is_an_error_without_a_traceback() -> None:
+    """A full device is exit 3; an encoding without the text's characters shows escapes."""
+    command = f"{sys.executable} -m alphaseal show {factor_plain_bundle()}"
+    full = subprocess.run(["bash", "-c", f"{command} > /dev/full"], capture_output=True, text=True, check=False)
+    assert full.returncode == 3
+    assert full.stderr.startswith("error [output.not_writable]: ")
+    assert "Traceback" not in full.stderr
+    ascii_only = {**os.environ, "PYTHONIOENCODING": "ascii"}
+    shown = subprocess.run(command.split(), capture_output=True, text=True, check=False, env=ascii_only)
+    assert (shown.returncode, shown.stderr) == (0, "")
+
+
+def test_session_weights_without_their_workspace_are_refused_by_its_name(tmp_path: Path) -> None:
+    """Weights alone do not say order and preprocessing: the refusal says what was searched and what to name."""
+    with pytest.raises(RefusalError) as caught:
+        build(factor_plain_request(tmp_path / "bundle", workspace_roots=[tmp_path]))
+    assert caught.value.code == "workspace.not_found"
+    assert "46797bef467848ea9d5ef3d9b6c75561" in str(caught.value)
+
+
+@pytest.mark.parametrize(("lost", "proof"), [("pred.pkl", "evidence"), ("params.pkl", "replayed")])
+def test_session_weights_with_a_run_that_lost_files(lost: str, proof: str, tmp_path: Path) -> None:
+    """The run still says order and preprocessing: without predictions the bundle is not ready, without weights it is."""
+    shutil.copytree(FACTOR_PLAIN / "workspaces", tmp_path / "workspaces")
+    for path in (tmp_path / "workspaces").glob(f"*/mlruns/*/*/artifacts/{lost}"):
+        path.unlink()
+    manifest = build(factor_plain_request(tmp_path / "bundle", workspace_roots=[tmp_path / "workspaces"])).manifest
+    assert manifest.order.proof == proof
+    assert manifest.eligibility.ready == (proof == "replayed")
+
+
+@pytest.mark.parametrize("epoch", ["abc", "", "1e9", "-5", "99999999999999999"])
+def test_a_wrong_creation_time_is_refused_first(epoch: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """SOURCE_DATE_EPOCH that is no time is the caller's mistake, whatever else there is to say."""
+    monkeypatch.setenv("SOURCE_DATE_EPOCH", epoch)
+    with pytest.raises(alphaseal.AlphasealError) as caught:
+        build(factor_plain_request(tmp_path / "bundle", task_directory=tmp_path / "none"))
+    assert (caught.value.code, caught.value.exit) == ("usage.source_date_epoch", 2)

@@ -8,6 +8,7 @@ import subprocess
 import sys
 
 import pytest
+
 from locations import REPOSITORY
 
 MUTATIONS = 100_000

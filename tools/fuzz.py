@@ -123,7 +123,10 @@ class Areas:
         if data == self.manifest:
             return "unchanged"
         if chance.random() < 0.2:
-            require(judged(lambda: TRUST.check_signatures(data, self.envelope)) == "signature.payload", "a changed manifest passes under old signatures")
+            require(
+                judged(lambda: TRUST.check_signatures(data, self.envelope)) == "signature.payload",
+                "a changed manifest passes under old signatures",
+            )
         outcome = judged(lambda: m.parse(data))
         if outcome == "accepted":
             check_manifest_bytes(data)
@@ -201,7 +204,10 @@ class Areas:
             files["factors.parquet"] = mutations.parquet_mutation(chance.choice(self.small.factors), chance)
         if kind != 2:
             for entry in value["files"]:
-                entry["size"], entry["sha256"] = len(files[entry["path"]]), hashlib.sha256(files[entry["path"]]).hexdigest()
+                entry["size"], entry["sha256"] = (
+                    len(files[entry["path"]]),
+                    hashlib.sha256(files[entry["path"]]).hexdigest(),
+                )
         files[m.FILE_NAME] = canonical_or_raw(value)
         files["manifest.dsse.json"] = sealed(files[m.FILE_NAME])
         root = self._write(files)
@@ -217,9 +223,14 @@ class Areas:
         check_manifest_bytes(files[m.FILE_NAME])
         found = read_tree(root, optional="provenance.dsse.json")
         listed = {entry["path"]: entry for entry in json.loads(files[m.FILE_NAME])["files"]}
-        require(found.keys() == listed.keys() | {m.FILE_NAME, "manifest.dsse.json"}, "files that the manifest does not list")
+        require(
+            found.keys() == listed.keys() | {m.FILE_NAME, "manifest.dsse.json"}, "files that the manifest does not list"
+        )
         for path, entry in listed.items():
-            require((entry["size"], entry["sha256"]) == (len(found[path]), hashlib.sha256(found[path]).hexdigest()), f"a wrong digest of {path}")
+            require(
+                (entry["size"], entry["sha256"]) == (len(found[path]), hashlib.sha256(found[path]).hexdigest()),
+                f"a wrong digest of {path}",
+            )
         tested = judged(lambda: selftest.run(opened[0]))
         return f"accepted, then {tested} and {judged(opened[0].check_factors)}"
 
@@ -246,7 +257,14 @@ def check_manifest_bytes(data: bytes) -> None:
     require(value["format"] == m.FORMAT, "another format is accepted")
     paths = [entry["path"] for entry in value["files"]]
     require(paths == sorted(set(paths)), "files are accepted in another order")
-    require(all(part not in ("", ".", "..") and part == part.lower() and part.isascii() for path in paths for part in path.split("/")), "a path outside the rule is accepted")
+    require(
+        all(
+            part not in ("", ".", "..") and part == part.lower() and part.isascii()
+            for path in paths
+            for part in path.split("/")
+        ),
+        "a path outside the rule is accepted",
+    )
     require(value["eligibility"]["ready"] == (not value["eligibility"]["reasons"]), "ready with reasons is accepted")
 
 
@@ -321,7 +339,10 @@ def run_chunk(seed: int, first: int, last: int, place: Path, children: bool) -> 
     outcomes: Counter[str] = Counter()
     findings: list[str] = []
     slowest, growth = (0.0, -1), 0
-    with tempfile.TemporaryDirectory(dir="/dev/shm" if Path("/dev/shm").is_dir() else None) as scratch, place.open("r+b") as file:
+    with (
+        tempfile.TemporaryDirectory(dir="/dev/shm" if Path("/dev/shm").is_dir() else None) as scratch,
+        place.open("r+b") as file,
+    ):
         at = mmap.mmap(file.fileno(), 8)
         areas = Areas(Path(scratch))
         for warm in range(200):  # what libraries load at their first use counts for nobody
@@ -380,7 +401,9 @@ def run_models(models: list[bytes], scratch: Path) -> Counter[str] | str:
         return Counter()
     file = scratch / "models"
     file.write_bytes(b"".join(struct.pack("<I", len(data)) + data for data in models))
-    done = subprocess.run([sys.executable, "-c", _LOADER, str(file)], capture_output=True, text=True, timeout=300, check=False)
+    done = subprocess.run(
+        [sys.executable, "-c", _LOADER, str(file)], capture_output=True, text=True, timeout=300, check=False
+    )
     if done.returncode != 0:
         last = base64.b64encode((scratch / "models.last").read_bytes()).decode()
         return f"onnxruntime with a model that the gate let pass: exit status {done.returncode} {done.stderr[-300:]} {last}"
@@ -404,7 +427,10 @@ def watch(process: subprocess.Popen[str], place: Path) -> tuple[str, str | None]
         try:
             out, _ = process.communicate(timeout=2)
             number = struct.unpack("<q", place.read_bytes())[0]
-            return out, None if process.returncode == 0 else f"mutation {number}: the process ended with {process.returncode}"
+            return (
+                out,
+                None if process.returncode == 0 else f"mutation {number}: the process ended with {process.returncode}",
+            )
         except subprocess.TimeoutExpired:
             now = place.read_bytes()
             if now != seen:
@@ -417,13 +443,29 @@ def watch(process: subprocess.Popen[str], place: Path) -> tuple[str, str | None]
 
 def run_all(count: int, seed: int, children: bool, talk: bool) -> dict[str, Any]:
     """All mutations, chunk by chunk, each in a process of its own."""
-    total: dict[str, Any] = {"mutations": count, "outcomes": Counter(), "findings": [], "slowest": (0.0, -1), "growth": 0}
+    total: dict[str, Any] = {
+        "mutations": count,
+        "outcomes": Counter(),
+        "findings": [],
+        "slowest": (0.0, -1),
+        "growth": 0,
+    }
     started = time.monotonic()
     with tempfile.TemporaryDirectory() as folder:
         place = Path(folder, "place")
         for first, last in chunks(count):
             place.write_bytes(struct.pack("<q", first))
-            command = [sys.executable, __file__, "--chunk", str(first), str(last), str(place), "--seed", str(seed), *(["--no-children"] if not children else [])]
+            command = [
+                sys.executable,
+                __file__,
+                "--chunk",
+                str(first),
+                str(last),
+                str(place),
+                "--seed",
+                str(seed),
+                *(["--no-children"] if not children else []),
+            ]
             process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
             out, wrong = watch(process, place)
             if wrong is not None:
@@ -435,7 +477,10 @@ def run_all(count: int, seed: int, children: bool, talk: bool) -> dict[str, Any]
             total["slowest"] = max(total["slowest"], tuple(part["slowest"]))
             total["growth"] = max(total["growth"], part["growth"])
             if talk:
-                print(f"{last} of {count} mutations, {len(total['findings'])} findings, {time.monotonic() - started:.0f} s", flush=True)
+                print(
+                    f"{last} of {count} mutations, {len(total['findings'])} findings, {time.monotonic() - started:.0f} s",
+                    flush=True,
+                )
     total["seconds"] = time.monotonic() - started
     return total
 
@@ -464,7 +509,9 @@ def main() -> int:
     else:
         for name, number in sorted(total["outcomes"].items()):
             print(f"{number:9} {name}")
-        print(f"{total['mutations']} mutations in {total['seconds']:.0f} s, the slowest {total['slowest'][0]:.2f} s, the largest growth {total['growth'] >> 20} MB")
+        print(
+            f"{total['mutations']} mutations in {total['seconds']:.0f} s, the slowest {total['slowest'][0]:.2f} s, the largest growth {total['growth'] >> 20} MB"
+        )
         for finding in total["findings"][:50]:
             print("FINDING", finding)
         print(f"{len(total['findings'])} findings")

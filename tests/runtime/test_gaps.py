@@ -66,7 +66,9 @@ def test_hard_links_are_harmless(bundle: Path, tmp_path: Path) -> None:
 
 @posix
 @pytest.mark.parametrize("swapped", ["model.onnx", "sources"])
-def test_links_put_there_after_opening_lead_to_the_same_bytes_or_nowhere(bundle: Path, tmp_path: Path, swapped: str) -> None:
+def test_links_put_there_after_opening_lead_to_the_same_bytes_or_nowhere(
+    bundle: Path, tmp_path: Path, swapped: str
+) -> None:
     """A file that becomes a link is refused; through a directory that becomes one only the signed bytes are read."""
     opened = alphaseal.open(bundle, trust=TRUST)
     (bundle / swapped).rename(tmp_path / "away")
@@ -148,7 +150,9 @@ def test_verify_works_with_the_network_cut(bundle: Path, tmp_path: Path) -> None
         pytest.skip("this system makes no namespaces for us")
     from signed import known, policy, write_trust
 
-    trust = write_trust(tmp_path / "trust.json", policy(known("ci"), known("approver", "approver"), thresholds={"ci": 1, "approver": 1}))
+    trust = write_trust(
+        tmp_path / "trust.json", policy(known("ci"), known("approver", "approver"), thresholds={"ci": 1, "approver": 1})
+    )
     command = ["unshare", "-rn", sys.executable, "-m", "alphaseal", "verify", str(bundle), "--trust", str(trust)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert (done.returncode, done.stderr) == (0, "")
@@ -160,8 +164,20 @@ def test_verify_works_with_the_network_cut(bundle: Path, tmp_path: Path) -> None
 def test_a_manifest_of_many_files_is_read_quickly() -> None:
     """Ten thousand files are compared with their directories, not with each other."""
     example = example_manifest()
-    more = [m.File(path=f"sources/f{number:05d}.py", size=1, sha256="0" * 64, media_type="text/plain", role="source", title=None) for number in range(9_990)]
-    data = m.encode(msgspec.structs.replace(example, files=sorted([*example.files, *more], key=lambda entry: entry.path)))
+    more = [
+        m.File(
+            path=f"sources/f{number:05d}.py",
+            size=1,
+            sha256="0" * 64,
+            media_type="text/plain",
+            role="source",
+            title=None,
+        )
+        for number in range(9_990)
+    ]
+    data = m.encode(
+        msgspec.structs.replace(example, files=sorted([*example.files, *more], key=lambda entry: entry.path))
+    )
     started = time.process_time()
     m.parse(data)
     assert time.process_time() - started < 1.0
@@ -193,7 +209,9 @@ def graph(add: Callable[[GraphBuilder], str], row: tuple[int, ...] = (FEATURES,)
         builder._initializers,
     )
     opsets = [helper.make_opsetid(domain, version) for domain, version in OPSETS.items()]
-    return bytes(helper.make_model(inner, ir_version=IR_VERSION, opset_imports=opsets).SerializeToString(deterministic=True))
+    return bytes(
+        helper.make_model(inner, ir_version=IR_VERSION, opset_imports=opsets).SerializeToString(deterministic=True)
+    )
 
 
 def code_of(data: bytes) -> str:
@@ -273,7 +291,9 @@ def test_high_powers_of_the_rows_are_refused_where_a_call_has_one_row() -> None:
     """With windows so large that a call has one row, any power of the rows is one."""
 
     def add(builder: GraphBuilder) -> str:
-        column = builder.add("Reshape", builder.add("ReduceSum", "features", builder.constant([1, 2])), builder.constant([-1, 1]))
+        column = builder.add(
+            "Reshape", builder.add("ReduceSum", "features", builder.constant([1, 2])), builder.constant([-1, 1])
+        )
         row = value = builder.add("Squeeze", column, builder.constant([1]))
         for _ in range(6):
             value = builder.add("Mul", builder.add("Unsqueeze", value, builder.constant([-1])), row)
@@ -286,7 +306,9 @@ def test_what_a_kernel_says_is_a_refusal() -> None:
     """A graph that loads and does not run (Trilu with a matrix for a number) is refused in our words."""
 
     def add(builder: GraphBuilder) -> str:
-        return builder.add("Trilu", builder.add("Gather", "features", builder.constant([0]), axis=1), builder.constant([[0]]))
+        return builder.add(
+            "Trilu", builder.add("Gather", "features", builder.constant([0]), axis=1), builder.constant([[0]])
+        )
 
     data = graph(add)
     check_model(data, "model.onnx")

@@ -24,6 +24,7 @@ from . import parity, values
 from .artifacts import DatasetState, Predictions, fitted_processors, read_dataset, read_predictions
 from .artifacts import read_task_configuration as read_configuration
 from .configuration import TaskConfiguration
+from .describe import given_creation_time
 from .errors import RefusalError
 from .factors_table import column_names
 from .families import FamilyContext, TrainedModel, read_trained_model
@@ -98,6 +99,7 @@ class Proven:
 
 def build(request: BuildRequest, progress: Progress = lambda text: None) -> BuiltBundle:
     """Build a bundle at `request.out`, which must not exist; RefusalError 20 and nothing written where it cannot be proven."""
+    given_creation_time()
     if request.out.exists() or request.out.is_symlink():
         raise UsageError(
             "output.exists",
@@ -127,6 +129,8 @@ def prove(request: BuildRequest, scratch: Path, progress: Progress) -> Proven:
     configuration = read_configuration(artifacts.task) if artifacts.task is not None else None
     dataset = read_dataset(artifacts.dataset) if artifacts.dataset is not None else None
     progress("reading the model")
+    if located.workspace is None and request.feature_order is None:
+        raise _no_workspace(located)
     context = _family_context(request, anchor, located, configuration, dataset)
     model = read_trained_model(located.weights.data, f"{located.weights.origin}: {located.weights.name}", context)
     _check_dataset_kind(context, model)
@@ -237,6 +241,17 @@ def _find(request: BuildRequest, progress: Progress) -> tuple[Task | None, Ancho
     return task, anchor, located
 
 
+def _no_workspace(located: Located) -> RefusalError:
+    """Weights alone say neither the feature order nor how the features were normalised."""
+    return RefusalError(
+        "workspace.not_found",
+        "the session holds the weights, but the workspace that says feature order and preprocessing was not found",
+        found="; ".join(problem.text for problem in located.problems),
+        next_step="name where workspaces are with --workspace-root or --map FROM=TO; "
+        "if the workspace is gone, pass --feature-order and --features, and the bundle will not be ready",
+    )
+
+
 def _family_context(
     request: BuildRequest,
     anchor: Anchor | None,
@@ -317,7 +332,9 @@ def replay_features(
             "no research environment",
             expected="--replay-with PYTHON, the interpreter of an environment with qlib",
         )
-    if configuration is None or located.workspace is None:
+    if located.workspace is None:
+        raise _no_workspace(located)
+    if configuration is None:
         raise RefusalError(
             "replay.no_task",
             "the run's task configuration is gone, so qlib cannot rebuild its features",

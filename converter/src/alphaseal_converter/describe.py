@@ -134,15 +134,28 @@ def bundle_name(proven: Proven, request: BuildRequest) -> str:
     return check_name(f"rdagent-{plain}"[:64].rstrip("-"), "bundle name")
 
 
+def given_creation_time() -> datetime | None:
+    """SOURCE_DATE_EPOCH as an instant, None where it is not set; UsageError where it is no time."""
+    epoch = os.environ.get("SOURCE_DATE_EPOCH")
+    if epoch is None:
+        return None
+    # Twelve digits reach the year 9999; more would make other libraries that read the variable fail on their own.
+    if not (epoch.isascii() and epoch.isdigit()) or int(epoch[:20]) > 253_402_300_799:
+        raise UsageError(
+            "usage.source_date_epoch",
+            "SOURCE_DATE_EPOCH is not a time",
+            expected="seconds since 1970",
+            found=repr(epoch[:40]),
+            next_step="set it to whole seconds since 1970, or unset it",
+        )
+    return datetime.fromtimestamp(int(epoch), timezone.utc)
+
+
 def creation_time(proven: Proven) -> datetime:
     """SOURCE_DATE_EPOCH, else the run's end, else the last recorded prediction: never the clock, so bytes repeat."""
-    epoch = os.environ.get("SOURCE_DATE_EPOCH")
-    if epoch is not None:
-        if not epoch.isdigit() or int(epoch) > 253_402_300_799:
-            raise UsageError(
-                "usage.source_date_epoch", "SOURCE_DATE_EPOCH is not a time", expected="seconds since 1970", found=epoch
-            )
-        return datetime.fromtimestamp(int(epoch), timezone.utc)
+    given = given_creation_time()
+    if given is not None:
+        return given
     run = proven.located.run
     if run is not None and run.end_time is not None:
         return run.end_time

@@ -104,7 +104,7 @@ def locate(
         gone = Problem("run_missing", f"the workspace was not found (searched: {'; '.join(searched)})")
         return Located(from_session[0], _others(from_session), None, None, (), Artifacts(), None, (), (gone,))
     runs = read_runs(workspace)
-    run = _run_of(anchor.item, runs, workspace)
+    run = _run_of(anchor.item, runs, workspace, bool(from_session) and weights != "workspace")
     from_workspace = _workspace_weights(workspace, run, "workspace")
     ordered = [*from_workspace, *from_session] if weights == "workspace" else [*from_session, *from_workspace]
     if not from_workspace and (weights == "workspace" or not from_session):
@@ -208,9 +208,13 @@ def _weight_file(origin: Origin, name: str, data: bytes, why: str) -> WeightFile
     return WeightFile(origin, name, data, hashlib.sha256(data).hexdigest(), len(data), why)
 
 
-def _run_of(item: HistoryItem, runs: Sequence[Run], workspace: Path) -> Run | None:
-    """The complete run whose metrics are the experiment's, the newest of several; None without any complete run."""
-    complete = [run for run in runs if run.complete]
+def _run_of(item: HistoryItem, runs: Sequence[Run], workspace: Path, session_weights: bool) -> Run | None:
+    """The run whose metrics are the experiment's, the newest of several; None where no run is usable.
+
+    Usable is a complete run; with weights in the session also one that lost its weights or predictions, for its task and
+    its dataset still say feature order and preprocessing.
+    """
+    complete = [run for run in runs if run.complete or (session_weights and run.describes_inputs)]
     if not complete:
         return None
     expected = item.metrics or {}

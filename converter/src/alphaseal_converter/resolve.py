@@ -250,7 +250,7 @@ def _float(dtype: str, name: str) -> Literal["float32", "float64"]:
 def read_given_order(path: Path) -> tuple[str, ...]:
     """Names from a file: one a line, or a JSON list of strings."""
     from alphaseal import strict_json
-    from alphaseal.errors import UsageError
+    from alphaseal.errors import NotReadableError, UsageError
 
     try:
         data = path.read_bytes()
@@ -260,8 +260,11 @@ def read_given_order(path: Path) -> tuple[str, ...]:
                 raise UsageError("order.file", "a name in the list is not a string", where=str(path))
             return tuple(names)
         return tuple(line.strip() for line in data.decode("utf-8").splitlines() if line.strip())
-    except (OSError, UnicodeDecodeError) as error:
-        raise UsageError("order.file", f"cannot read the feature order: {error}", where=str(path)) from None
+    except OSError as error:
+        message = f"cannot read the feature order: {error.strerror}"
+        raise NotReadableError("order.not_readable", message, where=str(path)) from None
+    except UnicodeDecodeError:
+        raise UsageError("order.file", "the feature order is not UTF-8 text", where=str(path)) from None
     except AlphasealError as error:
         raise UsageError(
             "order.file", error.message, where=str(path), expected="one name a line, or a JSON list"

@@ -55,6 +55,11 @@ class Run:
     artifacts: Artifacts
 
     @property
+    def describes_inputs(self) -> bool:
+        """It says which features there were, and how they were processed."""
+        return (self.artifacts.task is not None or self.artifacts.dataset is not None) and not self.deleted
+
+    @property
     def complete(self) -> bool:
         return self.artifacts.params is not None and self.artifacts.pred is not None and not self.deleted
 

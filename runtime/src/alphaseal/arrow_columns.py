@@ -62,7 +62,7 @@ def days_of(column: Any) -> Days:
     if pa.types.is_date32(kind):
         days = numbers_of(column, np.dtype(np.int32)).astype(np.int64)
     else:
-        _require_date_type(kind)
+        require_date_type(kind)
         per_day = UNITS_PER_DAY["ms" if pa.types.is_date64(kind) else kind.unit]
         days, rest = np.divmod(numbers_of(column, np.dtype(np.int64)), per_day)
         if rest.any():
@@ -82,8 +82,9 @@ def days_of(column: Any) -> Days:
     return days
 
 
-def _require_date_type(kind: Any) -> None:
-    if pa.types.is_date64(kind) or (pa.types.is_timestamp(kind) and kind.tz is None):
+def require_date_type(kind: Any) -> None:
+    """InputError `features.time_zone` or `features.date_type` unless the Arrow type holds dates of the exchange."""
+    if pa.types.is_date32(kind) or pa.types.is_date64(kind) or (pa.types.is_timestamp(kind) and kind.tz is None):
         return
     if pa.types.is_timestamp(kind):
         raise InputError(

@@ -282,6 +282,13 @@ def _universe(options: argparse.Namespace, bundle: Bundle) -> list[str]:
             "universe.not_readable", f"cannot read the universe: {error}", where=str(options.universe)
         ) from None
     names = [line.split()[0] for line in lines if line.strip() and not line.lstrip().startswith("#")]
+    if not names:
+        raise UsageError(
+            "usage.universe",
+            "the universe names no stock",
+            where=str(options.universe),
+            expected="one instrument a line",
+        )
     from .instruments import normalise
     from .scores import text_array
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import io
 import json
 import os
 import sys
@@ -10,7 +11,7 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Any, NoReturn
 
-from .errors import AlphasealError, UsageError
+from .errors import AlphasealError, NotReadableError, UsageError
 
 INTERNAL_EXIT = 1
 
@@ -30,6 +31,10 @@ def run_command(
     A verb returns (text for people, result for programs) or raises an AlphasealError.
     """
     as_json = "--json" in arguments
+    for stream in (sys.stdout, sys.stderr):
+        # A terminal or a pipe of another encoding (Windows, LC_ALL=C) shows an escape instead of stopping the command.
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
     try:
         options = parser.parse_args(arguments)
         text, result = verbs[options.verb](options)
@@ -41,27 +46,31 @@ def run_command(
         message = f"a fault of ours: {type(error).__name__}: {error}; next: report it with the command that you ran"
         return _report(INTERNAL_EXIT, "internal", " ".join(message.split()), None, as_json)
     if as_json:
-        _say(json.dumps(_object(True, "ok", 0, "done", None, result), ensure_ascii=False, default=str))
-    elif text:
-        _say(text)
-    return 0
+        return _say(json.dumps(_object(True, "ok", 0, "done", None, result), default=str), 0)
+    return _say(text, 0) if text else 0
 
 
-def _say(text: str) -> None:
-    """Print; a reader that went away (head, less) has seen what it wanted and is no error."""
+def _say(text: str, exit_status: int) -> int:
+    """Print on standard output; the exit status is the given one, or 3 where the text could not be written.
+
+    A reader that went away (head, less) has seen what it wanted and is no error.
+    """
     try:
         print(text, flush=True)
-    except BrokenPipeError:
+    except OSError as error:
         # Python flushes standard output once more at its end and would complain there.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        if not isinstance(error, BrokenPipeError):
+            print(f"error [output.not_writable]: cannot write to standard output: {error.strerror}", file=sys.stderr)
+            return NotReadableError.exit
+    return exit_status
 
 
 def _report(exit_status: int, code: str, line: str, error: AlphasealError | None, as_json: bool) -> int:
     if as_json:
         message = error.message if error is not None else line
-        _say(json.dumps(_object(False, code, exit_status, message, error, None), ensure_ascii=False, default=str))
-    else:
-        print(f"error [{code}]: {line}", file=sys.stderr)
+        return _say(json.dumps(_object(False, code, exit_status, message, error, None), default=str), exit_status)
+    print(f"error [{code}]: {line}", file=sys.stderr)
     return exit_status
 
 

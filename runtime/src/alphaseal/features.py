@@ -32,6 +32,7 @@ from alphaseal.arrow_columns import (
     is_numeric,
     numbers_of,
     plain_name,
+    require_date_type,
     row_order,
     text_of,
 )
@@ -234,6 +235,9 @@ class Plan:
         return plan
 
     def _require_types(self, schema: Any) -> None:
+        # Before any row is looked at: statistics of dates in a time zone would be read as dates without one.
+        kind = schema.field(self.date).type
+        require_date_type(kind.value_type if pa.types.is_dictionary(kind) else kind)
         for name in self.column_names:
             field = schema.field(name)
             extension = isinstance(field.type, pa.BaseExtensionType) or b"ARROW:extension:name" in (

@@ -87,7 +87,9 @@ class Graph:
         try:
             (result,) = self._session.run(None, {self._input: np.ascontiguousarray(rows)})
         except Exception as error:  # what a kernel says of a graph that loaded
-            raise PolicyError("model.not_loadable", f"onnxruntime does not run the graph: {str(error).splitlines()[0][:300]}") from None
+            raise PolicyError(
+                "model.not_loadable", f"onnxruntime does not run the graph: {str(error).splitlines()[0][:300]}"
+            ) from None
         return np.asarray(result, dtype=np.float64).reshape(len(rows), self.width)
 
 

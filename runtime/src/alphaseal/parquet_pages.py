@@ -144,6 +144,8 @@ def _column(read_at: ReadAt, chunk: Chunk, codecs: frozenset[str], left: int) ->
     if chunk.codec not in codecs:
         raise PageProblem(f"column {name!r} is compressed by {chunk.codec}")
     position, end, total, values = chunk.start, chunk.start + chunk.size, 0, 0
+    if values == chunk.values:
+        return 0  # a column without values has no page to look at
     if position < 4 or end < position:
         raise PageProblem(f"column {name!r} lies nowhere")
     while position < end and values < chunk.values:
