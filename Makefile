@@ -31,6 +31,13 @@ check: $(VENV)/.ready
 fidelity: $(VENV)/.families
 	@$(BIN)/python tools/fidelity.py
 
+fuzz: $(VENV)/.ready
+	@$(BIN)/python tools/fuzz.py --count 1000000
+
+# Removes one check of the verifier after the other and looks whether a test notices.
+mutants: $(VENV)/.ready
+	@$(BIN)/python tools/mutate.py
+
 bench: $(VENV)/.families
 	@$(BIN)/python bench/run.py
 
