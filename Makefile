@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 RESEARCH := .environments/research
 export PYTHONDONTWRITEBYTECODE := 1
 
-.PHONY: demo test check bench fidelity fuzz mutate schemas fixtures research format clean
+.PHONY: demo test check bench fidelity fuzz mutants schemas fixtures research format clean
 .DEFAULT_GOAL := test
 
 $(VENV)/.ready: tools/bootstrap.py requirements/development.txt runtime/pyproject.toml converter/pyproject.toml
@@ -40,13 +40,6 @@ mutants: $(VENV)/.ready
 
 bench: $(VENV)/.families
 	@$(BIN)/python bench/run.py
-
-fuzz: $(VENV)/.ready
-	@$(BIN)/python tools/fuzz.py
-
-# Replaces every raise of the verifier by nothing, one after the other: how many of them does no test miss?
-mutate: $(VENV)/.families
-	@$(BIN)/python tools/mutate.py
 
 schemas: $(VENV)/.ready
 	@$(BIN)/python -m alphaseal_converter.schema schemas

@@ -1,4 +1,4 @@
-"""``make mutate``: every `raise` of the verifier replaced by nothing, one at a time; a test must turn red.
+"""``make mutants``: every `raise` of the verifier replaced by nothing, one at a time; a test must turn red.
 
 First the tests run once with every `raise` reporting itself, which tells the tests that reach it.  Then each mutant is put
 first on the path of a forked process that has the heavy libraries loaded, and those tests run until one fails.  A `raise`
@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import ast
+import atexit
 import contextlib
 import importlib
 import json
@@ -28,7 +29,9 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parents[1]
-PACKAGE = ROOT / "runtime/src/alphaseal"
+SOURCES = ROOT / "runtime/src/alphaseal"
+PACKAGE = Path(tempfile.mkdtemp(prefix="mutate-")) / "alphaseal"
+"""The sources as they were at the start, whoever works on them meanwhile."""
 MODULES = (
     *("bundle", "tree", "names", "strict_json", "manifest", "envelope", "keys", "trust", "trust_file", "selftest"),
     *(
@@ -253,6 +256,8 @@ def main() -> int:
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="processes at once")
     parser.add_argument("--json", type=Path, help="write every verdict there")
     options = parser.parse_args()
+    shutil.copytree(SOURCES, PACKAGE, ignore=shutil.ignore_patterns("__pycache__"))
+    atexit.register(shutil.rmtree, PACKAGE.parent, ignore_errors=True)
     for library in HEAVY:
         with contextlib.suppress(ImportError):
             importlib.import_module(library)
