@@ -367,6 +367,7 @@ def _real_section(problems: list[str]) -> str:
         "rows",
         "ulp",
         "relative",
+        "to mean",
         *_ORDER_HEAD,
         "library",
         "library: rows, ulp or difference",
