@@ -47,7 +47,7 @@ MAXIMUM_GROWTH = 200 << 20
 CHUNK = 5_000
 """Mutations of one process."""
 CHILD_EVERY = 500
-_SILENCE = 60
+_SILENCE = 360
 """Seconds after which a process that does not get on is taken to hang."""
 _HARD_LIMIT = 10.0
 _KEPT_MODELS = 300
@@ -389,9 +389,8 @@ while position < len(data):
         session.run(None, {port.name: np.random.default_rng(0).normal(size=[64, *port.shape[1:]])})
         ran += 1
     except Exception as error:
-        assert "alloc" not in str(error), error
-before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-print(loaded, ran, before)
+        assert not any(words in str(error) for words in ("bad_alloc", "allocate memory")), error
+print(loaded, ran)
 """
 
 
@@ -407,7 +406,7 @@ def run_models(models: list[bytes], scratch: Path) -> Counter[str] | str:
     if done.returncode != 0:
         last = base64.b64encode((scratch / "models.last").read_bytes()).decode()
         return f"onnxruntime with a model that the gate let pass: exit status {done.returncode} {done.stderr[-300:]} {last}"
-    loaded, ran, _ = map(int, done.stdout.split())
+    loaded, ran = map(int, done.stdout.split())
     return Counter({"(onnxruntime was given)": len(models), "(onnxruntime loaded)": loaded, "(onnxruntime ran)": ran})
 
 
@@ -435,10 +434,10 @@ def watch(process: subprocess.Popen[str], place: Path) -> tuple[str, str | None]
             now = place.read_bytes()
             if now != seen:
                 seen, since = now, time.monotonic()
-            elif time.monotonic() - since > _SILENCE * 6:
+            elif time.monotonic() - since > _SILENCE:
                 process.kill()
                 process.communicate()
-                return "", f"mutation {struct.unpack('<q', now)[0]}: no end after {_SILENCE * 6} s"
+                return "", f"mutation {struct.unpack('<q', now)[0]}: no end after {_SILENCE} s"
 
 
 def run_all(count: int, seed: int, children: bool, talk: bool) -> dict[str, Any]:

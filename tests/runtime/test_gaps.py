@@ -551,3 +551,61 @@ def test_factor_tables_that_are_not_there(tmp_path: Path) -> None:
     with pytest.raises(PolicyError) as caught:
         data_gate.check_factors(tmp_path / "nowhere", factors)
     assert caught.value.code == "data.parquet"
+
+
+def with_page(change: Callable[[Fields], object]) -> bytes:
+    """Unpacked golden rows after `change` of the header of one page; it keeps its length."""
+    data = small_bundle().goldens[1]
+    length = int.from_bytes(data[-8:-4], "little")
+    offset = field(field(chunk(Thrift(data[-8 - length : -8]).structure()), 3), 9)
+    reader = Thrift(data, offset)
+    header = reader.structure()
+    change(header)
+    head = write_structure(header)
+    assert len(head) == reader.at - offset
+    return data[:offset] + head + data[reader.at :]
+
+
+def test_pages_of_more_values_than_rows_are_refused() -> None:
+    """A page that says one value more than there are rows."""
+    assert "more values than its row group" in str(
+        read_golden(with_page(lambda header: put(field(header, 5), 1, ROWS + 1)))
+    )
+
+
+def test_fewer_values_than_rows_are_refused() -> None:
+    """A footer that says one row more than the pages hold, in every place where it says so."""
+
+    def change(footer: Fields) -> None:
+        put(footer, 3, ROWS + 1)
+        put(group(footer), 3, ROWS + 1)
+
+    schema = selftest.golden_schema(small_bundle().manifest.features)
+    with pytest.raises(PolicyError) as caught:
+        data_gate.read_exact(golden_with(change), schema, ROWS + 1, "golden.parquet")
+    assert (caught.value.code, caught.value.found) == ("data.schema", str(ROWS))
+
+
+def test_damaged_pages_are_called_damaged() -> None:
+    """A packed page that does not unpack."""
+    data = bytearray(small_bundle().goldens[0])
+    start = data.index(b"\x28\xb5\x2f\xfd")  # the first frame of zstd
+    data[start : start + 4] = b"\0\0\0\0"
+    error = read_golden(bytes(data))
+    assert (error.code, "zstd" in error.message.lower()) == ("data.parquet", True)
+
+
+def test_factor_tables_with_a_column_behind_the_file_are_refused(tmp_path: Path) -> None:
+    """Pages are looked for where the footer says, and there is nothing."""
+    data = small_bundle().factors[1]
+    length = int.from_bytes(data[-8:-4], "little")
+    footer = Thrift(data[-8 - length : -8]).structure()
+    put(field(chunk(footer), 3), 9, 1 << 20)
+    tail = write_structure(footer)
+    path = tmp_path / "factors.parquet"
+    path.write_bytes(data[: -8 - length] + tail + len(tail).to_bytes(4, "little") + b"PAR1")
+    factors = small_bundle().manifest.factors
+    assert factors is not None
+    with pytest.raises(PolicyError) as caught:
+        data_gate.check_factors(path, factors)
+    assert caught.value.code == "data.parquet"
