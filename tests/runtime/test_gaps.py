@@ -19,7 +19,7 @@ import pytest
 from onnx import ModelProto, TensorProto, helper, numpy_helper
 
 import alphaseal
-from alphaseal import data_gate, keys, names, selftest, tree
+from alphaseal import data_gate, keys, names, selftest, strict_json, tree
 from alphaseal import manifest as m
 from alphaseal.errors import AlphasealError, MalformedError, NotReadableError, PolicyError
 from alphaseal.graph import Graph
@@ -609,3 +609,18 @@ def test_factor_tables_with_a_column_behind_the_file_are_refused(tmp_path: Path)
     with pytest.raises(PolicyError) as caught:
         data_gate.check_factors(path, factors)
     assert caught.value.code == "data.parquet"
+
+
+@pytest.mark.parametrize("text", ["[" + "[]," * 300_000 + "0]", "[" + "0," * 600_000 + "0]", '"' + r"\"[" * 300_000])
+def test_json_of_too_many_parts_is_refused_before_it_is_built(text: str) -> None:
+    """A text within its size that becomes a hundred times as much memory is refused by counting."""
+    with pytest.raises(MalformedError) as caught:
+        strict_json.loads(text.encode(), where="x", maximum_bytes=12 << 20)
+    assert caught.value.code == ("json.syntax" if text.startswith('"') else "json.size")
+
+
+def test_brackets_and_quotes_in_strings_are_no_structure() -> None:
+    """Escaped quotes and backslashes inside strings hide no bracket and invent none."""
+    value = {'a"[[[': "\\", "b\\": '\\"[{', "c": ['\\\\"']}
+    data = strict_json.dumps(value)
+    assert strict_json.loads(data, where="x", maximum_bytes=1000) == value

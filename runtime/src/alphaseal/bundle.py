@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from .windows import Calendar, Rows
 
 DateRange = tuple[Any, Any]
+MAXIMUM_GOLDEN = 128 << 20
 # Digests whose golden rows scored as recorded in this process: the digest commits to graph, rows and scores.
 _PROVEN_HERE: set[str] = set()
 # Enough to see another library or a broken one; `alphaseal selftest` scores all of them.
@@ -249,7 +250,15 @@ class Bundle:
 
     def golden(self) -> bytes:
         """Verified bytes of the golden rows; `selftest` puts them through V8 and V9."""
-        return self.read(self.manifest.golden.file)
+        golden = self.manifest.golden
+        if self.manifest.file(golden.file).size > MAXIMUM_GOLDEN:
+            raise PolicyError(
+                "data.growth",
+                "the golden rows are too large to be read",
+                where=golden.file,
+                expected=f"at most {MAXIMUM_GOLDEN} bytes",
+            )
+        return self.read(golden.file)
 
     def check_factors(self) -> None:
         """Put factors.parquet, if there is one, through V6 and V8; it is for research and no score comes from it."""

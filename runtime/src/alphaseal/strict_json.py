@@ -19,8 +19,11 @@ from .errors import MalformedError
 MAXIMUM_DEPTH = 32
 MAXIMUM_INTEGER = 2**53
 MAXIMUM_NUMBER_LENGTH = 64
+MAXIMUM_BRACKETS = 1 << 18
+MAXIMUM_COMMAS = 1 << 19
+"""Bounds of what a text becomes in memory: an array of a few bytes takes a hundred."""
 
-_STRING = re.compile(r'"[^"\\]*(?:\\.[^"\\]*)*"?', re.DOTALL)
+_STRING = re.compile(r'"[^"]*"?')
 _NOT_BRACKETS = re.compile(r"[^\[\]{}]+")
 
 
@@ -70,8 +73,17 @@ def loads(data: bytes, *, where: str, maximum_bytes: int) -> Any:
 
 def _check_depth(text: str, where: str) -> None:
     """Before parsing: json's own reader is recursive.  A string that never ends reaches to the end of the text."""
+    # Without escapes (a backslash pair first, so that its second half escapes nothing) a string ends at the next quote.
+    plain = _STRING.sub("", text.replace("\\\\", "").replace('\\"', ""))
+    if plain.count("[") + plain.count("{") > MAXIMUM_BRACKETS or plain.count(",") > MAXIMUM_COMMAS:
+        raise MalformedError(
+            "json.size",
+            "JSON has too many parts",
+            where=where,
+            expected=f"at most {MAXIMUM_BRACKETS} arrays and objects, and {MAXIMUM_COMMAS} commas",
+        )
     depth = deepest = 0
-    for bracket in _NOT_BRACKETS.sub("", _STRING.sub("", text)):
+    for bracket in _NOT_BRACKETS.sub("", plain):
         depth += 1 if bracket in "[{" else -1
         deepest = max(deepest, depth)
     if deepest > MAXIMUM_DEPTH:
