@@ -44,7 +44,18 @@ def main() -> None:
         )
     else:
         environment[VARIABLE] = python
-    command = [sys.executable, "-m", "pytest", "-q", "-n", "auto", "--dist", "worksteal", "--durations=15", *sys.argv[1:]]
+    command = [
+        sys.executable,
+        "-m",
+        "pytest",
+        "-q",
+        "-n",
+        "auto",
+        "--dist",
+        "worksteal",
+        "--durations=15",
+        *sys.argv[1:],
+    ]
     raise SystemExit(subprocess.run(command, cwd=ROOT, env=environment, check=False).returncode)
 
 
