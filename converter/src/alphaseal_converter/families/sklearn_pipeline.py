@@ -17,6 +17,7 @@ from alphaseal.manifest import Bound
 from alphaseal_converter.artifacts import ModelRecord
 from alphaseal_converter.errors import RefusalError
 from alphaseal_converter.families.base import EXACT, TrainedModel
+from alphaseal_converter.families.known_names import names_differ
 from alphaseal_converter.families.linear import rounding_bound
 from alphaseal_converter.families.row_processors import apply_processors
 from alphaseal_converter.families.sklearn_live import live_estimator, tolerant_predict
@@ -160,18 +161,6 @@ def make_judge(live: Any, version: str | None, processors: Sequence[RowProcessor
         return scores
 
     return Judge(f"scikit-learn {version}", predict)
-
-
-def names_differ(known: Sequence[str], resolved: Sequence[str], where: str) -> RefusalError:
-    """The refusal of features that are not those that the weights name, in their order."""
-    return RefusalError(
-        "order.names_differ",
-        "the features of the run are not those that the weights name, or stand in another order",
-        where=where,
-        expected=", ".join(known[:10]),
-        found=", ".join(resolved[:10]),
-        next_step="check that weights and run belong together",
-    )
 
 
 def _bound(record: Record, chain: Chain, single: bool) -> Bound:
