@@ -193,6 +193,7 @@ def _manifest(case: Case, features: list[m.Feature], files: dict[str, bytes]) ->
         model=replace(base.model, inputs=[m.Tensor(name="features", dtype="float64", shape=[None, case.features])]),
         stages=[m.GraphStage(file="model.onnx", processors=[])],
         factors=None,
+        alphas=None,
         golden=m.GoldenTable(file="golden.parquet", rows=_GOLDEN_ROWS, judge="lightgbm", days=[]),
         files=entries,
     )

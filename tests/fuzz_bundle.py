@@ -109,6 +109,7 @@ def _manifest(features: list[m.Feature], files: Mapping[str, bytes]) -> m.Manife
         model=replace(example.model, **shape),
         stages=[m.GraphStage(file="model.onnx", processors=[])],
         sota_factors=[source],
+        alphas=None,
         golden=replace(example.golden, rows=ROWS, days=[]),
         factors=m.FactorTable(
             file="factors.parquet",

@@ -701,6 +701,10 @@ def parquet_mutation(data: bytes, chance: random.Random) -> bytes:
     if kind < 0.7:
         for _ in range(chance.choice([1, 1, 2])):
             _change_structure(footer, chance)
+    elif kind < 0.72:
+        # The list of keys and texts in which Arrow looks for a schema of its own.
+        footer.append([5, _LIST, (_STRUCT, [[[1, 8, b"ARROW:schema"], [2, 8, b"x" * 20]]])])
+        footer.sort(key=lambda one: one[0])
     else:
         body = _change_page(body, footer, chance)
     tail = write_structure(footer)

@@ -317,6 +317,7 @@ def write_bundle(
                 )
             ],
         ),
+        alphas=None,
         golden=m.GoldenTable(file="golden.parquet", rows=len(golden), judge="itself", days=days),
     )
     (folder / "manifest.json").write_bytes(m.encode(changed))

@@ -280,6 +280,23 @@ def _reversed_files(plain: dict[str, Any]) -> None:
 
 
 _REASON = [{"code": "found_by_scan", "text": "x"}]
+
+
+def _alphas(**fields: Any) -> dict[str, Any]:
+    """An entry for a graph of alpha features; the files that it names are not there."""
+    return {
+        "file": "alphas.onnx",
+        "window": 2,
+        "fields": ["close"],
+        "features": ["CLOSE5"],
+        "tolerances": [0.0],
+        "truncated": {},
+        "golden": "golden_bars.parquet",
+        "golden_rows": 6,
+        "date": "2024-01-03",
+    } | fields
+
+
 _TWO_NAMES = both(put("features.1.name", "CLOSE5"))
 MEANING: dict[str, tuple[Edit, str, str]] = {
     "files_not_sorted": (_reversed_files, "manifest.files_order", "files that are not sorted by path"),
@@ -315,6 +332,27 @@ MEANING: dict[str, tuple[Edit, str, str]] = {
         "manifest.instrument_pattern",
         "the instrument pattern of another kind",
     ),
+    "alphas_of_no_feature": (
+        put("alphas", _alphas(features=["NOT_THERE"])),
+        "manifest.alphas",
+        "a graph of alpha features that gives a column the model does not have",
+    ),
+    "alphas_feature_twice": (
+        put("alphas", _alphas(features=["CLOSE5", "CLOSE5"], tolerances=[0.0, 0.0])),
+        "manifest.alphas",
+        "a graph of alpha features that gives one twice",
+    ),
+    "alphas_field_twice": (
+        put("alphas", _alphas(fields=["close", "close"])),
+        "manifest.alphas",
+        "a graph of alpha features that takes one bar column twice",
+    ),
+    "alphas_without_tolerance": (
+        put("alphas", _alphas(tolerances=[])),
+        "manifest.alphas",
+        "a graph of alpha features without a tolerance",
+    ),
+    "alphas_not_listed": (put("alphas", _alphas()), "manifest.reference", "a graph of alpha features not listed"),
     "graph_not_listed": (put("stages.0.file", "other.onnx"), "manifest.reference", "a graph that is not listed"),
     "graph_is_source": (
         put("stages.0.file", "sources/factors/000.txt"),

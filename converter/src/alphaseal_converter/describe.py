@@ -31,6 +31,8 @@ from .version import __version__
 if TYPE_CHECKING:
     from .build import BuildRequest, Proven
 
+DRIFT_LIMITS = m.DriftLimits(null_ratio=0.2, outside=0.1)
+"""A fifth more missing than in training, or a tenth outside all training values, is another kind of data."""
 DEFAULT_TOP_K = 50
 _TEXT_LIMIT = 100_000
 
@@ -100,7 +102,7 @@ def make_manifest(
         sota_factors=_sota(factors, sources, [feature.name for feature in features]),
         metrics=_metrics(proven),
         strategy=_strategy(proven.configuration),
-        selection=m.Selection(top_k=_top_k(proven.configuration), tie_break="score_descending_instrument_ascending"),
+        selection=_selection(proven.configuration),
         parity=proven.parity,
         golden=m.GoldenTable(
             file="golden.parquet",
@@ -108,6 +110,8 @@ def make_manifest(
             judge=" and ".join(proven.parity.judges),
             days=golden_day_names(proven.golden),
         ),
+        alphas=None,
+        drift=DRIFT_LIMITS,
         factors=_factor_table(factors_table),
         files=sorted(files, key=lambda file: file.path),
         eligibility=_eligibility(proven, features),
@@ -316,6 +320,10 @@ def _features(
                 origin=origin,
                 dtype=feature.dtype,
                 look_back=None,
+                look_back_from=None,
+                look_ahead=None,
+                inputs=None,
+                not_compiled=None,
                 expression=feature.expression,
                 source=code,
                 description=_text(factor.description) if factor is not None else None,
@@ -483,11 +491,20 @@ def _strategy(configuration: TaskConfiguration | None) -> m.Strategy | None:
     )
 
 
-def _top_k(configuration: TaskConfiguration | None) -> int:
+def _selection(configuration: TaskConfiguration | None) -> m.Selection:
+    """The numbers of stocks of the run's strategy; n_drop only where it is qlib's TopkDropout or made after it."""
     strategy = configuration.strategy if configuration is not None else None
-    found = strategy.kwargs.get("topk") if strategy is not None else None
-    return (
-        found if isinstance(found, int) and not isinstance(found, bool) and 1 <= found <= 1_000_000 else DEFAULT_TOP_K
+    arguments = strategy.kwargs if strategy is not None else {}
+
+    def number(name: str, least: int) -> int | None:
+        found = arguments.get(name)
+        return found if type(found) is int and least <= found <= 1_000_000 else None
+
+    dropout = strategy is not None and strategy.class_name.endswith("TopkDropoutStrategy")
+    return m.Selection(
+        top_k=number("topk", 1) or DEFAULT_TOP_K,
+        n_drop=number("n_drop", 0) if dropout else None,
+        tie_break="score_descending_instrument_ascending",
     )
 
 

@@ -7,6 +7,7 @@ Every field is always present; what is not known is null.
 from __future__ import annotations
 
 import hashlib
+from collections import Counter
 from typing import Annotated, Any, Literal, TypeVar, Union
 
 import msgspec
@@ -147,6 +148,15 @@ class Feature(Part, frozen=True, kw_only=True):
     origin: Literal["alpha", "sota", "base", "unknown"]
     dtype: Annotated[Dtype, Meta(description="training dtype: a live value is cast to it first")]
     look_back: Annotated[Count | None, Meta(description="trading days of history needed, the day itself included")]
+    look_back_from: Annotated[
+        Literal["expression", "trial"] | None,
+        Meta(description="trial: the shortest history that gave the recorded value"),
+    ]
+    look_ahead: Annotated[bool | None, Meta(description="true: data after the date changed the value; null: not tried")]
+    inputs: Annotated[list[Short] | None, Meta(description="columns read; of bars without the dollar sign")]
+    not_compiled: Annotated[
+        Short | None, Meta(description="why alphas.onnx lacks this alpha feature; null where it has it or it is none")
+    ]
     expression: Annotated[Text | None, Meta(description="qlib expression of an alpha feature")]
     source: Annotated[Path | None, Meta(description="file of the bundle with the code of a SOTA feature, inert text")]
     description: Text | None
@@ -298,6 +308,10 @@ class Selection(Part, frozen=True, kw_only=True):
     """Defaults for choosing stocks by score."""
 
     top_k: Annotated[int, Meta(ge=1, le=1_000_000)]
+    n_drop: Annotated[
+        Annotated[int, Meta(ge=0, le=1_000_000)] | None,
+        Meta(description="stocks that TopkDropout replaces in a day; null: the run's strategy is another"),
+    ]
     tie_break: Literal["score_descending_instrument_ascending"]
 
 
@@ -348,7 +362,7 @@ class File(Part, frozen=True, kw_only=True):
     size: Count
     sha256: Sha256
     media_type: Short
-    role: Literal["model", "alphas", "golden", "factors", "source", "card"]
+    role: Literal["model", "alphas", "golden", "golden_bars", "factors", "source", "card"]
     title: Annotated[Short | None, Meta(description="real name of a source; its path is a number")]
 
 
@@ -371,6 +385,38 @@ class GoldenTable(Part, frozen=True, kw_only=True):
     rows: Count
     judge: Short
     days: Annotated[list[Date], Meta(description="days that are there whole")]
+
+
+class AlphaGraph(Part, frozen=True, kw_only=True):
+    """Bars in, alpha features out.
+
+    Input `bars`: float32 [rows, window, fields], oldest day first, NaN where a value is missing; input `length`: int64
+    [rows], how many of these days the stock has been there, the last one included.  Output `alphas`: float32 [rows, features].
+    """
+
+    file: Path
+    window: Annotated[int, Meta(ge=1, le=10_000, description="trading days of bars, the day itself included")]
+    fields: Annotated[
+        list[Short], Meta(min_length=1, max_length=64, description="bar columns in the graph's order, no dollar sign")
+    ]
+    features: Annotated[list[Short], Meta(min_length=1, description="features in the order of the output's columns")]
+    tolerances: Annotated[
+        list[Positive], Meta(description="largest difference from qlib's value on the golden bars, one per feature")
+    ]
+    truncated: Annotated[
+        dict[str, Positive],
+        Meta(description="features of unlimited look-back -> weight of the days before the window; 0 is none"),
+    ]
+    golden: Annotated[Path, Meta(description="bars of stocks whose alpha features golden.parquet has on `date`")]
+    golden_rows: Count
+    date: Date
+
+
+class DriftLimits(Part, frozen=True, kw_only=True):
+    """How far a day's features may be from the training values before ``--strict`` refuses them."""
+
+    null_ratio: Annotated[Ratio, Meta(description="excess of missing values over training, share of the day's stocks")]
+    outside: Annotated[Ratio, Meta(description="share of finite values beyond the outermost training quantiles")]
 
 
 class Reason(Part, frozen=True, kw_only=True):
@@ -410,6 +456,8 @@ class Manifest(Part, frozen=True, kw_only=True):
     selection: Selection
     parity: Parity
     golden: GoldenTable
+    alphas: AlphaGraph | None
+    drift: DriftLimits
     factors: FactorTable | None
     files: Annotated[list[File], Meta(min_length=2, max_length=10_000)]
     eligibility: Eligibility
@@ -501,18 +549,35 @@ def _check_meaning(manifest: Manifest, where: str) -> None:
         refuse(
             "feature_twice",
             "feature names must differ",
-            ", ".join(sorted({n for n in feature_names if feature_names.count(n) > 1})),
+            ", ".join(sorted(name for name, number in Counter(feature_names).items() if number > 1)),
         )
     if manifest.eligibility.ready != (not manifest.eligibility.reasons):
         refuse("eligibility", "ready must be true exactly when there is no reason", str(manifest.eligibility.ready))
     kind = manifest.data.instrument_format.kind
     if manifest.data.instrument_format.pattern != INSTRUMENT_PATTERNS[kind]:
         refuse("instrument_pattern", f"pattern is not that of kind {kind}", manifest.data.instrument_format.pattern)
+    if manifest.alphas is not None:
+        alphas = manifest.alphas
+        unknown = [name for name in alphas.features if name not in set(feature_names)]
+        if (
+            unknown
+            or len(set(alphas.features)) != len(alphas.features)
+            or len(set(alphas.fields)) != len(alphas.fields)
+        ):
+            refuse("alphas", "alphas.onnx must give features of the model, each once", ", ".join(unknown))
+        if len(alphas.tolerances) != len(alphas.features):
+            refuse("alphas", "every feature of alphas.onnx has a tolerance", str(len(alphas.tolerances)))
     _check_references(manifest, where)
 
 
 def _check_references(manifest: Manifest, where: str) -> None:
-    roles: dict[str, set[str]] = {"model": set(), "golden": {manifest.golden.file}, "factors": set(), "source": set()}
+    roles: dict[str, set[str]] = {
+        role: set() for role in ("model", "alphas", "golden", "golden_bars", "factors", "source")
+    }
+    roles["golden"].add(manifest.golden.file)
+    if manifest.alphas is not None:
+        roles["alphas"].add(manifest.alphas.file)
+        roles["golden_bars"].add(manifest.alphas.golden)
     for stage in manifest.stages:
         if isinstance(stage, GraphStage):
             roles["model"].add(stage.file)
