@@ -1,8 +1,8 @@
 """The DSSE envelope of a manifest: its one byte form, signing, and the verdict on its signatures.
 
 DSSE v1 (github.com/secure-systems-lab/dsse): what is signed is ``PAE(payloadType, payload)``, so that a signature of one
-kind of document cannot pass for one of another kind.  The payload is carried whole, for standard tools; here it must be
-the bytes of manifest.json, and those are what is verified.
+kind of document cannot pass for one of another kind.  The payload is carried whole, for standard tools; in
+manifest.dsse.json it must be the bytes of manifest.json, and those are what is verified.
 """
 
 from __future__ import annotations
@@ -31,22 +31,30 @@ class SignatureEntry(Part, frozen=True, kw_only=True):
     sig: Annotated[str, Meta(min_length=88, max_length=88, description="64 bytes of Ed25519, standard base64")]
 
 
-class EnvelopeDocument(Part, frozen=True, kw_only=True):
-    """manifest.dsse.json as it is written."""
+class AnyEnvelopeDocument(Part, frozen=True, kw_only=True):
+    """An envelope of any kind of document as it is written."""
 
-    payload: Annotated[str, Meta(description="the bytes of manifest.json, standard base64")]
-    payload_type: Literal["application/vnd.alphaseal.manifest.v1+json"] = msgspec.field(name="payloadType")
+    payload: Annotated[str, Meta(description="standard base64")]
+    payload_type: str = msgspec.field(name="payloadType")
     signatures: Annotated[
         list[SignatureEntry], Meta(min_length=1, max_length=64, description="sorted by keyid, no key twice")
     ]
 
 
+class EnvelopeDocument(AnyEnvelopeDocument, frozen=True, kw_only=True):
+    """manifest.dsse.json as it is written."""
+
+    payload: Annotated[str, Meta(description="the bytes of manifest.json, standard base64")]
+    payload_type: Literal["application/vnd.alphaseal.manifest.v1+json"] = msgspec.field(name="payloadType")
+
+
 @dataclass(frozen=True)
 class Envelope:
-    """A payload and who signed it: key id -> signature, at least one."""
+    """A payload, who signed it (key id -> signature, at least one), and what kind of document it is."""
 
     payload: bytes
     signatures: Mapping[str, bytes]
+    payload_type: str = PAYLOAD_TYPE
 
 
 def pre_authentication_encoding(payload_type: str, payload: bytes) -> bytes:
@@ -55,21 +63,21 @@ def pre_authentication_encoding(payload_type: str, payload: bytes) -> bytes:
     return b"DSSEv1 %d %b %d %b" % (len(kind), kind, len(payload), payload)
 
 
-def parse(data: bytes, where: str = ENVELOPE_NAME) -> Envelope:
+def parse(data: bytes, where: str = ENVELOPE_NAME, payload_type: str = PAYLOAD_TYPE) -> Envelope:
     """Read an envelope strictly; MalformedError (``json.*``, ``envelope.*``).  No signature has been looked at then."""
     value = strict_json.loads(data, where=where, maximum_bytes=MAXIMUM_ENVELOPE)
     # What kind of document is signed comes before everything that is said in it.
     found = value.get("payloadType") if isinstance(value, dict) else None
-    if found != PAYLOAD_TYPE:
+    if found != payload_type:
         raise MalformedError(
             "envelope.payload_type",
             "envelope of another kind",
             where=where,
-            expected=PAYLOAD_TYPE,
+            expected=payload_type,
             found=repr(found)[:120],
         )
     try:
-        document = msgspec.convert(value, EnvelopeDocument)
+        document = msgspec.convert(value, AnyEnvelopeDocument)
     except msgspec.ValidationError as error:
         raise MalformedError("envelope.schema", f"does not fit the schema: {error}", where=where) from None
     ids = [entry.keyid for entry in document.signatures]
@@ -92,7 +100,7 @@ def parse(data: bytes, where: str = ENVELOPE_NAME) -> Envelope:
             expected=f"{SIGNATURE_LENGTH} bytes",
             found=wrong,
         )
-    envelope = Envelope(payload, signatures)
+    envelope = Envelope(payload, signatures, payload_type)
     if encode(envelope) != data:
         raise MalformedError(
             "envelope.byte_form",
@@ -120,7 +128,7 @@ def encode(envelope: Envelope) -> bytes:
     return strict_json.dumps(
         {
             "payload": encode_base64(envelope.payload),
-            "payloadType": PAYLOAD_TYPE,
+            "payloadType": envelope.payload_type,
             "signatures": [
                 {"keyid": keyid, "sig": encode_base64(signature)}
                 for keyid, signature in sorted(envelope.signatures.items())
@@ -129,17 +137,19 @@ def encode(envelope: Envelope) -> bytes:
     )
 
 
-def sign(payload: bytes, keys: Iterable[SigningKey], existing: Envelope | None = None) -> Envelope:
-    """`payload` (the bytes of a manifest) signed by `keys`, next to the signatures of `existing`.
+def sign(
+    payload: bytes, keys: Iterable[SigningKey], existing: Envelope | None = None, payload_type: str = PAYLOAD_TYPE
+) -> Envelope:
+    """`payload` (the bytes of a manifest, or of what `payload_type` names) signed by `keys`, next to the signatures of `existing`.
 
     SignatureError ``signature.payload`` where `existing` is over other bytes.
     """
     signatures = dict(existing.signatures) if existing is not None else {}
     if existing is not None:
         _check_payload(existing, payload)
-    message = pre_authentication_encoding(PAYLOAD_TYPE, payload)
+    message = pre_authentication_encoding(payload_type, payload)
     signatures.update({key.id: key.sign(message) for key in keys})
-    return Envelope(payload, signatures)
+    return Envelope(payload, signatures, payload_type)
 
 
 def verify(envelope: Envelope, payload: bytes, keys: Mapping[str, bytes]) -> tuple[str, ...]:
@@ -149,7 +159,7 @@ def verify(envelope: Envelope, payload: bytes, keys: Mapping[str, bytes]) -> tup
     are right.  Signatures by other keys are passed over: nothing can be said of them.
     """
     _check_payload(envelope, payload)
-    message = pre_authentication_encoding(PAYLOAD_TYPE, payload)
+    message = pre_authentication_encoding(envelope.payload_type, payload)
     signed = tuple(sorted(envelope.signatures.keys() & keys.keys()))
     for keyid in signed:
         if not verifies(keys[keyid], envelope.signatures[keyid], message):
