@@ -4,9 +4,11 @@ VENV := .venv
 BIN := $(VENV)/bin
 # The environment with rdagent and qlib: only `make research` and the tests that compare with the real packages use it.
 RESEARCH := .environments/research
+# The environment with MLflow, Spark, Ray and qlib: only tests/adapters use it.
+ADAPTERS := .environments/adapters
 export PYTHONDONTWRITEBYTECODE := 1
 
-.PHONY: demo test check bench fidelity fuzz mutants schemas fixtures research format clean
+.PHONY: demo test check bench fidelity fuzz mutants schemas fixtures research adapters format clean
 .DEFAULT_GOAL := test
 
 $(VENV)/.ready: tools/bootstrap.py requirements/development.txt runtime/pyproject.toml converter/pyproject.toml
@@ -47,6 +49,11 @@ schemas: $(VENV)/.ready
 format: $(VENV)/.ready
 	@$(BIN)/ruff check --fix .
 	@$(BIN)/ruff format .
+
+adapters: $(ADAPTERS)/.ready
+
+$(ADAPTERS)/.ready: requirements/adapters.txt
+	@$(PYTHON) tools/bootstrap.py $(ADAPTERS) --research requirements/adapters.txt
 
 research: $(RESEARCH)/.ready
 

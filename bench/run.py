@@ -18,7 +18,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from measure import PROGRAMS, ROOT, Goal, Row, absolute, compare, in_turns, not_measured, run, table
+from measure import PROGRAMS, ROOT, Goal, Row, Usage, absolute, compare, in_turns, not_measured, run, table
 
 CACHE = ROOT / "bench" / ".cache"
 PYTHON = sys.executable
@@ -209,8 +209,66 @@ def _verify(setting: Setting) -> Iterator[Row]:
     yield absolute("verify a small bundle: CPU", "s", [r.cpu for r in runs["ours"]], Goal(0.10, at_most=True))
 
 
-_PARTS = {"cold": _cold, "predict": _predict, "families": _families, "verify": _verify, "history": _history}
-_WITHOUT_DATA = {"families"}
+def _alphas(setting: Setting) -> Iterator[Row]:
+    """A new process to Alpha158's features of one day, against pandas and against qlib's own handler."""
+    data = json.loads(run([PYTHON, str(ROOT / "bench" / "alpha_data.py"), str(CACHE)]).output.splitlines()[-1])
+
+    def commands(market: str, research: str | None) -> dict[str, list[str]]:
+        date, bars = data["date"], data[f"{market}.parquet"]
+        found = {
+            "ours": [PYTHON, str(PROGRAMS / "alphas_ours.py"), data["alphas.onnx"], data["alphas.json"], bars, date],
+            "pandas": [PYTHON, str(PROGRAMS / "alphas_pandas.py"), bars, date],
+        }
+        if research is not None:
+            found["qlib"] = [research, str(PROGRAMS / "alphas_qlib.py"), data["provider"], market, date]
+        return {name: [*command, str(setting.scratch / f"{name}.parquet")] for name, command in found.items()}
+
+    # qlib takes minutes for all stocks; --quick asks it for a tenth of them.
+    market, stocks = ("some", 500) if setting.quick else ("all", 5000)
+    all_stocks = commands("all", None)
+    runs = in_turns(all_stocks, setting.repetitions)
+    _require_near(setting, "pandas")
+    what = "Alpha158 of one day, 5000 stocks"
+    yield absolute(f"{what}: peak memory", "MB", [r.memory for r in runs["ours"]], Goal(300, at_most=True))
+    yield from _alpha_rows(f"{what}, against pandas", runs["ours"], runs["pandas"], None)
+    research = _research_python()
+    if research is None:
+        yield not_measured(f"{what}, against qlib", "no Python with qlib (make research)")
+        return
+    turns = {name: run(command) for name, command in commands(market, research).items() if name != "pandas"}
+    _require_near(setting, "qlib")
+    goal = None if setting.quick else Goal(20.0, at_most=False)
+    yield from _alpha_rows(
+        f"Alpha158 of one day, {stocks} stocks, against qlib's handler", [turns["ours"]], [turns["qlib"]], goal
+    )
+
+
+def _alpha_rows(what: str, ours: list[Usage], other: list[Usage], goal: Goal | None) -> Iterator[Row]:
+    yield compare(f"{what}: wall", "s", [r.wall for r in ours], [r.wall for r in other], goal)
+    yield compare(f"{what}: CPU", "s", [r.cpu for r in ours], [r.cpu for r in other])
+    yield compare(f"{what}: peak memory", "MB", [r.memory for r in ours], [r.memory for r in other])
+
+
+def _require_near(setting: Setting, other: str) -> None:
+    """Whoever is compared with must have computed the same: the features of both, as they were just written."""
+    paths = [str(setting.scratch / f"{name}.parquet") for name in ("ours", other)]
+    result = json.loads(run([PYTHON, str(PROGRAMS / "alphas_difference.py"), *paths]).output)
+    if not result["stocks"] or result["missing"] or result["largest"] > _ALPHA_TOLERANCE:
+        raise SystemExit(f"bench: {other} has other features than ours: {result}")
+
+
+_ALPHA_TOLERANCE = 1e-4
+"""Of the largest value of a feature: pandas' sums over windows cancel otherwise than qlib's."""
+
+_PARTS = {
+    "alphas": _alphas,
+    "cold": _cold,
+    "predict": _predict,
+    "families": _families,
+    "verify": _verify,
+    "history": _history,
+}
+_WITHOUT_DATA = {"alphas", "families"}
 """Parts that make what they need themselves."""
 
 if __name__ == "__main__":

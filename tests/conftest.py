@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -18,6 +19,23 @@ def no_session_key_of_this_machine(monkeypatch: pytest.MonkeyPatch, tmp_path_fac
     monkeypatch.delenv("ARTIFACT_SIGNING_KEY", raising=False)
     if os.name == "posix":
         monkeypatch.setenv("HOME", str(tmp_path_factory.getbasetemp()))
+
+
+@pytest.fixture(scope="session")
+def market(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """qlib's data directory of the simulated market that all recorded runs of the tests were made on, read only.
+
+    Made once per run: the test processes share it.
+    """
+    own = tmp_path_factory.getbasetemp()
+    shared = (own.parent if "PYTEST_XDIST_WORKER" in os.environ else own) / "market-of-all-runs"
+    if not shared.exists():
+        made = tmp_path_factory.mktemp("market")
+        program = REPOSITORY / "tools/research/simulate_market.py"
+        subprocess.run([sys.executable, str(program), "--out", str(made), "--provider-only"], check=True)
+        with suppress(OSError):  # another process was first, with the same bytes
+            made.rename(shared)
+    return shared / "qlib_bin"
 
 
 @pytest.fixture(scope="session")

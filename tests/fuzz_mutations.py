@@ -67,8 +67,9 @@ TEXTS = [
     "😀",
 ]
 TEXTS += [
-    "1-draft",
     "1.0",
+    "1-draft",
+    "1.1",
     "2",
     "model.onnx",
     "golden.parquet",

@@ -33,7 +33,7 @@ def known(seed: str, role: str = "ci", **changes: Any) -> Key:
 def policy(*entries: Key, **changes: Any) -> TrustFile:
     """A trust file of these keys that asks for one signature of role ``ci`` and accepts every name."""
     fields: dict[str, Any] = {"thresholds": {"ci": 1}, "bundles": None}
-    return TrustFile(format="1-draft", keys=list(entries), **(fields | changes))
+    return TrustFile(format="1.0", keys=list(entries), **(fields | changes))
 
 
 def rule(lowest_sequence: int) -> BundleRule:

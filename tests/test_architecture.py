@@ -28,8 +28,18 @@ JUDGES = {
     "families/sklearn_skl2onnx.py": {"skl2onnx", "sklearn"},
     "export_program.py": {"torch"},
 }
+# A bundle inside another system: each adapter names its own and no other module does, and none is imported by another.
+# qlib.py is the second file that may name qlib: it is a model of qlib, so it runs where qlib is and nowhere else.
+ADAPTERS = {
+    "qlib.py": {"qlib", "pandas"},
+    "mlflow.py": {"mlflow", "pandas"},
+    "spark.py": {"pyspark"},
+    "ray.py": set(),
+}
 # The replay program is run by the research environment's own Python and is the only file that may name qlib.
 REPLAY_PROGRAM = CONVERTER / "replay_program.py"
+# The factors' code needs pandas; the program that runs it is run isolated, by the research environment's own Python.
+FACTOR_PROGRAM = CONVERTER / "factor_program.py"
 EXECUTING = {"pickle", "_pickle", "dill", "cloudpickle", "joblib", "shelve", "marshal", "code", "runpy"}
 
 
@@ -55,10 +65,22 @@ def test_runtime_imports_only_its_dependencies(path: Path) -> None:
 
 @pytest.mark.parametrize("path", modules(CONVERTER), ids=lambda path: path.name)
 def test_converter_never_imports_rdagent_or_qlib(path: Path) -> None:
-    """No module of the converter imports the libraries whose pickles it reads."""
-    judges = JUDGES.get(path.relative_to(CONVERTER).as_posix(), set())
+    """No module of the converter imports the libraries whose pickles it reads, but replay program and qlib's adapter."""
+    name = path.relative_to(CONVERTER).as_posix()
+    judges = JUDGES.get(name, set()) | ADAPTERS.get(name, set())
     allowed = CONVERTER_MAY | judges | ({"numpy", "pandas", "qlib"} if path == REPLAY_PROGRAM else set())
+    allowed |= {"numpy", "pandas"} if path == FACTOR_PROGRAM else set()
     assert set(imports(path)) - STANDARD <= allowed
+
+
+@pytest.mark.parametrize("path", modules(CONVERTER), ids=lambda path: path.name)
+def test_adapters_are_imported_by_nobody(path: Path) -> None:
+    """The converter does without the systems that its adapters serve."""
+    names = {Path(name).stem for name in ADAPTERS}
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.ImportFrom) and (node.level or (node.module or "").startswith("alphaseal_converter")):
+            assert (node.module or "").split(".")[-1] not in names
+            assert not names & {alias.name for alias in node.names}
 
 
 @pytest.mark.parametrize("path", modules(RUNTIME) + modules(CONVERTER), ids=lambda path: path.name)

@@ -11,9 +11,10 @@ from pathlib import Path
 
 import pytest
 
+from factor_bars import RESEARCH, needs_tables
 from locations import REPOSITORY
 
-DOCUMENTS = ["README.md", "README.zh-CN.md", "docs/guide.md"]
+DOCUMENTS = ["README.md", "README.zh-CN.md", "docs/guide.md", "docs/ci.md"]
 ALL_DOCUMENTS = sorted(
     path
     for folder in (".", "docs", "spec", "spec/adr", "runtime", "converter")
@@ -45,7 +46,9 @@ def _environment(directory: Path) -> dict[str, str]:
             shim.chmod(0o755)
     sources = os.pathsep.join(str(REPOSITORY / part / "src") for part in ("runtime", "converter"))
     path = os.pathsep.join([str(Path(sys.executable).parent), str(shims), os.environ["PATH"]])
-    return {**os.environ, "PATH": path, "PYTHONPATH": sources, "OUT": str(directory / "out")}
+    # The interpreter that runs the code of factors.
+    variables = {"PYTHONPATH": sources, "OUT": str(directory / "out"), "RESEARCH_PYTHON": RESEARCH}
+    return {**os.environ, "PATH": path, **variables}
 
 
 def _run(block: str, environment: dict[str, str]) -> str:
@@ -70,7 +73,7 @@ def _assert_shown(expected: str, output: str) -> None:
 
 
 @pytest.mark.skipif(os.name == "nt", reason="the blocks are written for a POSIX shell")
-@pytest.mark.parametrize("document", DOCUMENTS)
+@pytest.mark.parametrize("document", [*DOCUMENTS, pytest.param("docs/daily-job.md", marks=needs_tables)])
 def test_commands_of_the_document_run(document: str, tmp_path: Path) -> None:
     """Every sh block but those of make runs from the repository's root, and prints what the next text block shows."""
     environment = _environment(tmp_path)

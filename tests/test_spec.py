@@ -14,7 +14,7 @@ import pytest
 
 from alphaseal import errors
 from alphaseal import manifest as m
-from alphaseal.onnx_operators import OPERATORS
+from alphaseal.onnx_operators import ALPHA_OPERATORS, OPERATORS
 from locations import REPOSITORY
 
 SPECIFICATION = (REPOSITORY / "spec/bundle-v1.md").read_text(encoding="utf-8")
@@ -35,6 +35,8 @@ def test_table_of_operators_is_that_of_the_gate() -> None:
     """The operators that a graph may have are those that the specification lists."""
     listed = set(re.findall(r"\w+", " ".join(re.findall(r"`([^`]+)`", _between("operators"))))) - {"ai", "onnx", "ml"}
     assert listed == {name for _, name in OPERATORS}
+    (of_alphas,) = re.findall(r"^\| alpha features, these only \| `([^`]+)` \|$", _between("operators"), re.MULTILINE)
+    assert of_alphas.split() == [name for _, name in ALPHA_OPERATORS]
 
 
 def _error_classes() -> list[type[errors.AlphasealError]]:

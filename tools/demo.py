@@ -1,6 +1,7 @@
 """``make demo``: the main job on real input, from an RD-Agent task to a ranked list of stocks.
 
-The task was left by a real RD-Agent loop and real qlib runs on a simulated market (tests/data/README.md).
+The task was left by a real RD-Agent loop and real qlib runs on a simulated market (tests/data/README.md), which is made
+again here: its day data prove the bundle without qlib, its bars are what the trading side scores.
 """
 
 from __future__ import annotations
@@ -12,6 +13,8 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 TASK = "tests/data/factor_plain"
+WORKSPACE = f"{TASK}/workspaces/46797bef467848ea9d5ef3d9b6c75561"
+MARKET = "demo/market"
 BUNDLE = "demo/bundle"
 DATE = "2021-12-24"
 
@@ -27,15 +30,17 @@ def run(*arguments: str) -> None:
 
 def main() -> None:
     """Inspect, build, verify, self-test, score."""
-    features = next((ROOT / TASK / "truth/features").glob("raw_*.parquet")).relative_to(ROOT).as_posix()
     shutil.rmtree(ROOT / "demo", ignore_errors=True)
     (ROOT / "demo").mkdir()
     workspaces = ("--workspace-root", f"{TASK}/workspaces")
+    simulate = "tools/research/simulate_market.py"
+    run("python", simulate, "--out", MARKET, "--provider-only", "--bars", "2021-06-01")
     run("alphaseal-convert", "inspect", TASK, *workspaces)
-    run("alphaseal-convert", "build", TASK, *workspaces, "--features", features, "--out", BUNDLE)
+    run("alphaseal-convert", "build", TASK, *workspaces, "--provider", f"{MARKET}/qlib_bin", "--out", BUNDLE)
     run("alphaseal", "verify", BUNDLE, "--allow-unsigned")
     run("alphaseal", "selftest", BUNDLE, "--allow-unsigned")
-    run("alphaseal", "score", BUNDLE, "--allow-unsigned", "--features", features, "--date", DATE, "--top", "10")
+    values = ("--bars", f"{MARKET}/bars.parquet", "--features", f"{WORKSPACE}/combined_factors_df.parquet")
+    run("alphaseal", "score", BUNDLE, "--allow-unsigned", *values, "--date", DATE, "--top", "10")
     print(f"\nbundle  {ROOT / BUNDLE}\ncard    {ROOT / BUNDLE / 'card.html'}")
 
 

@@ -27,11 +27,18 @@ sys.path[:0] = [str(ROOT / "tests"), str(ROOT / "converter" / "src"), str(ROOT /
 import alphaseal  # noqa: E402
 from alphaseal.graph import Graph  # noqa: E402
 from alphaseal.manifest import Bound, DayOrder, Manifest  # noqa: E402
-from alphaseal.numeric import outside, ulp_distance  # noqa: E402
+from alphaseal.numeric import ulp_distance  # noqa: E402
 from alphaseal_converter.build import BuildRequest, build  # noqa: E402
 from alphaseal_converter.errors import RefusalError  # noqa: E402
 from alphaseal_converter.families import TrainedModel  # noqa: E402
-from alphaseal_converter.parity import Matrix, Vector, compare_days, make_probes, make_window_probes  # noqa: E402
+from alphaseal_converter.parity import (  # noqa: E402
+    Matrix,
+    Vector,
+    compare_days,
+    make_probes,
+    make_window_probes,
+    unexplained,
+)
 from family_cases import LIBRARIES, FamilyCase, Trained, cases, missing_library, refused  # noqa: E402
 from locations import DATA, FIXTURES  # noqa: E402
 
@@ -65,7 +72,7 @@ class Distance:
     within: int
 
     @classmethod
-    def of(cls, found: Vector, expected: Vector, bound: Bound, size: float) -> Distance:
+    def of(cls, found: Vector, expected: Vector, bound: Bound, size: float, rounding: Vector | None = None) -> Distance:
         apart = ulp_distance(found, expected)
         finite = np.isfinite(found) & np.isfinite(expected)
         difference = np.abs(found[finite] - expected[finite])
@@ -78,7 +85,7 @@ class Distance:
             single=np.inf if unlike else float((difference / unit).max(initial=0.0)),
             relative=np.inf if unlike else float((difference / magnitude).max(initial=0.0)) if size else 0.0,
             to_mean=np.inf if unlike else _to_mean(difference, expected[finite]),
-            within=len(found) - int(outside(bound, found, expected).sum()),
+            within=len(found) - int(unexplained(bound, found, expected, rounding).sum()),
         )
 
 
@@ -156,7 +163,10 @@ def measure(case: FamilyCase) -> Row:
     probes = _probes(model, trained.rows)
     expected = np.concatenate([own, _judged(model, trained, probes)])
     size = typical_size(own, model.family == "network")
-    distance = Distance.of(np.concatenate([found, graph.run(probes)]), expected, model.bound, size)
+    rounding = None
+    if model.rounding is not None:
+        rounding = np.concatenate([np.zeros(len(own)), model.rounding(trained.processors)(probes)])
+    distance = Distance.of(np.concatenate([found, graph.run(probes)]), expected, model.bound, size, rounding)
     real = Distance.of(found, own, model.bound, size)
     scored = np.isfinite(own) & np.isfinite(found)
     days = (np.arange(int(scored.sum())) // _DAY).astype("datetime64[D]")
@@ -310,7 +320,7 @@ The judge is never another ONNX run: it is what qlib recorded, or the library th
 | f32 ulp | the same in units of float32, of the row's score or of the mean size of the scores where that is larger (networks: of the largest score) |
 | relative | largest difference, relative to the same |
 | to mean | largest difference by the mean size of the scores: for networks several times the column before it, and above 1e-6 for some |
-| same leaf, within bound | rows whose score is within the bound of the family: 0 ulp, which another leaf would not give, or the rounding of exp and log behind the sum of the leaves |
+| same leaf, within bound | rows whose score is within the bound of the family: 0 ulp, which another leaf would not give, or the rounding of exp and log behind the sum of the leaves; of sums of products far from usual values (a probe's 0 in a column around a million) the rounding of the row's own terms |
 | rank corr. | lowest Spearman correlation of a day |
 | top 50 diff. | most stocks of a day's top 50 that are not in the other one |
 | days, top 5/10/50 | days with the same order of all stocks, and of the first 5, 10 and 50, of all days; models trained here have made-up days of 100 rows |

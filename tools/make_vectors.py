@@ -15,14 +15,23 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT / "tools"), str(ROOT / "runtime" / "src")]
 
-from vector_cases import file_cases, graph_cases, table_cases, text_cases, trust_cases  # noqa: E402 - the path is set above
+from vector_cases import (  # noqa: E402 - the path is set above
+    bar_cases,
+    file_cases,
+    graph_cases,
+    limit_cases,
+    origin_cases,
+    table_cases,
+    text_cases,
+    trust_cases,
+)
 from vector_cases.base import Case, bundle, check_names  # noqa: E402
 from vector_cases.tables import features  # noqa: E402
 
 
 def all_cases() -> list[Case]:
     """Every vector, in order of name."""
-    modules = (text_cases, trust_cases, file_cases, graph_cases, table_cases)
+    modules = (text_cases, trust_cases, file_cases, graph_cases, limit_cases, table_cases, origin_cases, bar_cases)
     return check_names(case for module in modules for case in module.cases())
 
 

@@ -41,9 +41,11 @@ MODULES = (
         "onnx_operators",
         "onnx_shapes",
         "onnx_trees",
+        "onnx_rows",
         "data_gate",
         "parquet_pages",
     ),
+    *("strategy", "picks", "drift"),
 )
 TESTS = (
     *(

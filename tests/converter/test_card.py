@@ -11,6 +11,7 @@ from alphaseal import manifest as m
 from alphaseal_converter.card import SECTIONS, render_card
 from alphaseal_converter.card.markup import CONTENT_SECURITY_POLICY, element, page, visible
 from manifests import FACTOR_CODE, example_manifest, example_sources
+from pictures import example_performance
 
 VOID = {"meta", "br", "img", "hr", "link", "input"}
 HOSTILE = "<script>alert(1)</script>\"><img src=x onerror=alert(2)>'</code></pre></details>&amp;\u202eevil\u2066\u2069\x1b[31m http://evil.example"
@@ -97,16 +98,30 @@ def test_example_is_a_valid_manifest() -> None:
 
 def test_card_runs_and_loads_nothing() -> None:
     """The page has a strict policy, no script, no event handler, no link out, and balanced tags."""
-    card = render_card(example_manifest(), example_sources(), "the digest is printed by build")
+    card = render_card(example_manifest(), example_sources(), "the digest is printed by build", example_performance())
     document = Document(card)
     assert document.problems == []
-    assert not {"script", "iframe", "object", "embed", "link", "form", "base", "svg"} & set(document.tags)
+    assert not {
+        "script",
+        "iframe",
+        "object",
+        "embed",
+        "link",
+        "form",
+        "base",
+        "img",
+        "foreignObject",
+        "use",
+        "image",
+    } & set(document.tags)
     assert document.tags.count("meta") == 5
     policies = [
         value for _, name, value in document.attributes if name == "content" and value and "default-src" in value
     ]
     assert policies == [CONTENT_SECURITY_POLICY]
-    assert CONTENT_SECURITY_POLICY.startswith("default-src 'none'; style-src 'unsafe-inline'; img-src data:")
+    assert CONTENT_SECURITY_POLICY == (
+        "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'"
+    )
     assert not [name for _, name, _ in document.attributes if name.startswith("on")]
     assert document.values("src") == []
     anchors = document.values("id")
@@ -124,8 +139,9 @@ def test_every_free_text_is_only_text() -> None:
     manifest, poisoned = hostile_manifest()
     assert poisoned > 100
     sources = {path: text + HOSTILE for path, text in example_sources().items()}
-    card = render_card(manifest, sources, HOSTILE)
-    document, innocent = Document(card), Document(render_card(example_manifest(), example_sources(), "note"))
+    card = render_card(manifest, sources, HOSTILE, example_performance())
+    plain = render_card(example_manifest(), example_sources(), "note", example_performance())
+    document, innocent = Document(card), Document(plain)
     assert document.problems == []
     assert set(document.tags) - {"mark"} == set(innocent.tags) - {"mark"}
     assert {(tag, name) for tag, name, _ in document.attributes} - {("mark", "class")} == {
@@ -167,8 +183,8 @@ def test_same_input_gives_the_same_text() -> None:
             manifest.producer, packages=dict(reversed(manifest.producer.packages.items()))
         ),
     )
-    card = render_card(manifest, example_sources())
-    assert render_card(turned, reordered) == card
+    card = render_card(manifest, example_sources(), None, example_performance())
+    assert render_card(turned, reordered, None, example_performance()) == card
     assert "\r" not in card
     assert card.endswith("</html>\n")
 
@@ -276,6 +292,10 @@ def test_sparse_manifest_renders() -> None:
         origin="unknown",
         dtype="float32",
         look_back=None,
+        look_back_from=None,
+        look_ahead=None,
+        inputs=None,
+        not_compiled=None,
         used=None,
         statistics=None,
         statistics_missing=None,
@@ -289,6 +309,7 @@ def test_sparse_manifest_renders() -> None:
         metrics=m.Metrics(segment=None, costs={}, values={}),
         strategy=None,
         factors=None,
+        alphas=None,
         label=m.Label(name=None, expression=None, processors=[]),
         stages=[
             m.CrossSectionStage(
@@ -315,6 +336,8 @@ def test_sparse_manifest_renders() -> None:
     for expected in (
         "The history has no accepted factors.",
         "No metrics are recorded.",
+        "The bundle computes no feature from bars",
+        "Excess return and drawdown: no picture, because not measured.",
         "No segments are recorded.",
         "The last 20 rows of each stock",
         "nothing is scaled or filled",

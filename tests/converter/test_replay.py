@@ -8,7 +8,6 @@ from __future__ import annotations
 import copy
 import json
 import os
-import subprocess
 import sys
 from pathlib import Path
 from typing import Any
@@ -24,7 +23,7 @@ from alphaseal_converter.errors import RefusalError
 from alphaseal_converter.pickles import read_pickle
 from alphaseal_converter.replay import ReplayRequest, run_replay
 from alphaseal_converter.replay_program import Places, Refusal, check_expression
-from locations import DATA, REPOSITORY
+from locations import DATA
 
 RESEARCH = os.environ.get("ALPHASEAL_RESEARCH_PYTHON")
 needs_qlib = pytest.mark.skipif(not RESEARCH, reason="ALPHASEAL_RESEARCH_PYTHON names no Python with qlib")
@@ -54,15 +53,6 @@ class Case:
     def loader(self, task: dict[str, Any]) -> dict[str, Any]:
         """The data loader's block inside a copy of the task."""
         return task["dataset"]["kwargs"]["handler"]["kwargs"]["data_loader"]
-
-
-@pytest.fixture(scope="module")
-def market(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The simulated market that all runs of tests/data were made on."""
-    out = tmp_path_factory.mktemp("market")
-    program = REPOSITORY / "tools/research/simulate_market.py"
-    subprocess.run([str(RESEARCH), str(program), "--out", str(out)], check=True, capture_output=True)
-    return out / "qlib_bin"
 
 
 def loader_order(table: pa.Table) -> list[str]:

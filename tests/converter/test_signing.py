@@ -180,14 +180,14 @@ def test_a_bundle_that_changes_while_it_is_signed_is_not_left_signed(monkeypatch
     """What was verified is what is signed: another manifest put in its place meanwhile does not get the signature."""
     bundle = signed_bundle(Path("bundle"))
     other = signed_bundle(Path("other"), sequence=2)
-    original = signing._verified
+    original = signing.verified_bundle
 
     def verified(path: Path) -> Any:
         opened = original(path)
         shutil.copy(other / m.FILE_NAME, bundle / m.FILE_NAME)
         return opened
 
-    monkeypatch.setattr(signing, "_verified", verified)
+    monkeypatch.setattr(signing, "verified_bundle", verified)
     with pytest.raises(SignatureError):
         signing.sign(bundle, key("a"))
     assert not (bundle / tree.ENVELOPE_NAME).exists()

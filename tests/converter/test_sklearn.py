@@ -5,14 +5,21 @@ from __future__ import annotations
 import pickle
 import warnings
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
+import alphaseal
 from alphaseal.numeric import outside
+from alphaseal_converter.build import BuildRequest, build
 from alphaseal_converter.errors import RefusalError
 from alphaseal_converter.families import read_trained_model, sklearn_live
+from alphaseal_converter.parity import unexplained
 from alphaseal_converter.pickles import read_pickle
 from estimators import (
     largest_relative,
@@ -75,10 +82,10 @@ def quantiles(**options: Any) -> Any:
 
 
 EXACT: dict[str, tuple[Any, Any]] = {
-    "decision_tree": (tree.DecisionTreeRegressor(max_depth=8), GAPS),
+    "decision_tree": (tree.DecisionTreeRegressor(max_depth=8, random_state=1), GAPS),
     "extra_tree": (tree.ExtraTreeRegressor(max_depth=8, random_state=1), PLAIN),
-    "stump": (tree.DecisionTreeRegressor(max_depth=1), PLAIN),
-    "constant": (tree.DecisionTreeRegressor(min_samples_leaf=400), PLAIN),
+    "stump": (tree.DecisionTreeRegressor(max_depth=1, random_state=1), PLAIN),
+    "constant": (tree.DecisionTreeRegressor(min_samples_leaf=400, random_state=1), PLAIN),
     "forest": (forest(), PLAIN),
     "forest_with_gaps": (forest(), GAPS),
     "forest_absolute_error": (forest(n_estimators=3, criterion="absolute_error"), PLAIN),
@@ -111,13 +118,13 @@ ROUNDED: dict[str, Any] = {
     **{name: chain(Standard(), getattr(linear_model, name)()) for name in ("LinearRegression", "Ridge", "RidgeCV")},
     **{name: chain(Standard(), getattr(linear_model, name)(alpha=0.01)) for name in ("Lasso", "ElasticNet")},
     **{name: chain(Standard(), getattr(linear_model, name)()) for name in ("HuberRegressor", "BayesianRidge")},
-    "linear_svr": chain(Standard(), LinearSVR()),
+    "linear_svr": chain(Standard(), LinearSVR(random_state=1)),
     "relu": chain(Standard(), network(40, 20)),
     "tanh": chain(Standard(), network(16, activation="tanh")),
     "logistic": chain(Robust(), network(15, activation="logistic")),
     "identity": chain(Standard(), network(8, activation="identity")),
     "components": chain(Standard(), decomposition.PCA(4), linear_model.LinearRegression()),
-    "singular_values": chain(Standard(), decomposition.TruncatedSVD(3), linear_model.Ridge()),
+    "singular_values": chain(Standard(), decomposition.TruncatedSVD(3, random_state=1), linear_model.Ridge()),
     "normal_quantiles": chain(quantiles(output_distribution="normal"), linear_model.Ridge()),
     "quantiles": chain(quantiles(), linear_model.Ridge()),
     "polynomial": chain(Standard(), preprocessing.PolynomialFeatures(2), linear_model.Ridge()),
@@ -182,6 +189,47 @@ def test_sums_of_products(name: str) -> None:
     assert not outside(trained.bound, scores, expected).any()
 
 
+@pytest.mark.parametrize("name", ROUNDED)
+def test_every_row_is_within_the_rounding_of_its_own_sums(name: str) -> None:
+    """With 0.0 where a column stands around a million, too: large terms cancel there, beyond the bound for usual rows."""
+    trained = read_back(ROUNDED[name].fit(PLAIN, LABEL))
+    assert trained.rounding is not None
+    rows = np.concatenate([ROWS, np.where(GENERATOR.random(OTHER.shape) < 0.3, 0.0, OTHER)])
+    scores, expected = scores_of(trained, rows), judged(trained, rows)
+    scored = np.isfinite(expected)
+    rounding = trained.rounding(())(rows)
+    assert (np.abs(scores - expected)[scored] <= rounding[scored]).all()
+    assert not unexplained(trained.bound, scores, expected, rounding).any()
+    assert (rounding[~scored] == 0).all()
+
+
+@pytest.mark.parametrize(("depth", "walked"), [(3, False), (4, True)])
+def test_shallow_trees_are_not_walked_and_give_the_same_scores(depth: int, walked: bool) -> None:
+    """Seven splits are a table; at every threshold and beside it, in float32, the leaf is scikit-learn's."""
+    estimator = boosting(max_depth=depth).fit(PLAIN, LABEL)
+    trained = read_back(estimator)
+    operators = {node.op_type for node in onnx.load_from_string(trained.graph(())).graph.node}
+    assert ("TreeEnsemble" in operators) == walked
+    found = odd_rows(trained, ROWS)
+    expected = judged(trained, found)
+    for rows in (1, 2, len(found)):
+        assert largest_ulp(scores_of(trained, found[:rows]), expected[:rows]) == 0
+
+
+@pytest.mark.parametrize(
+    "scaler",
+    [Standard(), preprocessing.MinMaxScaler(clip=True), preprocessing.MaxAbsScaler(), Standard(with_std=False)],
+)
+@pytest.mark.parametrize("model", [linear_model.Ridge(), network(4), forest(n_estimators=3), boosting(n_estimators=3)])
+def test_rows_that_are_refused_get_no_score_behind_any_scaler(scaler: Any, model: Any) -> None:
+    """Missing, infinite and too large values, looked at once or twice, are refused where scikit-learn refuses them."""
+    trained = read_back(chain(scaler, model).fit(PLAIN, LABEL))
+    rows = np.repeat(PLAIN[:1], 30, axis=0)
+    for column in range(6):
+        rows[5 * column : 5 * column + 5, column] = [np.nan, np.inf, -np.inf, 1e300, 0.0]
+    assert np.array_equal(np.isnan(scores_of(trained, rows)), np.isnan(judged(trained, rows)))
+
+
 def test_exponential_link_of_linear_models() -> None:
     """PoissonRegressor and GammaRegressor."""
     for kind in (linear_model.PoissonRegressor, linear_model.GammaRegressor):
@@ -237,6 +285,32 @@ def test_names_of_a_frame_are_the_order() -> None:
         trained.bind(sorted(names), ["float64"] * 6)
     assert caught.value.code == "order.names_differ"
     assert np.isfinite(judged(trained, PLAIN)).all()
+
+
+def test_a_bundle_of_terms_that_cancel(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its bound holds for its golden rows, though its columns stand where the usual bound does not reach."""
+    monkeypatch.setenv("SOURCE_DATE_EPOCH", "1700000000")
+    workspace, names = tmp_path / "workspace", list("abcdef")
+    workspace.mkdir()
+    (workspace / "model.pkl").write_bytes(pickle.dumps(ROUNDED["voting"].fit(PLAIN, LABEL)))
+    (tmp_path / "order.txt").write_text("\n".join(names) + "\n", encoding="utf-8")
+    days = np.repeat(np.arange("2021-01-04", "2021-01-09", dtype="datetime64[D]"), 60)
+    keys = {"datetime": pa.array(days), "instrument": [f"SH{600_000 + row % 60}" for row in range(len(days))]}
+    columns = {name: OTHER[:, position] for position, name in enumerate(names)}
+    pq.write_table(pa.table(keys | columns), tmp_path / "raw.parquet")
+    request = BuildRequest(
+        out=tmp_path / "bundle",
+        weights="scan",
+        workspace_roots=[workspace],
+        feature_order=tmp_path / "order.txt",
+        features=tmp_path / "raw.parquet",
+    )
+    bundle = alphaseal.open(build(request).path, trust=alphaseal.Trust.unsigned())
+    usual = read_back(ROUNDED["voting"]).bound.absolute
+    assert usual is not None
+    assert (bundle.manifest.parity.bound.absolute or 0) > usual
+    assert pq.read_metadata(tmp_path / "bundle" / "golden.parquet").num_rows > 100
+    assert not any(case.outside for case in bundle.manifest.parity.cases)
 
 
 SKL2ONNX: dict[str, Any] = {
@@ -308,7 +382,7 @@ def test_an_unfitted_estimator_is_refused() -> None:
 @pytest.mark.parametrize("child", [-7, 0, 10_000])
 def test_a_tree_that_points_elsewhere_never_reaches_compiled_code(child: int) -> None:
     """Child ids are checked before scikit-learn would follow them."""
-    estimator = tree.DecisionTreeRegressor(max_depth=3).fit(PLAIN, LABEL)
+    estimator = tree.DecisionTreeRegressor(max_depth=3, random_state=1).fit(PLAIN, LABEL)
     state = estimator.tree_.__getstate__()
     state["nodes"] = state["nodes"].copy()
     state["nodes"]["left_child"][1] = child

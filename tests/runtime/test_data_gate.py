@@ -110,6 +110,20 @@ def test_other_schemas_and_counts_are_refused(table: pa.Table, rows: int) -> Non
     assert code_of(written(table), rows) == "data.schema"
 
 
+def test_chunks_in_another_order_than_the_schema_are_refused() -> None:
+    """A footer whose schema is right and whose row group names two columns in each other's place: Arrow goes by place."""
+    data = written(golden())
+    first, second = (b"\x19\x18\x01" + name for name in (b"a", b"b"))
+    assert data.count(first) == data.count(second) == 1
+    swapped = bytearray(data)
+    for here, other in ((first, second), (second, first)):
+        place = data.index(here)
+        swapped[place : place + 4] = other
+    assert code_of(bytes(swapped)) == "data.parquet"
+    with pytest.raises(PolicyError, match="not in the order of its schema"):
+        read_exact(bytes(swapped), SCHEMA, 4, "golden.parquet")
+
+
 class _Tagged(pa.ExtensionType):  # type: ignore[misc]
     def __init__(self) -> None:
         super().__init__(pa.float64(), "test.tagged")

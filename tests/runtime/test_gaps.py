@@ -23,7 +23,7 @@ from alphaseal import data_gate, keys, names, selftest, strict_json, tree
 from alphaseal import manifest as m
 from alphaseal.errors import AlphasealError, MalformedError, NotReadableError, PolicyError
 from alphaseal.graph import Graph
-from alphaseal.model_gate import check_model
+from alphaseal.model_gate import Limits, check_model
 from alphaseal_converter.graph.builder import IR_VERSION, OPSETS, GraphBuilder
 from fuzz_bundle import ROWS, TRUST, UNSIGNED, small_bundle
 from fuzz_mutations import MODEL, Fields, Message, Thrift, parse_message, write_message, write_structure, write_tree
@@ -138,6 +138,36 @@ def test_many_files_are_refused_soon() -> None:
         shutil.rmtree(bundle, ignore_errors=True)
 
 
+def test_long_places_are_shortened() -> None:
+    """A path of thousands of letters leaves its beginning and its end in a message."""
+    place = "/".join(["directory"] * 1000) + "/manifest.json"
+    error = NotReadableError("bundle.not_readable", "no bundle directory", where=place)
+    assert error.where is not None
+    assert len(error.where) == 399
+    assert error.where.startswith("directory/")
+    assert error.where.endswith("/manifest.json")
+    for length in (400, 10):
+        assert NotReadableError("a.b", "c", where="x" * length).where == "x" * length
+    with pytest.raises(NotReadableError) as caught:
+        alphaseal.open(place, trust=UNSIGNED)
+    assert len(str(caught.value)) < 700
+
+
+def test_files_together_have_a_bound() -> None:
+    """64 GiB of files are a bundle, one byte more is not: `verify` would hash whatever is signed."""
+    manifest = example_manifest()
+    rest = sum(entry.size for entry in manifest.files[1:])
+    for size, code in ((m.MAXIMUM_TOTAL - rest, None), (m.MAXIMUM_TOTAL - rest + 1, "manifest.size")):
+        files = [msgspec.structs.replace(manifest.files[0], size=size), *manifest.files[1:]]
+        data = m.encode(msgspec.structs.replace(manifest, files=files))
+        if code is None:
+            m.parse(data)
+        else:
+            with pytest.raises(MalformedError) as caught:
+                m.parse(data)
+            assert caught.value.code == code
+
+
 @pytest.mark.parametrize("path", ["a" * 300, "a\0b", "nowhere", ""])
 def test_names_of_no_directory(path: str, tmp_path: Path) -> None:
     """Names that no system has are an answer of ours, not one of the system's errors."""
@@ -217,11 +247,11 @@ def graph(add: Callable[[GraphBuilder], str], row: tuple[int, ...] = (FEATURES,)
     )
 
 
-def code_of(data: bytes) -> str:
+def code_of(data: bytes, *, rows_alone: bool = True) -> str:
     """The code that the gate refuses a graph with, quickly."""
     started = time.process_time()
     with pytest.raises(PolicyError) as caught:
-        check_model(data, "model.onnx")
+        check_model(data, "model.onnx", limits=Limits(rows_alone=rows_alone))
     assert time.process_time() - started < 1.0
     return caught.value.code
 
@@ -302,16 +332,15 @@ def test_high_powers_of_the_rows_are_refused_where_a_call_has_one_row() -> None:
             value = builder.add("Mul", builder.add("Unsqueeze", value, builder.constant([-1])), row)
         return value
 
-    assert code_of(graph(add, (4096, 1024))) == "model.shape"
+    assert code_of(graph(add, (4096, 1024)), rows_alone=False) == "model.shape"
 
 
 def test_what_a_kernel_says_is_a_refusal() -> None:
     """A graph that loads and does not run (Trilu with a matrix for a number) is refused in our words."""
 
     def add(builder: GraphBuilder) -> str:
-        return builder.add(
-            "Trilu", builder.add("Gather", "features", builder.constant([0]), axis=1), builder.constant([[0]])
-        )
+        column = builder.add("Gather", "features", builder.constant([[0]]), axis=1)
+        return builder.add("Squeeze", builder.add("Trilu", column, builder.constant([[0]])), builder.constant([2]))
 
     data = graph(add)
     check_model(data, "model.onnx")
@@ -451,7 +480,7 @@ def test_golden_rows_of_whole_days_are_there_once() -> None:
     table = pq.read_table(pa.BufferReader(small_bundle().goldens[0]))
     twice = pa.concat_tables([table, table.slice(3, 1)])
     with pytest.raises(PolicyError) as caught:
-        selftest._block(twice, np.zeros((len(twice), FEATURES)), "golden.parquet")
+        selftest.keyed_block(twice, np.zeros((len(twice), FEATURES)), "golden.parquet")
     assert (caught.value.code, caught.value.found) == ("golden.keys", "2021-12-24 SH600003")
 
 

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import re
+
 import pyarrow as pa
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from alphaseal.errors import InputError, MalformedError, UsageError
-from alphaseal.instruments import convert, normalise
+from alphaseal.instruments import convert, normalise, rewriting
 
 CODES = st.lists(
     st.tuples(st.sampled_from(["SH", "SZ", "BJ"]), st.integers(0, 999_999).map("{:06d}".format)),
@@ -46,6 +48,25 @@ def test_target_notation_comes_from_the_pattern() -> None:
     """Without a named format the bundle's notation is the one its pattern accepts."""
     result = normalise(strings("600000.SH"), source="ts", bundle_format=None, pattern=r"^(SH|SZ)\d{6}$")
     assert result.to_pylist() == ["SH600000"]
+
+
+def test_a_table_of_another_notation_than_the_named_one_is_refused() -> None:
+    """Also where some or all of its codes are the bundle's already."""
+    with pytest.raises(InputError):
+        normalise(strings("SH600000", "SZ000001"), source="ts", bundle_format="qlib", pattern=None)
+    with pytest.raises(InputError) as raised:
+        normalise(strings("SH600000", "000001.SZ"), source="ts", bundle_format="qlib", pattern=None)
+    assert raised.value.code == "instrument.pattern"
+
+
+@given(CODES)
+def test_rewriting_says_the_same_to_python(codes: list[tuple[str, str]]) -> None:
+    """What another process converts by these patterns is what `convert` gives."""
+    own, source, replacement = rewriting("ts", bundle_format="qlib", pattern=None)
+    vendor = [f"{number}.{exchange}" for exchange, number in codes]
+    wanted = convert(strings(*vendor), "ts", "qlib").to_pylist()
+    assert [re.sub(source, replacement, code) for code in vendor] == wanted
+    assert all(re.fullmatch(own, code) for code in wanted)
 
 
 def test_target_notation_comes_from_the_kind() -> None:

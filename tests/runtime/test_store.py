@@ -307,6 +307,16 @@ def test_an_envelope_that_cannot_be_replaced(tmp_path: Path, place: Path) -> Non
     )
 
 
+@pytest.mark.skipif(not os.path.isdir("/sys"), reason="a place where nobody makes directories")
+def test_a_store_that_cannot_be_made_says_why(tmp_path: Path) -> None:
+    """The reason is that of the directory that cannot be made, not that the lock inside it is absent."""
+    bundle = signed_bundle(tmp_path / "bundle", "a")
+    with pytest.raises(NotReadableError) as error:
+        store.install(bundle, "/sys/alphaseal-store", trust=TRUST)
+    assert error.value.code == "store.not_writable"
+    assert "No such file" not in str(error.value)
+
+
 def test_a_place_that_can_be_no_store(tmp_path: Path) -> None:
     """A file where the store should be, and a directory where its state should be, are errors of our family."""
     bundle = signed_bundle(tmp_path / "bundle", "a")
@@ -328,8 +338,15 @@ def test_commands(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
         bundle = signed_bundle(tmp_path / str(sequence), "a", sequence=sequence)
         assert cli.main(["install", str(bundle), "--store", place, "--trust", str(file)]) == 0
     assert cli.main(["install", str(tmp_path / "1"), "--store", place, "--trust", str(file)]) == 16
-    assert cli.main(["rollback", "--store", place, "--to", "1", "--reason", "test"]) == 0
     capsys.readouterr()
+    back = ["rollback", "--store", place, "--reason", "test", "--to"]
+    assert cli.main([*back, "1"]) == 0
+    assert "signatures and revocations are not" in capsys.readouterr().err
+    assert cli.main([*back, "2", "--json"]) == 0
+    assert "signatures" in json.loads(capsys.readouterr().out)["result"]["warnings"][0]
+    for sequence, option in (("1", ["--trust", str(file)]), ("2", ["--allow-unsigned"]), ("1", ["--trust", str(file)])):
+        assert cli.main([*back, sequence, *option]) == 0
+        assert capsys.readouterr().err == ""
     assert cli.main(["current", "--store", place]) == 0
     path = capsys.readouterr().out.strip()
     assert cli.main(["verify", path, "--trust", str(file)]) == 0

@@ -69,6 +69,8 @@ def _do(step: dict[str, Any], root: Path) -> None:
         path.rmdir()
     elif operation == "write":
         path.write_bytes(step["text"].encode("utf-8"))
+    elif operation == "repeat":
+        path.write_text(step["before"] + step["text"] * step["count"] + step["after"], encoding="utf-8", newline="")
     elif operation == "files":
         for number in range(step["count"]):
             (path / str(number)).touch()

@@ -52,6 +52,14 @@ def signed_task(source: Path, out: Path) -> None:
     copy(source, out, ["expected.json", "artifact_signing.key", *(str(path.relative_to(source)) for path in chosen)])
 
 
+def network_run(source: Path, out: Path) -> None:
+    """The workspace of a network on windows of alpha features alone, and its recorded predictions."""
+    truth = json.loads((source / "truth/hist1_model/truth.json").read_text(encoding="utf-8"))
+    workspace = Path(truth["workspace"]).name
+    kept = [f"truth/hist1_model/{name}" for name in ("truth.json", "pred.parquet")]
+    copy(source, out, [f"workspaces/{workspace}", *kept])
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--fixtures", type=Path, required=True)
@@ -59,6 +67,7 @@ def main() -> None:
     options = parser.parse_args()
     plain_task(options.fixtures / "factor_plain", options.out / "factor_plain")
     signed_task(options.fixtures / "quant_signed", options.out / "quant_signed")
+    network_run(options.fixtures / "model_plain", options.out / "model_plain")
     direct = options.fixtures / "direct"
     for case in DIRECT:
         copy(direct, options.out / "direct", [case, features_of(direct, f"{case}/truth")])

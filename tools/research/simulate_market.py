@@ -1,9 +1,12 @@
 """Simulate A-share-like daily bars: a qlib bin provider plus the daily_pv.h5 files that RD-Agent factor code reads.
 
-    python simulate_market.py --out MARKET_DIR
+    python simulate_market.py --out MARKET_DIR [--provider-only] [--bars FROM]
 
 Written: qlib_bin/, src_full/daily_pv.h5, src_debug/daily_pv.h5 (a small cut for the coder) and market.json (names, segments).
 On purpose the data hold suspensions (rows exist, all values NaN), late listings, delistings, NaN volumes and zero volumes.
+With --provider-only nothing but qlib_bin/ is written, which needs numpy and pandas alone; without options these are the
+bytes of the market that all recorded runs of the tests were made on.  --bars also writes bars.parquet, the days from a
+date on as a trading system has them.
 """
 
 from __future__ import annotations
@@ -11,6 +14,7 @@ from __future__ import annotations
 import argparse
 import json
 import shutil
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -64,7 +68,8 @@ def simulate(days: pd.DatetimeIndex, codes: list[str], rng: np.random.Generator)
     }
 
 
-def main() -> None:
+def parse_options(arguments: Sequence[str] | None = None) -> argparse.Namespace:
+    """The command line; without options the market of all recorded runs."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--stocks", type=int, default=62)
@@ -76,7 +81,13 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=4711)
     parser.add_argument("--market", default="demo62")
     parser.add_argument("--benchmark", default="SH000905")
-    options = parser.parse_args()
+    parser.add_argument("--provider-only", action="store_true", help="write qlib_bin/ alone; needs no qlib")
+    parser.add_argument("--bars", metavar="FROM", help="write bars.parquet too, from this date on; needs pyarrow")
+    return parser.parse_args(arguments)
+
+
+def write_provider(options: argparse.Namespace) -> tuple[Path, pd.DatetimeIndex, list[str]]:
+    """Write ``qlib_bin`` below `options.out`; gives its place, the trading days and the stocks.  numpy and pandas only."""
     rng = np.random.default_rng(options.seed)
     days = trading_days(options.start, options.end)
     half = options.stocks // 2
@@ -86,8 +97,52 @@ def main() -> None:
     )
     bars = simulate(days, codes, rng)
     market = bars.pop("market")["r"]
+    first, last = make_holes(bars, days, codes, options.test, rng)
+    index = 5000 * np.exp(np.cumsum(market))
+    bench = {
+        "open": index,
+        "high": index * 1.003,
+        "low": index * 0.997,
+        "close": index,
+        "volume": index * 0 + 1e8,
+        "factor": index * 0 + 1,
+        "vwap": index,
+    }
+    provider = options.out / "qlib_bin"
+    shutil.rmtree(provider, ignore_errors=True)
+    for sub in ("calendars", "instruments", "features"):
+        (provider / sub).mkdir(parents=True)
+    write_lines(provider / "calendars/day.txt", (f"{d:%Y-%m-%d}\n" for d in days))
+    rows = {}
+    for c in [*codes, options.benchmark]:
+        folder = provider / "features" / c.lower()
+        folder.mkdir()
+        i0, i1 = first.get(c, 0), last.get(c, len(days) - 1)
+        for k in FIELDS:
+            values = (bench[k] if c == options.benchmark else bars[k][c]).to_numpy()[i0 : i1 + 1]
+            np.hstack([[i0], values]).astype("<f4").tofile(folder / f"{k}.day.bin")
+        rows[c] = f"{c}\t{days[i0]:%Y-%m-%d}\t{days[i1]:%Y-%m-%d}\n"
+    write_lines(provider / "instruments/all.txt", rows.values())
+    write_lines(provider / f"instruments/{options.market}.txt", (rows[c] for c in codes))
+    if options.bars is not None:
+        lives = {c: (max(first[c], int(days.searchsorted(pd.Timestamp(options.bars)))), last[c] + 1) for c in codes}
+        parts = [
+            pd.DataFrame(
+                {"datetime": days[i0:i1], "instrument": c} | {k: bars[k][c].to_numpy("f4")[i0:i1] for k in FIELDS}
+            )
+            for c, (i0, i1) in lives.items()
+        ]
+        table = pd.concat(parts).sort_values(["datetime", "instrument"])
+        table.to_parquet(options.out / "bars.parquet", engine="pyarrow", index=False)
+    return provider, days, codes
+
+
+def make_holes(
+    bars: dict[str, pd.DataFrame], days: pd.DatetimeIndex, codes: list[str], test: str, rng: np.random.Generator
+) -> tuple[dict[str, int], dict[str, int]]:
+    """Put suspensions, missing and zero volumes into `bars`; gives the first and last day of each stock's life."""
     first, last = dict.fromkeys(codes, 0), dict.fromkeys(codes, len(days) - 1)
-    test0, test1 = (int(days.searchsorted(pd.Timestamp(x))) for x in options.test.split(":"))
+    test0, test1 = (int(days.searchsorted(pd.Timestamp(x))) for x in test.split(":"))
     picked = list(rng.permutation(codes))
     for k, c in enumerate(picked[:6]):  # listings spread over the years, the last two around the test segment
         first[c] = [90, 180, 300, 420, test0 - 9, test0 + 12][k]
@@ -106,33 +161,20 @@ def main() -> None:
     zero = (rng.random(volume.shape) < 0.0012) & (np.arange(len(days)) > 300)[:, None]  # none in the debug cut below
     zero[test0 + 8, codes.index(picked[13])] = zero[test0 + 25, codes.index(picked[14])] = True
     bars["volume"] = volume.where(~zero | volume.isna(), 0.0)
-    index = 5000 * np.exp(np.cumsum(market))
-    bench = {
-        "open": index,
-        "high": index * 1.003,
-        "low": index * 0.997,
-        "close": index,
-        "volume": index * 0 + 1e8,
-        "factor": index * 0 + 1,
-        "vwap": index,
-    }
+    return first, last
 
-    provider = options.out / "qlib_bin"
-    shutil.rmtree(provider, ignore_errors=True)
-    for sub in ("calendars", "instruments", "features"):
-        (provider / sub).mkdir(parents=True)
-    (provider / "calendars/day.txt").write_text("".join(f"{d:%Y-%m-%d}\n" for d in days))
-    rows = {}
-    for c in codes + [options.benchmark]:
-        folder = provider / "features" / c.lower()
-        folder.mkdir()
-        i0, i1 = first.get(c, 0), last.get(c, len(days) - 1)
-        for k in FIELDS:
-            values = (bench[k] if c == options.benchmark else bars[k][c]).to_numpy()[i0 : i1 + 1]
-            np.hstack([[i0], values]).astype("<f4").tofile(folder / f"{k}.day.bin")
-        rows[c] = f"{c}\t{days[i0]:%Y-%m-%d}\t{days[i1]:%Y-%m-%d}\n"
-    (provider / "instruments/all.txt").write_text("".join(rows.values()))
-    (provider / f"instruments/{options.market}.txt").write_text("".join(rows[c] for c in codes))
+
+def write_lines(path: Path, lines: Iterable[str]) -> None:
+    """Text with line feeds on every system."""
+    path.write_bytes("".join(lines).encode("ascii"))
+
+
+def main() -> None:
+    """Write the provider, and unless told otherwise what RD-Agent reads of it."""
+    options = parse_options()
+    provider, days, codes = write_provider(options)
+    if options.provider_only:
+        return
 
     import qlib  # from here on as RD-Agent's own factor_data_template/generate.py does it
     from qlib.data import D

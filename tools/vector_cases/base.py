@@ -105,7 +105,7 @@ def known(seed: str, role: str = "ci", **changes: Any) -> Plain:
 def trust(*keys: Plain, **changes: Any) -> Plain:
     """A trust file: one signature of role ci, any bundle, unless `changes` says otherwise."""
     value: Plain = {
-        "format": "1-draft",
+        "format": "1.0",
         "keys": list(keys or [known("ci")]),
         "thresholds": {"ci": 1},
         "bundles": None,
@@ -125,7 +125,13 @@ def contents() -> dict[str, bytes]:
     return {"golden.parquet": tables.golden(), "model.onnx": graphs.model(), "sources/factors/000.txt": FACTOR_CODE}
 
 
-_ROLES = {"golden.parquet": "golden", "model.onnx": "model", "factors.parquet": "factors"}
+_ROLES = {
+    "golden.parquet": "golden",
+    "model.onnx": "model",
+    "factors.parquet": "factors",
+    "alphas.onnx": "alphas",
+    "golden_bars.parquet": "golden_bars",
+}
 
 
 def entry(path: str, data: bytes, role: str | None = None) -> Plain:
@@ -145,7 +151,7 @@ def manifest(files: dict[str, bytes] | None = None) -> Plain:
     files = contents() if files is None else files
     factor = "sources/factors/000.txt"
     return {
-        "format": "1-draft",
+        "format": "1.0",
         "name": "vector",
         "sequence": 3,
         "created": CREATED,

@@ -252,10 +252,10 @@ def _more() -> Iterator[Case]:
         "file.digest",
         converted,
     )
-    huge = bundle(edit=put("files.2.size", 2**53))
+    huge = bundle(edit=put("files.2.size", 1 << 35))
     yield Case(
-        "file_size_of_petabytes",
-        "V6: a size of 2^53 bytes; nothing is reserved for it.",
+        "file_size_of_gigabytes",
+        "V6: a size of 32 GiB; nothing is reserved for it.",
         "verify",
         UNSIGNED,
         11,

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from . import tables
+from .bar_cases import bar_bundle
 from .base import UNSIGNED, Case, Edit, both, bundle, put
 from .graphs import (
     DOUBLE,
@@ -15,6 +16,7 @@ from .graphs import (
     IDENTITY,
     INPUT,
     INT64,
+    OPSETS,
     OUTPUT,
     STRING,
     TREES,
@@ -392,7 +394,7 @@ OTHERS: dict[str, tuple[bytes, str, str]] = {
             node("MatMul", ["features", "t"], ["s0"]),
             *(node("MatMul", [f"s{step}"] * 2, [f"s{step + 1}"]) for step in range(80)),
         ),
-        "model.growth",
+        "model.rows",
         "computes every row against every row eighty times",
     ),
     "shape_from_data": (
@@ -631,7 +633,88 @@ def cases() -> Iterator[Case]:
         "model.signature",
         narrow,
     )
+    yield from _alphas()
     yield from _passing()
+
+
+_BARS = port("bars", [None, 2, 3], FLOAT)
+_LENGTH = port("length", [None], INT64)
+_ALPHAS = port("alphas", [None, 3], FLOAT)
+_LAST = int64s("last", [1], [])
+_DAY = node("Gather", ["bars", "last"], ["alphas"], attribute("axis", 1))
+
+
+def _of_bars(
+    nodes: Sequence[bytes] = (_DAY,),
+    tensors: Sequence[bytes] = (_LAST,),
+    inputs: Sequence[bytes] = (_BARS, _LENGTH),
+    output: bytes = _ALPHAS,
+    opsets: Sequence[tuple[str, int]] = OPSETS[:1],
+) -> bytes:
+    """The last day's bars as features, or what the arguments say."""
+    return file(graph(nodes, tensors, inputs, [output]), opsets=opsets)
+
+
+def _large() -> bytes:
+    """Two copies, of 1025 and then of 64: more numbers than a row may have, in a small file."""
+    copies = [
+        node("Gather", ["bars", "many"], ["wide"], attribute("axis", 1)),
+        node("Gather", ["wide", "some"], ["wider"], attribute("axis", 2)),
+    ]
+    return _of_bars([_DAY, *copies], [_LAST, int64s("many", [0] * 1025), int64s("some", [0] * 64)])
+
+
+_OF_BARS: dict[str, tuple[str, str, bytes]] = {
+    "matrices": (
+        "model.operator",
+        "multiplies matrices",
+        _of_bars([_DAY, node("MatMul", ["alphas", "c"], ["k"])], [_LAST, tensor("c", FLOAT, [3, 1], bytes(12))]),
+    ),
+    "trees": (
+        "model.operator",
+        "asks trees",
+        _of_bars([_DAY, node("TreeEnsemble", ["alphas"], ["k"], domain="ai.onnx.ml")], opsets=OPSETS),
+    ),
+    "loop": ("model.operator", "loops", _of_bars([_DAY, node("Loop", ["length", "", "bars"], ["k"])])),
+    "too_large": ("model.growth", "gives more than 2^23 numbers for 256 rows", _large()),
+    "without_length": ("model.signature", "takes no length", _of_bars(inputs=[_BARS])),
+    "length_first": ("model.signature", "takes the length first", _of_bars(inputs=[_LENGTH, _BARS])),
+    "double_bars": ("model.signature", "takes doubles", _of_bars(inputs=[port("bars", [None, 2, 3]), _LENGTH])),
+    "other_window": (
+        "model.signature",
+        "takes three days where the manifest says two",
+        _of_bars(inputs=[port("bars", [None, 3, 3], FLOAT), _LENGTH]),
+    ),
+    "other_fields": (
+        "model.signature",
+        "takes four fields where the manifest says three",
+        _of_bars(inputs=[port("bars", [None, 2, 4], FLOAT), _LENGTH]),
+    ),
+    "one_row": ("model.signature", "takes one row", _of_bars(inputs=[port("bars", [1, 2, 3], FLOAT), _LENGTH])),
+    "other_width": (
+        "model.signature",
+        "declares two features where the manifest says three",
+        _of_bars(output=port("alphas", [None, 2], FLOAT)),
+    ),
+    "gives_another_width": (
+        "model.signature",
+        "gives another width than it declares",
+        _of_bars([node("Gather", ["bars", "last"], ["alphas"], attribute("axis", 2))]),
+    ),
+    "constant_named_length": (
+        "model.graph",
+        "has a constant named as an input",
+        _of_bars(tensors=[_LAST, int64s("length", [1])]),
+    ),
+    "other_opset": ("model.version", "is of another opset", _of_bars(opsets=[("", 17)])),
+}
+
+
+def _alphas() -> Iterator[Case]:
+    """Graphs from bars to alpha features: operators of their own, and exactly the ports that the manifest says."""
+    for name, (code, text, data) in _OF_BARS.items():
+        text = f"V7: a graph from bars to alpha features that {text}."
+        yield Case(f"alphas_{name}", text, "verify", UNSIGNED, 17, code, bar_bundle(graph=data))
 
 
 def _gate(name: str, text: str, code: str, files: dict[str, bytes]) -> Case:
@@ -655,19 +738,19 @@ def _with_where() -> bytes:
     return with_nodes(*nodes, tensors=[doubles("c", [math.nan], [])])
 
 
-def window_bundle() -> dict[str, bytes]:
-    """A bundle on windows of two dates, whose score is the first feature."""
+def window_bundle(length: int = 2) -> dict[str, bytes]:
+    """A bundle on windows, whose score is the first feature; its golden rows have two dates."""
     data = tables.golden("golden_windows")
     window = [
-        {"stage": "window", "length": 2, "fill": "ffill+bfill"},
+        {"stage": "window", "length": length, "fill": "ffill+bfill"},
         {"stage": "graph", "file": "model.onnx", "processors": []},
     ]
     edit = both(
         put("stages", window),
-        put("model.inputs.0.shape", [None, 2, 4]),
+        put("model.inputs.0.shape", [None, length, 4]),
         put("model.opsets", {"ai.onnx": 18, "ai.onnx.ml": 5}),
-        put("model.step_length", 2),
+        put("model.step_length", length),
         put("golden.rows", len(tables.TABLE_ROWS)),
         put("golden.days", ["2024-01-03"]),
     )
-    return bundle({"model.onnx": window_model(), "golden.parquet": data}, edit)
+    return bundle({"model.onnx": window_model(length), "golden.parquet": data}, edit)

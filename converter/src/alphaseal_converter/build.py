@@ -9,29 +9,33 @@ import os
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from datetime import date, timedelta
 from pathlib import Path
 
+import msgspec
 import numpy as np
 
 from alphaseal.errors import UsageError
 from alphaseal.keys import SigningKey
-from alphaseal.manifest import DayOrder, Order, Parity, ParityCase, Stage
+from alphaseal.manifest import Bound, DayOrder, Order, Parity, ParityCase, Stage
+from alphaseal.output import check_target
 from alphaseal.pipeline import Pipeline
 
 from . import parity, values
+from .alpha_part import AlphaPart, compile_features, prove_alphas, with_training_values
 from .artifacts import DatasetState, Predictions, fitted_processors, read_dataset, read_predictions
 from .artifacts import read_task_configuration as read_configuration
+from .bar_replay import BarReplay, write_bar_values
 from .configuration import TaskConfiguration
-from .describe import given_creation_time
+from .describe import factors_to_try, given_creation_time, training_segment
 from .errors import RefusalError
 from .factors_table import column_names
 from .families import FamilyContext, TrainedModel, read_trained_model
 from .families.row_processors import raw_space
 from .golden import GoldenRows, golden_days, golden_probe
 from .locate import Located, Weights, columns_elsewhere, locate, scan
-from .parity import Probe, Vector
+from .parity import Matrix, Probe, Vector
 from .processors import Processor
 from .replay import ReplayRequest, run_replay
 from .resolve import FeatureOrder, Sources, read_given_order, resolve_order
@@ -39,8 +43,9 @@ from .runs import plain_file, read_file
 from .select import Anchor, choose_anchor
 from .session import Task, read_task
 from .stages import Plan, stages_of
+from .trial import Trial, TrialRequest, try_factors
 from .values import RawFile, Recorded
-from .write import BuiltBundle, write_bundle
+from .write import BuiltBundle, check_place, write_bundle
 
 MODEL_FILE = "model.onnx"
 MAXIMUM_CODE = 1 << 20
@@ -63,11 +68,14 @@ class BuildRequest:
     feature_order: Path | None = None
     replay_with: Path | None = None
     provider: Path | None = None
+    without_provider: bool = False
     session_key: Path | None = None
     name: str | None = None
     sequence: int | None = None
     with_factors: bool = True
     expires: str | None = None
+    require_ready: bool = False
+    trial: TrialRequest | None = None
     signing_key: SigningKey | None = None
 
 
@@ -91,23 +99,28 @@ class Proven:
     parity: Parity
     predictions: Predictions | None
     recorded: Recorded | None
+    scores: Vector | None
+    """The graph's scores of the `recorded` predictions, in their order; None where these are."""
     raw: RawFile | None
     golden: Sequence[GoldenRows]
+    alphas: AlphaPart
     constant_scores: bool
     columns_elsewhere: frozenset[str]
+    trials: Mapping[str, Trial] = field(default_factory=dict)
+    """What running the SOTA factors showed, by feature; empty where no bars were named."""
 
 
 def build(request: BuildRequest, progress: Progress = lambda text: None) -> BuiltBundle:
     """Build a bundle at `request.out`, which must not exist; RefusalError 20 and nothing written where it cannot be proven."""
     given_creation_time()
-    if request.out.exists() or request.out.is_symlink():
+    if os.path.lexists(request.out):
         raise UsageError(
             "output.exists",
             "the bundle's place is taken",
             where=str(request.out),
             next_step="choose another --out, or remove it",
         )
-    if not request.out.parent.is_dir():
+    if not os.path.isdir(request.out.parent):
         raise UsageError(
             "output.no_parent", "the directory for the bundle does not exist", where=str(request.out.parent)
         )
@@ -115,9 +128,13 @@ def build(request: BuildRequest, progress: Progress = lambda text: None) -> Buil
         raise UsageError(
             "usage.sequence", "a signed bundle has a sequence number of at least 1", where="--sequence", found="0"
         )
+    check_place(request.out)
     with ExitStack() as stack:
         scratch = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="alphaseal-build-")))
         proven = prove(request, scratch, progress)
+        if request.trial is not None:
+            trials = try_factors(request.trial, factors_to_try(proven), proven.located.parquet, progress)
+            proven = replace(proven, trials=trials)
         progress("writing the bundle")
         return write_bundle(proven, request, progress)
 
@@ -150,6 +167,11 @@ def prove(request: BuildRequest, scratch: Path, progress: Progress) -> Proven:
     )
     given = read_given_order(request.feature_order) if request.feature_order is not None else None
     features = resolve_order(sources, model.feature_count, given)
+    predictions = read_predictions(artifacts.pred) if artifacts.pred is not None else None
+    progress("compiling the alpha expressions")
+    bars = BarReplay.find(compile_features(features.features), located, configuration, request, raw is None)
+    if raw is None:
+        raw = bars.raw_values(predictions, model.step_length, scratch, progress)
     names = [feature.name for feature in features.features]
     if model.bind is not None:
         model = model.bind(names, [feature.dtype for feature in features.features])
@@ -161,10 +183,13 @@ def prove(request: BuildRequest, scratch: Path, progress: Progress) -> Proven:
     pipeline = Pipeline(
         stages, graphs.__getitem__, model.feature_count, names=names, batch_dependent=model.batch_dependent
     )
-    predictions = read_predictions(artifacts.pred) if artifacts.pred is not None else None
     partial = _Proof(model, plan, features, pipeline, raw, located, predictions)
     order, recorded, scores = partial.prove_order(progress)
     report, golden = partial.prove_parity(recorded, scores, progress)
+    alphas = prove_alphas(bars.compiled, features.features, bars.market, bars.absent, recorded, golden)
+    if alphas.note is not None:
+        report = msgspec.structs.replace(report, note="; ".join(filter(None, (report.note, alphas.note))))
+    alphas = with_training_values(alphas, bars.market, training_segment(configuration), scratch, progress)
     return Proven(
         task=task,
         anchor=anchor,
@@ -182,8 +207,10 @@ def prove(request: BuildRequest, scratch: Path, progress: Progress) -> Proven:
         parity=report,
         predictions=predictions,
         recorded=recorded,
+        scores=scores,
         raw=raw,
         golden=golden,
+        alphas=alphas,
         columns_elsewhere=columns_elsewhere(anchor, task, request.workspace_roots, request.path_maps)
         if task is not None and anchor is not None
         else frozenset(),
@@ -192,20 +219,29 @@ def prove(request: BuildRequest, scratch: Path, progress: Progress) -> Proven:
 
 
 def write_raw_values(request: BuildRequest, progress: Progress = lambda text: None) -> int:
-    """The verb ``replay``: qlib's raw values of the anchor's run at `request.out`; returns how many features they are."""
-    if request.out.exists():
+    """The verb ``replay``: raw values of the anchor's run at `request.out`; returns how many features they are.
+
+    They are qlib's, or without `request.replay_with` the alpha columns that our own graph makes of the market data.
+    """
+    if os.path.lexists(request.out):
         raise UsageError(
             "output.exists",
             "the file is already there",
             where=str(request.out),
             next_step="choose another --out, or remove it",
         )
+    check_target(request.out)
     _, _, located = _find(request, progress)
-    configuration = read_configuration(located.artifacts.task) if located.artifacts.task is not None else None
-    progress("asking qlib for the raw values")
+    artifacts = located.artifacts
+    configuration = read_configuration(artifacts.task) if artifacts.task is not None else None
     staged = request.out.with_name(f".{request.out.name}.{os.getpid()}.part")
     try:
-        replay_features(request, configuration, located, staged)
+        if request.replay_with is not None:
+            progress("asking qlib for the raw values")
+            replay_features(request, configuration, located, staged)
+        else:
+            dataset = read_dataset(artifacts.dataset) if artifacts.dataset is not None else None
+            write_bar_values(request, located, configuration, dataset, staged, progress)
         count = len(column_names(staged))
         os.replace(staged, request.out)
     finally:
@@ -388,7 +424,7 @@ class _Proof:
         )
         scores = self._score(recorded)
         try:
-            report = values.replay(recorded, self.raw, scores, self.model.bound, where)
+            report = values.replay(recorded, self.raw, scores, self._bound(recorded), where)
         except RefusalError as error:
             if self.located.other_weights:
                 others = ", ".join(f"{other.origin} {other.name}" for other in self.located.other_weights)
@@ -398,6 +434,22 @@ class _Proof:
                 )
             raise
         return Order(proof="replayed", evidence=evidence, replay=report), recorded, scores
+
+    def _bound(self, recorded: Recorded | None) -> Bound:
+        """The model's bound; where its rows are far from usual ones, the rounding of their own sums if that is larger.
+
+        They are the real rows, or without any those that are drawn, so that golden rows are within it.
+        """
+        if self.model.rounding is None:
+            return self.model.bound
+        if recorded is None:
+            return parity.widened(self.model.bound, self._rounding(self._probes(None)[0].values))
+        inputs = values.after_stages(recorded, self.pipeline) if self.plan.steps else recorded
+        return parity.widened(self.model.bound, self._rounding(inputs.values))
+
+    def _rounding(self, inputs: Matrix) -> Vector:
+        """[rows] what the rounding of each row's own sums explains; the model's bound knows of usual rows alone."""
+        return np.zeros(len(inputs)) if self.model.rounding is None else self.model.rounding(self.plan.final)(inputs)
 
     def _score(self, recorded: Recorded) -> Vector:
         """The pipeline's scores of the recorded predictions, in their order."""
@@ -417,12 +469,12 @@ class _Proof:
                 "parity.no_judge",
                 f"nothing to compare with: {self.model.framework} is not installed "
                 "and there are no raw values to replay the predictions",
-                next_step=f"install {self.model.framework}, or pass --features or --replay-with",
+                next_step=f"install {self.model.framework}, or pass --provider, --features or --replay-with",
             )
         cases: list[ParityCase] = []
         golden: list[GoldenRows] = []
         days = None
-        bound = self.model.bound
+        bound = self._bound(recorded)
         if recorded is not None and scores is not None:
             days = parity.compare_days(recorded.dates, recorded.instruments, scores, recorded.scores)
             recorded_judge = "qlib's recorded predictions"
@@ -430,21 +482,20 @@ class _Proof:
             golden += golden_days(recorded, self.model.step_length)
         if judge is not None:
             for probe in self._probes(recorded):
-                expected = judge.predict(probe.values)
-                cases.append(
-                    parity.compare(probe.case, judge.name, self.pipeline.score_inputs(probe.values), expected, bound)
-                )
+                expected, rounding = judge.predict(probe.values), self._rounding(probe.values)
+                found = self.pipeline.score_inputs(probe.values)
+                cases.append(parity.compare(probe.case, judge.name, found, expected, bound, rounding))
                 if self.pipeline.step_length == 1 and not self.plan.steps:
                     # The others score whole days, and a made-up row belongs to none.
-                    golden.append(golden_probe(probe, expected))
+                    golden.append(golden_probe(probe, expected, rounding <= (bound.absolute or 0.0)))
         if not golden:
             raise RefusalError(
                 "parity.no_days",
                 "this model scores whole days, and there are no raw values of any: its numbers cannot be proven",
                 expected="raw values of the days of the recorded predictions",
-                next_step="pass --features or --replay-with",
+                next_step="pass --provider, --features or --replay-with",
             )
-        return self._report(cases, days), golden
+        return self._report(cases, days, bound), golden
 
     def _probes(self, recorded: Recorded | None) -> tuple[Probe, ...]:
         """Inputs of the last graph: real ones, and ones made from the model's own thresholds.
@@ -467,7 +518,7 @@ class _Proof:
         probes = parity.make_probes(self.model.thresholds, dtypes, shift, scale, real)
         return probes if real is None else (Probe("real rows", real), *probes)
 
-    def _report(self, cases: list[ParityCase], days: DayOrder | None) -> Parity:
+    def _report(self, cases: list[ParityCase], days: DayOrder | None, bound: Bound) -> Parity:
         outside = [case for case in cases if case.outside]
         judges = list(dict.fromkeys(case.judge for case in cases))
         if outside or (days is not None and not self._same_days(days)):
@@ -477,14 +528,14 @@ class _Proof:
             raise RefusalError(
                 "parity.out_of_bounds",
                 "the graph does not give the numbers of the original",
-                expected=f"every row near {' and '.join(judges)} ({self.model.bound.text})",
+                expected=f"every row near {' and '.join(judges)} ({bound.text})",
                 found=wrong or "another order of stocks on some day",
                 next_step="report it with the model: this must not happen",
             )
         alone = all("recorded" in judge for judge in judges)
         note = f"{self.model.framework} is not installed here: qlib's recorded predictions are the only judge"
         return Parity(
-            bound=self.model.bound,
+            bound=bound,
             within_bound=True,
             judges=judges,
             cases=cases,

@@ -1,41 +1,45 @@
-"""The command ``alphaseal-convert``: inspect, build, replay, validate; keygen, sign, approve."""
+"""The command ``alphaseal-convert``: inspect, build, replay, features, validate; keys and signatures; doctor, completion."""
 
 from __future__ import annotations
 
 import argparse
+import importlib.util
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 from alphaseal import instants
-from alphaseal.console import Parser, Progress, run_command
+from alphaseal.console import SHELLS, Outcome, Parser, Progress, Version, run_command
 from alphaseal.errors import UsageError
 
-from . import signing_commands
+from . import features_command, signing_commands
 from .version import __version__
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Entry point; the return value is the exit status of the table in spec/bundle-v1.md."""
     given = list(sys.argv[1:] if arguments is None else arguments)
-    verbs: dict[str, Callable[[argparse.Namespace], tuple[str, Any]]] = {
+    verbs: dict[str, Callable[[argparse.Namespace], Outcome]] = {
         "inspect": _inspect,
         "build": _build,
         "replay": _replay,
+        "features": features_command.run,
         "validate": _validate,
+        "doctor": _doctor,
+        "completion": _completion,
         "keygen": signing_commands.keygen,
         "sign": signing_commands.sign,
         "approve": signing_commands.approve,
+        "attest": signing_commands.attest,
+        "provenance": signing_commands.show_provenance,
     }
     return run_command(_parser(), given, verbs)
 
 
 def _parser() -> Parser:
     parser = Parser(prog="alphaseal-convert", description="Turn an RD-Agent task into a bundle that needs no pickle.")
-    parser.add_argument(
-        "--version", action="version", version=f"alphaseal-convert {__version__}, bundle format 1-draft"
-    )
+    parser.add_argument("--version", action=Version, text=_version)
     verbs = parser.add_subparsers(dest="verb", required=True, metavar="VERB", parser_class=Parser)
 
     inspect = verbs.add_parser(
@@ -43,8 +47,41 @@ def _parser() -> Parser:
     )
     inspect.add_argument("task", type=Path, metavar="TASK_DIR", help="log/<timestamp> of an RD-Agent task")
     _add_places(inspect)
+    _add_build(verbs.add_parser("build", parents=[_common()], help="read, prove, write a bundle"))
+    replay = verbs.add_parser(
+        "replay",
+        parents=[_common()],
+        help="write the raw feature values of a run, to carry them elsewhere: qlib's, or from bars",
+    )
+    replay.add_argument("task", type=Path, nargs="?", metavar="TASK_DIR")
+    replay.add_argument("--out", type=Path, required=True, metavar="RAW.parquet", help="file to write")
+    _add_places(replay)
+    _add_choice(replay)
+    _add_values(replay)
+    validate = verbs.add_parser(
+        "validate", parents=[_common()], help="check manifests, envelopes and trust files against the published schemas"
+    )
+    validate.add_argument(
+        "files",
+        type=Path,
+        nargs="+",
+        metavar="FILE",
+        help="manifest.json, or a bundle directory; an envelope, a trust file, a store's current.json",
+    )
+    look = verbs.add_parser(
+        "doctor", parents=[_common()], help="what of this machine would stop the work; whether a file can be read"
+    )
+    look.add_argument(
+        "target", type=Path, nargs="?", metavar="MODEL_FILE|TASK_DIR", help="weights file or task to look at too"
+    )
+    shell = verbs.add_parser("completion", parents=[_common()], help="print a script for tab completion")
+    shell.add_argument("shell", choices=SHELLS, help="the shell that is to complete")
+    features_command.add_verb(verbs, _common())
+    signing_commands.add_verbs(verbs, _common())
+    return parser
 
-    build = verbs.add_parser("build", parents=[_common()], help="read, prove, write a bundle")
+
+def _add_build(build: argparse.ArgumentParser) -> None:
     build.add_argument(
         "task", type=Path, nargs="?", metavar="TASK_DIR", help="log/<timestamp> of an RD-Agent task; none for a scan"
     )
@@ -71,31 +108,28 @@ def _parser() -> Parser:
         metavar="INSTANT",
         help="the bundle is refused from then on, 2027-01-31T00:00:00Z (default: never)",
     )
+    build.add_argument("--require-ready", action="store_true", help="refuse (20) where the bundle would not be ready")
+    build.add_argument(
+        "--bars",
+        type=Path,
+        metavar="FILE",
+        help="RD-Agent's daily_pv.h5, or parquet: run the factors' code on it, isolated, to find look-back and look-ahead",
+    )
+    build.add_argument("--static", type=Path, metavar="FILE", help="static_factors.parquet for factors that read it")
+    build.add_argument(
+        "--python", type=Path, metavar="PYTHON", help="Python with pandas and tables that runs the factors' code"
+    )
     build.add_argument("--without-factors", action="store_true", help="leave the factor table out of the bundle")
-
     signing_commands.add_build_key(build)
 
-    replay = verbs.add_parser(
-        "replay", parents=[_common()], help="let qlib write the raw feature values of a run, to carry them elsewhere"
-    )
-    replay.add_argument("task", type=Path, nargs="?", metavar="TASK_DIR")
-    replay.add_argument("--out", type=Path, required=True, metavar="RAW.parquet", help="file to write")
-    _add_places(replay)
-    _add_choice(replay)
-    _add_values(replay)
 
-    validate = verbs.add_parser(
-        "validate", parents=[_common()], help="check manifests, envelopes and trust files against the published schemas"
-    )
-    validate.add_argument(
-        "files",
-        type=Path,
-        nargs="+",
-        metavar="FILE",
-        help="manifest.json, or a bundle directory; an envelope, a trust file, a store's current.json",
-    )
-    signing_commands.add_verbs(verbs, _common())
-    return parser
+def _version() -> str:
+    from alphaseal import doctor as runtime
+    from alphaseal.manifest import FORMAT
+
+    from . import doctor
+
+    return f"alphaseal-convert {__version__}, bundle format {FORMAT}\n{runtime.versions()}\n{doctor.versions()}"
 
 
 def _common() -> Parser:
@@ -152,7 +186,13 @@ def _add_values(parser: argparse.ArgumentParser) -> None:
         "--replay-with", type=Path, metavar="PYTHON", help="Python of an environment with qlib, to compute those values"
     )
     parser.add_argument(
-        "--provider", type=Path, metavar="DIR", help="qlib's market data, where the run's own path is gone"
+        "--provider",
+        type=Path,
+        metavar="DIR",
+        help="qlib's market data: proves the order without qlib, and alphas.onnx (default: the run's own path, if there)",
+    )
+    parser.add_argument(
+        "--without-provider", action="store_true", help="leave the run's own market data alone, though they are there"
     )
     parser.add_argument(
         "--run-model-code", action="store_true", help="allow code of the workspace to run, in an isolated child process"
@@ -212,6 +252,7 @@ def _build(options: argparse.Namespace) -> tuple[str, Any]:
             if parity.days is not None
             else ""
         ),
+        *(trial.line(name) for name, trial in bundle.trials.items()),
         f"bundle  {bundle.path}  sha256 {bundle.digest}",
         f"card    {bundle.path / 'card.html'}",
     ]
@@ -221,8 +262,8 @@ def _build(options: argparse.Namespace) -> tuple[str, Any]:
 def _replay(options: argparse.Namespace) -> tuple[str, Any]:
     from .build import write_raw_values
 
-    if options.replay_with is None:
-        options.replay_with = Path(sys.executable)
+    if options.replay_with is None and importlib.util.find_spec("qlib") is not None:
+        options.replay_with = Path(sys.executable)  # qlib's own numbers, where it is installed beside us
     if options.features is not None:
         raise UsageError("usage.arguments", "replay computes the raw values; --features does not go with it")
     progress = Progress(enabled=not options.json)
@@ -248,17 +289,44 @@ def _request(options: argparse.Namespace, out: Path) -> Any:
         feature_order=getattr(options, "feature_order", None),
         replay_with=options.replay_with,
         provider=options.provider,
+        without_provider=options.without_provider,
         session_key=options.session_key,
         name=getattr(options, "name", None),
         sequence=getattr(options, "sequence", None),
         with_factors=not getattr(options, "without_factors", False),
         expires=getattr(options, "expires", None),
+        require_ready=getattr(options, "require_ready", False),
+        trial=_trial(options),
         signing_key=signing_commands.build_key(options) if "sign" in options else None,
     )
 
 
-def _validate(options: argparse.Namespace) -> tuple[str, Any]:
-    from .schema import validate_files
+def _doctor(options: argparse.Namespace) -> Outcome:
+    from . import doctor
 
-    checked = validate_files(options.files)
-    return "\n".join(f"valid: {path}" for path in checked), {"valid": checked}
+    return doctor.run(options)
+
+
+def _completion(options: argparse.Namespace) -> tuple[str, Any]:
+    from alphaseal import completion
+
+    text = completion.script(options.shell, _parser())
+    return text, {"shell": options.shell, "script": text}
+
+
+def _trial(options: argparse.Namespace) -> Any:
+    """The bars of ``build --bars``; None where there are none."""
+    from .trial import TrialRequest
+
+    bars = getattr(options, "bars", None)
+    if bars is None:
+        if getattr(options, "static", None) is not None:
+            raise UsageError("usage.arguments", "--static goes with --bars", next_step="name the bars, too")
+        return None
+    return TrialRequest(bars, options.static, options.python)
+
+
+def _validate(options: argparse.Namespace) -> Outcome:
+    from .validate import validate
+
+    return validate(options.files)

@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import date, datetime, timezone
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import onnx
@@ -19,6 +20,7 @@ from alphaseal import manifest as m
 from alphaseal.errors import MalformedError, UsageError
 from alphaseal.names import check_name
 
+from . import trial
 from .configuration import Component, TaskConfiguration
 from .eligibility import Facts, judge_eligibility
 from .errors import RefusalError
@@ -70,6 +72,18 @@ def accepted_factors(proven: Proven) -> tuple[SotaFactor, ...]:
     return sota_factors(proven.task, proven.anchor, columns, names, proven.columns_elsewhere)
 
 
+def factors_to_try(proven: Proven) -> list[trial.TriedFactor]:
+    """The features of the model that a factor's code computes, in model order."""
+    base = proven.anchor.item.base_feature_codes if proven.anchor is not None else {}
+    codes: dict[str, str | None] = {Path(name).stem: code for name, code in base.items()}
+    codes |= {factor.name: factor.code for factor in accepted_factors(proven) if factor.status == "in_model"}
+    return [
+        trial.TriedFactor(feature.name, feature.dtype, code)
+        for feature in proven.features.features
+        if feature.origin in ("sota", "base") and (code := codes.get(feature.name)) is not None
+    ]
+
+
 def make_manifest(
     proven: Proven,
     request: BuildRequest,
@@ -83,9 +97,12 @@ def make_manifest(
     """The whole manifest; `files` are all files of the bundle but the manifest itself."""
     factors = accepted_factors(proven)
     created = creation_time(proven)
-    features = _features(proven, factors, sources, statistics)
+    features = [
+        trial.describe(feature, proven.trials.get(feature.name))
+        for feature in _features(proven, factors, sources, statistics)
+    ]
     return m.Manifest(
-        format="1-draft",
+        format="1.0",
         name=bundle_name(proven, request),
         sequence=request.sequence if request.sequence is not None else int(created.timestamp()),
         created=_instant(created),
@@ -110,7 +127,7 @@ def make_manifest(
             judge=" and ".join(proven.parity.judges),
             days=golden_day_names(proven.golden),
         ),
-        alphas=None,
+        alphas=proven.alphas.description,
         drift=DRIFT_LIMITS,
         factors=_factor_table(factors_table),
         files=sorted(files, key=lambda file: file.path),
@@ -314,16 +331,17 @@ def _features(
         if origin == "sota" and factor is None:
             origin = "unknown"
         numbers = statistics[feature.name]
+        look_back, inputs = proven.alphas.look_backs.get(feature.name), proven.alphas.inputs.get(feature.name)
         result.append(
             m.Feature(
                 name=feature.name,
                 origin=origin,
                 dtype=feature.dtype,
-                look_back=None,
-                look_back_from=None,
+                look_back=look_back,
+                look_back_from=None if look_back is None else "expression",
                 look_ahead=None,
-                inputs=None,
-                not_compiled=None,
+                inputs=None if inputs is None else list(inputs),
+                not_compiled=_short(proven.alphas.not_compiled.get(feature.name)),
                 expression=feature.expression,
                 source=code,
                 description=_text(factor.description) if factor is not None else None,
@@ -541,6 +559,7 @@ def _eligibility(proven: Proven, features: Sequence[m.Feature]) -> m.Eligibility
             else [],
             processors_known=proven.processors_known,
             constant_scores=proven.constant_scores,
+            looking_ahead=[feature.name for feature in features if feature.look_ahead],
             problems=[(problem.code, problem.text) for problem in located.problems],
         )
     )

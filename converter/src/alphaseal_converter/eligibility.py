@@ -23,11 +23,12 @@ class Facts:
     processors_known: bool
     constant_scores: bool
     problems: Sequence[tuple[str, str]]
+    looking_ahead: Sequence[str] = ()
 
 
 def judge_eligibility(facts: Facts) -> Eligibility:
     """ready = order replayed, parity within bounds against recorded predictions, run proven to be the anchor's, every
-    feature with one source, no newer accepted experiment, not found by a scan."""
+    feature with one source that does not look ahead, no newer accepted experiment, not found by a scan."""
     reasons = [
         *_order(facts),
         *_source(facts),
@@ -46,7 +47,8 @@ def _order(facts: Facts) -> list[Reason]:
     reasons = []
     if facts.order.proof != "replayed":
         text = (
-            "the feature order was not proven by replaying the recorded predictions (pass --features or --replay-with)"
+            "the feature order was not proven by replaying the recorded predictions "
+            "(pass --features, --provider or --replay-with)"
         )
         reasons.append(Reason(code="order_not_replayed", text=text))
     if not facts.parity.within_bound:
@@ -85,4 +87,7 @@ def _features(facts: Facts) -> list[Reason]:
             facts.names_given_twice
         )
         reasons.append(Reason(code="factor_name_twice", text=text))
+    if facts.looking_ahead:
+        text = "data after the date change the values of: " + ", ".join(facts.looking_ahead)
+        reasons.append(Reason(code="looks_ahead", text=text))
     return reasons

@@ -47,9 +47,10 @@ def golden_days(recorded: Recorded, step_length: int) -> tuple[GoldenRows, ...]:
     return tuple(golden)
 
 
-def golden_probe(probe: Probe, expected: Vector) -> GoldenRows:
-    """A sample of the rows of one probe, evenly spread."""
-    chosen = np.linspace(0, len(expected) - 1, min(_PROBE_ROWS, len(expected))).astype(int)
+def golden_probe(probe: Probe, expected: Vector, usual: npt.NDArray[np.bool_]) -> GoldenRows:
+    """A sample of the `usual` rows of one probe, evenly spread: those that the manifest's one bound is meant for."""
+    rows = np.flatnonzero(usual)
+    chosen = rows[np.linspace(0, len(rows) - 1, min(_PROBE_ROWS, len(rows))).astype(int)]
     return GoldenRows(probe.case, probe.values[chosen], expected[chosen], None)
 
 

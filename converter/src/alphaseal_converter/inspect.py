@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from alphaseal.errors import AlphasealError
+from alphaseal.plain_text import one_line
 
 from .artifacts import read_dataset, read_task_configuration
 from .describe import json_value
 from .errors import RefusalError
 from .factors_table import column_names
 from .history import HistoryItem
-from .locate import Located, columns_elsewhere, locate
+from .locate import Located, WeightFile, columns_elsewhere, locate
 from .select import Anchor, SotaFactor, choose_anchor, sota_factors
 from .session import Task, read_task
 
@@ -40,6 +43,8 @@ class Story:
     located: dict[int, Located | str]
     inputs: Inputs | None
     factors: tuple[SotaFactor, ...]
+    choices: dict[str, int]
+    """What ``--anchor auto``, ``model`` and ``factor`` would take: history index by word, without those that take none."""
 
     def to_plain(self) -> dict[str, Any]:
         """For ``--json``."""
@@ -61,6 +66,7 @@ class Story:
             if self.anchor is None
             else {"history_index": self.anchor.item.index, "kind": self.anchor.kind, "why": self.anchor.why},
             "anchor_problem": self.anchor_problem,
+            "anchor_choices": self.choices,
             "alpha_factors": None if self.inputs is None else list(self.inputs.alphas),
             "factor_table": None if self.inputs is None else list(self.inputs.table),
             "sota_factors": [
@@ -94,6 +100,10 @@ class Story:
             ],
             "workspace": item.workspace.name if item.workspace is not None else None,
             "weights": weights,
+            "other_weights": [
+                {"origin": other.origin, "path": other.name, "sha256": other.sha256, "size": other.size}
+                for other in (found.other_weights if isinstance(found, Located) else ())
+            ],
             "weights_problem": found if isinstance(found, str) else None,
         }
 
@@ -111,19 +121,23 @@ class Story:
             f"task {self.task.task_id}: {len(self.task.snapshots)} snapshots, history of {snapshot.history_length} from {snapshot.path} ({origin})",
             *(f"  unreadable: {u.path}: {u.reason}" for u in self.task.unreadable),
         ]
+        if not self.task.history:
+            lines.append("  the history is empty: no loop of the task has come to its feedback yet")
         for item in self.task.history:
             lines += self._item_lines(item)
-        lines += self._anchor_lines()
+        lines += [*self._anchor_lines(), *self._factor_lines(), self._next()]
         return "\n".join(lines)
 
     def _item_lines(self, item: HistoryItem) -> list[str]:
         verdict = "accepted" if item.accepted else "rejected"
         names = ", ".join(
-            task.name + ("" if task.approved is not False else " (review rejected)") for task in item.sub_tasks
+            _line(task.name) + ("" if task.approved is not False else " (review rejected)") for task in item.sub_tasks
         )
         lines = [f"{item.index:>3}  {item.kind:<6} {verdict}  {names or '(no task)'}"]
         if item.hypothesis:
             lines.append(f"       idea     {_line(item.hypothesis)}")
+        loop = "a loop that the session does not name" if item.loop is None else f"loop {item.loop}"
+        lines.append(f"       verdict  {verdict} in {loop}{f': {_line(item.reason)}' if item.reason else ''}")
         shown = [
             f"{name} {item.metrics[name]:.4g}"
             for name in _SHOWN_METRICS
@@ -133,17 +147,27 @@ class Story:
             lines.append(f"       metrics  {', '.join(shown)}")
         found = self.located.get(item.index)
         if isinstance(found, Located):
-            lines.append(
-                f"       weights  {found.weights.origin}: {found.weights.name} ({found.weights.size} bytes, {found.weights.why})"
-            )
+            lines.append(f"       weights  {_weights(found.weights)}, {found.weights.why}")
+            lines += [f"                other bytes, not taken: {_weights(other)}" for other in found.other_weights]
+            lines += [f"       but      {problem.text}" for problem in found.problems if item.index in self._anchors()]
         elif found is not None:
             lines.append(f"       weights  none: {_line(found)}")
         return lines
+
+    def _anchors(self) -> set[int]:
+        return {self.anchor.item.index} if self.anchor is not None else set()
 
     def _anchor_lines(self) -> list[str]:
         if self.anchor is None:
             return [f"anchor  none: {self.anchor_problem}"]
         lines = [f"anchor  history {self.anchor.item.index} ({self.anchor.kind}): {self.anchor.why}"]
+        others = [
+            f"--anchor {word} takes history {index}"
+            for word, index in self.choices.items()
+            if index not in self._anchors()
+        ]
+        if others:
+            lines.append(f"        {', '.join(others)}")
         if self.inputs is not None:
             lines.append(
                 f"inputs  {len(self.inputs.alphas)} alpha factors and {len(self.inputs.table)} columns of the factor table, loader {self.inputs.loader or 'of the handler'}"
@@ -152,10 +176,34 @@ class Story:
             lines.append(
                 "inputs  not known: the workspace was not found (name where workspaces are with --workspace-root)"
             )
-        lines += [
-            f"factor  {factor.name}: {factor.status.replace('_', ' ')} ({factor.reason})" for factor in self.factors
-        ]
         return lines
+
+    def _factor_lines(self) -> list[str]:
+        """What became of every accepted factor; without the run's own table that cannot be said of most."""
+        known = self.inputs is not None
+        unknown = [_line(factor.name) for factor in self.factors if factor.status == "no_column" and not known]
+        lines = [
+            f"factor  {_line(factor.name)}: {factor.status.replace('_', ' ')} ({factor.reason})"
+            for factor in self.factors
+            if known or factor.status != "no_column"
+        ]
+        if unknown:
+            lines.append(f"factor  {', '.join(unknown)}: in the model or not, the factor table of the workspace says")
+        return lines
+
+    def _next(self) -> str:
+        """The next step, as a command where there is one."""
+        if self.anchor is None:
+            return "next    let the task run on until an experiment is accepted"
+        if not isinstance(self.located.get(self.anchor.item.index), Located):
+            return (
+                "next    name the folder of the workspaces with --workspace-root, or what it is called here with --map"
+            )
+        return f"next    alphaseal-convert build {shlex.quote(str(self.task.directory))} --out BUNDLE (docs/guide.md)"
+
+
+def _weights(file: WeightFile) -> str:
+    return f"{file.origin}: {file.name} ({file.size} bytes)"
 
 
 def inspect_task(
@@ -185,7 +233,15 @@ def inspect_task(
     table = inputs.table if inputs is not None else None
     elsewhere = columns_elsewhere(anchor, task, workspace_roots, path_maps) if anchor is not None else ()
     factors = sota_factors(task, anchor, table, None, elsewhere) if anchor is not None else ()
-    return Story(task, anchor, problem, located, inputs, factors)
+    return Story(task, anchor, problem, located, inputs, factors, _choices(task))
+
+
+def _choices(task: Task) -> dict[str, int]:
+    found: dict[str, int] = {}
+    for word in ("auto", "model", "factor"):
+        with suppress(RefusalError):
+            found[word] = choose_anchor(task, word).item.index
+    return found
 
 
 def _inputs(located: Located) -> Inputs:
@@ -200,4 +256,5 @@ def _inputs(located: Located) -> Inputs:
 
 
 def _line(text: str) -> str:
-    return " ".join(text.split())[:160]
+    """Names and texts come from a language model: one line, bounded, without control characters."""
+    return one_line(text)

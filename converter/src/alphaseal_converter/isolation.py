@@ -18,7 +18,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -277,7 +277,7 @@ class _Run:
         found = re.search(r"^Threads:\s+(\d+)", status, re.MULTILINE)
         if found and int(found[1]) > self.limits.threads:
             return self._limit("isolation.threads", f"started more than {self.limits.threads} threads")
-        sizes = [entry.stat(follow_symlinks=False).st_blocks * 512 for entry in os.scandir(self.directory)]
+        sizes = list(_sizes(self.directory))
         if len(sizes) > self.limits.files or sum(sizes) > self.limits.directory_bytes:
             return self._limit(
                 "isolation.disk", f"wrote more than {self.limits.directory_bytes} bytes or {self.limits.files} files"
@@ -299,6 +299,13 @@ class _Run:
             return self._limit("isolation.memory", f"needs more than {self.limits.memory_bytes} bytes of memory")
         ended = f"status {status}" if status > 0 else f"signal {signal.Signals(-status).name}"
         return RefusalError("isolation.died", f"{self.what} ended with {ended}", found=f"its last line: {last}")
+
+
+def _sizes(directory: Path) -> Iterator[int]:
+    """Bytes that each file takes; one that the program removes meanwhile takes none."""
+    for entry in os.scandir(directory):
+        with suppress(FileNotFoundError):
+            yield entry.stat(follow_symlinks=False).st_blocks * 512
 
 
 def _collect(path: Path, limits: IsolationLimits, what: str) -> bytes:

@@ -12,6 +12,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from alphaseal.plain_text import listed
 from alphaseal_converter.errors import RefusalError
 
 FloatingArray = NDArray[np.float32] | NDArray[np.float64]
@@ -268,7 +269,7 @@ def _check_scale(processor: Normalisation, where: str) -> None:
             "fitted numbers are missing, infinite or zero: the model was trained on constant or empty inputs",
             where=where,
             expected="finite numbers and scales above zero",
-            found=_listing(bad),
+            found=listed(bad, most=10),
             next_step="check fit_start_time and fit_end_time against the dates of the data, and train again",
         )
 
@@ -311,9 +312,4 @@ def _describe(processor: Normalisation, **parameters: FloatingArray) -> dict[str
 
 
 def _refuse_columns(message: str, where: str, columns: Sequence[str]) -> RefusalError:
-    return RefusalError("processor.columns", message, where=where, found=_listing(columns))
-
-
-def _listing(names: Sequence[str]) -> str:
-    shown = ", ".join(names[:10])
-    return shown if len(names) <= 10 else f"{shown} and {len(names) - 10} more"
+    return RefusalError("processor.columns", message, where=where, found=listed(columns, most=10))

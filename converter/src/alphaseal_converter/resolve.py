@@ -15,6 +15,7 @@ from typing import Literal
 
 from alphaseal.errors import AlphasealError
 from alphaseal.manifest import Evidence
+from alphaseal.plain_text import listed
 
 from .configuration import Expression, Loader, TaskConfiguration
 from .errors import RefusalError
@@ -87,23 +88,34 @@ def resolve_order(sources: Sources, feature_count: int, given: Sequence[str] | N
     names, first = orders[0]
     for other, evidence in orders[1:]:
         if other != names:
-            raise RefusalError(
-                "order.disagree",
-                f"two sources give different feature orders: {first.code} and {evidence.code}",
-                expected=_listing(names),
-                found=_listing(other),
-            )
+            raise _disagreement(names, first, other, evidence)
     _check_names(names, feature_count, first)
     features = tuple(_feature(name, sources) for name in names)
     only_given = len(orders) == 1 and given is not None
     return FeatureOrder(features, "given" if only_given else "evidence", tuple(evidence for _, evidence in orders))
 
 
+def _disagreement(names: Sequence[str], first: Evidence, other: Sequence[str], second: Evidence) -> RefusalError:
+    """The first position at which two orders differ; a list of all names would hide it."""
+    place = next((place for place, pair in enumerate(zip(names, other, strict=False)) if pair[0] != pair[1]), None)
+    place = min(len(names), len(other)) if place is None else place
+    here, there = (order[place] if place < len(order) else "the end of the list" for order in (names, other))
+    alike = "the same names in another order" if sorted(names) == sorted(other) else "not the same names"
+    return RefusalError(
+        "order.disagree",
+        f"two sources give different feature orders, {alike}: {first.code} ({len(names)} names) and {second.code} ({len(other)} names)",
+        where=f"position {place}, the first that differs (counted from 0)",
+        expected=f"{here} ({first.text})",
+        found=f"{there} ({second.text})",
+        next_step="look at both lists: alphaseal-convert inspect TASK_DIR --json prints the run's columns",
+    )
+
+
 def _check_names(names: Sequence[str], feature_count: int, evidence: Evidence) -> None:
     repeated = sorted({name for name in names if names.count(name) > 1})
     if repeated:
         raise RefusalError(
-            "order.name_twice", "two features have one name", where=evidence.code, found=_listing(repeated)
+            "order.name_twice", "two features have one name", where=evidence.code, found=listed(repeated, most=40)
         )
     if len(names) != feature_count:
         raise RefusalError(
@@ -111,7 +123,7 @@ def _check_names(names: Sequence[str], feature_count: int, evidence: Evidence) -
             "the number of features differs from the model's",
             where=evidence.code,
             expected=f"{feature_count} features",
-            found=f"{len(names)}: {_listing(names)}",
+            found=f"{len(names)}: {listed(names, most=40)}",
         )
 
 
@@ -269,7 +281,3 @@ def read_given_order(path: Path) -> tuple[str, ...]:
         raise UsageError(
             "order.file", error.message, where=str(path), expected="one name a line, or a JSON list"
         ) from None
-
-
-def _listing(names: Sequence[str]) -> str:
-    return ", ".join(names[:40]) + (f" and {len(names) - 40} more" if len(names) > 40 else "")

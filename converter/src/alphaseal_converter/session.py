@@ -104,10 +104,23 @@ class _Read:
 
 
 def find_task_directory(directory: Path) -> Path:
-    """The ``log/<stamp>`` directory that `directory` is, or is the one parent of.
+    """The ``log/<stamp>`` directory that `directory` is, or is the one parent of; its ``__session__`` stands for it.
 
-    A directory with several tasks below it is refused with their list; one without any is not readable (exit 3).
+    A directory with several tasks below it is refused with their list; one without any is not readable (exit 3).  So is
+    a place inside ``__session__``: the newest snapshot is used, and whoever names another must not get that one.
     """
+    if directory.resolve().name == "__session__" and directory.is_dir():
+        return directory.resolve().parent
+    if (
+        session := next((part for part in directory.resolve().parents if part.name == "__session__"), None)
+    ) is not None:
+        raise NotReadableError(
+            "task.snapshot",
+            "a part of a session, not a task; the newest snapshot of a task is used",
+            where=str(directory),
+            expected="the task's log/<timestamp> directory",
+            next_step=f"name {session.parent}",
+        )
     if not directory.is_dir():
         raise NotReadableError("task.not_found", "no such task directory", where=str(directory))
     if (directory / "__session__").is_dir():

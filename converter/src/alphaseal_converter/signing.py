@@ -98,7 +98,7 @@ def sign(path: Path, key: SigningKey) -> Signed:
 
     Errors of opening and verifying; SignatureError where its envelope is over another manifest.
     """
-    bundle = _verified(path)
+    bundle = verified_bundle(path)
     return _add_signature(bundle, key, _existing(bundle))
 
 
@@ -108,7 +108,7 @@ def approve(path: Path, key: SigningKey, signed_by: Sequence[Path]) -> Signed:
     NotTrustedError where nobody else has, or one of the public keys `signed_by` has not; SignatureError where a signature
     by one of these is wrong.
     """
-    bundle = _verified(path)
+    bundle = verified_bundle(path)
     existing = _existing(bundle)
     if existing is None or not existing.signatures.keys() - {key.id}:
         raise NotTrustedError(
@@ -117,7 +117,7 @@ def approve(path: Path, key: SigningKey, signed_by: Sequence[Path]) -> Signed:
             where=str(path),
             next_step="alphaseal-convert sign, with the key of the producer",
         )
-    required = [keys.load_public_key(keys.read_key_file(file), str(file)) for file in signed_by]
+    required = [keys.read_public_key(file) for file in signed_by]
     known = {keys.key_id(raw): raw for raw in [*required, key.public_key]}
     missing = known.keys() - {key.id} - set(envelope.verify(existing, m.encode(bundle.manifest), known))
     if missing:
@@ -138,7 +138,8 @@ def sign_staged(staging: Path, manifest: m.Manifest, key: SigningKey) -> None:
     alphaseal.open(staging, trust=_trust_in(key))
 
 
-def _verified(path: Path) -> Bundle:
+def verified_bundle(path: Path) -> Bundle:
+    """A bundle that verifies wholly, scores its golden rows here and may be signed; the errors of these steps."""
     bundle = alphaseal.open(path, trust=alphaseal.Trust.unsigned())
     bundle.verify()
     selftest.run(bundle)

@@ -1,20 +1,25 @@
-"""The verbs ``alphaseal-convert keygen|sign|approve``."""
+"""The verbs ``alphaseal-convert keygen|sign|approve|attest|provenance``."""
 
 from __future__ import annotations
 
 import argparse
+import re
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from alphaseal.console import Parser
+from alphaseal.errors import UsageError
 from alphaseal.keys import SigningKey
 
 from . import signing
 from .signing import Signed
 
+if TYPE_CHECKING:
+    from .provenance import Provenance
+
 
 def add_verbs(verbs: Any, common: Parser) -> None:
-    """The parsers of the three verbs."""
+    """The parsers of the verbs."""
     keygen = verbs.add_parser(
         "keygen", parents=[common], help="make a pair of keys: PREFIX.key (keep it secret) and PREFIX.pub"
     )
@@ -43,9 +48,30 @@ def add_verbs(verbs: Any, common: Parser) -> None:
         help="public key that must have signed before; repeatable",
     )
 
+    attest = verbs.add_parser(
+        "attest", parents=[common], help="verify a bundle wholly and write its signed provenance (in-toto, SLSA)"
+    )
+    attest.add_argument("bundle", type=Path, metavar="BUNDLE", help="bundle directory")
+    _add_key(attest, "--key", required=True)
+    attest.add_argument("--builder", type=_uri, required=True, metavar="URI", help="who vouches for the build")
+    attest.add_argument("--source", type=_uri, metavar="URI", help="repository whose workflow ran the build")
+    attest.add_argument("--revision", metavar="COMMIT", help="commit of --source")
+    attest.add_argument("--invocation", type=_uri, metavar="URI", help="the very run")
+
+    provenance = verbs.add_parser("provenance", parents=[common], help="check the provenance of a bundle and show it")
+    provenance.add_argument("bundle", type=Path, metavar="BUNDLE", help="bundle directory")
+    provenance.add_argument(
+        "--key",
+        type=Path,
+        action="append",
+        required=True,
+        metavar="PUB",
+        help="public key that must have signed it; repeatable",
+    )
+
 
 def add_build_key(parser: argparse.ArgumentParser) -> None:
-    """The option ``--sign`` of ``build``."""
+    """The option ``--sign`` of ``build`` and ``features``."""
     _add_key(parser, "--sign", required=False)
 
 
@@ -62,6 +88,13 @@ def _add_key(parser: argparse.ArgumentParser, option: str, *, required: bool) ->
 def build_key(options: argparse.Namespace) -> SigningKey | None:
     """The key of ``build --sign``, read before the long work begins."""
     return signing.read_signing_key(options.sign, options.passphrase_env) if options.sign is not None else None
+
+
+def _uri(text: str) -> str:
+    """An absolute URI of printable ASCII, as in-toto asks for."""
+    if not re.fullmatch(r"[A-Za-z][A-Za-z0-9+.-]*:[!-~]{1,2000}", text):
+        raise argparse.ArgumentTypeError(f"expected a URI, found {text!r}")
+    return text
 
 
 def keygen(options: argparse.Namespace) -> tuple[str, Any]:
@@ -86,6 +119,45 @@ def approve(options: argparse.Namespace) -> tuple[str, Any]:
     if not options.signed_by:
         text += "\nthe earlier signatures were not checked: name their keys with --signed-by"
     return text, _result(signed) | {"checked": [str(path) for path in options.signed_by]}
+
+
+def attest(options: argparse.Namespace) -> tuple[str, Any]:
+    """Write the provenance of a bundle."""
+    from . import provenance
+
+    if options.revision is not None and options.source is None:
+        raise UsageError("usage.arguments", "--revision is the commit of --source, which is not given")
+    key = signing.read_signing_key(options.key, options.passphrase_env)
+    place = provenance.BuildPlace(options.builder, options.source, options.revision, options.invocation)
+    return _provenance("attested", provenance.attest(options.bundle, key, place))
+
+
+def show_provenance(options: argparse.Namespace) -> tuple[str, Any]:
+    """Check the provenance of a bundle."""
+    from . import provenance
+
+    return _provenance("provenance of", provenance.check(options.bundle, options.key))
+
+
+def _provenance(verb: str, found: Provenance) -> tuple[str, Any]:
+    predicate = found.statement["predicate"]
+    materials = predicate["buildDefinition"]["resolvedDependencies"]
+    lines = [
+        f"{verb}  {found.bundle}, sha256 {found.digest}",
+        f"builder  {predicate['runDetails']['builder']['id']}",
+        *(
+            f"from  {part.get('uri') or part.get('name')}"
+            + "".join(f", {kind} {digest}" for kind, digest in part.get("digest", {}).items())
+            for part in materials
+        ),
+        f"by  {', '.join(found.keys)}",
+    ]
+    return "\n".join(lines), {
+        "bundle": str(found.bundle),
+        "digest": found.digest,
+        "keys": list(found.keys),
+        "statement": found.statement,
+    }
 
 
 def _describe(verb: str, signed: Signed) -> str:

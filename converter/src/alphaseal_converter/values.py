@@ -27,17 +27,21 @@ from .parity import Matrix, Vector
 from .resolve import OrderedFeature
 
 MINIMUM_DAYS = 2
-Origin = Literal["features_file", "qlib"]
+Origin = Literal["features_file", "qlib", "bars"]
 
 
 @dataclass(frozen=True)
 class RawFile:
-    """A parquet file of raw values (before any processor), its origin and its sha256."""
+    """A parquet file of raw values (before any processor) and its origin; `where` is what errors say of it.
+
+    `sha256` is the digest of the file, or of the market data that it was computed from (`Provider.digest`).
+    """
 
     path: Path
     origin: Origin
     sha256: str
     dtypes: Mapping[str, str]
+    where: str
 
 
 @dataclass(frozen=True)
@@ -71,6 +75,15 @@ class Recorded:
         return self.block.values[self.rows]
 
 
+_NEXT: Mapping[Origin, str] = {
+    "features_file": "check that the raw values are those of the run (same data, before any processor), "
+    "or let qlib compute them with --replay-with",
+    "qlib": "check that qlib's market data are those of the run",
+    "bars": "let qlib compute the raw values with --replay-with, if the market data are still those of the run; else give "
+    "its raw values with --features, or build --without-provider, which proves no order",
+}
+
+
 def open_raw_file(path: Path, origin: Origin) -> RawFile:
     """Look at the schema and the digest of a file of raw values; NotReadableError or RefusalError where it is none."""
     sha256 = hashlib.sha256()
@@ -82,7 +95,7 @@ def open_raw_file(path: Path, origin: Origin) -> RawFile:
         raise NotReadableError(
             "features.not_readable", f"cannot read the raw values: {error.strerror}", where=str(path)
         ) from None
-    return RawFile(path, origin, sha256.hexdigest(), dict(column_names(path)))
+    return RawFile(path, origin, sha256.hexdigest(), dict(column_names(path)), str(path))
 
 
 def join_values(
@@ -112,7 +125,7 @@ def join_values(
         raise RefusalError(
             "replay.no_common_day",
             f"the raw values cover fewer than {MINIMUM_DAYS} days of the recorded predictions",
-            where=str(raw.path),
+            where=raw.where,
             expected=f"days from {first} to {last}" + (f" and {step_length - 1} before" if step_length > 1 else ""),
         )
     index = {key: row for row, key in enumerate(_keys(block.dates, block.instruments.to_pylist()))}
@@ -123,7 +136,7 @@ def join_values(
         raise RefusalError(
             "replay.rows_missing",
             f"{int((rows < 0).sum())} recorded predictions have no row of raw values on a day that the file covers",
-            where=str(raw.path),
+            where=raw.where,
             found=f"for example {np.datetime64(day, 'D')} {instrument}",
             expected=f"a row for every prediction of {where}",
         )
@@ -164,7 +177,7 @@ def _with_table(
         raise RefusalError(
             "features.missing_column",
             "features are neither in the file nor in a factor table",
-            where=str(raw.path),
+            where=raw.where,
             found=names,
         )
     other = _read(table, from_table, span)
@@ -218,9 +231,8 @@ def replay(recorded: Recorded, raw: RawFile, scores: Vector, bound: Bound, where
             f"(largest difference {worst:.3g}, correlation {correlation:.4f})",
             where=where,
             expected=f"qlib's own scores ({bound.text})",
-            found=f"raw values from {raw.path.name} give other scores",
-            next_step="check that the raw values are those of the run (same data, before any processor), "
-            "or let qlib compute them with --replay-with",
+            found=f"the raw values of {raw.where} give other scores",
+            next_step=_NEXT[raw.origin],
         )
     return Replay(
         values=raw.origin,

@@ -6,9 +6,9 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,14 +16,18 @@ import alphaseal
 from alphaseal import manifest as m
 from alphaseal import selftest, strict_json
 from alphaseal.errors import AlphasealError
+from alphaseal.output import not_writable
 
+from .alpha_part import BARS_FILE, GRAPH_FILE, write_golden_bars
 from .card import render_card
 from .describe import FeatureStatistics, SourceTexts, accepted_factors, json_value, make_manifest, training_segment
 from .errors import RefusalError
-from .factors_table import FactorsTable, column_statistics, rewrite_factors
+from .factors_table import FactorsTable, column_names, column_statistics, rewrite_factors
 from .golden import write_golden
+from .performance import measure
 from .resolve import OrderedFeature
 from .signing import sign_staged
+from .trial import Trial
 
 if TYPE_CHECKING:
     from .build import BuildRequest, Proven
@@ -36,7 +40,13 @@ _MEDIA_TYPES = {
     ".py": "text/plain; charset=utf-8",
     ".yaml": "text/plain; charset=utf-8",
 }
-_ROLES = {"golden.parquet": "golden", "factors.parquet": "factors", "card.html": "card"}
+_ROLES = {
+    GRAPH_FILE: "alphas",
+    BARS_FILE: "golden_bars",
+    "golden.parquet": "golden",
+    "factors.parquet": "factors",
+    "card.html": "card",
+}
 
 
 @dataclass(frozen=True)
@@ -46,14 +56,36 @@ class BuiltBundle:
     path: Path
     digest: str
     manifest: m.Manifest
+    trials: Mapping[str, Trial] = field(default_factory=dict)
+    """Why what the trials of its factors did not find is null; by feature."""
+
+
+def check_place(out: Path) -> None:
+    """Before the long work: NotReadableError `output.not_writable` where no directory can be made beside `out`."""
+    staging = _staging(out)
+    _make(staging, out)
+    staging.rmdir()
+
+
+def _staging(out: Path) -> Path:
+    return out.with_name(f".{out.name}.{os.getpid()}.part")
+
+
+def _make(staging: Path, out: Path) -> None:
+    try:
+        staging.mkdir()
+    except OSError as error:
+        raise not_writable(out, error) from None
 
 
 def write_bundle(proven: Proven, request: BuildRequest, progress: Callable[[str], None]) -> BuiltBundle:
     """Write all files to a directory beside the bundle's place, verify them with the runtime, then rename it."""
-    staging = request.out.with_name(f".{request.out.name}.{os.getpid()}.part")
+    staging = _staging(request.out)
     try:
-        staging.mkdir()
+        _make(staging, request.out)
         manifest = _fill(staging, proven, request, progress)
+        if request.require_ready and not manifest.eligibility.ready:
+            raise _not_ready(manifest)
         progress("verifying the bundle")
         _verify(staging)
         if request.signing_key is not None:
@@ -68,7 +100,18 @@ def write_bundle(proven: Proven, request: BuildRequest, progress: Callable[[str]
         shutil.rmtree(staging, ignore_errors=True)
     with suppress(OSError):  # the rename itself is durable only after the directory is; not every system can say so
         _synchronise(request.out.parent)
-    return BuiltBundle(request.out, m.digest(m.encode(manifest)), manifest)
+    return BuiltBundle(request.out, m.digest(m.encode(manifest)), manifest, proven.trials)
+
+
+def _not_ready(manifest: m.Manifest) -> RefusalError:
+    reasons = manifest.eligibility.reasons
+    return RefusalError(
+        "build.not_ready",
+        "the bundle would not be ready, and --require-ready was given",
+        expected="no reason against it",
+        found="; ".join(f"{reason.code} ({reason.text})" for reason in reasons),
+        next_step="mend what the reasons name, or build without --require-ready to look at it",
+    )
 
 
 def _fill(staging: Path, proven: Proven, request: BuildRequest, progress: Callable[[str], None]) -> m.Manifest:
@@ -77,6 +120,9 @@ def _fill(staging: Path, proven: Proven, request: BuildRequest, progress: Callab
         (staging / name).write_bytes(graph)
     schema = selftest.golden_schema(proven.features.features)
     golden_rows = write_golden(staging / "golden.parquet", schema, proven.golden)
+    if proven.alphas.graph is not None:
+        (staging / GRAPH_FILE).write_bytes(proven.alphas.graph)
+        write_golden_bars(staging / BARS_FILE, proven.alphas.bars)
     table = None
     if request.with_factors and proven.located.parquet is not None:
         progress("rewriting the factor table")
@@ -100,7 +146,7 @@ def _fill(staging: Path, proven: Proven, request: BuildRequest, progress: Callab
             golden_rows=golden_rows,
         )
 
-    card = render_card(describe(), sources.texts)
+    card = render_card(describe(), sources.texts, performance=measure(proven))
     (staging / "card.html").write_bytes(card.encode("utf-8"))
     manifest = describe()
     (staging / m.FILE_NAME).write_bytes(m.encode(manifest))
@@ -130,7 +176,7 @@ def _entry(staging: Path, path: Path, titles: dict[str, str] | object) -> m.File
         size=path.stat().st_size,
         sha256=data.hexdigest(),
         media_type=_MEDIA_TYPES[path.suffix],
-        role="model" if path.suffix == ".onnx" else _ROLES.get(name, "source"),  # type: ignore[arg-type]
+        role=_ROLES.get(name, "model" if path.suffix == ".onnx" else "source"),  # type: ignore[arg-type]
         title=title,
     )
 
@@ -194,7 +240,15 @@ def _statistics(staging: Path, proven: Proven, table: FactorsTable | None) -> di
     found = _statistics_of(staging / "factors.parquet", in_table, "factors.parquet", segment)
     if raw is not None:
         found |= _statistics_of(raw.path, in_raw, "the raw values given for the replay", segment)
-    absent = FeatureStatistics(None, "", "its training values are not at hand (pass --features or --replay-with)")
+    training = proven.alphas.training
+    if training is not None:
+        known = {name for name, numbers in found.items() if numbers.values is not None}
+        columns = {name for name, _ in column_names(training[0])} - known
+        sampled = [feature for feature in proven.features.features if feature.name in columns]
+        found |= _statistics_of(training[0], sampled, training[1], segment)
+    absent = FeatureStatistics(
+        None, "", "its training values are not at hand (pass --features with them, or --provider)"
+    )
     return {feature.name: found.get(feature.name, absent) for feature in proven.features.features}
 
 
@@ -235,4 +289,5 @@ def result_object(bundle: BuiltBundle) -> dict[str, object]:
         "features": len(manifest.features),
         "parity": json.loads(strict_json.dumps(m.to_plain(manifest)["parity"])),
         "card": str(bundle.path / "card.html"),
+        "trials": {name: trial.to_plain() for name, trial in bundle.trials.items()},
     }

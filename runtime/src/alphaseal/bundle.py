@@ -8,9 +8,8 @@ for every file and V7; scoring adds V6 and V7 for the files that it uses, from t
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from functools import partial
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,22 +17,26 @@ from . import manifest as manifest_format
 from . import tree
 from .errors import NotReadableError, PolicyError, TreeError, UsageError
 from .manifest import GraphStage, Manifest, Tensor
-from .model_gate import MAXIMUM_MODEL, WHOLE_DAY, ModelSummary, check_model
+from .model_gate import MAXIMUM_MODEL, WHOLE_DAY, ModelSummary, check_alphas, check_model
 from .trust import Signer, Trust
 
 if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
 
+    from .alpha_selftest import LoadedAlphas
+    from .drift import Drift
     from .features import FeatureBlock
     from .pipeline import Pipeline
     from .scores import Scores
+    from .universe import Stocks, Universe
     from .windows import Calendar, Rows
 
 DateRange = tuple[Any, Any]
 MAXIMUM_GOLDEN = 128 << 20
 # Digests whose golden rows scored as recorded in this process: the digest commits to graph, rows and scores.
 _PROVEN_HERE: set[str] = set()
+_PROVEN_ALPHAS: set[str] = set()
 # Enough to see another library or a broken one; `alphaseal selftest` scores all of them.
 _FIRST_SCORE_ROWS = 256
 
@@ -74,6 +77,7 @@ class Bundle:
         self.signers = signers
         self.warnings = warnings
         self._pipeline: Pipeline | None = None
+        self._alphas: LoadedAlphas | None = None
 
     def verify(self) -> Verified:
         """Check size and digest of every file in constant memory, and put the graphs through the model gate."""
@@ -104,11 +108,12 @@ class Bundle:
 
     def score(
         self,
-        table: Any,
+        table: Any = None,
         *,
+        bars: Any = None,
         date: Any = None,
         dates: DateRange | None = None,
-        universe: Sequence[str] | None = None,
+        universe: Stocks | Universe | None = None,
         instruments_from: str | None = None,
         calendar: Calendar | None = None,
         max_rows: int | None = None,
@@ -116,52 +121,90 @@ class Bundle:
     ) -> Scores:
         """Score one `date`, or every date of the range `dates` (first, last; None is open).
 
-        `table` is a path of a parquet file, or anything with the Arrow C stream interface: key columns `datetime` and
-        `instrument`, and one column per feature of the manifest, in any order.  Values are cast to the feature's
-        training dtype first.  InputError (18) where the table does not fit; the date is scored exactly or not at all.
+        `table` is a path of a parquet file, its bytes, or anything with the Arrow C stream interface: key columns
+        `datetime` and `instrument`, and one column per feature of the manifest, in any order.  Values are cast to the
+        feature's training dtype first.  InputError (18) where the table does not fit; the date is scored exactly or not
+        at all.
 
         A model on windows needs the dates before too: those of `calendar` (datetime64[D], ascending), by default those of
         the table; a range that is open at its start begins where the first whole window ends.  A model with stages over
-        all stocks of a day takes the stocks of the table as that day's.  `universe` never changes a score.
-        `max_rows` and `max_bytes` bound what is decoded of a parquet file (default: 100 times its size).
+        all stocks of a day takes the stocks of the table as that day's.  `universe` never changes a score:
+        codes as the bundle names them, or a mapping from code to the spans [(first, last), …] of dates in which it belongs
+        to the universe.  `max_rows` and `max_bytes` bound what is decoded of a parquet file (default: 100 times its size).
+
+        With `bars`, such a table of daily bars (`datetime`, `instrument` and the fields of the manifest's `alphas`), the
+        alpha features are computed from them, with the days before as far as the manifest's look-back says, and `table`
+        holds the other features only (None where there are none).  Scored are the stocks with a row of bars on the date.
         """
-        from .features import read_parquet, read_table, table_of
+        from .features import is_file, reader_of, table_of
         from .history import span_of
+        from .universe import universe_of
 
         _check_dates(date, dates)
-        is_file = isinstance(table, (str, os.PathLike))
-        read: Any = partial(read_parquet, max_rows=max_rows, max_bytes=max_bytes) if is_file else read_table
+        chosen = universe_of(universe)
+        self._check_origin(table, date, dates)
+        if bars is not None:
+            limits = {"max_rows": max_rows, "max_bytes": max_bytes}
+            options: dict[str, Any] = {"universe": chosen, "calendar": calendar, "limits": limits}
+            (scores,) = self._score_bars(bars, table, date, dates, instruments_from, stream=False, **options)
+            return scores
+        _check_table(table)
         pipeline, first = self._proven_pipeline(), None
         if pipeline.step_length > 1:
-            table = table if is_file else table_of(table)
+            table = table if is_file(table) else table_of(table)
             span = span_of(table, self.manifest.features, pipeline.step_length, calendar, date=date, dates=dates)
             date, dates, first = None, span.read, span.first
-        block = read(
-            table,
-            self.manifest.features,
-            date=date,
-            dates=dates,
-            instruments_from=instruments_from,
-            instrument_format=self.manifest.data.instrument_format.kind,
-            instrument_pattern=self.manifest.data.instrument_format.pattern,
-        )
-        return _ranked(block, *pipeline.run(block, first, calendar), first, universe)
+        read = reader_of(table, max_rows=max_rows, max_bytes=max_bytes)
+        block = read(table, self.manifest.features, date=date, dates=dates, **self._notation(instruments_from))
+        return _ranked(self.manifest, block, *pipeline.run(block, first, calendar), first, chosen)
+
+    def drift(
+        self,
+        table: Any,
+        date: Any,
+        *,
+        universe: Stocks | Universe | None = None,
+        instruments_from: str | None = None,
+        max_rows: int | None = None,
+        max_bytes: int | None = None,
+    ) -> Drift:
+        """How far the features of one date are from the training values, without scoring; arguments as in `score`."""
+        from .drift import measure
+        from .features import reader_of
+        from .universe import universe_of
+
+        manifest, chosen = self.manifest, universe_of(universe)
+        read = reader_of(table, max_rows=max_rows, max_bytes=max_bytes)
+        block = read(table, manifest.features, date=date, **self._notation(instruments_from))
+        return measure(block, manifest.features, manifest.drift, chosen)
 
     def score_stream(
         self,
-        path: str | os.PathLike[str],
+        path: str | os.PathLike[str] | bytes | None = None,
         *,
+        bars: str | os.PathLike[str] | None = None,
         dates: DateRange | None = None,
-        universe: Sequence[str] | None = None,
+        universe: Stocks | Universe | None = None,
         instruments_from: str | None = None,
         calendar: Calendar | None = None,
         max_rows: int | None = None,
         max_bytes: int | None = None,
     ) -> Iterator[Scores]:
-        """Score years of history in constant memory: one `Scores` per group of whole dates, in order of date."""
+        """Score years of history in constant memory: one `Scores` per group of whole dates, in order of date.
+
+        The features' and the bars' parquet files are as in `score`.
+        """
         from .features import iter_parquet
         from .history import span_of
+        from .universe import universe_of
 
+        chosen = universe_of(universe)
+        self._check_origin(path, None, dates)
+        if bars is not None:
+            limits = {"max_rows": max_rows, "max_bytes": max_bytes}
+            options: dict[str, Any] = {"universe": chosen, "calendar": calendar, "limits": limits}
+            return self._score_bars(bars, path, None, dates or (None, None), instruments_from, stream=True, **options)
+        path = _check_table(path)
         pipeline, first = self._proven_pipeline(), None
         if pipeline.step_length > 1:
             span = span_of(path, self.manifest.features, pipeline.step_length, calendar, dates=dates)
@@ -172,13 +215,62 @@ class Bundle:
             dates=dates,
             max_rows=max_rows,
             max_bytes=max_bytes,
-            instruments_from=instruments_from,
-            instrument_format=self.manifest.data.instrument_format.kind,
-            instrument_pattern=self.manifest.data.instrument_format.pattern,
+            **self._notation(instruments_from),
         )
         return (
-            _ranked(block, rows, scores, first, universe)
+            _ranked(self.manifest, block, rows, scores, first, chosen)
             for block, rows, scores in pipeline.stream(blocks, first, calendar)
+        )
+
+    def _notation(self, instruments_from: str | None) -> dict[str, Any]:
+        """How a table names its stocks and how the bundle does: arguments of every reader."""
+        known = self.manifest.data.instrument_format
+        return {
+            "instruments_from": instruments_from,
+            "instrument_format": known.kind,
+            "instrument_pattern": known.pattern,
+        }
+
+    def _check_origin(self, table: Any, date: Any, dates: DateRange | None) -> None:
+        """InputError where a file says that its features were computed for another bundle, or for other dates."""
+        from .feature_origin import check
+
+        check(table, self.digest, date=date, dates=dates)
+
+    def _score_bars(
+        self,
+        bars: Any,
+        table: Any,
+        date: Any,
+        dates: DateRange | None,
+        instruments_from: str | None,
+        *,
+        stream: bool,
+        universe: Universe | None,
+        calendar: Calendar | None,
+        limits: dict[str, int | None],
+    ) -> Iterator[Scores]:
+        """As `score` with bars; all dates at once, or with `stream` in parts that bound the memory."""
+        from .alpha_blocks import AlphaInput, completed
+
+        pipeline, alphas = self._proven_pipeline(), self._proven_alphas()
+        given = AlphaInput.of(
+            self.manifest.features,
+            alphas.columns,
+            bars,
+            table,
+            calendar=calendar,
+            notation=self._notation(instruments_from),
+            limits=limits,
+        )
+        span = given.span(pipeline.step_length, date=date, dates=dates)
+        warnings = alphas.compare(given.bars)
+        first = span.first if pipeline.step_length > 1 else None
+        stages = pipeline.stream(given.blocks(span, stream=stream), first, calendar)
+        parts = (block.scored(rows, scores) for block, rows, scores in stages)
+        return (
+            completed(_ranked(self.manifest, block, rows, scores, first, universe), block, first, universe, warnings)
+            for block, rows, scores in parts
         )
 
     def pipeline(self) -> Pipeline:
@@ -212,6 +304,31 @@ class Bundle:
             _PROVEN_HERE.add(self.digest)
         return self.pipeline()
 
+    def alphas(self) -> LoadedAlphas:
+        """The graph that makes alpha features of bars, and its golden bars, loaded from verified bytes once."""
+        if self._alphas is None:
+            from .alpha_selftest import load
+
+            if self.manifest.alphas is None:
+                raise UsageError(
+                    "usage.bars",
+                    "the bundle has no graph that makes features of bars",
+                    where=str(self.directory),
+                    next_step="give all features with a table, or build the bundle where the run's market data are",
+                )
+            # V7: the bytes that are then loaded; V8: exact schema and rows
+            self._alphas = load(self, self.manifest.alphas, self._read_graph(self.manifest.alphas.file))
+        return self._alphas
+
+    def _proven_alphas(self) -> LoadedAlphas:
+        """The same, after the golden bars gave the recorded features here: once in a process for a bundle's digest."""
+        alphas = self.alphas()
+        if self.digest not in _PROVEN_ALPHAS:
+            # V9: before the first score from bars
+            alphas.selftest(self)
+            _PROVEN_ALPHAS.add(self.digest)
+        return alphas
+
     def _read_graph(self, path: str) -> bytes:
         """Verified bytes of a graph that may be loaded; PolicyError `model.*` for any other."""
         if self.manifest.file(path).size > MAXIMUM_MODEL:
@@ -220,6 +337,11 @@ class Bundle:
             )
         data = self.read(path)
         # V7: the bytes that are then loaded
+        alphas = self.manifest.alphas
+        if alphas is not None and path == alphas.file:
+            window, fields, features = alphas.window, len(alphas.fields), len(alphas.features)
+            check_alphas(data, path, window=window, fields=fields, features=features)
+            return data
         summary = check_model(data, path, limits=WHOLE_DAY if self.manifest.model.batch_dependent else None)
         if path == self._scoring_graph():
             self._compare(summary, path)
@@ -248,17 +370,17 @@ class Bundle:
                 found=str(found)[:300],
             )
 
-    def golden(self) -> bytes:
-        """Verified bytes of the golden rows; `selftest` puts them through V8 and V9."""
-        golden = self.manifest.golden
-        if self.manifest.file(golden.file).size > MAXIMUM_GOLDEN:
+    def golden(self, path: str | None = None) -> bytes:
+        """Verified bytes of the golden rows, or of the golden bars; the self-test puts them through V8 and V9."""
+        path = self.manifest.golden.file if path is None else path
+        if self.manifest.file(path).size > MAXIMUM_GOLDEN:
             raise PolicyError(
                 "data.growth",
                 "the golden rows are too large to be read",
-                where=golden.file,
+                where=path,
                 expected=f"at most {MAXIMUM_GOLDEN} bytes",
             )
-        return self.read(golden.file)
+        return self.read(path)
 
     def check_factors(self) -> None:
         """Put factors.parquet, if there is one, through V6 and V8; it is for research and no score comes from it."""
@@ -277,11 +399,17 @@ def _said(tensor: Tensor) -> tuple[str, list[int | None] | None]:
 
 
 def _ranked(
-    block: FeatureBlock, rows: Rows, scores: npt.NDArray[np.float64], first: Any, universe: Sequence[str] | None
+    manifest: Manifest,
+    block: FeatureBlock,
+    rows: Rows,
+    scores: npt.NDArray[np.float64],
+    first: Any,
+    universe: Universe | None,
 ) -> Scores:
-    """The scored rows of a block and those left out, without the history before `first`."""
+    """The scored rows of a block and those left out, without the history before `first`, and the drift of their values."""
     import numpy as np
 
+    from .drift import measure
     from .features import FeatureBlock
     from .scores import rank_scores
 
@@ -291,11 +419,21 @@ def _ranked(
         if start
         else block
     )
-    if len(rows) == len(target):
-        return rank_scores(target, scores, universe)
-    placed, dropped = np.full(len(target), np.nan), np.ones(len(target), np.bool_)
-    placed[rows - start], dropped[rows - start] = scores, False
-    return rank_scores(target, placed, universe, dropped)
+    dropped = None
+    if len(rows) != len(target):
+        placed, dropped = np.full(len(target), np.nan), np.ones(len(target), np.bool_)
+        placed[rows - start], dropped[rows - start] = scores, False
+        scores = placed
+    measured = measure(target, manifest.features, manifest.drift, universe)
+    return replace(rank_scores(target, scores, universe, dropped), manifest=manifest, measured=measured)
+
+
+def _check_table(table: Any) -> Any:
+    if table is None:
+        raise UsageError(
+            "usage.features", "there is nothing to score", expected="a table of features, or bars, or both"
+        )
+    return table
 
 
 def _check_dates(date: Any, dates: DateRange | None) -> None:

@@ -1,4 +1,4 @@
-"""The command ``alphaseal``: verify, show, selftest, score; trust; install, current, rollback."""
+"""The command ``alphaseal``: verify, show, diff, export, selftest, score; trust; the store; doctor, completion."""
 
 from __future__ import annotations
 
@@ -10,14 +10,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from . import bundle as bundle_module
-from .console import Parser, Progress, run_command
-from .errors import NotReadableError, UsageError
+from .console import SHELLS, Findings, Outcome, Parser, Progress, Version, run_command
+from .errors import DifferentError, NotReadableError, UsageError
 from .trust import Trust
 from .version import __version__
 
 if TYPE_CHECKING:
     from .bundle import Bundle
     from .store import Current
+    from .universe import Universe
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -29,7 +30,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _parser(verb: str) -> Parser:
     """The parser of the command; of its verbs only `verb` where there is one of that name (the others cost start-up)."""
     parser = Parser(prog="alphaseal", description="Verify a bundle, score stocks with it, take the best.")
-    parser.add_argument("--version", action="version", version=f"alphaseal {__version__}, bundle format 1-draft")
+    parser.add_argument("--version", action=Version, text=_version)
     # Without `prog` argparse formats a usage message for it now, which loads shutil and its compression libraries.
     verbs = parser.add_subparsers(dest="verb", required=True, metavar="VERB", parser_class=Parser, prog="alphaseal")
     for name, (text, add_arguments, _) in _VERBS.items():
@@ -39,17 +40,44 @@ def _parser(verb: str) -> Parser:
     return parser
 
 
+def _version() -> str:
+    from . import doctor, manifest
+
+    return f"alphaseal {__version__}, bundle format {manifest.FORMAT}\n{doctor.versions()}"
+
+
 def _add_bundle(parser: Parser) -> None:
     parser.add_argument("bundle", type=Path, metavar="BUNDLE", help="bundle directory")
     parser.add_argument("--json", action="store_true", help="one JSON object on standard output")
 
 
+def _add_diff(parser: Parser) -> None:
+    parser.add_argument("old", type=Path, metavar="OLD", help="bundle directory before")
+    parser.add_argument("new", type=Path, metavar="NEW", help="bundle directory now")
+    form = parser.add_mutually_exclusive_group()
+    form.add_argument("--markdown", action="store_true", help="for a comment on a pull request")
+    form.add_argument("--json", action="store_true", help="one JSON object on standard output")
+    parser.add_argument("--exit-code", action="store_true", help="exit status 4 where the bundles differ")
+
+
+def _add_doctor(parser: Parser) -> None:
+    from . import doctor
+
+    doctor.add_arguments(parser)
+
+
+def _add_completion(parser: Parser) -> None:
+    parser.add_argument("shell", choices=SHELLS, help="the shell that is to complete")
+    parser.add_argument("--json", action="store_true", help="one JSON object on standard output")
+
+
 def _add_trust(parser: Parser) -> None:
     _add_bundle(parser)
-    _add_trust_options(parser)
+    add_trust_options(parser)
 
 
-def _add_trust_options(parser: Parser) -> None:
+def add_trust_options(parser: argparse.ArgumentParser) -> None:
+    """Whose bundles are accepted; `read_trust` reads them."""
     trust = parser.add_mutually_exclusive_group()
     trust.add_argument(
         "--trust", type=Path, metavar="FILE", help="accept what this trust file accepts (alphaseal trust)"
@@ -77,17 +105,29 @@ def _add_current(parser: Parser) -> None:
 
 def _add_rollback(parser: Parser) -> None:
     _add_current(parser)
-    _add_trust_options(parser)
+    add_trust_options(parser)
     parser.add_argument(
         "--to", type=int, required=True, metavar="SEQUENCE", help="sequence of a bundle that was in force before"
     )
     parser.add_argument("--reason", required=True, metavar="TEXT", help="why; kept in the store's history")
+    parser.epilog = "Without --trust or --key the files and the self-test are checked, and neither signatures nor revocations: the bundle was trusted when it was installed."
 
 
 def _add_trust_actions(parser: Parser) -> None:
     from . import trust_commands
 
     trust_commands.add_arguments(parser)
+
+
+def _add_export(parser: Parser) -> None:
+    _add_trust(parser)
+    parser.add_argument(
+        "--layout",
+        required=True,
+        metavar="seed|aistock|strategy-package",
+        help="whose file names: the first hand-over document's, AIstock's task folder, or a StrategyPackage",
+    )
+    parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="directory to make; must not exist")
 
 
 def _add_selftest(parser: Parser) -> None:
@@ -105,9 +145,14 @@ def _add_score(parser: Parser) -> None:
     parser.add_argument(
         "--features",
         type=Path,
-        required=True,
         metavar="FILE.parquet",
-        help="datetime, instrument and one column per feature",
+        help="datetime, instrument and one column per feature, with --bars those features that bars do not give",
+    )
+    parser.add_argument(
+        "--bars",
+        type=Path,
+        metavar="FILE.parquet",
+        help="daily bars (datetime, instrument, open, high and so on) that the alpha features are computed from",
     )
     day = parser.add_mutually_exclusive_group(required=True)
     day.add_argument("--date", metavar="YYYY-MM-DD", help="score exactly this date")
@@ -129,16 +174,33 @@ def _add_score(parser: Parser) -> None:
     )
     parser.add_argument("--out", type=Path, metavar="FILE", help="write scores to FILE.parquet or FILE.csv")
     parser.add_argument(
+        "--features-key",
+        type=Path,
+        metavar="PUB",
+        help="demand that this public key signed the file of features (alphaseal-convert features --sign)",
+    )
+    parser.add_argument(
+        "--holdings",
+        type=Path,
+        metavar="FILE",
+        help="say what to hold, sell and buy as the run's strategy would: stocks that are held, one a line, or a CSV file with a column instrument",
+    )
+    parser.add_argument(
+        "--strict",
+        action="store_true",
+        help="refuse a date whose features are further from the training values than the bundle allows",
+    )
+    parser.add_argument(
         "--universe",
         type=Path,
         metavar="FILE",
-        help="only these stocks: one instrument a line (qlib's instrument files work)",
+        help="only these stocks: one instrument a line, or as in qlib's instrument files with its first and last date",
     )
     parser.add_argument(
         "--calendar",
         type=Path,
         metavar="FILE",
-        help="trading dates, one a line, for models on windows (default: the dates of the features)",
+        help="trading dates, one a line, for bars and for models on windows (default: the dates of the table)",
     )
     parser.add_argument(
         "--instruments-from",
@@ -218,9 +280,56 @@ def _show(options: argparse.Namespace) -> tuple[str, Any]:
     }
 
 
+def _diff(options: argparse.Namespace) -> Outcome:
+    from . import diff, diff_report
+
+    found = diff.difference(options.old, options.new)
+    text = "" if options.json else diff_report.as_markdown(found) if options.markdown else diff_report.as_text(found)
+    errors = [] if found.same or not options.exit_code else [_different(found.old.digest, found.new.digest)]
+    return Findings(text, found.to_plain(), errors)
+
+
+def _different(old: str, new: str) -> DifferentError:
+    return DifferentError(
+        "diff.different", "the bundles differ", expected=f"sha256 {old}", found=f"sha256 {new}", next_step="review them"
+    )
+
+
+def _export(options: argparse.Namespace) -> tuple[str, Any]:
+    from . import export
+
+    bundle = _open(options)
+    written = export.export(bundle, options.layout, options.out)
+    ready = bundle.manifest.eligibility.ready
+    verdict = "" if ready else "; the bundle is not ready"
+    text = f"{written.layout}: {len(written.files)} files, {written.out}{verdict}"
+    return text, asdict(written) | {
+        "out": str(written.out),
+        "ready": ready,
+        "warnings": list(bundle.warnings),
+    }
+
+
+def _doctor(options: argparse.Namespace) -> Outcome:
+    from . import doctor
+
+    return doctor.run(options)
+
+
+def _completion(options: argparse.Namespace) -> tuple[str, Any]:
+    from . import completion
+
+    text = completion.script(options.shell, _parser(""))
+    return text, {"shell": options.shell, "script": text}
+
+
 def _selftest(options: argparse.Namespace) -> tuple[str, Any]:
     from . import selftest, strict_json
 
+    if options.report is not None:
+        from .output import check_target
+
+        check_target(options.report, inputs=(options.trust, options.key), bundle=options.bundle)
     bundle = _open(options)
     bundle.check_factors()
     report = asdict(selftest.run(bundle)) | {"bundle": bundle.digest, "warnings": list(bundle.warnings)}
@@ -228,43 +337,78 @@ def _selftest(options: argparse.Namespace) -> tuple[str, Any]:
         _replace_file(options.report, strict_json.dumps(report))
     versions = ", ".join(f"{name} {version}" for name, version in report["versions"].items())
     text = f"self-test passed: {report['bit_identical']} of {report['rows']} golden rows bit-identical, largest difference {report['largest_ulp']} ulp, {versions}"
+    if (alphas := report["alphas"]) is not None:
+        text += f"; {alphas['features']} alpha features of {alphas['stocks']} stocks from bars within {alphas['largest']:.2g} of their tolerances"
     return text, report
 
 
 def _score(options: argparse.Namespace) -> tuple[str, Any]:
-    from . import output
+    from . import drift, output, picks
 
     if options.top is not None and options.top < 1:
         raise UsageError("usage.top", "the number of stocks must be at least 1", found=str(options.top))
     for name, limit in (("--max-rows", options.max_rows), ("--max-bytes", options.max_bytes)):
         if limit is not None and limit < 1:
             raise UsageError("usage.limit", f"{name} must be at least 1", found=str(limit))
+    if options.holdings is not None and options.date is None:
+        raise UsageError("usage.holdings", "holdings are those of one day", expected="--date with --holdings")
+    if options.features is None and options.bars is None:
+        raise UsageError("usage.features", "there is nothing to score", expected="--features or --bars, or both")
+    if options.out is not None:
+        output.check_suffix(options.out)
+        names = ("features", "bars", "universe", "calendar", "holdings", "features_key", "trust", "key")
+        output.check_target(options.out, inputs=[getattr(options, name) for name in names], bundle=options.bundle)
     bundle = _open(options)
-    universe = _universe(options, bundle) if options.universe is not None else None
     progress = Progress(enabled=not options.json)
     choices: dict[str, Any] = {
-        "universe": universe,
+        "universe": _universe(options, bundle),
         "instruments_from": options.instruments_from,
         "calendar": _calendar(options.calendar),
     }
-    choices |= {"max_rows": options.max_rows, "max_bytes": options.max_bytes}
+    choices |= {"max_rows": options.max_rows, "max_bytes": options.max_bytes, "bars": options.bars}
+    guard, picked = drift.Guard(bundle.manifest.drift, strict=options.strict), None
     if options.date is not None:
-        parts = iter([bundle.score(options.features, date=options.date, **choices)])
+        scores = bundle.score(_features(options, bundle), date=options.date, **choices)
+        if options.holdings is not None:
+            holdings = picks.read_holdings(options.holdings)
+            picked = scores.picks(holdings, instruments_from=options.instruments_from)
+        parts = guard.watch(iter([scores]))
     else:
-        parts = bundle.score_stream(options.features, dates=_range(options.dates), **choices)
+        parts = guard.watch(bundle.score_stream(_features(options, bundle), dates=read_range(options.dates), **choices))
     if options.out is not None:
         result = output.write_scores(parts, options.out, options.top, progress)
     else:
         result = output.collect_scores(parts, options.top or bundle.manifest.selection.top_k, progress)
     progress.close()
-    return output.as_text(result), result.to_plain() | {
+    _warn(result.warnings, options)
+    found = guard.drift()
+    if not options.json and (lines := drift.as_text(found)):
+        print(lines, file=sys.stderr)
+    text = output.as_text(result) if picked is None else picks.as_text(picked)
+    return text, result.to_plain() | {
         "bundle": bundle.digest,
         "ready": bundle.manifest.eligibility.ready,
-        "warnings": list(bundle.warnings),
+        "warnings": [*bundle.warnings, *result.warnings],
+        "drift": drift.to_plain(found),
+        "picks": None if picked is None else picks.to_plain(picked),
     }
 
 
-def _range(text: str) -> tuple[str | None, str | None]:
+def _features(options: argparse.Namespace, bundle: Bundle) -> Path | bytes | None:
+    """The file of features; with --features-key the very bytes that the key signed for this bundle and these dates."""
+    features: Path | None = options.features
+    if options.features_key is None:
+        return features
+    if features is None:
+        raise UsageError("usage.features", "there is no file of features to be signed", expected="--features FILE")
+    from .feature_origin import read_signed
+
+    dates = read_range(options.dates) if options.dates is not None else None
+    return read_signed(features, options.features_key, bundle.digest, date=options.date, dates=dates)
+
+
+def read_range(text: str) -> tuple[str | None, str | None]:
+    """First and last date of ``FROM:TO``, None for an end that is open; UsageError ``usage.dates``."""
     first, colon, last = text.partition(":")
     if not colon:
         raise UsageError(
@@ -273,42 +417,28 @@ def _range(text: str) -> tuple[str | None, str | None]:
     return first or None, last or None
 
 
-def _universe(options: argparse.Namespace, bundle: Bundle) -> list[str]:
-    """First column of a text file; blank lines and lines that start with # do not count."""
-    try:
-        lines = options.universe.read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise NotReadableError(
-            "universe.not_readable", f"cannot read the universe: {error}", where=str(options.universe)
-        ) from None
-    names = [line.split()[0] for line in lines if line.strip() and not line.lstrip().startswith("#")]
-    if not names:
-        raise UsageError(
-            "usage.universe",
-            "the universe names no stock",
-            where=str(options.universe),
-            expected="one instrument a line",
-        )
-    from .instruments import normalise
-    from .scores import text_array
+def _universe(options: argparse.Namespace, bundle: Bundle) -> Universe | None:
+    if options.universe is None:
+        return None
+    from . import universe
 
     notation = bundle.manifest.data.instrument_format
-    known: list[str] = normalise(
-        text_array(names), source=options.instruments_from, bundle_format=notation.kind, pattern=notation.pattern
-    ).to_pylist()
-    return known
+    return universe.read(
+        options.universe,
+        instruments_from=options.instruments_from,
+        instrument_format=notation.kind,
+        instrument_pattern=notation.pattern,
+    )
 
 
 def _calendar(path: Path | None) -> Any:
     if path is None:
         return None
-    try:
-        text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise NotReadableError("calendar.not_readable", f"cannot read the calendar: {error}", where=str(path)) from None
+    from .files import read_text
     from .windows import parse_calendar
 
-    return parse_calendar(text, str(path))
+    problem = NotReadableError("calendar.not_readable", "cannot read the calendar", where=str(path))
+    return parse_calendar(read_text(path, problem), str(path))
 
 
 def _replace_file(path: Path, data: bytes) -> None:
@@ -342,24 +472,32 @@ def _rollback(options: argparse.Namespace) -> tuple[str, Any]:
     from . import store
 
     trust = read_trust(options)
+    warnings = list(trust.warnings)
     if trust.policy is None:
         trust = Trust.unsigned(at=trust.at)
+        if not options.allow_unsigned:
+            warnings.append("no --trust or --key: files and self-test are checked, signatures and revocations are not")
+    _warn(warnings, options)
     current = store.rollback(options.store, to=options.to, reason=options.reason, trust=trust)
-    return f"in force: {current.name} {current.sequence}, {current.path}", _plain(current)
+    return f"in force: {current.name} {current.sequence}, {current.path}", _plain(current) | {"warnings": warnings}
 
 
 def _plain(current: Current) -> dict[str, Any]:
     return asdict(current) | {"path": str(current.path)}
 
 
-_Verb = tuple[str, Callable[[Parser], None], Callable[[argparse.Namespace], tuple[str, Any]]]
+_Verb = tuple[str, Callable[[Parser], None], Callable[[argparse.Namespace], Outcome]]
 _VERBS: dict[str, _Verb] = {
     "verify": ("check every file of a bundle", _add_trust, _verify),
     "show": ("what a bundle says of itself; trusts nothing, checks the format only", _add_bundle, _show),
+    "diff": ("what changed from one bundle to the next, in words", _add_diff, _diff),
+    "export": ("write a bundle in the file layout of an older hand-over, without a pickle", _add_export, _export),
     "selftest": ("score the golden rows on this machine", _add_selftest, _selftest),
     "score": ("score a day or a range of days", _add_score, _score),
     "trust": ("make and change the file that says what is accepted here", _add_trust_actions, _trust_file),
     "install": ("verify a bundle and put it in force in a store", _add_install, _install),
     "current": ("path of the bundle that is in force in a store", _add_current, _current),
     "rollback": ("put an older bundle of a store in force again", _add_rollback, _rollback),
+    "doctor": ("what of this machine, of trust and store and of a bundle would stop the work", _add_doctor, _doctor),
+    "completion": ("print a script for tab completion", _add_completion, _completion),
 }

@@ -9,11 +9,13 @@ import os
 import sys
 import time
 from collections.abc import Callable, Sequence
-from typing import Any, NoReturn
+from dataclasses import dataclass
+from typing import Any, NoReturn, Union
 
 from .errors import AlphasealError, NotReadableError, UsageError
 
 INTERNAL_EXIT = 1
+SHELLS = ("bash", "zsh", "fish", "powershell")
 
 
 class Parser(argparse.ArgumentParser):
@@ -23,12 +25,38 @@ class Parser(argparse.ArgumentParser):
         raise UsageError("usage.arguments", message, next_step=f"{self.prog} --help")
 
 
+class Version(argparse.Action):
+    """``--version``: the command, the format and the libraries, which are looked up only when they are asked for."""
+
+    def __init__(self, option_strings: Sequence[str], dest: str, **options: Any) -> None:
+        super().__init__(
+            option_strings, argparse.SUPPRESS, nargs=0, help="versions of the command, format and libraries"
+        )
+        self._text: Callable[[], str] = options["text"]
+
+    def __call__(self, parser: argparse.ArgumentParser, *_: Any, **__: Any) -> NoReturn:
+        print(self._text())
+        parser.exit()
+
+
+@dataclass(frozen=True)
+class Findings:
+    """What a verb has to say, and the errors that it found: each gets a line, the first one is the command's."""
+
+    text: str
+    result: Any
+    errors: Sequence[AlphasealError]
+
+
+Outcome = Union[tuple[str, Any], Findings]
+
+
 def run_command(
-    parser: Parser, arguments: Sequence[str], verbs: dict[str, Callable[[argparse.Namespace], tuple[str, Any]]]
+    parser: Parser, arguments: Sequence[str], verbs: dict[str, Callable[[argparse.Namespace], Outcome]]
 ) -> int:
     """Run one verb and report; the return value is the exit status.
 
-    A verb returns (text for people, result for programs) or raises an AlphasealError.
+    A verb returns (text for people, result for programs), or these with findings, or raises an AlphasealError.
     """
     as_json = "--json" in arguments
     for stream in (sys.stdout, sys.stderr):
@@ -37,7 +65,7 @@ def run_command(
             stream.reconfigure(errors="backslashreplace")
     try:
         options = parser.parse_args(arguments)
-        text, result = verbs[options.verb](options)
+        outcome = verbs[options.verb](options)
     except AlphasealError as error:
         return _report(error.exit, error.code, str(error), error, as_json)
     except KeyboardInterrupt:
@@ -45,9 +73,24 @@ def run_command(
     except Exception as error:
         message = f"a fault of ours: {type(error).__name__}: {error}; next: report it with the command that you ran"
         return _report(INTERNAL_EXIT, "internal", " ".join(message.split()), None, as_json)
+    if isinstance(outcome, Findings) and outcome.errors:
+        return _report_findings(outcome, as_json)
+    text, result = (outcome.text, outcome.result) if isinstance(outcome, Findings) else outcome
     if as_json:
         return _say(json.dumps(_object(True, "ok", 0, "done", None, result), default=str), 0)
     return _say(text, 0) if text else 0
+
+
+def _report_findings(findings: Findings, as_json: bool) -> int:
+    """The text and a line for every error, or one object with the first error and the whole result."""
+    first = findings.errors[0]
+    if as_json:
+        plain = _object(False, first.code, first.exit, first.message, first, findings.result)
+        return _say(json.dumps(plain, default=str), first.exit)
+    status = _say(findings.text, first.exit) if findings.text else first.exit
+    for error in findings.errors:
+        print(f"error [{error.code}]: {error}", file=sys.stderr)
+    return status
 
 
 def _say(text: str, exit_status: int) -> int:

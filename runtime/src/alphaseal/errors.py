@@ -31,7 +31,7 @@ class AlphasealError(Exception):
         super().__init__(message)
         self.code = code
         self.message = message
-        self.where = where
+        self.where = None if where is None else _shortened(where)
         self.expected = expected
         self.found = found
         self.next_step = next_step
@@ -50,6 +50,18 @@ class AlphasealError(Exception):
         return "; ".join(part.translate(_ONE_LINE) for part in parts)
 
 
+MAXIMUM_WHERE = 400
+"""Letters of a place in a message: a path may have thousands."""
+
+
+def _shortened(where: str) -> str:
+    """Beginning and end of a long place: the end names the file."""
+    if len(where) <= MAXIMUM_WHERE:
+        return where
+    half = (MAXIMUM_WHERE - 1) // 2
+    return f"{where[:half]}…{where[-half:]}"
+
+
 _ONE_LINE = {code: f"\\x{code:02x}" for code in (*range(32), 127, *range(128, 160))} | {
     0x2028: "\\u2028",
     0x2029: "\\u2029",
@@ -66,6 +78,12 @@ class NotReadableError(AlphasealError):
     """A file or directory that was named cannot be read."""
 
     exit = 3
+
+
+class DifferentError(AlphasealError):
+    """Two bundles differ, and the caller asked to be told by the exit status."""
+
+    exit = 4
 
 
 class MalformedError(AlphasealError):

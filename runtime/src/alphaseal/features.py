@@ -15,6 +15,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Protocol
 
 import numpy as np
@@ -404,6 +405,16 @@ def _matrix(batch: Any, plan: Plan) -> npt.NDArray[np.float64]:
 
 
 # --- tables in memory -----------------------------------------------------------------------------------------------
+
+
+def reader_of(table: Any, *, max_rows: int | None = None, max_bytes: int | None = None) -> Callable[..., FeatureBlock]:
+    """`read_parquet` with these limits where `table` is a file, else `read_table`, which decodes nothing."""
+    return partial(read_parquet, max_rows=max_rows, max_bytes=max_bytes) if is_file(table) else read_table
+
+
+def is_file(table: Any) -> bool:
+    """Whether a table is a parquet file, given by its path or as its bytes."""
+    return isinstance(table, (str, bytes, os.PathLike))
 
 
 def table_of(table: Any) -> Any:

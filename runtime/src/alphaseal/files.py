@@ -1,4 +1,4 @@
-"""Writing small files so that a reader sees the old content or the new, never half of it, whatever stops the writer.
+"""Small files of text, and writing so that a reader sees the old content or the new, never half of it, whatever stops the writer.
 
 The calls are those of `os`, one for each thing that reaches the disk, so that a test can stop a process at any of them.
 """
@@ -8,6 +8,21 @@ from __future__ import annotations
 import os
 from contextlib import suppress
 from pathlib import Path
+
+from .errors import NotReadableError
+
+
+def read_text(path: Path, problem: NotReadableError) -> str:
+    """Text of a small file, with or without a byte order mark; raises `problem` with the reason."""
+    try:
+        return path.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError as error:
+        problem.message += ": it is not UTF-8 text"
+        problem.found = f"byte 0x{error.object[error.start]:02x} at {error.start}"
+        problem.next_step = "save it as UTF-8 (from GBK: iconv -f GBK -t UTF-8)"
+    except OSError as error:
+        problem.message += f": {error.strerror}"
+    raise problem
 
 
 def write_new(path: Path, data: bytes, mode: int = 0o644) -> None:

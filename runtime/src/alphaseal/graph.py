@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -32,23 +32,7 @@ class Graph:
         self, model: bytes, feature_count: int, where: str, *, step_length: int = 1, width: int | None = 1
     ) -> None:
         """`width` None takes any number of results; raises PolicyError `model.not_loadable` and `model.signature`."""
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = 1
-        options.inter_op_num_threads = 1
-        options.execution_mode = onnxruntime.ExecutionMode.ORT_SEQUENTIAL
-        # Optimising rewrites nothing that matters here and costs more than the day's scores.
-        options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
-        options.log_severity_level = 4
-        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-        try:
-            self._session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
-        except Exception as error:  # onnxruntime raises a dozen unrelated types here
-            raise PolicyError(
-                "model.not_loadable",
-                f"onnxruntime {onnxruntime.__version__} does not load the graph: {str(error).splitlines()[0][:300]}",
-                where=where,
-                next_step="use onnxruntime 1.21 or later",
-            ) from None
+        self._session = load_session(model, where)
         inputs, outputs = self._session.get_inputs(), self._session.get_outputs()
         shape = (
             [list(inputs[0].shape)[1:], list(outputs[0].shape)[1:]] if len(inputs) == 1 and len(outputs) == 1 else None
@@ -84,13 +68,40 @@ class Graph:
 
     def call(self, rows: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
         """float64 [rows, width] of one chunk of rows, computed at once."""
-        try:
-            (result,) = self._session.run(None, {self._input: np.ascontiguousarray(rows)})
-        except Exception as error:  # what a kernel says of a graph that loaded
-            raise PolicyError(
-                "model.not_loadable", f"onnxruntime does not run the graph: {str(error).splitlines()[0][:300]}"
-            ) from None
+        result = run_session(self._session, {self._input: np.ascontiguousarray(rows)})
         return np.asarray(result, dtype=np.float64).reshape(len(rows), self.width)
+
+
+def load_session(model: bytes, where: str) -> Any:
+    """A session on one thread, computing the graph as it is written; PolicyError `model.not_loadable`."""
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = 1
+    options.inter_op_num_threads = 1
+    options.execution_mode = onnxruntime.ExecutionMode.ORT_SEQUENTIAL
+    # Optimising rewrites nothing that matters here and costs more than the day's scores.
+    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
+    options.log_severity_level = 4
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    try:
+        return onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+    except Exception as error:  # onnxruntime raises a dozen unrelated types here
+        raise PolicyError(
+            "model.not_loadable",
+            f"onnxruntime {onnxruntime.__version__} does not load the graph: {str(error).splitlines()[0][:300]}",
+            where=where,
+            next_step="use onnxruntime 1.21 or later",
+        ) from None
+
+
+def run_session(session: Any, inputs: dict[str, npt.NDArray[Any]]) -> Any:
+    """The one output of a graph; PolicyError `model.not_loadable` where a kernel refuses."""
+    try:
+        (result,) = session.run(None, inputs)
+    except Exception as error:  # what a kernel says of a graph that loaded
+        raise PolicyError(
+            "model.not_loadable", f"onnxruntime does not run the graph: {str(error).splitlines()[0][:300]}"
+        ) from None
+    return result
 
 
 def row_chunks(count: int, rows: int = ROWS_PER_CHUNK) -> list[slice]:

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from .arrow_columns import FIRST_DAY, Days, days_of
-from .features import Feature, Plan, table_of
+from .features import Feature, Plan, is_file, table_of
 from .parquet_source import Budget, date_ranges, decode, open_parquet
 from .period import Day, Period
 from .windows import Calendar, oldest_date, too_short
@@ -43,8 +43,7 @@ def span_of(
     the readers of alphaseal.features raise.
     """
     period = Period.of(date, dates)
-    is_path = isinstance(table, str | os.PathLike)
-    days = _days_of_parquet(table, features, period, step_length) if is_path else _days_of_table(table, features)
+    days = _days_of_parquet(table, features, period, step_length) if is_file(table) else _days_of_table(table, features)
     asked = days[period.mask(days)]
     if not len(asked):
         raise period.absent()

@@ -47,6 +47,16 @@ def convert(values: Any, source: str, target: str) -> Any:
     return pc.replace_substring_regex(values, pattern=rule.pattern, replacement=rule.rewrite)
 
 
+def rewriting(source: str, *, bundle_format: str | None, pattern: str | None) -> tuple[str, str, str]:
+    """Patterns of the bundle's notation and of `source`, and the replacement that turns a code of `source` into the bundle's.
+
+    They say the same to Arrow and to Python's `re`, as patterns of whole values.  UsageError `usage.instrument_format`.
+    """
+    own = _target(bundle_format, pattern)
+    given, target = _notation(source), _notation(own)
+    return target.pattern, given.pattern, given.rewrite if source != own else r"\g<0>"
+
+
 def normalise(values: Any, *, source: str | None, bundle_format: str | None, pattern: str | None) -> Any:
     """`values` (Arrow string array without nulls) as the bundle names instruments.
 
@@ -65,11 +75,14 @@ def normalise(values: Any, *, source: str | None, bundle_format: str | None, pat
             raise _unknown(bundle_format)
         pattern = INSTRUMENT_PATTERNS[bundle_format]
     if source is not None:
-        target = bundle_format if bundle_format is not None else _notation_of(pattern)
-        values = convert(values, source, target)
+        values = convert(values, source, _target(bundle_format, pattern))
     if pattern is not None:
         _require(values, pattern, f"instruments that match {pattern}")
     return values
+
+
+def _target(bundle_format: str | None, pattern: str | None) -> str:
+    return bundle_format if bundle_format is not None else _notation_of(pattern)
 
 
 def _notation(name: str) -> _Notation:

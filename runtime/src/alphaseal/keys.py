@@ -84,6 +84,11 @@ def load_public_key(data: bytes, where: str) -> bytes:
     return key.public_bytes_raw()
 
 
+def read_public_key(path: Path) -> bytes:
+    """The raw bytes of the public key in a PEM file; errors of `read_key_file` and `load_public_key`."""
+    return load_public_key(read_key_file(path), str(path))
+
+
 @dataclass(frozen=True)
 class SigningKey:
     """A private key in use.  It is never written out again, and its representation shows the public part only."""

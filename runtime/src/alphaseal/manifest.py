@@ -16,9 +16,11 @@ from msgspec import Meta
 from . import instants, names, strict_json
 from .errors import MalformedError
 
-FORMAT = "1-draft"
+FORMAT = "1.0"
 FILE_NAME = "manifest.json"
 MAXIMUM_BYTES = 8 << 20
+MAXIMUM_TOTAL = 64 << 30
+"""Bytes of all files together: `verify` hashes them all, whatever they are."""
 INSTRUMENT_PATTERNS = {
     "qlib": r"^(SH|SZ|BJ)[0-9]{6}$",
     "ts": r"^[0-9]{6}\.(SH|SZ|BJ)$",
@@ -436,7 +438,7 @@ class Eligibility(Part, frozen=True, kw_only=True):
 class Manifest(Part, frozen=True, kw_only=True):
     """Everything a reader must know about a bundle."""
 
-    format: Literal["1-draft"]
+    format: Literal["1.0"]
     name: Name
     sequence: Count
     created: Instant
@@ -540,6 +542,8 @@ def _check_meaning(manifest: Manifest, where: str) -> None:
     folders = {path[:place] for path in paths for place, letter in enumerate(path) if letter == "/"}
     if clash := folders & set(paths):
         refuse("files_clash", "a file cannot be a directory too", ", ".join(sorted(clash)))
+    if (total := sum(entry.size for entry in manifest.files)) > MAXIMUM_TOTAL:
+        refuse("size", f"the files have more than {MAXIMUM_TOTAL} bytes together", str(total))
     if wrong := [
         text for text in (manifest.created, manifest.expires) if text is not None and instants.read(text) is None
     ]:

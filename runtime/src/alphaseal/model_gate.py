@@ -7,13 +7,25 @@ The file is read as protobuf with our own reader (`onnx_wire`, `onnx_parts`), ev
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import NoReturn
 
 from . import onnx_shapes as shapes
 from .errors import PolicyError
-from .onnx_operators import IR_VERSION, NON_FINITE_READERS, OPERATORS, OPSETS, TREE_ATTRIBUTES, Attributes, fits
-from .onnx_parts import FLOAT64, Model, Node, Port, Tensor, integers, read_model
+from .onnx_operators import (
+    ALPHA_OPERATORS,
+    IR_VERSION,
+    NON_FINITE_READERS,
+    OPERATORS,
+    OPSETS,
+    TREE_ATTRIBUTES,
+    Attributes,
+    Operator,
+    fits,
+)
+from .onnx_parts import FLOAT32, FLOAT64, INT64, Model, Node, Port, Tensor, integers, read_model
+from .onnx_rows import COUNT, FIXED, Mixed, Rows, State, Step, follow
 from .onnx_shapes import Call, Result, Size, Unknown, Value
 from .onnx_trees import check_trees
 from .onnx_wire import Source
@@ -30,17 +42,21 @@ class Limits:
     """What one call of a graph may take.
 
     `rows` is the most rows that a call gets, `elements` how many numbers one value may hold then, `work` the
-    multiplications per row.
+    multiplications per row.  With `rows_alone` no result may depend on another row of the call.
     """
 
     rows: int = _ROWS_OF_A_CALL
     elements: int = 1 << 26
     work: int = 1 << 28
     file_bytes: int = MAXIMUM_MODEL
+    rows_alone: bool = True
 
 
-WHOLE_DAY = Limits(rows=_ROWS_OF_A_DAY)
+WHOLE_DAY = Limits(rows=_ROWS_OF_A_DAY, rows_alone=False)
 """For models whose scores depend on the other rows: they get a day at once."""
+ALPHAS = Limits(rows=256, elements=1 << 23, work=1 << 24, file_bytes=64 << 20)
+"""For graphs from bars to alpha features; a call gets so many rows (`bars.ROWS_PER_CALL`)."""
+_Operators = Mapping[tuple[str, str], Operator | None]
 
 
 @dataclass(frozen=True)
@@ -66,9 +82,44 @@ def check_model(data: bytes, where: str, *, limits: Limits | None = None) -> Mod
 
     Raises PolicyError (17): `model.size`, `model.protobuf`, `model.field`, `model.limit`, `model.tensor`, `model.graph`,
     `model.attribute`, `model.version`, `model.operator`, `model.signature`, `model.shape`, `model.growth`, `model.tree`,
-    `model.not_finite`.
+    `model.not_finite`, `model.rows`.
     """
     limits = limits or Limits()
+    source, model = _read(data, where, limits)
+    feature_row = _check_signature(model, where)
+    inputs = {model.inputs[0].name: Value((shapes.ROWS, *map(shapes.size, feature_row)))}
+    numbers = 1
+    for length in feature_row:
+        numbers *= length
+    rows = max(1, min(limits.rows, _WINDOW_NUMBERS // numbers)) if len(feature_row) == 2 else limits.rows
+    return _Walk(source, model, limits, inputs, OPERATORS, rows).run()
+
+
+def check_alphas(data: bytes, where: str, *, window: int, fields: int, features: int) -> ModelSummary:
+    """Check the bytes of a graph that makes `features` columns of bars of `window` days and `fields` columns.
+
+    Fewer operators than for scoring, and smaller values.  Raises what `check_model` does.
+    """
+    source, model = _read(data, where, ALPHAS)
+    wanted = (
+        Port("bars", FLOAT32, (None, window, fields)),
+        Port("length", INT64, (None,)),
+        Port("alphas", FLOAT32, (None, features)),
+    )
+    if (*model.inputs, *model.outputs) != wanted:
+        raise _other_signature(
+            model,
+            where,
+            f"float bars [rows, {window}, {fields}] and int64 length in, float alphas [rows, {features}] out",
+        )
+    inputs = {
+        "bars": Value((shapes.ROWS, shapes.size(window), shapes.size(fields))),
+        "length": Value((shapes.ROWS,)),
+    }
+    return _Walk(source, model, ALPHAS, inputs, ALPHA_OPERATORS, ALPHAS.rows).run()
+
+
+def _read(data: bytes, where: str, limits: Limits) -> tuple[Source, Model]:
     if len(data) > limits.file_bytes:
         raise PolicyError(
             "model.size",
@@ -80,8 +131,7 @@ def check_model(data: bytes, where: str, *, limits: Limits | None = None) -> Mod
     source = Source(data, where)
     model = read_model(source)
     _check_versions(model, where)
-    feature_row = _check_signature(model, where)
-    return _Walk(source, model, limits, feature_row).run()
+    return source, model
 
 
 def _check_versions(model: Model, where: str) -> None:
@@ -98,18 +148,24 @@ def _check_versions(model: Model, where: str) -> None:
 
 def _check_signature(model: Model, where: str) -> tuple[int, ...]:
     """Double [rows, features] or [rows, steps, features] in, double [rows, columns] out; the lengths of a row that goes in."""
-    found = [(port.element, port.shape) for port in (*model.inputs, *model.outputs)]
     if len(model.inputs) == len(model.outputs) == 1 and all(
         _is_rows(port) for port in (model.inputs[0], model.outputs[0])
     ):
         row = tuple(length for length in model.inputs[0].shape if length is not None)
         if len(row) in (1, 2) and len(model.outputs[0].shape) == 2 and model.inputs[0].name != model.outputs[0].name:
             return row
-    raise PolicyError(
+    raise _other_signature(
+        model, where, "double [rows, features] or [rows, steps, features] in, double [rows, columns] out"
+    )
+
+
+def _other_signature(model: Model, where: str, expected: str) -> PolicyError:
+    found = [(port.name, port.element, port.shape) for port in (*model.inputs, *model.outputs)]
+    return PolicyError(
         "model.signature",
         "the graph's inputs and outputs are not those of the format",
         where=where,
-        expected="double [rows, features] or [rows, steps, features] in, double [rows, columns] out",
+        expected=expected,
         found=str(found)[:200],
     )
 
@@ -125,23 +181,29 @@ def _is_rows(port: Port) -> bool:
 class _Walk:
     """The nodes in order: operator, attributes, names, shapes."""
 
-    def __init__(self, source: Source, model: Model, limits: Limits, feature_row: tuple[int, ...]) -> None:
+    def __init__(
+        self,
+        source: Source,
+        model: Model,
+        limits: Limits,
+        inputs: Mapping[str, Value],
+        operators: _Operators,
+        rows: int,
+    ) -> None:
         self._source = source
         self._model = model
         self._limits = limits
+        self._allowed = operators
+        self._rows = rows
         self._values: dict[str, Value] = {name: self._value_of(tensor) for name, tensor in model.tensors.items()}
         self._odd: dict[str, Tensor] = {
             name: tensor for name, tensor in model.tensors.items() if tensor.missing or tensor.infinite
         }
-        if model.inputs[0].name in self._values:
-            raise PolicyError(
-                "model.graph", "the input is also a constant", where=source.where, found=model.inputs[0].name
-            )
-        self._values[model.inputs[0].name] = Value((shapes.ROWS, *map(shapes.size, feature_row)))
-        numbers = 1
-        for length in feature_row:
-            numbers *= length
-        self._rows = max(1, min(limits.rows, _WINDOW_NUMBERS // numbers)) if len(feature_row) == 2 else limits.rows
+        self._states: dict[str, State] = dict.fromkeys(self._values, FIXED)
+        for name, value in inputs.items():
+            if name in self._values:
+                raise PolicyError("model.graph", "an input is also a constant", where=source.where, found=name)
+            self._values[name], self._states[name] = value, Rows(0)
         self._work = self._largest = self._trees = self._tree_nodes = 0
         self._operators: dict[str, int] = {}
 
@@ -169,7 +231,7 @@ class _Walk:
 
     def _node(self, node: Node) -> None:
         key = (node.domain, node.operator)
-        if key not in OPERATORS or node.domain not in self._model.opsets:
+        if key not in self._allowed or node.domain not in self._model.opsets:
             raise PolicyError(
                 "model.operator",
                 f"{node} is not among the operators that the format allows",
@@ -177,7 +239,7 @@ class _Walk:
                 next_step="build the bundle with this version's converter, which writes no other",
             )
         self._operators[node.operator] = self._operators.get(node.operator, 0) + 1
-        operator = OPERATORS[key]
+        operator = self._allowed[key]
         self._check_attributes(node, TREE_ATTRIBUTES if operator is None else operator.attributes)
         least, most = (1, 1) if operator is None else operator.inputs
         fewest, highest = (1, 1) if operator is None else operator.outputs
@@ -187,7 +249,8 @@ class _Walk:
             )
         call = self._call(node)
         self._check_finite(node, call)
-        self._define(node, self._computed(node, call))
+        values = self._computed(node, call)
+        self._define(node, values, self._followed(node, call, values))
 
     def _check_attributes(self, node: Node, known: Attributes) -> None:
         for name, value in node.attributes.items():
@@ -238,7 +301,7 @@ class _Walk:
 
     def _computed(self, node: Node, call: Call) -> list[Value]:
         try:
-            operator = OPERATORS[node.domain, node.operator]
+            operator = self._allowed[node.domain, node.operator]
             result = self._tree(node, call) if operator is None else operator.rule(call)
             values = list(result.values)
             largest = shapes.check(call, values, self._place(node), self._limits.elements, self._rows)
@@ -283,7 +346,26 @@ class _Walk:
             tuple(map(shapes.size, tensor.shape)), None if elements is None else tuple(map(shapes.size, elements))
         )
 
-    def _define(self, node: Node, values: list[Value]) -> None:
+    def _followed(self, node: Node, call: Call, values: list[Value]) -> list[State]:
+        """How the results depend on the rows; for graphs that may mix them nobody asks."""
+        if not self._limits.rows_alone:
+            return [FIXED] * len(values)
+        states = tuple(self._states[name] if name else None for name in node.inputs)
+        try:
+            return follow(Step(call, states, values))
+        except (Mixed, Unknown) as reason:
+            raise self._mixed(f"{node} may let a row depend on others: {reason}", self._place(node)) from None
+
+    def _mixed(self, text: str, where: str) -> PolicyError:
+        return PolicyError(
+            "model.rows",
+            text,
+            where=where,
+            expected="every row scored alone, as the manifest says",
+            next_step="the bundle's producer must say that the model is batch_dependent",
+        )
+
+    def _define(self, node: Node, values: list[Value], states: list[State]) -> None:
         for position, name in enumerate(node.outputs):
             if not name and position > 0:
                 continue
@@ -294,7 +376,7 @@ class _Walk:
                     where=self._place(node),
                     found=repr(name),
                 )
-            self._values[name] = values[position]
+            self._values[name], self._states[name] = values[position], states[position]
 
     def _check_output(self) -> None:
         port = self._model.outputs[0]
@@ -308,3 +390,5 @@ class _Walk:
                 expected=shapes.text(*wanted),
                 found="nothing" if value is None else shapes.text(*value.shape),
             )
+        if self._states[port.name] == COUNT:
+            raise self._mixed("the result depends on the number of rows", self._source.where)

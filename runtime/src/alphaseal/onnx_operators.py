@@ -141,6 +141,42 @@ OPERATORS: Mapping[tuple[str, str], Operator | None] = MappingProxyType(
     # Trees are checked by onnx_trees.py, attribute by attribute.
     | {("ai.onnx.ml", "TreeEnsemble"): None}
 )
+# alphas/ (qlib's expressions over bars): no weights, no matrices, nothing that could make a value of unknown content.
+ALPHA_OPERATORS: Mapping[tuple[str, str], Operator | None] = MappingProxyType(
+    {
+        ("", name): OPERATORS["", name]
+        for name in (
+            *("Abs", "Add", "And", "ArgMax", "ArgMin", "Cast", "Concat", "CumSum", "Div", "Equal", "Floor", "Gather"),
+            *(
+                "GatherElements",
+                "Greater",
+                "GreaterOrEqual",
+                "Identity",
+                "IsInf",
+                "IsNaN",
+                "Less",
+                "LessOrEqual",
+                "Log",
+            ),
+            *(
+                "Mul",
+                "Not",
+                "Or",
+                "Pow",
+                "ReduceMax",
+                "ReduceMin",
+                "ReduceSum",
+                "Sign",
+                "Slice",
+                "Sqrt",
+                "Squeeze",
+                "Sub",
+            ),
+            *("TopK", "Transpose", "Unsqueeze", "Where"),
+        )
+    }
+)
+"""The operators that a graph from bars to alpha features may use."""
 TREE_ATTRIBUTES: Attributes = MappingProxyType(
     {
         "aggregate_function": frozenset({1}),

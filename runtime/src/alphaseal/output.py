@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,6 +14,7 @@ import pyarrow.parquet as pq
 
 from .errors import NotReadableError, UsageError
 from .scores import SCORE_SCHEMA, Scores
+from .store import is_store
 
 _EXCLUDED_SHOWN = 10
 
@@ -28,11 +29,13 @@ class ScoreSummary:
     excluded_rows: list[dict[str, Any]] = field(default_factory=list)
     rows: pa.Table | None = None
     out: str | None = None
+    warnings: list[str] = field(default_factory=list)
 
     def add(self, scores: Scores) -> None:
         """Count one part."""
         self.dates += scores.dates()
         self.scored += len(scores)
+        self.warnings += [warning for warning in scores.warnings if warning not in self.warnings]
         for row in scores.excluded.to_pylist():
             self.excluded[row["reason"]] = self.excluded.get(row["reason"], 0) + 1
             if self.out is None:
@@ -69,13 +72,7 @@ def collect_scores(parts: Iterator[Scores], top: int, progress: Callable[[str], 
 
 def write_scores(parts: Iterator[Scores], path: Path, top: int | None, progress: Callable[[str], None]) -> ScoreSummary:
     """Stream scores (the `top` best of every date, or all) to a parquet or CSV file that appears when it is complete."""
-    if path.suffix not in (".parquet", ".csv"):
-        raise UsageError(
-            "usage.out",
-            "scores are written as parquet or CSV",
-            where=str(path),
-            expected="a name that ends in .parquet or .csv",
-        )
+    check_suffix(path)
     summary = ScoreSummary(out=str(path))
     with replacing(path) as temporary, _writer(temporary, path.suffix) as write:
         for scores in parts:
@@ -97,19 +94,85 @@ def _writer(path: Path, suffix: str) -> Iterator[Callable[[pa.Table], None]]:
         yield writer.write_table
 
 
+def check_suffix(path: Path) -> None:
+    """UsageError `usage.out` for a file that is neither parquet nor CSV by its name."""
+    if path.suffix not in (".parquet", ".csv"):
+        raise UsageError(
+            "usage.out",
+            "scores are written as parquet or CSV",
+            where=str(path),
+            expected="a name that ends in .parquet or .csv",
+        )
+
+
+def check_target(path: Path, *, inputs: Iterable[Path | None] = (), bundle: Path | None = None) -> None:
+    """Before the work: whether a file can be written at `path` without damage to anything that is read.
+
+    UsageError `usage.out` where it is one of `inputs` (by whatever name or link), lies inside `bundle` or a store, or is
+    there and no plain file; NotReadableError `output.not_writable` where a file cannot be made beside it.
+    """
+    if os.path.exists(path) and not os.path.isfile(path):
+        raise _not_a_target(path, "it is a directory" if os.path.isdir(path) else "it is no plain file")
+    if any(_same(path, given) for given in inputs if given is not None):
+        raise _not_a_target(path, "it is a file that this command reads")
+    # Where the name lies, and where the file lies that a link of this name leads to.
+    parents = {*Path(os.path.realpath(path)).parents, *_place(path).parents}
+    if bundle is not None and any(_same(parent, bundle) for parent in parents):
+        raise _not_a_target(path, "it lies inside the bundle, whose files never change")
+    if any(is_store(parent) for parent in parents):
+        raise _not_a_target(path, "it lies inside a store, which only holds what was installed")
+    temporary = _beside(path)
+    try:
+        os.close(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL))
+        os.unlink(temporary)
+    except OSError as error:
+        raise not_writable(path, error) from None
+
+
+def _not_a_target(path: Path, reason: str) -> UsageError:
+    return UsageError(
+        "usage.out", f"the result cannot be written there: {reason}", where=str(path), next_step="choose another place"
+    )
+
+
+def _place(path: Path) -> Path:
+    """`path` without links but that of its own name."""
+    return Path(os.path.realpath(path.parent)) / path.name
+
+
+def _same(one: Path, other: Path) -> bool:
+    if os.path.realpath(one) == os.path.realpath(other) or _place(one) == _place(other):
+        return True
+    with suppress(OSError):
+        return os.path.samefile(one, other)
+    return False
+
+
+def not_writable(path: Path, error: OSError) -> NotReadableError:
+    """What the caller can do about an error of the system while writing."""
+    return NotReadableError(
+        "output.not_writable",
+        f"cannot write: {error.strerror or error}",
+        where=str(path),
+        next_step="choose another place",
+    )
+
+
+def _beside(path: Path) -> Path:
+    return path.with_name(f".{path.name}.{os.getpid()}.part")
+
+
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
     """A temporary path beside `path` that takes its place if the block succeeds, and is gone if it does not."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
+    temporary = _beside(path)
     try:
         yield temporary
         os.replace(temporary, path)
     except OSError as error:
-        raise NotReadableError(
-            "output.not_writable", f"cannot write: {error.strerror}", where=str(path), next_step="choose another place"
-        ) from None
+        raise not_writable(path, error) from None
     finally:
-        with suppress(FileNotFoundError):
+        with suppress(OSError):  # a place that cannot be written has no such file either
             temporary.unlink()
 
 

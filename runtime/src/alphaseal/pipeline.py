@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -24,6 +24,7 @@ from .windows import Calendar, Rows, Windows, oldest_date, too_short
 if TYPE_CHECKING:
     from .features import FeatureBlock
 
+Block = TypeVar("Block", bound="FeatureBlock")
 Matrix = npt.NDArray[np.float64]
 Vector = npt.NDArray[np.float64]
 _WINDOW_BYTES = 16 << 20
@@ -115,8 +116,8 @@ class Pipeline:
         return self._last.run(values)
 
     def stream(
-        self, blocks: Iterable[FeatureBlock], first: np.datetime64 | None = None, calendar: Calendar | None = None
-    ) -> Iterator[tuple[FeatureBlock, Rows, Vector]]:
+        self, blocks: Iterable[Block], first: np.datetime64 | None = None, calendar: Calendar | None = None
+    ) -> Iterator[tuple[Block, Rows, Vector]]:
         """(block, rows, scores) of blocks of whole dates in ascending order, as if they were one block: windows reach back.
 
         Blocks that end before `first` are history and not given back; without `first` every date is scored.

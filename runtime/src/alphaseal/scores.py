@@ -5,7 +5,7 @@ Arrow arrays are made from buffers: `pa.array` imports pandas where it is instal
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -18,13 +18,18 @@ from .errors import UsageError
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from .drift import Drift
     from .features import FeatureBlock
+    from .manifest import Manifest
+    from .picks import Picks
+    from .universe import Universe
 
 NOT_IN_UNIVERSE = "not_in_universe"
 NO_ROW = "no_row"
 ALL_MISSING = "all_values_missing"
 NON_FINITE = "non_finite_score"
 DROPPED = "dropped_missing"
+NO_BARS = "no_bars"
 
 SCORE_SCHEMA = pa.schema(
     [("datetime", pa.date32()), ("instrument", pa.string()), ("score", pa.float64()), ("rank", pa.int32())]
@@ -35,10 +40,15 @@ EXCLUDED_SCHEMA = pa.schema([("datetime", pa.date32()), ("instrument", pa.string
 @dataclass(frozen=True)
 class Scores:
     """`table`: datetime (date32), instrument, score (float64), rank (int32, from 1 within its date), by date, then rank.
-    `excluded`: datetime, instrument, reason (one of this module's constants), by date, then instrument."""
+    `excluded`: datetime, instrument, reason (one of this module's constants), by date, then instrument.  `manifest` and
+    `measured` (the features' drift) are those of the bundle that scored."""
 
     table: pa.Table
     excluded: pa.Table
+    manifest: Manifest | None = field(default=None, repr=False, compare=False)
+    measured: Drift | None = field(default=None, repr=False, compare=False)
+    warnings: tuple[str, ...] = ()
+    """What was noticed in the data and is no error."""
 
     def __len__(self) -> int:
         return int(self.table.num_rows)
@@ -58,6 +68,28 @@ class Scores:
         # ranks restart with every date, so this is right for a range of dates too
         return self.table.take(indices_of(np.flatnonzero(self._ranks() <= count)))
 
+    def picks(
+        self,
+        holdings: Sequence[str],
+        *,
+        top_k: int | None = None,
+        n_drop: int | None = None,
+        instruments_from: str | None = None,
+    ) -> Picks:
+        """What to hold, sell and buy as the run's strategy would; see `alphaseal.picks.picks`."""
+        from .picks import picks
+
+        return picks(self, holdings, top_k=top_k, n_drop=n_drop, instruments_from=instruments_from)
+
+    def drift(self) -> Drift:
+        """How far the scored dates' features are from the training values; see `alphaseal.drift.Drift`.
+
+        Of all rows of a date, or of those of the universe that was given.
+        """
+        if self.measured is None:
+            raise UsageError("usage.drift", "only scores that a bundle gave know the features' drift")
+        return self.measured
+
     def _ranks(self) -> npt.NDArray[np.int32]:
         chunks = self.table["rank"].chunks
         return np.concatenate([np.zeros(0, np.int32), *(numbers_of(chunk, np.dtype(np.int32)) for chunk in chunks)])
@@ -66,7 +98,7 @@ class Scores:
 def rank_scores(
     block: FeatureBlock,
     scores: npt.NDArray[np.float64],
-    universe: Sequence[str] | None,
+    universe: Universe | None,
     dropped: npt.NDArray[np.bool_] | None = None,
 ) -> Scores:
     """Order and number the scores of a block, and name the stocks left out; `dropped` rows are those a stage gave none.
@@ -83,14 +115,18 @@ def rank_scores(
     rank = np.arange(len(order)) - np.repeat(starts, lengths) + 1
     instruments = block.instruments
     columns = [
-        _dates(dates),
+        dates_array(dates),
         instruments.take(indices_of(order)),
         _numbers(scores[order], pa.float64()),
         _numbers(rank.astype(np.int32), pa.int32()),
     ]
     left_out = np.flatnonzero(reasons != "")
     excluded = pa.Table.from_arrays(
-        [_dates(block.dates[left_out]), instruments.take(indices_of(left_out)), text_array(reasons[left_out].tolist())],
+        [
+            dates_array(block.dates[left_out]),
+            instruments.take(indices_of(left_out)),
+            text_array(reasons[left_out].tolist()),
+        ],
         schema=EXCLUDED_SCHEMA,
     )
     if universe is not None:
@@ -101,7 +137,7 @@ def rank_scores(
 def _reasons(
     block: FeatureBlock,
     scores: npt.NDArray[np.float64],
-    universe: Sequence[str] | None,
+    universe: Universe | None,
     dropped: npt.NDArray[np.bool_] | None,
 ) -> npt.NDArray[Any]:
     """Why each row of the block gets no place, "" where it gets one."""
@@ -114,33 +150,38 @@ def _reasons(
     # Trees score a row without a single value too; such a stock (suspended, not listed) must not reach the top unmarked.
     reasons[suspects[np.isnan(block.values[suspects]).all(axis=1)]] = ALL_MISSING
     if universe is not None:
-        wanted = set(universe)
-        reasons[[name not in wanted for name in block.instruments.to_pylist()]] = NOT_IN_UNIVERSE
+        reasons[~universe.rows(block)] = NOT_IN_UNIVERSE
     return reasons
 
 
-def _with_absent(excluded: pa.Table, block: FeatureBlock, universe: Sequence[str]) -> pa.Table:
-    """Add the stocks of the universe that have no row on a date."""
+def _with_absent(excluded: pa.Table, block: FeatureBlock, universe: Universe) -> pa.Table:
+    """Add the stocks of a date's universe that have no row on a date."""
     names: list[str] = block.instruments.to_pylist()
     rows: list[tuple[np.datetime64, str]] = []
     for date, first, last in block.spans():
-        rows += [(date, name) for name in sorted(set(universe) - set(names[first:last]))]
+        rows += [(date, name) for name in sorted(universe.on(date) - set(names[first:last]))]
+    return with_excluded(excluded, rows, [NO_ROW] * len(rows))
+
+
+def with_excluded(excluded: pa.Table, rows: Sequence[tuple[np.datetime64, str]], reasons: Sequence[str]) -> pa.Table:
+    """`excluded` with more rows (date, instrument), in order of both."""
     if not rows:
         return excluded
-    absent = pa.Table.from_arrays(
+    more = pa.Table.from_arrays(
         [
-            _dates(np.array([date for date, _ in rows])),
+            dates_array(np.array([date for date, _ in rows])),
             text_array([name for _, name in rows]),
-            text_array([NO_ROW] * len(rows)),
+            text_array(reasons),
         ],
         schema=EXCLUDED_SCHEMA,
     )
-    together = pa.concat_tables([excluded, absent])
+    together = pa.concat_tables([excluded, more])
     keys = list(zip(together["datetime"].to_pylist(), together["instrument"].to_pylist(), strict=True))
     return together.take(indices_of(np.array(sorted(range(len(keys)), key=keys.__getitem__))))
 
 
-def _dates(dates: npt.NDArray[np.datetime64]) -> pa.Array:
+def dates_array(dates: npt.NDArray[np.datetime64]) -> pa.Array:
+    """An Arrow date32 array."""
     return _numbers(dates.astype("datetime64[D]").astype(np.int32), pa.date32())
 
 

@@ -12,13 +12,14 @@ import pyarrow as pa
 
 from .arrow_columns import days_of, floats_of, indices_of, numbers_of, row_order, text_of
 from .data_gate import read_exact
-from .errors import PolicyError, SelfTestError
+from .errors import InputError, PolicyError, SelfTestError
 from .features import FeatureBlock
 from .numeric import outside, ulp_distance
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from .alpha_selftest import AlphaReport
     from .bundle import Bundle
     from .features import Feature
 
@@ -35,6 +36,8 @@ class SelfTestReport:
     bit_identical: int
     judge: str
     versions: dict[str, str]
+    alphas: AlphaReport | None
+    """Of the golden bars; null where the bundle has none, or where a sample of the rows was asked for."""
 
 
 def golden_schema(features: Sequence[Feature]) -> pa.Schema:
@@ -51,12 +54,13 @@ def golden_schema(features: Sequence[Feature]) -> pa.Schema:
 def run(bundle: Bundle, sample: int | None = None) -> SelfTestReport:
     """Score the golden rows; SelfTestError (19) where a score is further from the judge's than the manifest allows.
 
+    Without `sample` the alpha features of the golden bars are computed too, where there are some.
     `sample` bounds the rows of a model that scores rows alone, evenly spread over all cases; others score whole days.
     """
     import onnxruntime
 
     golden, bound = bundle.manifest.golden, bundle.manifest.parity.bound
-    scores, expected = _score(bundle, _read_golden(bundle), sample)
+    scores, expected = _score(bundle, read_golden(bundle), sample)
     distance = ulp_distance(scores, expected)
     versions = {
         "python": platform.python_version(),
@@ -74,7 +78,9 @@ def run(bundle: Bundle, sample: int | None = None) -> SelfTestReport:
             + ", ".join(f"{name} {version}" for name, version in versions.items()),
             next_step="do not trade on these scores; go back to the library versions of the last good self-test",
         )
-    return SelfTestReport(len(distance), int(distance.max()), int((distance == 0).sum()), golden.judge, versions)
+    bit_identical = int((distance == 0).sum())
+    alphas = bundle.alphas().selftest(bundle) if sample is None and bundle.manifest.alphas is not None else None
+    return SelfTestReport(len(distance), int(distance.max()), bit_identical, golden.judge, versions, alphas)
 
 
 def _score(
@@ -97,22 +103,35 @@ def _score(
         )
         compared = np.ones(len(values), np.bool_)
     else:
-        block, order = _block(table, values, bundle.manifest.golden.file)
+        block, order = keyed_block(table, values, bundle.manifest.golden.file)
         expected, compared = expected[order], np.array([case != CONTEXT for case in table["case"].to_pylist()])[order]
         first = block.dates[np.argmax(compared)]
-    rows, found = pipeline.run(block, first)
+    try:
+        rows, found = pipeline.run(block, first)
+    except InputError as error:
+        # Windows that reach back further than the golden rows: their producer left days out.
+        raise PolicyError(
+            "golden.window",
+            f"the golden rows cannot be scored: {error.message}",
+            where=bundle.manifest.golden.file,
+            expected=error.expected,
+            found=error.found,
+            next_step="ask the bundle's producer: a bundle that cannot test itself is not scored",
+        ) from None
     scores = np.full(len(values), np.nan)
     scores[rows] = found
     return scores[compared], expected[compared]
 
 
-def _block(table: pa.Table, values: npt.NDArray[np.float64], where: str) -> tuple[FeatureBlock, npt.NDArray[np.int64]]:
+def keyed_block(
+    table: pa.Table, values: npt.NDArray[np.float64], where: str
+) -> tuple[FeatureBlock, npt.NDArray[np.int64]]:
     """The rows by date and instrument, and where they stood; PolicyError `golden.keys` unless every row has keys of its own."""
     dates, instruments = (table[name].combine_chunks() for name in ("datetime", "instrument"))
     if not len(table) or dates.null_count or instruments.null_count:
         raise PolicyError(
             "golden.keys",
-            "this model scores whole days, and golden rows without date or instrument belong to none",
+            "golden rows without date or instrument belong to no stock and no day",
             where=where,
         )
     encoded = text_of(instruments).dictionary_encode()
@@ -126,7 +145,8 @@ def _block(table: pa.Table, values: npt.NDArray[np.float64], where: str) -> tupl
     ), order
 
 
-def _read_golden(bundle: Bundle) -> pa.Table:
+def read_golden(bundle: Bundle) -> pa.Table:
+    """golden.parquet as the manifest says it is; PolicyError `data.*`."""
     # V8: exact schema and rows, in a budget
     golden = bundle.manifest.golden
     return read_exact(bundle.golden(), golden_schema(bundle.manifest.features), golden.rows, golden.file)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from .manifest import Manifest
+from .strategy import describe_selection
 
 
 def describe(manifest: Manifest, digest: str) -> str:
@@ -23,6 +24,7 @@ def describe(manifest: Manifest, digest: str) -> str:
         f"weights    {source.weights.origin}: {source.weights.path} (sha256 {source.weights.sha256[:16]}…)",
         f"model      {manifest.model.class_name} via {manifest.model.road}",
         f"features   {len(manifest.features)} ({origins}), {used} asked for by the model; order {manifest.order.proof}",
+        *_alphas(manifest),
         *(
             f"parity     {case.case}: {case.bit_identical} of {case.rows} rows bit-identical to {case.judge}, largest {case.largest_ulp} ulp"
             for case in parity.cases
@@ -33,6 +35,7 @@ def describe(manifest: Manifest, digest: str) -> str:
             for name, value in manifest.metrics.values.items()
             if value is not None and name in ("IC", "ICIR", "Rank IC", "Rank ICIR")
         ),
+        f"selection  of the backtest metrics: {describe_selection(manifest)}",
         f"factors    {sum(f.status == 'in_model' for f in manifest.sota_factors)} of {len(manifest.sota_factors)} accepted SOTA factors are in the model",
         *(f"           - {factor.name}: {factor.status.replace('_', ' ')}" for factor in manifest.sota_factors),
         *(
@@ -41,3 +44,14 @@ def describe(manifest: Manifest, digest: str) -> str:
         ),
     ]
     return "\n".join(lines)
+
+
+def _alphas(manifest: Manifest) -> list[str]:
+    """Which features come from bars, and what the bars must have."""
+    alphas = manifest.alphas
+    lacking = [feature for feature in manifest.features if feature.not_compiled is not None]
+    lines = []
+    if alphas is not None:
+        fields = ", ".join(alphas.fields)
+        lines.append(f"bars       {len(alphas.features)} features from {fields} of {alphas.window} days")
+    return lines + [f"           - not from bars: {feature.name}: {feature.not_compiled}" for feature in lacking]

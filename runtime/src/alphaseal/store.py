@@ -30,7 +30,7 @@ from .errors import DigestError, MalformedError, NotReadableError, RollbackError
 from .manifest import Count, Instant, Name, Part, Sha256, Short
 from .trust import Trust
 
-FORMAT = "1-draft"
+FORMAT = "1.0"
 FILE_NAME = "current.json"
 MAXIMUM_BYTES = 16 << 20
 
@@ -55,7 +55,7 @@ class Event(Part, frozen=True, kw_only=True):
 class State(Part, frozen=True, kw_only=True):
     """current.json: everything a store knows, in one file."""
 
-    format: Literal["1-draft"]
+    format: Literal["1.0"]
     name: Annotated[Name, Meta(description="of all bundles of this store")]
     current: Annotated[Entry, Meta(description="in force")]
     highest: Annotated[Entry, Meta(description="of the highest sequence that was ever in force; never goes back")]
@@ -81,8 +81,11 @@ def install(path: str | os.PathLike[str], store: str | os.PathLike[str], *, trus
     """
     root = Path(store)
     source = bundle_module.open_bundle(path, trust=trust)
-    with suppress(OSError):  # the lock cannot be made then, and says why
-        os.makedirs(root, exist_ok=True)
+    try:
+        with suppress(FileExistsError):  # a file of that name: the lock says so
+            os.makedirs(root, exist_ok=True)
+    except OSError as error:
+        raise _not_writable(root, error) from None
     with _locked(root):
         state = _read(root)
         # Before anything is copied: what must not come into force is not kept either.
@@ -132,6 +135,11 @@ def rollback(store: str | os.PathLike[str], *, to: int, reason: str, trust: Trus
         state = msgspec.structs.replace(state, current=entry, history=[*state.history, event])
         _write(root, state)
     return _current(root, state)
+
+
+def is_store(directory: Path) -> bool:
+    """Whether bundles are installed there, by the look of it."""
+    return os.path.isfile(directory / FILE_NAME) and os.path.isdir(directory / "bundles")
 
 
 def current(store: str | os.PathLike[str]) -> Current:
@@ -264,7 +272,7 @@ def _verify(path: Path, digest: str, trust: Trust) -> None:
 def _advance(state: State | None, name: str, entry: Entry, trust: Trust) -> State:
     event = Event(action="install", at=trust.now(), sequence=entry.sequence, digest=entry.digest, reason=None)
     history = [*state.history, event] if state is not None else [event]
-    return State(format="1-draft", name=name, current=entry, highest=entry, history=history)
+    return State(format="1.0", name=name, current=entry, highest=entry, history=history)
 
 
 def _require(root: Path) -> State:
@@ -344,4 +352,9 @@ def _lock(descriptor: int) -> None:
 
 
 def _not_writable(root: Path, error: OSError) -> NotReadableError:
-    return NotReadableError("store.not_writable", f"the store cannot be written: {error.strerror}", where=str(root))
+    return NotReadableError(
+        "store.not_writable",
+        f"the store cannot be written: {error.strerror}",
+        where=str(root),
+        next_step="choose another --store, or make this one writable",
+    )

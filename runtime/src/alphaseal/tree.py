@@ -17,6 +17,7 @@ from typing import BinaryIO
 from . import names
 from .errors import DigestError, NotReadableError, TreeError
 from .manifest import FILE_NAME, File, Manifest
+from .plain_text import listed
 
 ENVELOPE_NAME = "manifest.dsse.json"
 PROVENANCE_NAME = "provenance.dsse.json"
@@ -122,28 +123,24 @@ def _check_digest(found: str, entry: File) -> None:
 def check_tree(root: Path, manifest: Manifest) -> None:
     """The files on disk are exactly those of the manifest, in both directions, all plain, no empty directory."""
     optional = {ENVELOPE_NAME, PROVENANCE_NAME}
-    listed = {entry.path for entry in manifest.files} | {FILE_NAME}
+    named = {entry.path for entry in manifest.files} | {FILE_NAME}
     found = _walk(root)
-    if missing := sorted(listed - found):
+    if missing := sorted(named - found):
         raise TreeError(
             "tree.missing",
             "files of the manifest are missing",
             where=str(root),
-            found=_some(missing),
+            found=listed(missing),
             next_step="copy the bundle again",
         )
-    if extra := sorted(found - listed - optional):
+    if extra := sorted(found - named - optional):
         raise TreeError(
             "tree.extra",
             "files that the manifest does not list",
             where=str(root),
-            found=_some(extra),
+            found=listed(extra),
             next_step="remove them or copy the bundle again",
         )
-
-
-def _some(paths: list[str]) -> str:
-    return ", ".join(paths[:5]) + (f" and {len(paths) - 5} more" if len(paths) > 5 else "")
 
 
 def _walk(root: Path) -> set[str]:

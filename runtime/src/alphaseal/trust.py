@@ -74,8 +74,9 @@ class Trust:
         """Trust the public key in the PEM file `path` for any bundle, ready or not; `warnings` says so."""
         from . import keys, trust_file
 
-        public_key = keys.load_public_key(keys.read_key_file(Path(path)), str(path))
-        return cls(policy=trust_file.single_key(public_key), at=at, warnings=(_SINGLE_KEY_WARNING,))
+        return cls(
+            policy=trust_file.single_key(keys.read_public_key(Path(path))), at=at, warnings=(_SINGLE_KEY_WARNING,)
+        )
 
     def now(self) -> str:
         """The instant that counts, in its written form: such texts compare as the instants do."""

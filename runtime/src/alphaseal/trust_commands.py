@@ -85,7 +85,7 @@ def _init(options: argparse.Namespace) -> TrustFile:
     if options.any_bundle and options.bundle:
         raise UsageError("usage.arguments", "--any-bundle and --bundle do not go together")
     return TrustFile(
-        format="1-draft",
+        format="1.0",
         keys=[],
         thresholds=dict(options.threshold) or {trust_file.SINGLE_ROLE: 1},
         bundles=None if options.any_bundle else {name: BundleRule() for name in options.bundle},
@@ -104,7 +104,7 @@ def _add(trust: TrustFile, options: argparse.Namespace) -> TrustFile:
         )
     if options.name is None or options.lowest_sequence is not None:
         raise UsageError("usage.arguments", "a key has a --name, and no --lowest-sequence")
-    public_key = keys.load_public_key(keys.read_key_file(options.key), str(options.key))
+    public_key = keys.read_public_key(options.key)
     key = Key(
         name=options.name,
         role=options.role or trust_file.SINGLE_ROLE,

@@ -17,7 +17,7 @@ from .errors import MalformedError, NotReadableError
 from .keys import PUBLIC_KEY_LENGTH, decode_base64, encode_base64, key_id
 from .manifest import Instant, Name, Part, Sha256
 
-FORMAT = "1-draft"
+FORMAT = "1.0"
 MAXIMUM_BYTES = 1 << 20
 SINGLE_ROLE = "signer"
 
@@ -65,7 +65,7 @@ class BundleRule(Part, frozen=True, kw_only=True):
 class TrustFile(Part, frozen=True, kw_only=True):
     """Everything that the owner of the trading side decides."""
 
-    format: Literal["1-draft"]
+    format: Literal["1.0"]
     keys: Annotated[list[Key], Meta(max_length=1_000)]
     thresholds: Annotated[
         dict[Role, Annotated[int, Meta(ge=1, le=64)]],
@@ -85,7 +85,7 @@ class TrustFile(Part, frozen=True, kw_only=True):
 def single_key(public_key: bytes) -> TrustFile:
     """Trust in one key for every bundle, ready or not."""
     key = Key(name="key", role=SINGLE_ROLE, public_key=encode_base64(public_key))
-    return TrustFile(format="1-draft", keys=[key], thresholds={SINGLE_ROLE: 1}, bundles=None, require_ready=False)
+    return TrustFile(format="1.0", keys=[key], thresholds={SINGLE_ROLE: 1}, bundles=None, require_ready=False)
 
 
 def load(path: Path) -> TrustFile:

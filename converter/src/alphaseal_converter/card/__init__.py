@@ -9,19 +9,20 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 
 from alphaseal.manifest import Manifest
+from alphaseal_converter.performance import NOTHING_MEASURED, Performance
 
 from . import features, sections, verdict
-from .markup import Element, element, page
+from .markup import Element, Limits, element, page
 from .pieces import Card
 from .style import STYLE_SHEET
 
 __all__ = ["SECTIONS", "render_card"]
 
 SECTIONS: tuple[tuple[str, str, Callable[[Card], list[Element]]], ...] = (
+    ("metrics", "Performance", sections.metrics),
     ("proof", "Proof", sections.proof),
     ("model", "Model", sections.model),
     ("origin", "Where it came from", sections.origin),
-    ("metrics", "Metrics", sections.metrics),
     ("factors", "SOTA factors", features.sota_factors),
     ("features", "Features", features.features),
     ("preprocessing", "Preprocessing", features.preprocessing),
@@ -33,14 +34,34 @@ SECTIONS: tuple[tuple[str, str, Callable[[Card], list[Element]]], ...] = (
 """Anchor, title and function of each section, in order of appearance; one that returns nothing is left out."""
 
 
-def render_card(manifest: Manifest, sources: Mapping[str, str], digest_note: str | None = None) -> str:
+MAXIMUM_BYTES = 2_000_000
+_LIMITS = (
+    Limits(300_000, 12_000),
+    Limits(60_000, 3_000),
+    Limits(12_000, 1_000),
+    Limits(3_000, 300),
+    Limits(600, 60),
+    Limits(100, 20),
+)
+"""How much of long things is shown, tried in this order until the card is small enough."""
+
+
+def render_card(
+    manifest: Manifest,
+    sources: Mapping[str, str],
+    digest_note: str | None = None,
+    performance: Performance = NOTHING_MEASURED,
+) -> str:
     """The card as a self-contained HTML document; the same input gives the same text, with LF line ends.
 
     `manifest` is the manifest as far as it is known (no entry for the card itself), `sources` maps bundle paths
     (``sources/...``) to their text, which is shown and never interpreted.  `digest_note` is a sentence about where the
-    bundle's digest can be found, shown beside the files.  The text always has a UTF-8 form.
+    bundle's digest can be found, shown beside the files.  `performance` are the numbers behind the pictures.
+
+    The text always has a UTF-8 form, of at most `MAXIMUM_BYTES`: long texts and tables are cut where it takes that, and
+    say how much of them is left out.
     """
-    card = Card(manifest, sources, digest_note)
+    card = Card(manifest, sources, digest_note, performance)
     shown = [(anchor, title, section(card)) for anchor, title, section in SECTIONS]
     present = [(anchor, title, body) for anchor, title, body in shown if body]
     navigation = element(
@@ -48,13 +69,13 @@ def render_card(manifest: Manifest, sources: Mapping[str, str], digest_note: str
     )
     main = [element("section", element("h2", title), *body, anchor=anchor) for anchor, title, body in present]
     title = f"{manifest.name} {manifest.sequence}"
-    return page(
-        f"{title} · alphaseal model card",
-        STYLE_SHEET,
-        verdict.header(card, navigation),
-        element("main", *main),
-        _footer(card),
-    )
+    body = (verdict.header(card, navigation), element("main", *main), _footer(card))
+    text = ""
+    for limits in _LIMITS:
+        text = page(f"{title} · alphaseal model card", STYLE_SHEET, *body, limits=limits)
+        if len(text.encode("utf-8")) <= MAXIMUM_BYTES:
+            break
+    return text
 
 
 def _footer(card: Card) -> Element:

@@ -5,8 +5,18 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from alphaseal.manifest import CrossSectionStage, DropMissingStage, Feature, SotaFactor, Stage, Statistics, WindowStage
+from alphaseal.manifest import (
+    CrossSectionStage,
+    DropMissingStage,
+    Feature,
+    Manifest,
+    SotaFactor,
+    Stage,
+    Statistics,
+    WindowStage,
+)
 
+from . import pictures
 from .markup import Child, Element, element
 from .pieces import (
     ORIGINS,
@@ -26,6 +36,14 @@ from .pieces import (
     source_text,
     variable_list,
 )
+
+_FIRST_METRICS = {
+    "IC": "IC",
+    "Rank IC": "rank IC",
+    "1day.excess_return_with_cost.annualized_return": "excess return a year after costs",
+    "1day.excess_return_with_cost.max_drawdown": "largest drawdown",
+}
+"""Metrics that are shown at once, and their names in words; the others are folded away."""
 
 _STATUS_MOODS = {
     "in_model": "good",
@@ -52,7 +70,6 @@ def sota_factors(card: Card) -> list[Element]:
 
 def _sota_factor(card: Card, index: int, factor: SotaFactor) -> Element:
     position = "" if factor.position is None else f" at position {factor.position}"
-    metrics = ", ".join(f"{name} {short_number(value)}" for name, value in sorted(factor.metrics.items()))
     loop = "" if factor.loop is None else f", loop {factor.loop}"
     return element(
         "article",
@@ -65,7 +82,7 @@ def _sota_factor(card: Card, index: int, factor: SotaFactor) -> Element:
             ("From", f"history index {factor.history_index}{loop}"),
             ("Hypothesis", prose(factor.hypothesis)),
             ("Accepted because", prose(factor.accepted_because)),
-            ("Its experiment", metrics),
+            ("Its experiment", _experiment(factor.metrics)),
         ),
         source_text(card, factor.source) if factor.source is not None else absent("No code is in the bundle."),
         anchor=f"factor-{index}",
@@ -96,10 +113,46 @@ def features(card: Card) -> list[Element]:
             style="note",
         ),
         data_table(heads, rows),
+        element("div", *pictures.importance(card), *pictures.missing_values(card), style="charts"),
         *(element("p", f"Statistics of training values: {period}.", style="note") for period in periods),
         *(element("p", f"No statistics: {reason}", style="note") for reason in missing),
         *([_quantiles(features)] if described else []),
+        element("h3", "Computed from bars"),
+        _from_bars(card.manifest),
     ]
+
+
+def _from_bars(manifest: Manifest) -> Element:
+    """What the bundle's own graph of alpha expressions computes, and how near it comes to qlib."""
+    alphas = manifest.alphas
+    if alphas is None:
+        return absent("The bundle computes no feature from bars: all values come from outside.")
+    rows: list[list[Child]] = [
+        [name, short_number(tolerance), short_number(alphas.truncated[name]) if name in alphas.truncated else "–"]
+        for name, tolerance in zip(alphas.features, alphas.tolerances, strict=True)
+    ]
+    head = element("summary", f"{counted(len(rows), 'feature')} and how near they come to qlib's own values")
+    return element(
+        "div",
+        fact_list(
+            ("Graph", element("code", alphas.file)),
+            ("Bars", f"{', '.join(alphas.fields)}, of {counted(alphas.window, 'trading day')}"),
+            ("Checked on", f"{counted(alphas.golden_rows, 'bar')} up to {alphas.date}, in {alphas.golden}"),
+        ),
+        element("details", head, data_table(["Feature", "#Largest difference allowed", "#Weight of older days"], rows)),
+    )
+
+
+def _experiment(metrics: Mapping[str, float | None]) -> Element | None:
+    """The metrics of the whole experiment that a factor came with."""
+    if not metrics:
+        return None
+    first = [f"{words} {short_number(metrics[name])}" for name, words in _FIRST_METRICS.items() if name in metrics]
+    rows: list[list[Child]] = [[name, short_number(value)] for name, value in sorted(metrics.items())]
+    every = element(
+        "details", element("summary", f"all {counted(len(rows), 'metric')}"), data_table(["Metric", "#Value"], rows)
+    )
+    return element("div", ", ".join(first), every)
 
 
 def _feature_row(card: Card, position: int, feature: Feature, factor: int | None) -> list[Child]:
@@ -109,6 +162,12 @@ def _feature_row(card: Card, position: int, feature: Feature, factor: int | None
     if factor is None or _words_of(feature) != _words_of(card.manifest.sota_factors[factor]):
         variables = (f"{variable}: {text}" for variable, text in sorted((feature.variables or {}).items()))
         parts += [part for part in (feature.description, feature.formulation, *variables) if part]
+    if feature.inputs:
+        parts.append(element("span", f"reads {', '.join(feature.inputs)}", style="note"))
+    if feature.look_ahead:
+        parts.append(badge("data after the day changed its value", "bad"))
+    if feature.not_compiled is not None:
+        parts.append(element("span", f"not computed from bars: {feature.not_compiled}", style="note"))
     definition = element("div", *(element("div", part) for part in parts))
     return [
         str(position),

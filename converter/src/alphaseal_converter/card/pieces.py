@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any, Union
 
 from alphaseal.manifest import Manifest, Segment
+from alphaseal_converter.performance import Performance
 
 from .markup import Child, Element, element
 
@@ -18,11 +19,14 @@ Fact = tuple[str, Union[Child, None]]
 
 @dataclass(frozen=True)
 class Card:
-    """What the sections may show: the manifest without the card's own entry, and the texts of the sources by bundle path."""
+    """What the sections may show: the manifest without the card's own entry, the texts of the sources by bundle path,
+    and the numbers behind the pictures.
+    """
 
     manifest: Manifest
     sources: Mapping[str, str]
     digest_note: str | None
+    performance: Performance
 
 
 def fact_list(*facts: Fact) -> Element:
@@ -43,8 +47,10 @@ def absent(text: str) -> Element:
 
 
 def data_table(heads: Sequence[str], rows: Sequence[Sequence[Child]]) -> Element:
-    """A table in a box that scrolls by itself; a head that starts with ``#`` is of numbers, with ``~`` of long text."""
-    styles = [{"#": "number", "~": "wide"}.get(head[:1], "short") for head in heads]
+    """A table in a box that scrolls by itself; a head that starts with ``#`` is of numbers, with ``~`` of long
+    text, with ``=`` of bars.
+    """
+    styles = [{"#": "number", "~": "wide", "=": "bars"}.get(head[:1], "short") for head in heads]
     titles = [head if style == "short" else head[1:] for head, style in zip(heads, styles, strict=True)]
     head_row = element(
         "tr", *(element("th", title, style=style, scope="col") for title, style in zip(titles, styles, strict=True))

@@ -1,11 +1,13 @@
-"""Sections of the card: proof, model, origin, metrics, data, sources and files."""
+"""Sections of the card: performance, proof, model, origin, metrics, data, sources and files."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
 from alphaseal.manifest import Manifest, Producer, Source
+from alphaseal.strategy import describe_selection
 
+from . import pictures
 from .markup import Child, Element, element
 from .pieces import (
     Card,
@@ -66,6 +68,7 @@ def proof(card: Card) -> list[Element]:
         element("h3", "Scores of the graph against the original"),
         data_table(["Case", "Judge", "#Rows", "#Bit-identical", "#Largest ulp", "#Largest difference"], cases),
         fact_list(*facts),
+        *pictures.agreement(card),
         element("h3", "Feature order"),
         *_order(manifest),
     ]
@@ -220,7 +223,7 @@ _METRIC_MEANINGS = {
 
 
 def metrics(card: Card) -> list[Element]:
-    """The run's metrics under qlib's own names, with their segment, costs and strategy."""
+    """Pictures, and the run's metrics under qlib's own names, with their segment, costs and strategy."""
     metrics, strategy = card.manifest.metrics, card.manifest.strategy
     known = [name for name in _METRIC_MEANINGS if name in metrics.values]
     names = [*known, *sorted(set(metrics.values) - set(known))]
@@ -229,6 +232,8 @@ def metrics(card: Card) -> list[Element]:
     ]
     selection = card.manifest.selection
     return [
+        *pictures.performance(card),
+        element("h3", "Metrics"),
         element("p", f"As qlib recorded them, segment {segment_period(metrics.segment)}.", style="note"),
         data_table(["Metric", "#Value", "~Meaning"], rows) if rows else absent("No metrics are recorded."),
         element("h3", "How they were made"),
@@ -239,6 +244,7 @@ def metrics(card: Card) -> list[Element]:
                 code_text(".".join(filter(None, (strategy.module, strategy.class_name)))) if strategy else None,
             ),
             ("Its arguments", plain_value(strategy.arguments) if strategy else None),
+            ("Metrics belong to", describe_selection(card.manifest)),
             ("Selection here", f"top {selection.top_k}, ties by {as_words(selection.tie_break)}"),
         ),
     ]

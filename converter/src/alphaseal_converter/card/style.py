@@ -7,11 +7,13 @@ STYLE_SHEET = """
   color-scheme: light dark;
   --paper: #fbfbf9; --panel: #ffffff; --ink: #1c2126; --muted: #5c6670; --line: #dfe2e0; --faint: #f2f3f0;
   --accent: #22577a; --good: #1d6b45; --good-back: #e7f3ec; --bad: #9c2f24; --bad-back: #fbebe8; --warn: #7c5a0c; --warn-back: #fbf3dd;
+  --first: #22577a; --second: #b4531a;
 }
 @media (prefers-color-scheme: dark) {
   :root {
     --paper: #14171a; --panel: #1b1f23; --ink: #e4e7e9; --muted: #9aa4ad; --line: #30363c; --faint: #21262b;
     --accent: #86bfe3; --good: #7fd0a3; --good-back: #16291f; --bad: #f09a8f; --bad-back: #331c19; --warn: #e3c06b; --warn-back: #2e2614;
+    --first: #86bfe3; --second: #eda168;
   }
 }
 * { box-sizing: border-box; }
@@ -56,6 +58,7 @@ section > dl.facts + .scroll, section > .scroll + dl.facts { margin-top: 1rem; }
 .note { color: var(--muted); font-size: 0.9rem; }
 section > .note, article > .note, section > p + p { margin-top: 0.6rem; }
 .none { color: var(--muted); }
+td .note { font-size: inherit; }
 dl.facts { display: grid; margin-top: 0.6rem; grid-template-columns: 10rem minmax(0, 1fr); gap: 0.4rem 1.5rem; }
 dl.facts > dt { color: var(--muted); }
 dl.facts > dd { margin: 0; min-width: 0; }
@@ -74,11 +77,42 @@ tbody th { font-weight: 600; }
 article { border: 1px solid var(--line); border-radius: 8px; background: var(--panel); padding: 1rem 1.25rem; margin-top: 0.9rem; }
 article > h3 { display: flex; flex-wrap: wrap; gap: 0.3rem 0.7rem; align-items: center; }
 details { margin-top: 0.8rem; }
+dd > div > details { margin-top: 0.2rem; }
 summary { cursor: pointer; color: var(--accent); font-size: 0.9rem; }
 summary:focus-visible, a:focus-visible { outline: 2px solid var(--accent); outline-offset: 2px; border-radius: 3px; }
 pre { margin: 0.5rem 0 0; padding: 0.8rem 1rem; overflow-x: auto; background: var(--faint); border: 1px solid var(--line); border-radius: 6px; line-height: 1.5; tab-size: 4; }
 pre code { font-size: 0.8rem; }
 mark.unseen { background: var(--bad-back); color: var(--bad); border: 1px solid; border-radius: 3px; padding: 0 0.15em; font-family: ui-monospace, monospace; font-size: 0.85em; }
+.charts { display: grid; grid-template-columns: repeat(auto-fill, minmax(min(100%, 24rem), 1fr)); gap: 1rem; margin-top: 0.9rem; }
+figure { margin: 0; border: 1px solid var(--line); border-radius: 8px; background: var(--panel); padding: 0.9rem 1rem; min-width: 0; display: flex; flex-direction: column; }
+figure > h4 { color: var(--ink); font-size: 0.95rem; text-transform: none; letter-spacing: 0; }
+figure > .note { font-size: 0.86rem; line-height: 1.45; margin: 0.2rem 0 0.5rem; }
+figure > .plot { margin-top: auto; }
+figure .scroll { border: 0; margin: 0; }
+figure td, figure thead th { padding: 0.22rem 0.5rem; }
+figure td { overflow-wrap: anywhere; border-bottom: 0; vertical-align: middle; }
+figure thead th { background: none; }
+figure .short { white-space: normal; }
+svg.chart { display: block; width: 100%; height: auto; overflow: visible; }
+svg.chart text { fill: var(--muted); font-size: 13px; font-variant-numeric: tabular-nums; }
+svg .grid { stroke: var(--line); stroke-width: 1; }
+svg .zero { stroke: var(--muted); stroke-width: 1; }
+svg .line { fill: none; stroke: var(--first); stroke-width: 2; stroke-linejoin: round; stroke-linecap: round; }
+svg .line.second { stroke: var(--second); stroke-dasharray: 5 3; stroke-linecap: butt; }
+svg .area, svg .fill.first { fill: var(--first); } svg .fill.second { fill: var(--second); }
+svg .area { fill-opacity: 0.8; stroke: var(--panel); stroke-width: 0.5; }
+svg .bars { fill: none; stroke: var(--first); stroke-opacity: 0.8; stroke-width: 1; }
+svg .bars.w2 { stroke-width: 2; } svg .bars.w3 { stroke-width: 3; } svg .bars.w4 { stroke-width: 4; } svg .bars.w5 { stroke-width: 5; }
+svg .bars.w6 { stroke-width: 6; } svg .bars.w7 { stroke-width: 7; } svg .bars.w8 { stroke-width: 8; } svg .bars.w9 { stroke-width: 9; }
+svg .bars.w10 { stroke-width: 10; } svg .bars.w11 { stroke-width: 11; } svg .bars.w12 { stroke-width: 12; }
+svg .dots { fill: none; stroke: var(--first); stroke-width: 5; stroke-linecap: round; }
+svg .equal { stroke: var(--second); stroke-width: 1.5; }
+svg.swatch { width: 1.5rem; height: 0.75rem; vertical-align: -0.05rem; margin-right: 0.35rem; }
+.legend { color: var(--muted); font-size: 0.82rem; margin-top: 0.3rem; }
+.legend svg:not(:first-child) { margin-left: 1.1rem; }
+td.bars { width: 40%; min-width: 3rem; }
+svg.bar { display: block; width: 100%; height: 0.55rem; background: var(--faint); border-radius: 2px; }
+svg.bar + svg.bar { margin-top: 2px; }
 footer { margin-top: 3rem; padding-block: 1.2rem 2.5rem; color: var(--muted); font-size: 0.86rem; }
 footer p { border-top: 1px solid var(--line); padding-top: 1rem; }
 @media (max-width: 36rem) {
@@ -90,13 +124,21 @@ footer p { border-top: 1px solid var(--line); padding-top: 1rem; }
   dl.facts > dd { margin-bottom: 0.65rem; }
   dl.facts dl.facts > dd { margin-bottom: 0; }
   article, .banner { padding-inline: 0.9rem; }
+  svg.chart text { font-size: 16px; }
+  figure { padding: 0.75rem; }
+  figure td, figure thead th { padding-inline: 0.25rem; }
+  td.bars { width: 28%; }
 }
 @media print {
   :root {
     color-scheme: light;
     --paper: #fff; --panel: #fff; --ink: #000; --muted: #444; --line: #bbb; --faint: #f4f4f4; --accent: #000;
     --good: #14532d; --good-back: #fff; --bad: #7f1d1d; --bad-back: #fff; --warn: #5f4406; --warn-back: #fff;
+    --first: #22577a; --second: #b4531a;
   }
+  svg { print-color-adjust: exact; -webkit-print-color-adjust: exact; }
+  .charts { grid-template-columns: repeat(2, minmax(0, 1fr)); gap: 0.6rem; }
+  svg.chart text { font-size: 15px; }
   body { font-size: 10pt; }
   body > * { max-width: none; padding-inline: 0; }
   nav { display: none; }
@@ -108,6 +150,10 @@ footer p { border-top: 1px solid var(--line); padding-top: 1rem; }
   th, td { padding: 0.25rem 0.4rem; }
   .short, .number, thead th { white-space: normal; }
   .wide { min-width: 0; }
+  figure { break-inside: avoid; padding: 0.5rem 0.6rem; }
+  figure .number, figure thead th { white-space: nowrap; }
+  figure td, figure thead th { padding: 0.15rem 0.3rem; }
+  td.bars { width: 30%; }
   pre { white-space: pre-wrap; }
   pre code { font-size: 7.5pt; }
   /* What is folded on the screen is printed. */

@@ -113,6 +113,7 @@ def _signal_tile(manifest: Manifest) -> Element:
     values = manifest.metrics.values
     yearly = "1day.excess_return_with_cost.annualized_return"
     parts = [f"Rank IC {short_number(values['Rank IC'])}"] if "Rank IC" in values else []
-    parts += [f"excess return a year after costs {short_number(values[yearly])}"] if yearly in values else []
+    gain = values.get(yearly)
+    parts += [f"excess return a year after costs {gain:+.2%}"] if gain is not None else []
     title = f"IC {short_number(values['IC'])}" if "IC" in values else "–"
     return _tile("Performance", title, "; ".join([*parts, segment_period(manifest.metrics.segment)]))

@@ -42,6 +42,8 @@ FAMILIES: Mapping[str, str] = {
 # Top-level package of the class -> module, for packages of many estimators; the lines above come first.
 PACKAGES: Mapping[str, str] = {"sklearn": "sklearn_pipeline"}
 
+_LIBRARIES = ("LightGBM", "XGBoost", "CatBoost", "scikit-learn", "qlib (LinearModel, DEnsembleModel, GeneralPTNN)")
+
 _ALONE = FamilyContext()
 
 
@@ -50,13 +52,7 @@ def read_trained_model(data: bytes, where: str, context: FamilyContext = _ALONE)
     record = read_model(data, where)
     family = FAMILIES.get(str(record)) or PACKAGES.get(record.module.split(".")[0])
     if family is None:
-        raise RefusalError(
-            "model.unsupported",
-            f"models of class {record} cannot be converted",
-            where=where,
-            expected=", ".join(sorted(FAMILIES)),
-            found=str(record),
-        )
+        raise _unsupported(str(record), where)
     # The module's name is a constant of the table above, never text of the file.
     module = importlib.import_module(f".{family}", __package__)
     if hasattr(module, "read_in_context"):
@@ -64,6 +60,23 @@ def read_trained_model(data: bytes, where: str, context: FamilyContext = _ALONE)
         return read_in_context(record, where, context)
     read: Callable[[ModelRecord, str], TrainedModel] = module.read
     return read(record, where)
+
+
+def _unsupported(name: str, where: str) -> RefusalError:
+    """The classes of the same library where there are some; of something else, only what would be a model."""
+    package = name.split(".")[0]
+    related = sorted(known for known in FAMILIES if known.split(".")[0] == package)
+    is_model = bool(related) and not name.startswith("qlib.data.")
+    return RefusalError(
+        "model.unsupported",
+        f"models of class {name} cannot be converted" if is_model else f"the file holds no model that is known: {name}",
+        where=where,
+        expected=", ".join(related) if is_model else f"a model of {', '.join(_LIBRARIES)}",
+        found=name,
+        next_step="docs/families.md lists what can be converted"
+        if is_model
+        else "name the run's weights, artifacts/params.pkl",
+    )
 
 
 __all__ = ["FAMILIES", "FamilyContext", "TrainedModel", "read_trained_model"]

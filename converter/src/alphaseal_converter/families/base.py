@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from alphaseal.manifest import Bound
-from alphaseal_converter.parity import Judge, Vector
+from alphaseal_converter.parity import Judge, Matrix, Vector
 from alphaseal_converter.processors import RowProcessor
 
 
@@ -31,6 +31,14 @@ class FamilyContext:
     step_length: int | None = None
 
 
+@dataclass(frozen=True)
+class Importance:
+    """How much the model makes of each feature: `values` float64 [features], not negative; `meaning` says of what."""
+
+    values: Vector
+    meaning: str
+
+
 EXACT = Bound(ulp=0, relative=None, absolute=None, text="bit-identical")
 
 
@@ -44,7 +52,11 @@ class TrainedModel:
     same processors, or None where it is not installed.  `used` says which features the model asks for, None where it
     uses all; `thresholds` are split values per feature in the space that the model sees, empty arrays where it has none.
     `bound` is the largest difference from the judge that the family's arithmetic allows; `exact_order` demands the same
-    order of all stocks of a day, else the top counts of `parity.TOP_COUNTS` alone.
+    order of all stocks of a day, else the top counts of `parity.TOP_COUNTS` alone.  `rounding`, where it is not None,
+    says of raw rows [rows, features] behind the processors what the rounding of each row's own sums explains beyond
+    that: float64 [rows], for rows far from those that the bound was made for.
+
+    `importance` is what the weights themselves say of single features, None where they say nothing.
 
     `bind`, where it is not None, is called with names and training dtypes of the features once their order is known,
     and gives the model to go on with; RefusalError ``order.names_differ`` where the weights themselves know other names.
@@ -65,5 +77,7 @@ class TrainedModel:
     step_length: int = 1
     batch_dependent: bool = False
     exact_order: bool = True
+    rounding: Callable[[Sequence[RowProcessor]], Callable[[Matrix], Vector]] | None = None
     notes: tuple[str, ...] = field(default=())
+    importance: Importance | None = None
     bind: Callable[[Sequence[str], Sequence[str]], TrainedModel] | None = None

@@ -10,12 +10,12 @@ import numpy as np
 from alphaseal.manifest import Bound
 from alphaseal_converter.artifacts import ModelRecord, lightgbm_text
 from alphaseal_converter.graph.assemble import build_scoring_graph
-from alphaseal_converter.models.lightgbm import parse_model_text
+from alphaseal_converter.models.lightgbm import parse_model_text, split_gains
 from alphaseal_converter.models.trees import TransformKind, TreeEnsembleModel, thresholds_by_feature, used_features
 from alphaseal_converter.parity import Judge, Matrix, Vector
 from alphaseal_converter.processors import RowProcessor
 
-from .base import EXACT, TrainedModel
+from .base import EXACT, Importance, TrainedModel
 from .row_processors import apply_processors
 
 _IDENTITY = (TransformKind.IDENTITY, TransformKind.SIGNED_SQUARE)
@@ -35,6 +35,7 @@ def read(record: ModelRecord, where: str) -> TrainedModel:
     """The trained model of a LightGBM record."""
     text, best_iteration, _ = lightgbm_text(record, where)
     model = parse_model_text(text, best_iteration)
+    gains = split_gains(text, best_iteration)
     return TrainedModel(
         family="lightgbm",
         class_name=str(record),
@@ -47,6 +48,7 @@ def read(record: ModelRecord, where: str) -> TrainedModel:
         facts=_tree_facts(model),
         graph=lambda processors: build_scoring_graph(processors, model, model.n_features),
         judge=lambda processors: _judge(text, best_iteration, processors),
+        importance=Importance(gains, "gain of the splits on it, summed over all trees") if gains is not None else None,
     )
 
 

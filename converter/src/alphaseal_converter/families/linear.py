@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
@@ -10,9 +10,10 @@ from alphaseal.manifest import Bound
 from alphaseal_converter.artifacts import ModelRecord
 from alphaseal_converter.decode import as_array
 from alphaseal_converter.errors import RefusalError
-from alphaseal_converter.families.base import TrainedModel
+from alphaseal_converter.families.base import Importance, TrainedModel
 from alphaseal_converter.families.row_processors import apply_processors
 from alphaseal_converter.graph.sklearn_steps import build_chain_graph
+from alphaseal_converter.models.row_rounding import row_rounding
 from alphaseal_converter.models.sklearn_estimators import as_plain_array
 from alphaseal_converter.models.sklearn_steps import Chain, Linear, magnitude
 from alphaseal_converter.models.trees import malformed
@@ -26,10 +27,19 @@ TYPICAL_INPUT = 8.0
 def rounding_bound(chain: Chain, terms: int, single: bool) -> Bound:
     """2e-15 of the score, or the rounding of a sum of `terms` products: two libraries add in different orders."""
     unit, relative = (2.0**-24, 1e-6) if single else (2.0**-53, 2e-15)
-    absolute = 2 * (terms + 2) * unit * magnitude(chain, TYPICAL_INPUT)
+    absolute = 2 * (terms + 4) * unit * magnitude(chain, TYPICAL_INPUT)
     kind = "float32" if single else "double"
     text = f"rounding of sums of {terms} products in {kind}; libraries add them in different orders"
     return Bound(ulp=None, relative=relative, absolute=max(absolute, 2.0**-1000), text=text)
+
+
+def row_rounding_of(chain: Chain, single: bool) -> Callable[[Sequence[RowProcessor]], Callable[[Matrix], Vector]]:
+    """`TrainedModel.rounding` of a chain."""
+
+    def behind(processors: Sequence[RowProcessor]) -> Callable[[Matrix], Vector]:
+        return lambda values: row_rounding(chain, apply_processors(values, processors), single)
+
+    return behind
 
 
 def read(record: ModelRecord, where: str) -> TrainedModel:
@@ -64,6 +74,8 @@ def read(record: ModelRecord, where: str) -> TrainedModel:
         graph=lambda processors: build_chain_graph(processors, (step,), count, single),
         judge=lambda processors: _judge(step, single, processors),
         exact_order=not single,
+        rounding=row_rounding_of((step,), single),
+        importance=Importance(np.abs(step.coefficients), "absolute coefficient of the scaled feature"),
     )
 
 

@@ -21,7 +21,7 @@ from onnx import TensorProto
 
 from alphaseal.errors import PolicyError
 from alphaseal.manifest import Bound
-from alphaseal.model_gate import check_model
+from alphaseal.model_gate import Limits, check_model
 from alphaseal_converter import decode
 from alphaseal_converter.artifacts import ModelRecord
 from alphaseal_converter.errors import RefusalError
@@ -43,6 +43,8 @@ _PROGRAM: Final = Path(__file__).resolve().parents[1] / "export_program.py"
 _EXPORTERS: Final = ("TorchScript", "dynamo")
 """In the order they are tried; the second needs onnxscript and takes longer."""
 _WHAT: Final = "the code of model.py"
+_ANY_ROWS: Final = Limits(rows_alone=False)
+"""For the gate, before it is known whether a score depends on the rows beside it."""
 _LIMITS: Final = IsolationLimits(seconds=600, cpu_seconds=1200)
 _RELATIVE: Final = 1e-6
 _PROBE_ROWS: Final = 200
@@ -117,7 +119,7 @@ def read_in_context(record: ModelRecord, where: str, context: FamilyContext) -> 
     network = _read(record, where, context)
     probes = _make_probes(network)
     proven = _prove(network, probes)
-    batch_dependent = not _rows_are_independent(proven.scores, proven.scale)
+    batch_dependent = not _rows_are_independent(proven.scores, proven.scale) or not _keeps_rows_apart(network, proven)
     notes = (
         ("the score of a row depends on the other rows of its batch: a day is scored as one batch",)
         if batch_dependent
@@ -346,6 +348,17 @@ def _rows_are_independent(scores: Sequence[Single], scale: float) -> bool:
     return all(_difference(left, right, scale) <= _RELATIVE for left, right in pairs)
 
 
+def _keeps_rows_apart(network: _Network, proven: _Proven) -> bool:
+    """Whether the runtime's gate can show it of the graph; where it cannot, a day is scored as one batch all the same."""
+    try:
+        check_model(_assemble(network, proven.content, ()), "the exported graph")
+    except PolicyError as problem:
+        if problem.code != "model.rows":
+            raise
+        return False
+    return True
+
+
 def _difference(scores: Single, expected: Single, scale: float) -> float:
     """Largest difference as a part of the larger of the expected score and `scale`; infinite where only one is missing."""
     left, right = scores.astype(np.float64), expected.astype(np.float64)
@@ -399,7 +412,7 @@ def _differences(
 
 def _session(content: bytes) -> onnxruntime.InferenceSession:
     """As the runtime does it: through its gate first, one thread, no rewriting."""
-    check_model(content, "the exported graph")
+    check_model(content, "the exported graph", limits=_ANY_ROWS)
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = options.inter_op_num_threads = 1
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL

@@ -18,7 +18,7 @@ from alphaseal_converter.artifacts import ModelRecord
 from alphaseal_converter.errors import RefusalError
 from alphaseal_converter.families.base import EXACT, TrainedModel
 from alphaseal_converter.families.known_names import names_differ
-from alphaseal_converter.families.linear import rounding_bound
+from alphaseal_converter.families.linear import rounding_bound, row_rounding_of
 from alphaseal_converter.families.row_processors import apply_processors
 from alphaseal_converter.families.sklearn_live import live_estimator, tolerant_predict
 from alphaseal_converter.graph.sklearn_steps import build_chain_graph
@@ -34,6 +34,7 @@ from alphaseal_converter.models.sklearn_steps import (
     Elementwise,
     Impute,
     Linear,
+    Mean,
     Network,
     Project,
     Quantile,
@@ -126,6 +127,7 @@ class _Model:
             graph=lambda processors: build_chain_graph(processors, chain, count, single),
             judge=lambda processors: self.judge(processors, single),
             exact_order=not (single and last_bits(chain)),
+            rounding=row_rounding_of(chain, single) if _ends_in_sums(chain) else None,
             bind=self.bind,
         )
 
@@ -167,10 +169,10 @@ def _bound(record: Record, chain: Chain, single: bool) -> Bound:
     """Trees behind exact steps are exact; sums of products are as near as two libraries can be."""
     steps = walk(chain)
     ensembles = [step for step in steps if isinstance(step, Trees)]
+    kinds = {step.model.transform.kind for step in ensembles}
+    if kinds - {TransformKind.IDENTITY, TransformKind.SIGNED_SQUARE} and not (single or _ends_in_sums(chain)):
+        return Bound(ulp=4, relative=None, absolute=None, text="4 ulp: exp of two mathematical libraries")
     if not last_bits(chain):
-        kinds = {step.model.transform.kind for step in ensembles}
-        if kinds - {TransformKind.IDENTITY, TransformKind.SIGNED_SQUARE}:
-            return Bound(ulp=4, relative=None, absolute=None, text="4 ulp: exp of two mathematical libraries")
         return _summing_bound(record, ensembles)
     widest = max([_terms(step) for step in steps], default=1)
     if isinstance(chain[-1], Trees) and not single:
@@ -202,6 +204,11 @@ def _summing_bound(record: Record, ensembles: Sequence[Trees]) -> Bound:
     )
 
 
+def _ends_in_sums(chain: Chain) -> bool:
+    """Whether the score itself is a sum whose last bits depend on the library, and not the leaf that such sums lead to."""
+    return last_bits(chain) and not isinstance(chain[-1], Trees)
+
+
 def _terms(step: object) -> int:
     if isinstance(step, Linear):
         return len(step.coefficients)
@@ -209,6 +216,8 @@ def _terms(step: object) -> int:
         return len(step.components)
     if isinstance(step, Network):
         return sum(len(weights) for weights in step.weights)
+    if isinstance(step, Mean):
+        return len(step.members)
     return 1
 
 

@@ -52,7 +52,7 @@ def read(record: ModelRecord, unknown: str, where: str) -> TrainedModel:
         score = embed(builder, content, features, _substitutes(built, where))
         score = builder.add("Reshape", score, builder.constant([-1, 1]))
         # Rows that scikit-learn refuses get NaN.
-        score = builder.add("Add", score, add_check(builder, Check(missing=missing), features))
+        score = builder.add("Add", score, add_check(builder, Check(missing=missing), features, count))
         serialised: bytes = builder.model(count, score).SerializeToString(deterministic=True)
         return serialised
 

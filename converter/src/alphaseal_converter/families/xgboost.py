@@ -12,7 +12,7 @@ from alphaseal.manifest import Bound
 from alphaseal_converter import decode
 from alphaseal_converter.artifacts import ModelRecord
 from alphaseal_converter.errors import RefusalError
-from alphaseal_converter.families.base import EXACT, TrainedModel
+from alphaseal_converter.families.base import EXACT, Importance, TrainedModel
 from alphaseal_converter.families.known_names import check_names
 from alphaseal_converter.families.row_processors import apply_processors
 from alphaseal_converter.graph.xgboost import build_xgboost_graph
@@ -69,6 +69,7 @@ def read(record: ModelRecord, where: str) -> TrainedModel:
         judge=lambda processors: _judge(document, model, rule, missing, infinite_scored, processors),
         notes=() if infinite_scored else ("a row with an infinite value gets no score, as XGBoost refuses it",),
         bind=bind,
+        importance=_importance(model),
     )
     return trained
 
@@ -101,6 +102,15 @@ def _missing(wrapper: Record | None, where: str) -> float:
 
 def _used(model: XgboostModel) -> np.ndarray[Any, np.dtype[np.bool_]]:
     return used_features(model.ensemble) if model.linear is None else model.linear.weight != 0
+
+
+def _importance(model: XgboostModel) -> Importance:
+    if model.linear is not None:
+        return Importance(np.abs(model.linear.weight.astype(np.float64)), "absolute coefficient of the scaled feature")
+    splits = np.zeros(model.n_features)
+    for tree in model.trees:
+        np.add.at(splits, tree.split_feature, 1.0)
+    return Importance(splits, "number of splits on it, over all trees")
 
 
 def _probe_values(model: XgboostModel) -> list[Vector]:

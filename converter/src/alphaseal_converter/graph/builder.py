@@ -30,6 +30,13 @@ class GraphBuilder:
         self._nodes.append(helper.make_node(operator, list(inputs), [name], name=name, domain=domain, **attributes))
         return name
 
+    def add_several(self, operator: str, outputs: int, *inputs: str, **attributes: Any) -> list[str]:
+        """Adds a node of more than one output and returns their names."""
+        name = f"n{len(self._nodes)}"
+        names = [name, *(f"{name}_{number}" for number in range(1, outputs))]
+        self._nodes.append(helper.make_node(operator, list(inputs), names, name=name, **attributes))
+        return names
+
     def copy(self, node: onnx.NodeProto, inputs: Sequence[str]) -> list[str]:
         """Adds the operator of a foreign node, its attributes sorted, and returns one name per output ("" stays "")."""
         name = f"n{len(self._nodes)}"
@@ -74,19 +81,34 @@ class GraphBuilder:
         """A graph between stages: `features` double [rows, n_features] to `values` of the same shape."""
         return self._model("rows", ["rows", n_features], "values", values, n_features)
 
+    def alpha_model(self, window: int, n_fields: int, alphas: str, width: int) -> onnx.ModelProto:
+        """A graph from `bars` float [rows, window, n_fields] and `length` int64 [rows] to `alphas` float [rows, width]."""
+        inputs = [
+            helper.make_tensor_value_info("bars", TensorProto.FLOAT, ["rows", window, n_fields]),
+            helper.make_tensor_value_info("length", TensorProto.INT64, ["rows"]),
+        ]
+        output = helper.make_tensor_value_info("alphas", TensorProto.FLOAT, ["rows", width])
+        return self._assembled("alphas", inputs, output, alphas, [""])
+
     def _model(self, name: str, shape: list[str | int], output_name: str, value: str, width: int) -> onnx.ModelProto:
-        output = helper.make_node("Identity", [value], [output_name], name=output_name)
-        graph = helper.make_graph(
-            [*self._nodes, output],
-            name,
-            [helper.make_tensor_value_info("features", TensorProto.DOUBLE, shape)],
-            [helper.make_tensor_value_info(output_name, TensorProto.DOUBLE, ["rows", width])],
-            self._initializers,
-        )
+        features = helper.make_tensor_value_info("features", TensorProto.DOUBLE, shape)
+        output = helper.make_tensor_value_info(output_name, TensorProto.DOUBLE, ["rows", width])
+        return self._assembled(name, [features], output, value, list(OPSETS))
+
+    def _assembled(
+        self,
+        name: str,
+        inputs: Sequence[onnx.ValueInfoProto],
+        output: onnx.ValueInfoProto,
+        value: str,
+        domains: Sequence[str],
+    ) -> onnx.ModelProto:
+        last = helper.make_node("Identity", [value], [output.name], name=output.name)
+        graph = helper.make_graph([*self._nodes, last], name, inputs, [output], self._initializers)
         model = helper.make_model(
             graph,
             ir_version=IR_VERSION,
-            opset_imports=[helper.make_opsetid(domain, version) for domain, version in OPSETS.items()],
+            opset_imports=[helper.make_opsetid(domain, OPSETS[domain]) for domain in domains],
             producer_name=PRODUCER,
         )
         onnx.checker.check_model(model, full_check=True)

@@ -14,7 +14,7 @@ from onnx import TensorProto
 from alphaseal_converter.graph.builder import GraphBuilder
 from alphaseal_converter.graph.feature_count import check_feature_count
 from alphaseal_converter.graph.preprocess import add_processors
-from alphaseal_converter.graph.tree_ensemble import add_steady, add_tree_ensemble
+from alphaseal_converter.graph.tree_ensemble import add_single_tree_ensemble, add_steady
 from alphaseal_converter.models.catboost import CatboostModel, Link, ObliviousTree
 from alphaseal_converter.processors import RowProcessor
 
@@ -35,7 +35,7 @@ def build_catboost_graph(processors: Sequence[RowProcessor], model: CatboostMode
     builder = GraphBuilder()
     values = builder.cast(add_processors(builder, processors, "features"), TensorProto.FLOAT)
     if model.trees:
-        total = add_tree_ensemble(builder, model.ensemble, builder.cast(values, TensorProto.DOUBLE))
+        total = add_single_tree_ensemble(builder, model.ensemble, values)
     else:
         total = _add_oblivious(builder, model, values)
     if model.scale != 1.0 or model.bias != 0.0:
@@ -52,21 +52,24 @@ def _add_oblivious(builder: GraphBuilder, model: CatboostModel, values: str) -> 
     if model.nan_is_high.any():
         high = np.where(model.nan_is_high, np.inf, -np.inf).astype(np.float32)
         values = builder.add("Where", builder.add("IsNaN", values), builder.constant(high), values)
-    # With one row onnxruntime would add the trees in another order: a second one is always there, and left out again.
-    padded = builder.add("Pad", values, builder.constant([0, 0, 1, 0]), _zero(builder))
-    columns = builder.add("Transpose", padded, perm=[1, 0])
-    first = builder.constant([0])
+    return add_oblivious_sum(builder, model.oblivious, values)
+
+
+def add_oblivious_sum(builder: GraphBuilder, all_trees: Sequence[ObliviousTree], values: str) -> str:
+    """The leaves added in tree order, double [rows, 1]; `values` is float [rows, n_features], and NaN passes no split."""
+    columns = builder.add("Transpose", values, perm=[1, 0])
     total: str | None = None
-    for trees in _groups(model.oblivious):
+    for trees in _groups(all_trees):
         leaves = _add_leaves(builder, trees, columns)
-        # The sum so far stands before the next trees, so that all are added one after the other.
+        # The sum so far stands before the next trees, so that all are added one after the other.  A running sum does
+        # that for one row too; a reduction of a single column is free to add in another order.
         leaves = leaves if total is None else builder.add("Concat", total, leaves, axis=0)
-        total = builder.add("ReduceSum", leaves, first, keepdims=1)
+        running = builder.add("CumSum", leaves, builder.constant(np.array(0, dtype=np.int64)))
+        total = builder.add("Gather", running, builder.constant([len(trees) - (total is None)]), axis=0)
     if total is None:
-        total = builder.add("ReduceSum", builder.add("Mul", columns, _zero(builder)), first, keepdims=1)
-        total = builder.cast(total, TensorProto.DOUBLE)
-    rows = builder.add("Transpose", total, perm=[1, 0])
-    return builder.add("Slice", rows, builder.constant([0]), builder.constant([-1]), first)
+        first = builder.add("IsNaN", builder.add("Gather", columns, builder.constant([0]), axis=0))
+        total = builder.add("Where", first, builder.scalar(0.0), builder.scalar(0.0))
+    return builder.add("Transpose", total, perm=[1, 0])
 
 
 def _groups(trees: Sequence[ObliviousTree]) -> Iterator[Sequence[ObliviousTree]]:
@@ -103,12 +106,8 @@ def _add_leaves(builder: GraphBuilder, trees: Sequence[ObliviousTree], columns: 
         bit = builder.cast(builder.add("Greater", value, builder.constant(border[level])), kind)
         leaf = bit if leaf is None else builder.add("Add", builder.add("Add", leaf, leaf), bit)
     assert leaf is not None
-    number_ = builder.cast(leaf, TensorProto.INT64)
+    number_ = builder.cast(leaf, TensorProto.INT32) if kind == TensorProto.UINT8 else leaf
     return builder.add("GatherElements", builder.constant(table), number_, axis=1)
-
-
-def _zero(builder: GraphBuilder) -> str:
-    return builder.constant(np.zeros((), dtype=np.float32))
 
 
 def _add_link(builder: GraphBuilder, link: Link, total: str) -> str:

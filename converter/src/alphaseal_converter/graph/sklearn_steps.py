@@ -12,9 +12,16 @@ from onnx import TensorProto
 
 from alphaseal_converter.errors import RefusalError
 from alphaseal_converter.graph.builder import GraphBuilder
+from alphaseal_converter.graph.catboost import add_oblivious_sum
 from alphaseal_converter.graph.normal_quantile import add_normal_quantile, add_steady
 from alphaseal_converter.graph.preprocess import add_processors
-from alphaseal_converter.graph.tree_ensemble import add_tree_ensemble, add_tree_outputs
+from alphaseal_converter.graph.shallow_trees import as_oblivious
+from alphaseal_converter.graph.tree_ensemble import (
+    add_score,
+    add_single_tree_ensemble,
+    add_tree_ensemble,
+    add_tree_outputs,
+)
 from alphaseal_converter.models.sklearn_steps import (
     Activation,
     Branches,
@@ -66,20 +73,31 @@ def build_chain_graph(
     return serialised
 
 
-def add_check(builder: GraphBuilder, check: Check, values: str) -> str:
-    """[rows, columns] -> [rows, 1]: 0.0 for rows that `check` accepts, NaN for the others."""
-    if check.single:
-        values = _rounded(builder, values)
+def add_check(builder: GraphBuilder, check: Check, values: str, columns: int) -> str:
+    """[rows, columns] (float32 where `check` is single) -> double [rows, 1]: 0.0 for rows that `check` accepts, else NaN."""
     if check.missing:
-        values = builder.add("Where", builder.add("IsNaN", values), builder.scalar(0.0), values)
+        flags = builder.cast(builder.add("IsInf", values), TensorProto.FLOAT)
+        any_ = builder.add("ReduceMax", flags, builder.constant([1]), keepdims=1)
+        refused = builder.cast(any_, TensorProto.BOOL)
+        return builder.add("Where", refused, builder.scalar(np.nan), builder.scalar(0.0))
     # Zero times a number is zero, and times infinity or NaN it is NaN; so is the sum of a row.
-    zeros = builder.add("Mul", values, builder.scalar(0.0))
-    return builder.add("ReduceSum", zeros, builder.constant([1]), keepdims=1)
+    zeros = builder.constant(np.zeros((columns, 1), dtype=np.float32 if check.single else np.float64))
+    taint = builder.add("MatMul", values, zeros)
+    return builder.cast(taint, TensorProto.DOUBLE) if check.single else taint
 
 
-def _rounded(builder: GraphBuilder, values: str) -> str:
-    """Rounded to float32, and double again."""
-    return builder.cast(builder.cast(values, TensorProto.FLOAT), TensorProto.DOUBLE)
+def _checked_again(step: Step, following: Step | None) -> bool:
+    """Whether every row that the scaler `step` refuses is refused by the next step too: infinity stays infinity or is NaN."""
+    later: Check | None = getattr(following, "check", None)
+    return (
+        later is not None
+        and isinstance(step, Elementwise)
+        and step.clip is None
+        and (step.check.missing or not later.missing)
+        and not step.check.single
+        and all(np.isfinite(operand).all() for _, operand in step.operations)
+        and all(operand.all() for operation, operand in step.operations if operation in ("Mul", "Div"))
+    )
 
 
 class _Chain:
@@ -87,23 +105,40 @@ class _Chain:
 
     def __init__(self, builder: GraphBuilder, single: bool) -> None:
         self.taints: list[str] = []
+        self._singles: dict[str, str] = {}
         self._builder = builder
         self._single = single
 
     def steps(self, chain: Chain, values: str, columns: int) -> tuple[str, int]:
-        for step in chain:
+        for position, step in enumerate(chain):
+            following = chain[position + 1] if position + 1 < len(chain) else None
+            if not _checked_again(step, following):
+                self._check(step, values, columns)
             values, columns = self._step(step, values, columns)
         return values, columns
 
-    def _step(self, step: Step, values: str, columns: int) -> tuple[str, int]:
-        check = getattr(step, "check", None)
+    def _check(self, step: Step, values: str, columns: int) -> None:
+        check: Check | None = getattr(step, "check", None)
         if check is not None:
-            self.taints.append(add_check(self._builder, check, values))
+            looked_at = self._single_of(values) if check.single else values
+            self.taints.append(add_check(self._builder, check, looked_at, columns))
+
+    def _single_of(self, values: str) -> str:
+        """`values` as float32; a second asking gets the same node."""
+        if values not in self._singles:
+            self._singles[values] = self._builder.cast(values, TensorProto.FLOAT)
+        return self._singles[values]
+
+    def _rounded(self, values: str) -> str:
+        """Rounded to float32, and double again."""
+        return self._builder.cast(self._single_of(values), TensorProto.DOUBLE)
+
+    def _step(self, step: Step, values: str, columns: int) -> tuple[str, int]:
         add: Callable[[Step, str, int], tuple[str, int]] = getattr(self, f"_{type(step).__name__.lower()}")
         return add(step, values, columns)
 
     def _store(self, values: str) -> str:
-        return _rounded(self._builder, values) if self._single else values
+        return self._rounded(values) if self._single else values
 
     def _elementwise(self, step: Elementwise, values: str, columns: int) -> tuple[str, int]:
         builder = self._builder
@@ -201,16 +236,21 @@ class _Chain:
         return self.steps(chain, values, columns)
 
     def _linear(self, step: Linear, values: str, columns: int) -> tuple[str, int]:
+        total = self._product(values, step.coefficients.reshape(-1, 1), np.array([step.intercept]))
+        return (self._store(add_steady(self._builder, "Exp", total)) if step.exponential else total), 1
+
+    def _product(self, values: str, weights: FloatArray, bias: FloatArray) -> str:
+        """``values @ weights + bias``; with `single` the product is rounded before the bias is added."""
         builder = self._builder
-        product = self._store(builder.add("MatMul", values, builder.constant(step.coefficients.reshape(-1, 1))))
-        total = self._store(builder.add("Add", product, builder.scalar(step.intercept)))
-        return (self._store(add_steady(builder, "Exp", total)) if step.exponential else total), 1
+        matrix, offset = builder.constant(weights), builder.constant(bias)
+        if not self._single:
+            return builder.add("Gemm", values, matrix, offset)
+        return self._store(builder.add("Add", self._store(builder.add("MatMul", values, matrix)), offset))
 
     def _network(self, step: Network, values: str, columns: int) -> tuple[str, int]:
-        builder, last = self._builder, len(step.weights) - 1
+        last = len(step.weights) - 1
         for layer, (weights, bias) in enumerate(zip(step.weights, step.biases, strict=True)):
-            values = self._store(builder.add("MatMul", values, builder.constant(weights)))
-            values = self._store(builder.add("Add", values, builder.constant(bias)))
+            values = self._product(values, weights, bias)
             values = self._activated(step.output if layer == last else step.activation, values, weights.shape[1])
         return values, step.weights[-1].shape[1]
 
@@ -226,9 +266,12 @@ class _Chain:
         return self._store(add_steady(builder, operator, values, columns))
 
     def _trees(self, step: Trees, values: str, columns: int) -> tuple[str, int]:
-        if step.check is not None and step.check.single:
-            values = _rounded(self._builder, values)
-        return add_tree_ensemble(self._builder, step.model, values), 1
+        if step.check is None or not step.check.single:
+            return add_tree_ensemble(self._builder, step.model, values), 1
+        if not step.check.missing and (trees := as_oblivious(step.model)) is not None:
+            total = add_oblivious_sum(self._builder, trees, self._single_of(values))
+            return add_score(self._builder, step.model, total), 1
+        return add_single_tree_ensemble(self._builder, step.model, self._single_of(values)), 1
 
     def _mean(self, step: Mean, values: str, columns: int) -> tuple[str, int]:
         builder = self._builder

@@ -14,7 +14,10 @@ from onnx import TensorProto, numpy_helper
 
 from alphaseal_converter.graph.builder import GraphBuilder
 from alphaseal_converter.graph.columns import SplitColumns
+from alphaseal_converter.graph.level_tables import Splits, add_level_tables, fits_levels
+from alphaseal_converter.graph.shallow_trees import single_below
 from alphaseal_converter.models.trees import (
+    Decision,
     FloatArray,
     IntArray,
     LinearLeaves,
@@ -36,9 +39,27 @@ def add_tree_ensemble(builder: GraphBuilder, model: TreeEnsembleModel, features:
     """Adds nodes from `features` (double [rows, n_features]) to the score (double [rows, 1]); returns its name."""
     if any(tree.linear is not None for tree in model.trees):
         total = _add_linear_sum(builder, model, features)
+    elif fits_levels(model.trees):
+        columns = SplitColumns(model)
+        splits = [Splits(tree, *columns.of_splits(tree), tree.leaf_value) for tree in model.trees]
+        total = add_level_tables(builder, splits, columns.add(builder, features), 0.0)
     else:
         leaves = [tree.leaf_value for tree in model.trees]
         total = _add_trees(builder, model, features, leaves, [0] * len(leaves), 1)
+    return add_score(builder, model, total)
+
+
+def add_single_tree_ensemble(builder: GraphBuilder, model: TreeEnsembleModel, features: str) -> str:
+    """As `add_tree_ensemble` for features of float32, which are compared as such where the trees are answered by level."""
+    numeric = all((t.decision == Decision.LESS_OR_EQUAL).all() and not t.zero_is_missing.any() for t in model.trees)
+    if not numeric or not fits_levels(model.trees) or any(tree.linear is not None for tree in model.trees):
+        return add_tree_ensemble(builder, model, builder.cast(features, TensorProto.DOUBLE))
+    splits = [Splits(t, t.split_feature, single_below(t.threshold), t.leaf_value) for t in model.trees]
+    return add_score(builder, model, add_level_tables(builder, splits, features, 0.0))
+
+
+def add_score(builder: GraphBuilder, model: TreeEnsembleModel, total: str) -> str:
+    """Adds what turns the sum of the leaves (double [rows, 1]) into the score: the mean, the link."""
     if model.average:
         total = builder.add("Div", total, builder.scalar(float(len(model.trees))))
     return _add_transform(builder, model.transform, total)

@@ -5,16 +5,20 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
+from numpy.typing import NDArray
 from onnx import TensorProto, numpy_helper
 
 from alphaseal_converter.errors import RefusalError
 from alphaseal_converter.graph.builder import GraphBuilder
 from alphaseal_converter.graph.feature_count import check_feature_count
+from alphaseal_converter.graph.level_tables import Splits, add_level_tables, fits_levels
 from alphaseal_converter.graph.preprocess import add_processors
 from alphaseal_converter.graph.tree_ensemble import SUM, NodeTable, add_steady
 from alphaseal_converter.models.trees import Decision, FloatArray, IntArray, Tree
 from alphaseal_converter.models.xgboost import Linear, Link, XgboostModel
 from alphaseal_converter.processors import RowProcessor
+
+Single = NDArray[np.float32]
 
 MAXIMUM_SET_CELLS = 50_000_000
 """Of the tables from category code to sets."""
@@ -54,8 +58,14 @@ def _single(builder: GraphBuilder, value: float) -> str:
 
 
 def _add_trees(builder: GraphBuilder, model: XgboostModel, values: str) -> str:
-    """One `TreeEnsemble` node of float32.  The base score is its first tree, so that the sum starts with it."""
+    """The base score and the leaves, added in float32, [rows, 1]; by level where the trees are full enough.
+
+    In a `TreeEnsemble` node the base score is the first tree, so that the sum starts with it.
+    """
     sets = _Sets(model)
+    if fits_levels(model.trees):
+        splits = [Splits(tree, *_as_single(*sets.of_splits(tree), tree.leaf_value)) for tree in model.trees]
+        return add_level_tables(builder, splits, sets.add(builder, values), model.base)
     table = NodeTable()
     for tree in (_lone(model.base), *model.trees):
         columns, thresholds = sets.of_splits(tree)
@@ -66,6 +76,11 @@ def _add_trees(builder: GraphBuilder, model: XgboostModel, values: str) -> str:
         attributes[key] = numpy_helper.from_array(numpy_helper.to_array(attributes[key]).astype(np.float32), key)
     matrix = sets.add(builder, values)
     return builder.add("TreeEnsemble", matrix, domain="ai.onnx.ml", n_targets=1, aggregate_function=SUM, **attributes)
+
+
+def _as_single(columns: IntArray, thresholds: FloatArray, leaves: FloatArray) -> tuple[IntArray, Single, Single]:
+    """Both are float32 numbers held in float64: nothing is rounded."""
+    return columns, thresholds.astype(np.float32), leaves.astype(np.float32)
 
 
 def _lone(value: float) -> Tree:

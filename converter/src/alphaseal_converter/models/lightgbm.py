@@ -30,7 +30,7 @@ from alphaseal_converter.models.trees import (
     used_features,
 )
 
-__all__ = ["parse_model_text", "thresholds_by_feature", "used_features"]
+__all__ = ["parse_model_text", "split_gains", "thresholds_by_feature", "used_features"]
 
 ZERO_BOUND = float(np.float32(1e-35))
 """LightGBM's kZeroThreshold, a float constant: input values up to it are zero."""
@@ -94,6 +94,29 @@ def parse_model_text(text: str, num_iteration: int | None = None) -> TreeEnsembl
         zero_bound=ZERO_BOUND,
         transform=transform,
     )
+
+
+def split_gains(text: str, num_iteration: int | None = None) -> FloatArray | None:
+    """[features] the sum of the gains of each feature's splits, in the trees that `parse_model_text` keeps of `text`.
+
+    As ``Booster.feature_importance("gain")``: gains are float32, those that are not positive do not count.  `text` is one that
+    `parse_model_text` has accepted.  None where it does not state gains: no score depends on them.
+    """
+    header, section = _split_text(text)
+    gains = np.zeros(_check_header(header))
+    blocks = _split_trees(section, header)
+    kept = num_iteration if num_iteration is not None and num_iteration > 0 else len(blocks)
+    for number, block in enumerate(blocks[:kept]):
+        where = f"tree {number}"
+        fields = _fields(block.split("\n"), where, _TREE_KEYS)
+        features = _numbers(fields.get("split_feature", ""), where, np.int64)
+        try:
+            stated = _column(fields, "split_gain", len(features), where, np.float64)
+        except RefusalError:
+            return None
+        with np.errstate(over="ignore"):
+            np.add.at(gains, features, np.where(stated > 0, stated.astype(np.float32), np.float32(0.0)))
+    return gains if np.isfinite(gains).all() else None
 
 
 def _split_text(text: str) -> tuple[dict[str, str], str]:

@@ -1,0 +1,133 @@
+"""The golden bars of a bundle, put through its alphas.onnx on this machine and compared with qlib's own values."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from .adjustment import compare
+from .arrow_columns import floats_of
+from .bars import AlphaColumns, Bars
+from .data_gate import read_exact
+from .errors import PolicyError, SelfTestError
+from .features import FeatureBlock
+from .selftest import keyed_block, read_golden
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from .bars_source import BarSource
+    from .bundle import Bundle
+    from .manifest import AlphaGraph
+
+Matrix = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True, eq=False)
+class LoadedAlphas:
+    """alphas.onnx, and the golden bars: bars of a few stocks as the training saw them."""
+
+    description: AlphaGraph
+    columns: AlphaColumns
+    golden: FeatureBlock
+
+    def selftest(self, bundle: Bundle) -> AlphaReport:
+        """V9 of the alpha features; raises as `run`."""
+        return run(bundle, self.description, self.columns, self.golden)
+
+    def compare(self, source: BarSource) -> tuple[str, ...]:
+        """Warnings about the price adjustment of a table of bars; InputError `bars.adjustment`."""
+        return compare(source, self.golden)
+
+
+def load(bundle: Bundle, alphas: AlphaGraph, graph: bytes) -> LoadedAlphas:
+    """`graph` is verified; PolicyError `model.*`, `data.*` and `golden.keys`."""
+    return LoadedAlphas(alphas, AlphaColumns(graph, alphas), golden_bars(bundle, alphas))
+
+
+@dataclass(frozen=True)
+class AlphaReport:
+    """Alpha features of the golden bars that are within their tolerances."""
+
+    stocks: int
+    features: int
+    bit_identical: int
+    """Of stocks × features values."""
+    largest: float
+    """Largest difference from the recorded value, in tolerances of its feature."""
+
+
+def bars_schema(fields: Sequence[str]) -> pa.Schema:
+    """The exact schema of golden_bars.parquet: keys, fields in the graph's order."""
+    keys = [pa.field("datetime", pa.date32()), pa.field("instrument", pa.string())]
+    return pa.schema([*keys, *(pa.field(field, pa.float32()) for field in fields)])
+
+
+def golden_bars(bundle: Bundle, alphas: AlphaGraph) -> FeatureBlock:
+    """The golden bars by date and instrument; PolicyError `data.*` and `golden.keys`."""
+    # V8: exact schema and rows, in a budget
+    table = read_exact(bundle.golden(alphas.golden), bars_schema(alphas.fields), alphas.golden_rows, alphas.golden)
+    values = np.stack([floats_of(table[field].combine_chunks(), "float32") for field in alphas.fields], axis=1)
+    return keyed_block(table, values, alphas.golden)[0]
+
+
+def run(bundle: Bundle, alphas: AlphaGraph, columns: AlphaColumns, golden: FeatureBlock) -> AlphaReport:
+    """Compute the alpha features of the golden bars on `alphas.date`.
+
+    Raises SelfTestError `selftest.alphas` where one is further from the recorded value than its tolerance, or missing on
+    one side only; PolicyError `golden.bars` where there is nothing to compare with.
+    """
+    bars = Bars.of_rows(golden)
+    day = len(bars.dates) - 1
+    stocks = np.flatnonzero(bars.present[:, day])
+    if str(bars.dates[day]) != alphas.date:
+        raise _other_bars(alphas, f"bars up to {alphas.date}", f"up to {bars.dates[day]}")
+    names = [bars.instruments[stock] for stock in stocks]
+    found = columns.compute(bars, day, stocks).astype(np.float64)
+    expected = _recorded(bundle, alphas, names)
+    both = np.isnan(found) & np.isnan(expected)
+    with np.errstate(invalid="ignore"):  # infinity less infinity
+        difference = np.where((found == expected) | both, 0.0, np.abs(found - expected))
+    tolerances = np.array(alphas.tolerances)
+    wrong = np.argwhere(~(difference <= tolerances))
+    if len(wrong):
+        row, column = map(int, wrong[0])
+        raise SelfTestError(
+            "selftest.alphas",
+            f"{len(wrong)} alpha features of the golden bars are others on this machine",
+            where=alphas.golden,
+            expected=f"{alphas.features[column]} of {names[row]} within {tolerances[column]!r} of {expected[row, column]!r}",
+            found=repr(float(found[row, column])),
+            next_step="do not trade on these scores; go back to the library versions of the last good self-test",
+        )
+    units = difference / np.where(tolerances > 0, tolerances, 1.0)
+    return AlphaReport(len(names), len(alphas.features), int((difference == 0).sum()), float(units.max()))
+
+
+def _recorded(bundle: Bundle, alphas: AlphaGraph, names: list[str]) -> Matrix:
+    """float64 [stocks, features]: the values of golden.parquet."""
+    table = read_golden(bundle)
+    keys = zip(table["datetime"].to_pylist(), table["instrument"].to_pylist(), strict=True)
+    places = {name: place for place, (date, name) in enumerate(keys) if str(date) == alphas.date}
+    lacking = [name for name in names if name not in places]
+    if lacking or not names:
+        found = "without " + ", ".join(lacking)[:200] if lacking else "no stock with a row of bars"
+        raise _other_bars(alphas, f"golden rows of the stocks of the golden bars on {alphas.date}", found)
+    dtypes = {feature.name: feature.dtype for feature in bundle.manifest.features}
+    rows = [places[name] for name in names]
+    values = [floats_of(table[name].combine_chunks(), dtypes[name])[rows] for name in alphas.features]
+    return np.stack(values, axis=1).astype(np.float64)
+
+
+def _other_bars(alphas: AlphaGraph, expected: str, found: str) -> PolicyError:
+    return PolicyError(
+        "golden.bars",
+        "golden bars and golden rows do not belong together",
+        where=alphas.golden,
+        expected=expected,
+        found=found,
+    )

@@ -1,0 +1,236 @@
+"""`alphaseal doctor`: what of this machine, of its owner's files and of a bundle would stop the work, and what to do.
+
+Exit status 0 when nothing would; otherwise that of the first finding: 3 for the machine and for files that cannot be
+read, a bundle's own for a bundle.
+"""
+
+from __future__ import annotations
+
+import argparse
+import base64
+import importlib.metadata
+import os
+import platform
+import re
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from .console import Findings, Parser
+from .errors import AlphasealError, NotReadableError
+
+MINIMUM_PYTHON = (3, 10)
+_OLD_PYTHON = sys.version_info < (3, 11)
+# What runtime/pyproject.toml asks for.
+LIBRARIES: dict[str, str] = {
+    "numpy": "1.24",
+    "onnxruntime": "1.21" if _OLD_PYTHON else "1.27",
+    "pyarrow": "15",
+    "cryptography": "42",
+    "msgspec": "0.19",
+}
+_TREES_FAULT = ("1.21", "1.24")
+_FLAGS = ("sse4_2", "avx", "avx2", "fma", "avx512f", "asimd", "sve")
+# score = features + features, double [rows, 1]; ir_version 10, opset 18.
+GRAPH = base64.b64decode(
+    "CAo6WwogCghmZWF0dXJlcwoIZmVhdHVyZXMSBXNjb3JlIgNBZGQSBmRvY3RvcloYCghmZWF0dXJlcxIM"
+    "CgoICxIGCgAKAggBYhUKBXNjb3JlEgwKCggLEgYKAAoCCAFCBAoAEBI="
+)
+
+
+@dataclass(frozen=True)
+class Check:
+    """One thing that was looked at; `error` is what is wrong with it."""
+
+    name: str
+    found: str
+    error: AlphasealError | None = None
+
+    @property
+    def ok(self) -> bool:
+        return self.error is None
+
+
+def add_arguments(parser: Parser) -> None:
+    """The options of the verb."""
+    parser.add_argument("bundle", type=Path, nargs="?", metavar="BUNDLE", help="bundle directory to look at too")
+    parser.add_argument("--trust", type=Path, metavar="FILE", help="trust file to look at; the bundle must be accepted")
+    parser.add_argument("--store", type=Path, metavar="DIR", help="store of installed bundles to look at")
+    parser.add_argument("--json", action="store_true", help="one JSON object on standard output")
+
+
+def run(options: argparse.Namespace) -> Findings:
+    """The verb."""
+    checks = [*machine()]
+    if options.trust is not None:
+        checks.append(attempt("trust file", lambda: _trust(options.trust)))
+    if options.store is not None:
+        checks.append(attempt("store", lambda: _store(options.store)))
+    if options.bundle is not None:
+        checks.append(attempt("bundle", lambda: _bundle(options.bundle, options.trust)))
+    return report(checks)
+
+
+def report(checks: Sequence[Check]) -> Findings:
+    """What was looked at, a line each, and what is wrong."""
+    width = max(len(check.name) for check in checks)
+    lines = [f"{'ok ' if check.ok else 'NOT'} {check.name.ljust(width)}  {check.found}" for check in checks]
+    plain = [
+        {
+            "name": check.name,
+            "ok": check.ok,
+            "found": check.found,
+            "code": None if check.error is None else check.error.code,
+            "message": None if check.error is None else check.error.message,
+            "next": None if check.error is None else check.error.next_step,
+        }
+        for check in checks
+    ]
+    return Findings("\n".join(lines), {"checks": plain}, [check.error for check in checks if check.error is not None])
+
+
+def attempt(name: str, look: Callable[[], str]) -> Check:
+    """What `look` says, or the error that it ends with."""
+    try:
+        return Check(name, look())
+    except AlphasealError as error:
+        return Check(name, error.message, error)
+
+
+def machine() -> Iterator[Check]:
+    """Python, the libraries, the processor, and whether a graph runs."""
+    yield Check("alphaseal", _own_version())
+    yield _python()
+    for name, minimum in LIBRARIES.items():
+        yield library(name, minimum, "pip install --upgrade alphaseal")
+    yield Check("processor", _processor())
+    yield attempt("onnx graph", _run_graph)
+
+
+def library(name: str, minimum: str, next_step: str) -> Check:
+    """Whether a distribution is there, and new enough; nothing is imported."""
+    found = installed(name)
+    if found is None:
+        return Check(name, "not installed", _library(f"{name} is not installed", name, minimum, None, next_step))
+    if numbers(found) < numbers(minimum):
+        return Check(name, f"{found}, too old", _library(f"{name} is too old", name, minimum, found, next_step))
+    note = ""
+    if name == "onnxruntime" and numbers(_TREES_FAULT[0]) <= numbers(found) < numbers(_TREES_FAULT[1]):
+        note = "; it misreads some trees (its issue 24679), which the graphs of this format avoid"
+    return Check(name, f"{found} ({minimum} or later{note})")
+
+
+def _library(message: str, name: str, minimum: str, found: str | None, next_step: str) -> NotReadableError:
+    return NotReadableError(
+        "doctor.library", message, where=name, expected=f"{minimum} or later", found=found, next_step=next_step
+    )
+
+
+def installed(name: str) -> str | None:
+    """Version of an installed distribution."""
+    try:
+        return importlib.metadata.version(name)
+    except importlib.metadata.PackageNotFoundError:
+        return None
+
+
+def numbers(version: str) -> tuple[int, ...]:
+    """The release of a version, without what follows it: 2.13.0+cpu is (2, 13, 0)."""
+    release = re.match(r"\d+(\.\d+)*", version)
+    return tuple(int(part) for part in release[0].split(".")) if release else ()
+
+
+def _own_version() -> str:
+    from .manifest import FORMAT
+    from .version import __version__
+
+    return f"{__version__}, bundle format {FORMAT}"
+
+
+def _python() -> Check:
+    found = f"{platform.python_version()} on {platform.system()} {platform.machine()}"
+    if sys.version_info >= MINIMUM_PYTHON:
+        return Check("python", found)
+    error = NotReadableError(
+        "doctor.python",
+        "Python is too old",
+        expected=f"{'.'.join(map(str, MINIMUM_PYTHON))} or later",
+        found=found,
+        next_step="install a newer Python",
+    )
+    return Check("python", f"{found}, too old", error)
+
+
+def _processor() -> str:
+    """Cores, and the vector instructions that Linux tells of: kernels differ with them, which the self-test sees."""
+    try:
+        text = Path("/proc/cpuinfo").read_text(encoding="ascii", errors="replace")
+    except OSError:
+        text = ""
+    flags = {flag for line in text.splitlines() if line.startswith(("flags", "Features")) for flag in line.split()}
+    known = ", ".join(flag for flag in _FLAGS if flag in flags) or "vector instructions not known"
+    return f"{os.cpu_count() or 1} cores, {known}"
+
+
+def _run_graph() -> str:
+    try:
+        import numpy as np
+
+        from .graph import Graph
+    except ImportError as problem:
+        # A library that is there and does not load: the wrong system, or another library's fault.
+        raise NotReadableError(
+            "doctor.graph",
+            f"a library does not load: {problem}",
+            next_step="install it again: pip install --force-reinstall alphaseal",
+        ) from None
+    scores = Graph(GRAPH, 1, "doctor").run(np.array([[1.5], [-2.0]]))
+    if scores.tolist() != [3.0, -4.0]:
+        raise NotReadableError(
+            "doctor.graph", "onnxruntime adds wrongly here", expected="3.0, -4.0", found=str(scores.tolist())
+        )
+    return "runs, and gives the right numbers"
+
+
+def _trust(path: Path) -> str:
+    from .trust import Trust
+
+    trust = Trust.load(path)
+    policy = trust.policy
+    assert policy is not None
+    now = trust.now()
+    over = [key.name for key in policy.keys if key.not_after is not None and key.not_after <= now]
+    expired = f", expired: {', '.join(over)}" if over else ""
+    names = (
+        "any bundle" if policy.bundles is None else f"bundles {', '.join(sorted(policy.bundles)) or 'of no name yet'}"
+    )
+    return f"{len(policy.keys)} keys{expired}; {names}"
+
+
+def _store(path: Path) -> str:
+    from . import store
+
+    current = store.current(path)
+    return f"in force: {current.name} {current.sequence}"
+
+
+def _bundle(path: Path, trust_file: Path | None) -> str:
+    """Everything that a first score would ask for, and the factor table too."""
+    from . import selftest
+    from .bundle import open_bundle
+    from .trust import Trust
+
+    trust = Trust.unsigned() if trust_file is None else Trust.load(trust_file)
+    bundle = open_bundle(path, trust=trust)
+    verified = bundle.verify()
+    bundle.check_factors()
+    tested = selftest.run(bundle)
+    signed = "signatures not looked at (name a trust file)" if trust_file is None else "accepted by the trust file"
+    ready = "ready" if verified.ready else "not ready"
+    return f"{verified.name} {verified.sequence}, {ready}: {verified.files} files whole, {tested.rows} golden rows right, {signed}"
+
+
+def versions() -> str:
+    """The libraries of the runtime with their versions, for ``--version``."""
+    return ", ".join(f"{name} {installed(name) or 'missing'}" for name in LIBRARIES)

@@ -1,0 +1,258 @@
+"""The format read without Python: Node's own crypto, onnxruntime-node, and ajv for the schemas.
+
+The packages of package-lock.json are installed outside the repository, their scripts off: in CI (`CI` is set) by this
+module, elsewhere where ALPHASEAL_NODE names a directory that has node_modules.  Without node or a registry the tests skip.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+
+from alphaseal import manifest as m
+from alphaseal import strict_json, tree, trust_file
+from alphaseal_converter.build import build
+from alphaseal_converter.signing import generate_key, read_signing_key, sign
+from bundles import DIRECT, direct_request, factor_plain_bundle, factor_plain_request
+from locations import REPOSITORY
+from manifests import example_manifest
+from signed import key, known, policy, signed_bundle
+
+HERE = REPOSITORY / "tests/conformance/node"
+PATIENCE = 600
+
+
+@pytest.fixture(scope="session")
+def node(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A directory with the scripts and node_modules; one for all test processes of a run."""
+    if shutil.which("node") is None or shutil.which("npm") is None:
+        pytest.skip("node and npm are not installed")
+    if named := os.environ.get("ALPHASEAL_NODE"):
+        return _with_scripts(Path(named))
+    if not os.environ.get("CI"):
+        pytest.skip(
+            f"node packages are installed in CI only; or run npm ci --ignore-scripts beside a copy of {HERE.name}/*.json and name the place in ALPHASEAL_NODE"
+        )
+    own = tmp_path_factory.getbasetemp()
+    shared = (own.parent if "PYTEST_XDIST_WORKER" in os.environ else own) / "node-of-all-tests"
+    try:
+        shared.mkdir()
+    except FileExistsError:
+        _wait(shared)
+    else:
+        _install(shared)
+    if (shared / "failed").exists():
+        pytest.skip("npm could not install: " + (shared / "failed").read_text(encoding="utf-8")[-300:])
+    return _with_scripts(shared)
+
+
+def _install(place: Path) -> None:
+    for name in ("package.json", "package-lock.json"):
+        shutil.copyfile(HERE / name, place / name)
+    npm = shutil.which("npm")
+    assert npm is not None
+    command = [npm, "ci", "--ignore-scripts", "--no-audit", "--no-fund", "--cache", str(place / "cache")]
+    try:
+        done = subprocess.run(command, cwd=place, capture_output=True, text=True, timeout=PATIENCE - 60, check=False)
+        problem = "" if done.returncode == 0 else done.stderr
+    except subprocess.TimeoutExpired:
+        problem = "it took too long"
+    shutil.rmtree(place / "cache", ignore_errors=True)
+    (place / ("failed" if problem else "ready")).write_text(problem, encoding="utf-8")
+
+
+def _wait(place: Path) -> None:
+    """Another test process is at it."""
+    end = time.monotonic() + PATIENCE
+    while not (place / "ready").exists() and not (place / "failed").exists():
+        if time.monotonic() > end:
+            pytest.skip("another test process did not finish installing the node packages")
+        time.sleep(0.2)
+
+
+def _with_scripts(place: Path) -> Path:
+    for script in HERE.glob("*.mjs"):
+        if not (place / script.name).exists() or (place / script.name).read_bytes() != script.read_bytes():
+            partial = place / f"{script.name}.{os.getpid()}"
+            shutil.copyfile(script, partial)
+            with suppress(PermissionError):  # Windows, while another process reads it
+                os.replace(partial, place / script.name)
+    return place
+
+
+def run(node: Path, script: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """A script of this directory, with its packages."""
+    return subprocess.run(
+        ["node", str(node / script), *arguments], capture_output=True, text=True, timeout=PATIENCE, check=False
+    )
+
+
+def verified(node: Path, bundle: Path, public_key: str = "-") -> dict[str, Any]:
+    """What the script found of a bundle that it accepts."""
+    done = run(node, "verify.mjs", str(bundle), public_key)
+    assert done.returncode == 0, done.stderr
+    reply: dict[str, Any] = json.loads(done.stdout)
+    return reply
+
+
+def public_key_file(directory: Path, seed: str) -> str:
+    """The PEM file of a test key."""
+    path = directory / f"{seed}.pub"
+    public = Ed25519PublicKey.from_public_bytes(key(seed).public_key)
+    path.write_bytes(public.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo))
+    return str(path)
+
+
+def test_script_is_short() -> None:
+    """At most 200 lines: the format is small enough to be read anew."""
+    assert len((HERE / "verify.mjs").read_text(encoding="utf-8").splitlines()) <= 200
+
+
+def test_lock_names_exact_versions_and_no_registry() -> None:
+    """Every package has a version and a digest, and nothing says where it is to be fetched."""
+    lock = json.loads((HERE / "package-lock.json").read_bytes())
+    packages = {name: entry for name, entry in lock["packages"].items() if name}
+    assert packages
+    assert all(entry["integrity"].startswith("sha512-") and "resolved" not in entry for entry in packages.values())
+    wanted = json.loads((HERE / "package.json").read_bytes())["dependencies"]
+    assert wanted == {name: packages[f"node_modules/{name}"]["version"] for name in wanted}
+
+
+def test_signed_bundle_scores_bit_for_bit(node: Path, tmp_path: Path) -> None:
+    """A bundle that the converter signed verifies with the key's own file, and every golden row has the same bits."""
+    bundle = tmp_path / "bundle"
+    shutil.copytree(factor_plain_bundle(), bundle)
+    plain = json.loads((bundle / m.FILE_NAME).read_bytes()) | {"name": "demo", "sequence": 1}
+    (bundle / m.FILE_NAME).write_bytes(strict_json.dumps(plain))
+    private, public, _ = generate_key(tmp_path / "ci", None)
+    sign(bundle, read_signing_key(str(private), None))
+    found = verified(node, bundle, str(public))
+    rows = plain["golden"]["rows"]
+    assert found["golden"] == {"rows": rows, "bit_identical": rows}
+    assert found["digest"] == m.digest((bundle / m.FILE_NAME).read_bytes())
+    assert found["signed"] is True
+
+
+@pytest.mark.parametrize("case", DIRECT)
+def test_trees_of_other_runs_score_bit_for_bit(node: Path, case: str, tmp_path: Path) -> None:
+    """Three loaders, one of them with a scaler in the graph: the same bits in Node."""
+    found = verified(node, build(direct_request(case, tmp_path / "bundle")).path)
+    assert found["golden"]["rows"] == found["golden"]["bit_identical"] > 100
+
+
+def test_alpha_features_from_bars_are_those_of_the_golden_rows(node: Path, market: Path, tmp_path: Path) -> None:
+    """alphas.onnx gives the golden rows' alpha features from the golden bars, and the model the same bits."""
+    bundle = build(factor_plain_request(tmp_path / "bundle", features=None, provider=market)).path
+    found = verified(node, bundle)
+    assert found["golden"]["rows"] == found["golden"]["bit_identical"]
+    assert found["alphas"]["features"] == 20
+    assert found["alphas"]["stocks"] > 10
+    # Nothing but the tolerance is promised of another processor; nearly all are the same on any.
+    assert found["alphas"]["bit_identical"] > 0.5 * found["alphas"]["stocks"] * 20
+
+
+def _another_byte(bundle: Path) -> None:
+    model = bytearray((bundle / "model.onnx").read_bytes())
+    model[50] ^= 1
+    (bundle / "model.onnx").write_bytes(bytes(model))
+
+
+def _another_manifest(bundle: Path) -> None:
+    data = (bundle / m.FILE_NAME).read_bytes()
+    (bundle / m.FILE_NAME).write_bytes(data.replace(b'"sequence": 1', b'"sequence": 2'))
+
+
+def _another_signature(bundle: Path) -> None:
+    value = json.loads((bundle / tree.ENVELOPE_NAME).read_bytes())
+    signature = value["signatures"][0]["sig"]
+    value["signatures"][0]["sig"] = ("A" if signature[0] != "A" else "B") + signature[1:]
+    (bundle / tree.ENVELOPE_NAME).write_bytes(strict_json.dumps(value))
+
+
+@pytest.mark.parametrize(
+    ("change", "status"),
+    [
+        (_another_byte, 11),
+        (_another_manifest, 13),
+        (_another_signature, 13),
+        (lambda bundle: (bundle / "extra.txt").write_text("x"), 12),
+        (lambda bundle: (bundle / "card.html").unlink(), 12),
+        (lambda bundle: (bundle / "manifest.json").unlink(), 3),
+    ],
+    ids=["model", "manifest", "signature", "extra", "missing", "no manifest"],
+)
+def test_what_is_wrong_is_refused_with_the_same_exit_status(
+    node: Path, change: Callable[[Path], object], status: int, tmp_path: Path
+) -> None:
+    """A changed byte, manifest or signature, a file too many or too few: the exit status of the specification."""
+    bundle = signed_bundle(tmp_path / "bundle", "ci")
+    change(bundle)
+    done = run(node, "verify.mjs", str(bundle), public_key_file(tmp_path, "ci"))
+    assert done.returncode == status, done.stderr
+    assert done.stderr.startswith("error: ")
+    assert done.stdout == ""
+
+
+def test_another_key_is_not_trusted(node: Path, tmp_path: Path) -> None:
+    """A signature by a key that was not named does not count."""
+    bundle = signed_bundle(tmp_path / "bundle", "ci")
+    assert run(node, "verify.mjs", str(bundle), public_key_file(tmp_path, "other")).returncode == 14
+
+
+def test_wrong_golden_score_fails_the_self_test(node: Path, tmp_path: Path) -> None:
+    """Golden rows of another model do not score as recorded: the self-test compares, and does not only run."""
+    ours = signed_bundle(tmp_path / "bundle")
+    theirs = build(direct_request("lgb_ordered_loader", tmp_path / "other")).path
+    plain = json.loads((ours / m.FILE_NAME).read_bytes())
+    data = (theirs / "model.onnx").read_bytes()
+    (ours / "model.onnx").write_bytes(data)
+    entry = next(file for file in plain["files"] if file["path"] == "model.onnx")
+    entry |= {"size": len(data), "sha256": m.digest(data)}
+    (ours / m.FILE_NAME).write_bytes(strict_json.dumps(plain))
+    done = run(node, "verify.mjs", str(ours), "-")
+    assert done.returncode == 19, done.stderr
+
+
+def test_ajv_agrees_with_the_schemas(node: Path, tmp_path: Path) -> None:
+    """ajv, strict and of the 2020 dialect, compiles every schema, takes the good documents and names the broken place."""
+    bundle = signed_bundle(tmp_path / "bundle", "ci")
+    manifest, trust, bad = tmp_path / "manifest.json", tmp_path / "trust.json", tmp_path / "bad.json"
+    manifest.write_bytes(m.encode(example_manifest()))
+    trust.write_bytes(trust_file.encode(policy(known("ci"))))
+    value = json.loads(manifest.read_bytes())
+    value["features"][0]["dtype"] = "float16"
+    bad.write_bytes(strict_json.dumps(value))
+    schemas = REPOSITORY / "schemas"
+    pairs = [
+        ("manifest", manifest),
+        ("manifest", bundle / m.FILE_NAME),
+        ("envelope", bundle / tree.ENVELOPE_NAME),
+        ("trust", trust),
+        ("manifest", bad),
+    ]
+    arguments = [text for kind, path in pairs for text in (str(schemas / f"{kind}.schema.json"), str(path))]
+    done = run(node, "schemas.mjs", *arguments)
+    assert done.returncode == 0, done.stderr
+    replies = json.loads(done.stdout)
+    assert [reply["valid"] for reply in replies] == [True, True, True, True, False]
+    assert "/features/0/dtype" in [error["instancePath"] for error in replies[-1]["errors"]]
+    compiled = run(
+        node, "schemas.mjs", *[text for path in sorted(schemas.glob("*.json")) for text in (str(path), str(bad))]
+    )
+    assert compiled.returncode == 0, compiled.stderr
+
+
+def test_base_vector_is_read_too(node: Path) -> None:
+    """The vector that every verifier must accept is accepted."""
+    assert verified(node, REPOSITORY / "tests/vectors/v1/base/bundle")["golden"]["rows"] > 0

@@ -1,0 +1,307 @@
+"""Bars that factors are run on: those of the training, numbers, in the bundle's notation, and as many days as windows need."""
+
+from __future__ import annotations
+
+import hashlib
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+import alphaseal
+from alpha_bundles import DAYS, frame, golden_bars, write_bundle
+from alphaseal import feature_origin
+from alphaseal import manifest as m
+from alphaseal.errors import AlphasealError, InputError
+from alphaseal_converter.cli import main as convert
+from alphaseal_converter.factor_process import _read_compared
+from alphaseal_converter.factor_runner import FeaturesRequest, FeaturesResult, compute_features
+from alphaseal_converter.isolation import IsolationLimits
+from factor_bars import RESEARCH, needs_tables
+
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="isolation uses the Linux kernel's means")
+
+SOURCE = """
+import pandas as pd
+pv = pd.read_hdf("daily_pv.h5", key="data")
+order = list(pv.index.get_level_values("instrument").unique())
+assert all(name[:2] in ("SH", "SZ") for name in order), order
+{body}
+value.to_frame("REV").to_hdf("result.h5", key="data")
+"""
+CLOSE = "value = pv['$close'] * 2"
+STATIC = """
+static = pd.read_parquet("static_factors.parquet")
+value = pv[["$close"]].join(static["size"])["size"].astype("float64")
+"""
+DAY = DAYS[4]
+
+
+def bundle_of(
+    folder: Path, body: str = CLOSE, steps: int = 1, inputs: list[str] | None = None, bars: pa.Table | None = None
+) -> Path:
+    """A bundle with golden bars whose SOTA factor REV has code."""
+    path = write_bundle(folder, steps=steps, bars=bars)
+    source = path / "sources/factors/rev.py"
+    source.parent.mkdir(parents=True)
+    source.write_bytes(SOURCE.format(body=body).encode())
+    manifest = m.parse((path / m.FILE_NAME).read_bytes())
+    file = m.File(
+        path="sources/factors/rev.py",
+        size=source.stat().st_size,
+        sha256=hashlib.sha256(source.read_bytes()).hexdigest(),
+        media_type="text/x-python",
+        role="source",
+        title=None,
+    )
+    features = [
+        msgspec.structs.replace(one, source=file.path, inputs=inputs or ["close"]) if one.name == "REV" else one
+        for one in manifest.features
+    ]
+    files = sorted([*manifest.files, file], key=lambda one: one.path)
+    (path / m.FILE_NAME).write_bytes(m.encode(msgspec.structs.replace(manifest, features=features, files=files)))
+    return path
+
+
+def request(bundle: Path, rows: pd.DataFrame, folder: Path, **changes: Any) -> FeaturesRequest:
+    bars = folder / "bars.parquet"
+    pq.write_table(pa.Table.from_pandas(rows, preserve_index=False), bars)
+    fields = {"date": None if "dates" in changes else DAY, "python": Path(RESEARCH)} | changes
+    limits = IsolationLimits(seconds=100, cpu_seconds=60)
+    return FeaturesRequest(
+        bundle, alphaseal.Trust.unsigned(), bars=bars, out=folder / "features.parquet", limits=limits, **fields
+    )
+
+
+def features_of(bundle: Path, rows: pd.DataFrame, folder: Path, **changes: Any) -> tuple[FeaturesResult, pd.DataFrame]:
+    """The result, and the table that was written."""
+    asked = request(bundle, rows, folder, **changes)
+    return compute_features(asked), pq.read_table(asked.out).to_pandas()
+
+
+def refused(bundle: Path, rows: pd.DataFrame, folder: Path, **changes: Any) -> AlphasealError:
+    """The refusal; nothing is written."""
+    asked = request(bundle, rows, folder, **changes)
+    with pytest.raises(AlphasealError) as caught:
+        compute_features(asked)
+    assert not asked.out.exists()
+    return caught.value
+
+
+def ts(rows: pd.DataFrame) -> pd.DataFrame:
+    """The same with 600000.SH for SH600000."""
+    return rows.assign(instrument=rows.instrument.str[2:] + "." + rows.instrument.str[:2])
+
+
+# --- the bars of the training -----------------------------------------------------------------------------------------
+
+
+def _readjusted(rows: pd.DataFrame) -> pd.DataFrame:
+    return rows.assign(close=np.where(rows.datetime >= DAYS[1], rows.close / 2, rows.close))
+
+
+def _without_a_day(rows: pd.DataFrame) -> pd.DataFrame:
+    return rows[rows.datetime != DAYS[1]]
+
+
+def _without_a_row(rows: pd.DataFrame) -> pd.DataFrame:
+    return rows[(rows.datetime != DAYS[1]) | (rows.instrument != "SH600001")]
+
+
+@needs_tables
+@pytest.mark.parametrize(
+    ("change", "code"),
+    [
+        (_readjusted, "bars.adjustment"),
+        (_without_a_day, "bars.calendar"),
+        (_without_a_row, "bars.suspended"),
+    ],
+)
+def test_other_bars_than_those_of_the_training_are_refused(
+    tmp_path: Path, change: Callable[[pd.DataFrame], pd.DataFrame], code: str
+) -> None:
+    """Another adjustment, a day or a row too few on the golden days: no factor runs, nothing is written."""
+    bundle = bundle_of(tmp_path / "bundle", body="raise SystemExit('it ran')")
+    assert refused(bundle, change(frame()), tmp_path).code == code
+
+
+@needs_tables
+def test_a_suspended_stock_needs_its_rows(tmp_path: Path) -> None:
+    """Missing values of a suspended day are as in the training; without the row a shift by rows is another day's."""
+    rows = frame()
+    there = (rows.datetime != DAYS[1]) | (rows.instrument != "SH600001")
+    suspended = rows.assign(close=rows.close.where(there), volume=rows.volume.where(there))
+    golden = suspended[suspended.datetime.isin(DAYS[:3])]
+    bundle = bundle_of(tmp_path / "bundle", bars=golden_bars(close=golden.close, volume=golden.volume))
+    assert refused(bundle, rows[there], tmp_path).code == "bars.rows_missing"
+    assert refused(bundle, rows, tmp_path).code == "bars.suspended"
+    assert features_of(bundle, suspended, tmp_path)[0].warnings == ()
+
+
+@needs_tables
+def test_bars_of_the_training_pass(tmp_path: Path) -> None:
+    """Equal bars, and those with another constant factor, give values without a warning; other days give a warning."""
+    bundle = bundle_of(tmp_path / "bundle")
+    result, table = features_of(bundle, frame(), tmp_path)
+    assert result.warnings == ()
+    np.testing.assert_array_equal(table["REV"], 2 * frame()[frame().datetime == DAY].close)
+    assert features_of(bundle, frame().assign(close=frame().close * 3), tmp_path)[0].warnings == ()
+    later, _ = features_of(bundle, frame()[frame().datetime >= DAYS[3]], tmp_path)
+    assert len(later.warnings) == 1
+    assert later.warnings[0] in later.text()
+
+
+# --- bars that cannot be used -----------------------------------------------------------------------------------------
+
+
+@needs_tables
+@pytest.mark.parametrize("change", ["text", "truth", "column", "unknown", "twice"])
+def test_bars_without_numbers_are_refused_before_any_factor(tmp_path: Path, change: str) -> None:
+    """Text, truth values, a column that a factor reads and the bars lack, a column twice: one refusal that names it."""
+    inputs = {"column": ["close", "high"], "unknown": None}.get(change, ["close"])
+    bundle = bundle_of(tmp_path / "bundle", body="raise SystemExit('it ran')", inputs=inputs)
+    if change == "unknown":
+        manifest = m.parse((bundle / m.FILE_NAME).read_bytes())
+        features = [msgspec.structs.replace(one, inputs=None) for one in manifest.features]
+        (bundle / m.FILE_NAME).write_bytes(m.encode(msgspec.structs.replace(manifest, features=features)))
+    rows = frame()
+    if change in ("text", "truth"):
+        rows = rows.assign(close=rows.close.astype(str if change == "text" else bool))
+    if change == "twice":
+        rows["$close"] = rows.close + 1
+    error = refused(bundle, rows, tmp_path)
+    assert error.code == "factor.bars"
+    assert ("close" if change in ("text", "truth", "twice") else "high") in error.message
+
+
+@needs_tables
+def test_stocks_as_categories_and_whole_numbers_are_read(tmp_path: Path) -> None:
+    """Forms that pandas gives bars give the same features."""
+    bundle = bundle_of(tmp_path / "bundle")
+    _, plain = features_of(bundle, frame(), tmp_path)
+    other = frame().assign(instrument=frame().instrument.astype("category"), volume=frame().volume.astype("int64"))
+    _, table = features_of(bundle, other, tmp_path)
+    pd.testing.assert_frame_equal(plain, table)
+
+
+def test_a_file_of_another_kind_is_named(tmp_path: Path) -> None:
+    """CSV is neither HDF5 nor parquet."""
+    path = tmp_path / "bars.csv"
+    frame().to_csv(path)
+    bundle = bundle_of(tmp_path / "bundle")
+    with pytest.raises(AlphasealError) as caught:
+        compute_features(
+            FeaturesRequest(bundle, alphaseal.Trust.unsigned(), bars=path, out=tmp_path / "features.parquet", date=DAY)
+        )
+    assert caught.value.code == "factor.bars"
+    assert "HDF5" in str(caught.value.expected)
+
+
+@pytest.mark.parametrize(
+    ("answer", "data"),
+    [
+        ({"instruments": ["A"], "compared": ["close"]}, b"1"),
+        ({"instruments": ["A"], "compared": ["close"]}, np.array([0, 1, 0], "<i4").tobytes()),
+        ({"instruments": ["A"], "compared": ["datetime"]}, b""),
+        ({"instruments": "A", "compared": ["close"]}, b""),
+        ({"instruments": ["A"], "compared": None}, b""),
+    ],
+)
+def test_rows_of_a_child_are_checked(answer: dict[str, Any], data: bytes) -> None:
+    """Lengths, places and names that do not fit are refused."""
+    with pytest.raises(AlphasealError) as caught:
+        _read_compared(answer, data)
+    assert caught.value.code == "factor.answer"
+
+
+# --- windows ----------------------------------------------------------------------------------------------------------
+
+
+@needs_tables
+def test_a_window_model_gets_the_days_before(tmp_path: Path) -> None:
+    """The file has the days of the window that ends with the date, and says so; the runtime scores from it."""
+    bundle = bundle_of(tmp_path / "bundle", steps=2)
+    result, table = features_of(bundle, frame(), tmp_path)
+    assert (result.first, result.last, result.dates) == (str(DAYS[3]), str(DAY), 2)
+    assert sorted(set(table["datetime"])) == [DAYS[3], DAY]
+    origin = feature_origin.read_origin(tmp_path / "features.parquet")
+    assert origin is not None
+    assert origin.dates == [str(DAYS[3]), str(DAY)]
+    opened = alphaseal.open(bundle, trust=alphaseal.Trust.unsigned())
+    bars = pa.Table.from_pandas(frame(), preserve_index=False)
+    assert len(opened.score(tmp_path / "features.parquet", bars=bars, date=DAY).table) == 3
+    ranged, _ = features_of(bundle, frame(), tmp_path, dates=(str(DAYS[4]), str(DAYS[5])))
+    assert (ranged.first, ranged.last) == (str(DAYS[3]), str(DAYS[5]))
+
+
+@needs_tables
+def test_bars_that_are_too_short_for_a_window_are_refused(tmp_path: Path) -> None:
+    """Nothing shorter than the window is written for a date; a range without a beginning takes the days there are."""
+    bundle = bundle_of(tmp_path / "bundle", steps=2)
+    assert refused(bundle, frame(), tmp_path, date=DAYS[0]).code == "features.too_short"
+    result, _ = features_of(bundle, frame(), tmp_path, dates=(None, str(DAYS[1])))
+    assert (result.first, result.dates) == (str(DAYS[0]), 2)
+
+
+# --- notations --------------------------------------------------------------------------------------------------------
+
+
+@needs_tables
+@pytest.mark.parametrize("both", [True, False])
+def test_bars_in_another_notation_are_converted(tmp_path: Path, both: bool) -> None:
+    """The factor sees the bundle's codes in bars and static table, whichever of them had to be converted."""
+    bundle = bundle_of(tmp_path / "bundle", body=STATIC)
+    static = frame().assign(size=np.arange(len(frame()), dtype=float)).drop(columns=["close", "volume"])
+    path = tmp_path / "static.parquet"
+    (ts(static) if both else static).set_index(["datetime", "instrument"]).to_parquet(path)
+    _, plain = features_of(bundle, frame(), tmp_path, static=path) if not both else (None, None)
+    _, table = features_of(bundle, ts(frame()), tmp_path, static=path, instruments_from="ts")
+    assert sorted(table["instrument"]) == sorted(frame().instrument.unique())
+    wanted = static[static.datetime == DAY].sort_values("instrument")["size"]
+    np.testing.assert_array_equal(table["REV"], wanted)
+    if plain is not None:
+        pd.testing.assert_frame_equal(plain, table)
+
+
+@needs_tables
+def test_mixed_notations_are_refused(tmp_path: Path) -> None:
+    """A table of both notations is told by the stocks that do not fit."""
+    bundle = bundle_of(tmp_path / "bundle")
+    rows = frame()
+    mixed = pd.concat([ts(rows[rows.instrument != "SH600001"]), rows[rows.instrument == "SH600001"]])
+    error = refused(bundle, mixed, tmp_path, instruments_from="ts")
+    assert error.code == "factor.instruments"
+    assert "SH600001" in error.message
+
+
+@needs_tables
+def test_the_command_takes_the_notation(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Without the option the refusal names it; with it the file is written, and scores with bars in that notation."""
+    bundle = bundle_of(tmp_path / "bundle")
+    asked = request(bundle, ts(frame()), tmp_path)
+    with pytest.raises(InputError) as caught:
+        compute_features(asked)
+    assert caught.value.code == "instrument.pattern"
+    arguments = ["features", str(bundle), "--bars", str(asked.bars), "--date", str(DAY), "--out", str(asked.out)]
+    arguments += ["--allow-unsigned", "--python", RESEARCH, "--instruments-from", "ts"]
+    assert convert(arguments) == 0
+    capsys.readouterr()
+    opened = alphaseal.open(bundle, trust=alphaseal.Trust.unsigned())
+    plain = opened.score(asked.out, bars=pa.Table.from_pandas(frame(), preserve_index=False), date=DAY)
+    scores = opened.score(asked.out, bars=asked.bars, date=DAY, instruments_from="ts")
+    assert scores.table.equals(plain.table)
+    features = ts(pq.read_table(asked.out).to_pandas())
+    with pytest.raises(InputError) as caught:
+        opened.score(
+            pa.Table.from_pandas(features, preserve_index=False),
+            bars=pa.Table.from_pandas(frame(), preserve_index=False),
+            date=DAY,
+        )
+    assert caught.value.where == "the features, column 'instrument'"
