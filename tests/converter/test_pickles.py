@@ -77,6 +77,7 @@ def refusal(data: bytes, limits: Limits | None = None) -> PickleFault:
 def shape(root: Any) -> Any:
     """A graph as nested plain values that compare by content, shared values and cycles as their number."""
     numbers: dict[int, int] = {}
+    kept: list[Any] = []  # a pair of a dict that is gone would leave its id to another value
 
     def visit(value: Any) -> Any:
         if isinstance(value, float) and math.isnan(value):
@@ -86,6 +87,7 @@ def shape(root: Any) -> Any:
         if id(value) in numbers:
             return ("seen", numbers[id(value)])
         numbers[id(value)] = len(numbers)
+        kept.append(value)
         if isinstance(value, Record):
             parts: Any = [value.factory, value.args, value.kwargs, value.state, value.items, value.entries]
         else:

@@ -395,3 +395,10 @@ def test_one_operator(operator: str) -> None:
     for name, inputs, result, attributes, expected in ALONE:
         if name == operator:
             assert state_of(name, inputs, result, **attributes) == expected, (name, inputs, result)
+
+
+def test_ranks_that_do_not_fit_are_refused() -> None:
+    """Found by the fuzzer: places of another rank than what is written to ended in an IndexError."""
+    written = [(shape(ROWS, 2), FIRST), (shape(1), FIXED), (shape(1), FIXED)]
+    assert state_of("ScatterElements", written, shape(ROWS, 2), axis=1) == "mixed"
+    assert state_of("CumSum", [(shape(), FIXED), (numbers(0), FIXED)], shape(), axis=0) == "mixed"

@@ -63,7 +63,11 @@ def follow(step: Step) -> list[State]:
     if operator in _RECURRENT:
         states: list[State] = _recurrent(step)[: len(step.results)]
     else:
-        states = [_RULES[operator](step)] * len(step.results)
+        try:
+            states = [_RULES[operator](step)] * len(step.results)
+        except (IndexError, ZeroDivisionError):
+            # Inputs of ranks that do not go together: onnxruntime refuses them, and here nothing can be shown of them.
+            raise Mixed("its inputs have ranks that do not fit each other") from None
     return [_settled(state, value) for state, value in zip(states, step.results, strict=True)]
 
 
