@@ -39,7 +39,7 @@ def example_manifest() -> m.Manifest:
     """A manifest that `manifest.parse(manifest.encode(...))` accepts; it is ready, and has no entry for a card."""
     factors = _sota_factors()
     return m.Manifest(
-        format="1.0",
+        format=m.FORMAT,
         name="reversal-demo",
         sequence=3,
         created="2022-03-09T20:55:01Z",

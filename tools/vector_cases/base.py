@@ -14,8 +14,10 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
+import msgspec
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
+from alphaseal import manifest as manifest_format
 from alphaseal import strict_json
 
 from . import graphs, tables
@@ -298,6 +300,12 @@ def both(*edits: Edit) -> Edit:
             one(plain)
 
     return edit
+
+
+def draft(plain: Plain) -> None:
+    """Make a plain manifest of 1.0 one of the present version: the fields that came with it are there and null."""
+    typed = manifest_format.convert(plain, manifest_format.Manifest, "a vector's manifest")
+    plain.update(manifest_format.to_plain(msgspec.structs.replace(typed, format=manifest_format.FORMAT)))
 
 
 def bundle(

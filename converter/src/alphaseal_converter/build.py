@@ -18,7 +18,7 @@ import numpy as np
 
 from alphaseal.errors import UsageError
 from alphaseal.keys import SigningKey
-from alphaseal.manifest import Bound, DayOrder, Order, Parity, ParityCase, Stage
+from alphaseal.manifest import FORMAT, Bound, DayOrder, Format, Order, Parity, ParityCase, Stage
 from alphaseal.output import check_target
 from alphaseal.pipeline import Pipeline
 
@@ -77,6 +77,7 @@ class BuildRequest:
     require_ready: bool = False
     trial: TrialRequest | None = None
     signing_key: SigningKey | None = None
+    format: Format = FORMAT
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,7 @@ from typing import Any
 from alphaseal import instants
 from alphaseal.console import SHELLS, Outcome, Parser, Progress, Version, run_command
 from alphaseal.errors import UsageError
+from alphaseal.manifest import FORMAT, FORMATS
 
 from . import features_command, signing_commands
 from .version import __version__
@@ -119,13 +120,19 @@ def _add_build(build: argparse.ArgumentParser) -> None:
     build.add_argument(
         "--python", type=Path, metavar="PYTHON", help="Python with pandas and tables that runs the factors' code"
     )
+    build.add_argument(
+        "--format",
+        choices=FORMATS,
+        default=FORMAT,
+        help="version of the bundle format: an older one for runtimes that read no other, without the guards that it lacks "
+        "(default: %(default)s)",
+    )
     build.add_argument("--without-factors", action="store_true", help="leave the factor table out of the bundle")
     signing_commands.add_build_key(build)
 
 
 def _version() -> str:
     from alphaseal import doctor as runtime
-    from alphaseal.manifest import FORMAT
 
     from . import doctor
 
@@ -298,6 +305,7 @@ def _request(options: argparse.Namespace, out: Path) -> Any:
         require_ready=getattr(options, "require_ready", False),
         trial=_trial(options),
         signing_key=signing_commands.build_key(options) if "sign" in options else None,
+        format=getattr(options, "format", FORMAT),
     )
 
 

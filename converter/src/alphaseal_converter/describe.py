@@ -102,7 +102,7 @@ def make_manifest(
         for feature in _features(proven, factors, sources, statistics)
     ]
     return m.Manifest(
-        format="1.0",
+        format=request.format,
         name=bundle_name(proven, request),
         sequence=request.sequence if request.sequence is not None else int(created.timestamp()),
         created=_instant(created),

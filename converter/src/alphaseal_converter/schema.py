@@ -17,9 +17,40 @@ from alphaseal import manifest as m
 _DIALECT = "https://json-schema.org/draft/2020-12/schema"
 
 
-def manifest_schema() -> dict[str, Any]:
-    """JSON Schema 2020-12 of manifest.json."""
-    return _schema(m.Manifest, "manifest", "alphaseal bundle manifest, format 1.0")
+def manifest_schema(version: str = m.FORMAT) -> dict[str, Any]:
+    """JSON Schema 2020-12 of a manifest.json of one version of the format."""
+    schema = _schema(m.Manifest, "manifest", f"alphaseal bundle manifest, format {version}", version)
+    kinds = {kind.__name__: kind for kind in vars(m).values() if isinstance(kind, type) and issubclass(kind, m.Part)}
+    for name, part in schema["$defs"].items():
+        added = m.additions(kinds[name]) if name in kinds else frozenset()
+        for field in added:
+            if version == m.FIRST_FORMAT:
+                del part["properties"][field]
+            else:
+                # The default is the typed form's, for manifests of 1.0; in one of this version every field is there.
+                del part["properties"][field]["default"]
+        if added:
+            part["required"] = list(part["properties"])
+    schema["$defs"]["Manifest"]["properties"]["format"]["enum"] = [version]
+    return _reachable(schema)
+
+
+def _reachable(schema: dict[str, Any]) -> dict[str, Any]:
+    """The schema without the parts that nothing in it refers to."""
+    wanted, left = set(), [schema["$ref"]]
+    while left:
+        name = left.pop().removeprefix("#/$defs/")
+        if name not in wanted:
+            wanted.add(name)
+            left += _references(schema["$defs"][name])
+    return schema | {"$defs": {name: part for name, part in schema["$defs"].items() if name in wanted}}
+
+
+def _references(value: Any) -> list[str]:
+    if isinstance(value, dict):
+        own = [value["$ref"]] if isinstance(value.get("$ref"), str) else []
+        return own + [reference for item in value.values() for reference in _references(item)]
+    return [reference for item in value for reference in _references(item)] if isinstance(value, list) else []
 
 
 def envelope_schema() -> dict[str, Any]:
@@ -37,9 +68,9 @@ def current_schema() -> dict[str, Any]:
     return _schema(store.State, "current", "what is in force in an alphaseal store, format 1.0")
 
 
-def _schema(kind: type[m.Part], name: str, title: str) -> dict[str, Any]:
+def _schema(kind: type[m.Part], name: str, title: str, version: str = "1.0") -> dict[str, Any]:
     schema: dict[str, Any] = msgspec.json.schema(kind)
-    return {"$schema": _DIALECT, "$id": f"urn:alphaseal:schema:{name}:1.0", "title": title, **_portable(schema)}
+    return {"$schema": _DIALECT, "$id": f"urn:alphaseal:schema:{name}:{version}", "title": title, **_portable(schema)}
 
 
 def _portable(value: Any) -> Any:
@@ -55,13 +86,15 @@ def _portable(value: Any) -> Any:
 def write_schemas(directory: Path) -> None:
     """Write every schema into `directory`, in the one byte form of this project's JSON."""
     directory.mkdir(parents=True, exist_ok=True)
-    for name, schema in (
-        ("manifest", manifest_schema),
-        ("envelope", envelope_schema),
-        ("trust", trust_schema),
-        ("current", current_schema),
-    ):
-        (directory / f"{name}.schema.json").write_bytes(strict_json.dumps(schema()))
+    schemas = {
+        "manifest": manifest_schema(),
+        "manifest-1.0": manifest_schema(m.FIRST_FORMAT),
+        "envelope": envelope_schema(),
+        "trust": trust_schema(),
+        "current": current_schema(),
+    }
+    for name, schema in schemas.items():
+        (directory / f"{name}.schema.json").write_bytes(strict_json.dumps(schema))
 
 
 if __name__ == "__main__":

@@ -105,8 +105,10 @@ def _kind(value: Any) -> tuple[dict[str, Any] | None, str, _Reader] | None:
         return trust_schema(), "trust", trust_file.parse
     if "history" in fields:
         return current_schema(), "store", store.parse
-    ours = len(fields & set(m.Manifest.__struct_fields__))
-    return (manifest_schema(), "manifest", m.parse) if ours >= _FIELDS_OF_A_MANIFEST else None
+    if len(fields & set(m.Manifest.__struct_fields__)) < _FIELDS_OF_A_MANIFEST:
+        return None
+    version = value.get("format")
+    return manifest_schema(version if version in m.FORMATS else m.FORMAT), "manifest", m.parse
 
 
 def _schema_problems(value: Any, schema: dict[str, Any], area: str, where: str) -> Iterator[AlphasealError]:

@@ -13,8 +13,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from . import guards, tree
 from . import manifest as manifest_format
-from . import tree
 from .errors import NotReadableError, PolicyError, TreeError, UsageError
 from .manifest import GraphStage, Manifest, Tensor
 from .model_gate import MAXIMUM_MODEL, WHOLE_DAY, ModelSummary, check_alphas, check_model
@@ -477,4 +477,5 @@ def open_bundle(path: str | os.PathLike[str], *, trust: Trust) -> Bundle:
     trust.check_facts(manifest)
     # V5: the tree is exact
     tree.check_tree(directory, manifest)
-    return Bundle(directory, manifest, manifest_format.digest(data), envelope, signers, trust.warnings)
+    warnings = (*trust.warnings, *guards.warning(manifest))
+    return Bundle(directory, manifest, manifest_format.digest(data), envelope, signers, warnings)

@@ -1,7 +1,10 @@
 """The manifest of a bundle, format 1: the typed form, its reader and its one byte form.
 
-`schemas/manifest.schema.json` is generated from these classes (``make schemas``); spec/bundle-v1.md says what the fields mean.
-Every field is always present; what is not known is null.
+`schemas/manifest.schema.json` is generated from these classes (``make schemas``), and so is `manifest-1.0.schema.json`;
+spec/bundle-v1.md says what the fields mean.  Every field is always present; what is not known is null.
+
+One typed form serves every version of the format: a field without a default is of 1.0, one with the default None came
+with 1.1.  A manifest of 1.0 has none of those that came later, and they are None when it is read.
 """
 
 from __future__ import annotations
@@ -16,7 +19,12 @@ from msgspec import Meta
 from . import instants, names, strict_json
 from .errors import MalformedError
 
-FORMAT = "1.0"
+Format = Literal["1.0", "1.1-draft"]
+FORMATS: tuple[Format, ...] = ("1.0", "1.1-draft")
+"""What this reader reads, oldest first."""
+FIRST_FORMAT: Format = "1.0"
+FORMAT: Format = "1.1-draft"
+"""What the converter writes unless it is asked for another."""
 FILE_NAME = "manifest.json"
 MAXIMUM_BYTES = 8 << 20
 MAXIMUM_TOTAL = 64 << 30
@@ -438,7 +446,7 @@ class Eligibility(Part, frozen=True, kw_only=True):
 class Manifest(Part, frozen=True, kw_only=True):
     """Everything a reader must know about a bundle."""
 
-    format: Literal["1.0"]
+    format: Format
     name: Name
     sequence: Count
     created: Instant
@@ -485,10 +493,32 @@ def convert(value: Any, kind: type[T], where: str) -> T:
         raise MalformedError("manifest.schema", f"does not fit the schema: {error}", where=where) from None
 
 
+def additions(kind: type[Part]) -> frozenset[str]:
+    """The fields of a part that came with 1.1: those with a default."""
+    return frozenset(field.name for field in msgspec.structs.fields(kind) if field.default is not msgspec.NODEFAULT)
+
+
 def to_plain(manifest: Manifest) -> dict[str, Any]:
-    """The manifest as plain JSON values."""
+    """The manifest as plain JSON values, with the fields of its own version."""
     plain: dict[str, Any] = msgspec.to_builtins(manifest)
+    if manifest.format == FIRST_FORMAT:
+        _remove_additions(manifest, plain)
     return plain
+
+
+def _remove_additions(value: Any, plain: Any) -> None:
+    """Take out of `plain`, which is `value` in plain JSON values, what 1.0 does not have."""
+    if isinstance(value, Part):
+        for name in additions(type(value)):
+            del plain[name]
+        for name in plain.keys() & set(value.__struct_fields__):
+            _remove_additions(getattr(value, name), plain[name])
+    elif isinstance(value, dict):
+        for name, item in value.items():
+            _remove_additions(item, plain[name])
+    elif isinstance(value, list):
+        for item, plain_item in zip(value, plain, strict=True):
+            _remove_additions(item, plain_item)
 
 
 def encode(manifest: Manifest) -> bytes:
@@ -505,17 +535,18 @@ def parse(data: bytes, where: str = FILE_NAME) -> Manifest:
     """Read a manifest strictly.  The version is looked at first: an unknown one is refused before the body is judged."""
     value = strict_json.loads(data, where=where, maximum_bytes=MAXIMUM_BYTES)
     found = value.get("format") if isinstance(value, dict) else None
-    if found != FORMAT:
+    if found not in FORMATS:
         raise MalformedError(
             "manifest.version",
             "unknown format version",
             where=where,
-            expected=repr(FORMAT),
+            expected=" or ".join(map(repr, FORMATS)),
             found=repr(found)[:80],
             next_step="use a runtime of that format version",
         )
     manifest = convert(value, Manifest, where)
     if encode(manifest) != data:
+        _check_fields(value, to_plain(manifest), where, "$")
         raise MalformedError(
             "manifest.byte_form",
             "manifest is not in its one byte form",
@@ -524,6 +555,21 @@ def parse(data: bytes, where: str = FILE_NAME) -> Manifest:
         )
     _check_meaning(manifest, where)
     return manifest
+
+
+def _check_fields(found: Any, own: Any, where: str, path: str) -> None:
+    """MalformedError ``manifest.schema`` at the first place where the fields are not those of the manifest's version."""
+    if isinstance(found, dict):
+        for name in sorted(found.keys() | own.keys()):
+            if name not in found or name not in own:
+                problem = "missing required" if name in own else "unknown"
+                raise MalformedError(
+                    "manifest.schema", f"does not fit the schema: {problem} field `{name}` - at `{path}`", where=where
+                )
+            _check_fields(found[name], own[name], where, f"{path}.{name}")
+    elif isinstance(found, list):
+        for place, (item, own_item) in enumerate(zip(found, own, strict=True)):
+            _check_fields(item, own_item, where, f"{path}[{place}]")
 
 
 def _check_meaning(manifest: Manifest, where: str) -> None:

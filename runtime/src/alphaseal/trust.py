@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 from . import instants
 from .errors import AlphasealError, ExpiredError, NotTrustedError, RollbackError, UsageError
-from .manifest import digest
+from .manifest import FORMATS, digest
 
 if TYPE_CHECKING:
     from .manifest import Manifest
@@ -139,6 +139,7 @@ class Trust:
         if self.policy is not None:
             _check_age(self.policy, manifest, self._clock())
             _check_succession(self.policy, manifest)
+            _check_format(self.policy, manifest)
             _check_ready(self.policy, manifest)
 
 
@@ -245,6 +246,18 @@ def _check_succession(policy: TrustFile, manifest: Manifest) -> None:
             expected=f"sequence {rule.lowest_sequence} or later",
             found=str(manifest.sequence),
             next_step="use a newer bundle",
+        )
+
+
+def _check_format(policy: TrustFile, manifest: Manifest) -> None:
+    if FORMATS.index(manifest.format) < FORMATS.index(policy.lowest_format):
+        raise NotTrustedError(
+            "trust.format",
+            "the bundle is of an older format, which lacks guards of the live day",
+            where=manifest.name,
+            expected=f"format {policy.lowest_format} or later, as the trust file asks",
+            found=manifest.format,
+            next_step="build the bundle again with the present alphaseal-convert, and sign it",
         )
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import msgspec
 
-from . import instants, keys, names, trust_file
+from . import instants, keys, manifest, names, trust_file
 from .console import Parser
 from .errors import UsageError
 from .trust_file import BundleRule, Key, TrustFile
@@ -40,6 +40,12 @@ def add_arguments(parser: Parser) -> None:
     init.add_argument("--any-bundle", action="store_true", help="accept bundles of any name and sequence")
     init.add_argument("--maximum-age", type=int, metavar="DAYS", help="refuse bundles that were created longer ago")
     init.add_argument("--allow-not-ready", action="store_true", help="accept bundles that are not ready")
+    init.add_argument(
+        "--lowest-format",
+        choices=manifest.FORMATS,
+        default=manifest.FIRST_FORMAT,
+        help="refuse bundles of older formats, which lack guards of the live day (default: %(default)s)",
+    )
     add = _action(actions, "add", "add a key or a bundle name, or change what the file says of it")
     what = add.add_mutually_exclusive_group(required=True)
     what.add_argument("--key", type=Path, metavar="PUB", help="public key file, as keygen writes it")
@@ -78,19 +84,21 @@ def run(options: argparse.Namespace) -> tuple[str, Any]:
         old = trust_file.load(options.file)
         trust = _add(old, options) if options.action == "add" else _revoke(old, options)
         trust_file.save(options.file, trust, new=False)
-    return _describe(trust), msgspec.to_builtins(trust) | {"key_ids": {key.name: key.id for key in trust.keys}}
+    return _describe(trust), trust_file.to_plain(trust) | {"key_ids": {key.name: key.id for key in trust.keys}}
 
 
 def _init(options: argparse.Namespace) -> TrustFile:
     if options.any_bundle and options.bundle:
         raise UsageError("usage.arguments", "--any-bundle and --bundle do not go together")
     return TrustFile(
-        format="1.0",
+        # A file that asks nothing new stays readable for older runtimes.
+        format="1.0" if options.lowest_format == manifest.FIRST_FORMAT else "1.1-draft",
         keys=[],
         thresholds=dict(options.threshold) or {trust_file.SINGLE_ROLE: 1},
         bundles=None if options.any_bundle else {name: BundleRule() for name in options.bundle},
         maximum_age_days=options.maximum_age,
         require_ready=not options.allow_not_ready,
+        lowest_format=options.lowest_format,
     )
 
 
@@ -158,6 +166,8 @@ def _describe(trust: TrustFile) -> str:
     lines += [f"revoked bundle {digest}" for digest in sorted(trust.revoked_digests)]
     if trust.maximum_age_days is not None:
         lines.append(f"at most {trust.maximum_age_days} days old")
+    if trust.lowest_format != manifest.FIRST_FORMAT:
+        lines.append(f"bundles of format {trust.lowest_format} or later")
     lines.append("ready bundles only" if trust.require_ready else "bundles need not be ready")
     return "\n".join(lines)
 

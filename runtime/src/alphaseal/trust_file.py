@@ -15,9 +15,10 @@ from msgspec import Meta
 from . import files, instants, names, strict_json
 from .errors import MalformedError, NotReadableError
 from .keys import PUBLIC_KEY_LENGTH, decode_base64, encode_base64, key_id
-from .manifest import Instant, Name, Part, Sha256
+from .manifest import FIRST_FORMAT, Format, Instant, Name, Part, Sha256
 
-FORMAT = "1.0"
+FORMATS = ("1.0", "1.1-draft")
+"""Versions of trust files; the later one has `lowest_format`."""
 MAXIMUM_BYTES = 1 << 20
 SINGLE_ROLE = "signer"
 
@@ -65,7 +66,7 @@ class BundleRule(Part, frozen=True, kw_only=True):
 class TrustFile(Part, frozen=True, kw_only=True):
     """Everything that the owner of the trading side decides."""
 
-    format: Literal["1.0"]
+    format: Literal["1.0", "1.1-draft"]
     keys: Annotated[list[Key], Meta(max_length=1_000)]
     thresholds: Annotated[
         dict[Role, Annotated[int, Meta(ge=1, le=64)]],
@@ -80,6 +81,10 @@ class TrustFile(Part, frozen=True, kw_only=True):
         Annotated[int, Meta(ge=1, le=36_500)] | None, Meta(description="of the manifest's `created`")
     ] = None
     require_ready: bool = True
+    lowest_format: Annotated[
+        Format,
+        Meta(description="bundles of older formats, which lack guards, are refused; only in a file of 1.1-draft"),
+    ] = FIRST_FORMAT
 
 
 def single_key(public_key: bytes) -> TrustFile:
@@ -104,18 +109,25 @@ def parse(data: bytes, where: str) -> TrustFile:
     """Read a trust file's bytes strictly, version first; MalformedError (``json.*``, ``trust.*``)."""
     value = strict_json.loads(data, where=where, maximum_bytes=MAXIMUM_BYTES)
     found = value.get("format") if isinstance(value, dict) else None
-    if found != FORMAT:
+    if found not in FORMATS:
         raise MalformedError(
             "trust.version",
             "unknown version of a trust file",
             where=where,
-            expected=repr(FORMAT),
+            expected=" or ".join(map(repr, FORMATS)),
             found=repr(found)[:80],
         )
     try:
         trust = msgspec.convert(value, TrustFile)
     except msgspec.ValidationError as error:
         raise MalformedError("trust.schema", f"does not fit the schema: {error}", where=where) from None
+    if trust.format == FIRST_FORMAT and "lowest_format" in value:
+        raise MalformedError(
+            "trust.schema",
+            "a trust file of format '1.0' has no lowest_format",
+            where=where,
+            next_step=f'write "format": "{FORMATS[-1]}", which needs a runtime that reads it',
+        )
     _check_meaning(trust, where)
     return trust
 
@@ -162,8 +174,15 @@ def encode(trust: TrustFile) -> bytes:
         revoked_keys=sorted(set(trust.revoked_keys)),
         revoked_digests=sorted(set(trust.revoked_digests)),
     )
-    plain: dict[str, Any] = msgspec.to_builtins(ordered)
-    return strict_json.dumps(plain)
+    return strict_json.dumps(to_plain(ordered))
+
+
+def to_plain(trust: TrustFile) -> dict[str, Any]:
+    """The trust file as plain JSON values, with the fields of its own version."""
+    plain: dict[str, Any] = msgspec.to_builtins(trust)
+    if trust.format == FIRST_FORMAT:
+        del plain["lowest_format"]
+    return plain
 
 
 def save(path: Path, trust: TrustFile, *, new: bool) -> None:
