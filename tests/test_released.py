@@ -1,0 +1,44 @@
+"""What was released stays good: a bundle and graphs of format 1.0, as the converter of their day wrote them."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from alphaseal import guards
+from alphaseal.cli import main
+from alphaseal.model_gate import WHOLE_DAY, check_model
+from alphaseal_converter.validate import examine
+from locations import REPOSITORY
+
+RELEASED = REPOSITORY / "tests/data/released"
+FEATURES = REPOSITORY / "tests/data/factor_plain/truth/features/raw_5f0ff4f2.parquet"
+GRAPHS = sorted((RELEASED / "graphs").glob("*.onnx"))
+
+
+@pytest.mark.parametrize("graph", GRAPHS, ids=lambda path: path.stem)
+def test_gate_lets_released_graphs_pass(graph: Path) -> None:
+    """A rule that is added to the gate refuses no graph that the converter wrote before."""
+    check_model(graph.read_bytes(), graph.name, limits=WHOLE_DAY)
+
+
+@pytest.mark.parametrize("verb", ["verify", "selftest"])
+def test_released_bundle_is_good(verb: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """It verifies and proves itself, with one warning that names what it lacks."""
+    assert main([verb, str(RELEASED / "factor"), "--allow-unsigned", "--json"]) == 0
+    (warning,) = json.loads(capsys.readouterr().out)["result"]["warnings"]
+    assert all(guard in warning for guard in guards.SINCE_1_1)
+
+
+def test_released_bundle_scores_as_it_did(tmp_path: Path) -> None:
+    """Every digit of every score is the same."""
+    arguments = ["--allow-unsigned", "--features", str(FEATURES), "--date", "2021-12-24", "--out"]
+    assert main(["score", str(RELEASED / "factor"), *arguments, str(tmp_path / "scores.csv")]) == 0
+    assert (tmp_path / "scores.csv").read_bytes() == (RELEASED / "scores_2021-12-24.csv").read_bytes()
+
+
+def test_released_bundle_is_valid() -> None:
+    """`validate` finds nothing wrong with it."""
+    assert examine(RELEASED / "factor") == []
