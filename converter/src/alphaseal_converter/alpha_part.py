@@ -21,7 +21,7 @@ import pyarrow.parquet as pq
 from alphaseal.alpha_selftest import bars_schema
 from alphaseal.bars import AlphaColumns, Bars
 from alphaseal.features import FeatureBlock
-from alphaseal.manifest import AlphaGraph
+from alphaseal.manifest import AlphaGraph, Scaling
 from alphaseal.scores import dates_array
 
 from .alphas import CompiledAlphas, compile_alphas
@@ -59,6 +59,7 @@ class AlphaPart:
     look_backs: Mapping[str, int | None] = field(default_factory=dict)
     inputs: Mapping[str, Sequence[str]] = field(default_factory=dict)
     not_compiled: Mapping[str, str] = field(default_factory=dict)
+    invariance: Mapping[str, Mapping[str, Scaling]] = field(default_factory=dict)
     training: tuple[Path, str] | None = None
     """Values of a sample of training days, and in words of which."""
     note: str | None = None

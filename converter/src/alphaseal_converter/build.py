@@ -44,6 +44,7 @@ from .select import Anchor, choose_anchor
 from .session import Task, read_task
 from .stages import Plan, stages_of
 from .trial import Trial, TrialRequest, try_factors
+from .units import with_units
 from .values import RawFile, Recorded
 from .write import BuiltBundle, check_place, write_bundle
 
@@ -190,7 +191,10 @@ def prove(request: BuildRequest, scratch: Path, progress: Progress) -> Proven:
     alphas = prove_alphas(bars.compiled, features.features, bars.market, bars.absent, recorded, golden)
     if alphas.note is not None:
         report = msgspec.structs.replace(report, note="; ".join(filter(None, (report.note, alphas.note))))
-    alphas = with_training_values(alphas, bars.market, training_segment(configuration), scratch, progress)
+    segment = training_segment(configuration)
+    alphas = with_training_values(alphas, bars.market, segment, scratch, progress)
+    unused = {name for name, used in zip(names, model.used, strict=True) if not used} if model.used is not None else set()
+    alphas = with_units(alphas, bars.compiled, stages, unused, bars.market, segment, progress)
     return Proven(
         task=task,
         anchor=anchor,

@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from .features import FeatureBlock
 
 PRICES = ("open", "high", "low", "close", "vwap")
+PRICE = "price"
+"""The unit of all of them together; every other field is its own."""
 TOLERANCE = 1e-4
 """Of the ratio to the bars of the training: float32 twice, with room; a split changes it by a thousand times that."""
 _FALL = 0.45
@@ -34,6 +36,13 @@ NOT_COMPARED = (
     "the price adjustment of the bars could not be compared with that of the training: "
     "the table has none of the golden bars' stocks on their days"
 )
+
+
+def unit_of(field: str) -> str:
+    """The unit that a field of the bars has: fields of one unit are multiplied by one constant."""
+    if field in PRICES:
+        return PRICE
+    return f"${field}" if field == PRICE else field
 
 
 def compare(source: BarSource, golden: FeatureBlock) -> tuple[str, ...]:
