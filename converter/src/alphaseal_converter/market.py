@@ -127,7 +127,9 @@ def write_training_sample(
     """
     bars, chosen = training_days(market, columns, segment, _SAMPLED_ROWS)
     _write_days(bars, columns, chosen, out, progress)
-    inside = int(((bars.dates >= np.datetime64(segment[0], "D")) & (bars.dates <= np.datetime64(segment[1], "D"))).sum())
+    inside = int(
+        ((bars.dates >= np.datetime64(segment[0], "D")) & (bars.dates <= np.datetime64(segment[1], "D"))).sum()
+    )
     return f"alphas.onnx on {len(chosen)} of {inside} days of the run's market data, evenly spread"
 
 

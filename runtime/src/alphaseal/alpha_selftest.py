@@ -48,7 +48,7 @@ class LoadedAlphas:
         shown = units.check(self.description, self.golden, source, span, units.known_of(found), evidence)
         # Anchors of the same source were compared in its place.
         told = () if evidence.anchors is not None and found.warnings == (NOT_COMPARED,) else found.warnings
-        return (*told, *units.warnings(shown)), shown
+        return (*told, *shown.warnings), dict(shown.fields)
 
     def anchors(self, table: Any, golden: str, notation: dict[str, Any]) -> Anchors:
         """What bars of the golden stocks and days say of their source; `golden` is the digest of the golden bars.

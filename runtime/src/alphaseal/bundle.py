@@ -280,7 +280,9 @@ class Bundle:
         stages = pipeline.stream(given.blocks(span, stream=stream), first, calendar)
         parts = (block.scored(rows, scores) for block, rows, scores in stages)
         return (
-            completed(_ranked(self.manifest, block, rows, scores, first, universe), block, first, universe, warnings, shown)
+            completed(
+                _ranked(self.manifest, block, rows, scores, first, universe), block, first, universe, warnings, shown
+            )
             for block, rows, scores in parts
         )
 
@@ -290,8 +292,11 @@ class Bundle:
         `bars` as in `score`.  InputError `bars.units` where they have other units than the training's,
         `bars.units_unproven` where they are too few to show it, and `bars.*` as for any bars.
         """
-        graph = self._proven_alphas()
-        return graph.anchors(bars, self.manifest.file(graph.description.golden).sha256, self._notation(instruments_from))
+        return self._proven_alphas().anchors(bars, self.golden_bars_digest(), self._notation(instruments_from))
+
+    def golden_bars_digest(self) -> str:
+        """sha256 of the golden bars, which anchors are compared with; UsageError `usage.bars` where there are none."""
+        return self.manifest.file(self.alphas().description.golden).sha256
 
     def _evidence(self, bars: Any, anchors: Any, as_trained: bool, instruments_from: str | None) -> Evidence:
         """What shows the units of the bars, beside themselves; UsageError `usage.anchors` where there are no bars."""

@@ -156,7 +156,8 @@ class Scaling(Part, frozen=True, kw_only=True):
 
     per_stock: Annotated[bool, Meta(description="true: a constant of each stock changes nothing")]
     common: Annotated[
-        bool, Meta(description="true: one constant for all stocks changes nothing that leaves the stages before a graph")
+        bool,
+        Meta(description="true: one constant for all stocks changes nothing that leaves the stages before a graph"),
     ]
     smallest: Annotated[Positive | None, Meta(description="constants for which that was shown; null: for all")]
     largest: Positive | None
@@ -417,7 +418,8 @@ class FieldUnit(Part, frozen=True, kw_only=True):
     """What must be shown of one field of a caller's bars; the ratio is its value over that of the training."""
 
     per_stock: Annotated[
-        list[Short], Meta(description="used features that a constant of one stock changes: the ratio is one for all stocks")
+        list[Short],
+        Meta(description="used features that a constant of one stock changes: the ratio is one for all stocks"),
     ]
     common: Annotated[list[Short], Meta(description="of these the ones that any constant changes: the ratio is 1")]
     smallest: Annotated[Positive | None, Meta(description="least ratio that changes no other used feature; null: any")]

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import numpy as np
 import numpy.typing as npt
@@ -34,7 +34,6 @@ LEAST_DAYS = 2
 """On so many days each: a price of one day may have any base of adjustment."""
 CLEARLY = 5.0
 """Times the outermost medians of the training's stocks: markets grow and shrink by less, lots and shares differ by more."""
-_MAGNITUDE_STOCKS = 5
 _LOTS = (100.0, 1000.0, 10_000.0)
 BY_DAYS = "golden days"
 BY_ANCHORS = "anchors"
@@ -69,6 +68,23 @@ class Evidence:
     as_trained: bool = False
 
 
+@dataclass(frozen=True)
+class Shown:
+    """How each field that must be shown was shown: BY_DAYS, BY_ANCHORS or AS_TRAINED; and sizes that speak against it."""
+
+    fields: Mapping[str, str]
+    strange: tuple[str, ...] = ()
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What is to be said where the caller's word was taken."""
+        taken = [field for field, how in self.fields.items() if how == AS_TRAINED]
+        if not taken and not self.strange:
+            return ()
+        said = f"nothing shows that {', '.join(taken)} have the units of the training; the caller says so"
+        return (*((said,) if taken else ()), *self.strange)
+
+
 def known_of(comparison: Comparison) -> dict[str, FieldRatios]:
     """The ratios of a table's fields, by field."""
     return {
@@ -96,13 +112,15 @@ def _ratios_of(instruments: Sequence[str], ratios: npt.NDArray[np.float64]) -> F
 
 def check(
     alphas: AlphaGraph, golden: FeatureBlock, source: BarSource, span: Span, table: Known, evidence: Evidence
-) -> dict[str, str]:
-    """How each field that must be shown was shown: BY_DAYS, BY_ANCHORS or AS_TRAINED.
+) -> Shown:
+    """Whether the bars have the units that the used features see; `table` is what the caller's own table says.
 
-    `table` is what the caller's own table says.  InputError `bars.units` where a ratio is another than the used features
-    allow, in the table, in the anchors, or by the size of the values; `bars.units_unproven` where nothing shows a field.
+    InputError `bars.units` where a ratio is another than the used features allow, in the table or in the anchors, or where
+    the size of the values is; `bars.units_unproven` where nothing shows a field.  A caller who says that the units are
+    the training's need not show them, and sizes are only told; ratios that are others are refused all the same.
     """
-    units, shown = alphas.units or {}, {}
+    units: Mapping[str, FieldUnit] = alphas.units or {}
+    shown: dict[str, str] = {}
     anchors: Known = {} if evidence.anchors is None else evidence.anchors.fields
     for field, unit in units.items():
         enough = _enough(golden, alphas.fields.index(field))
@@ -111,21 +129,15 @@ def check(
                 _require_right(field, unit, known[field], where)
                 if _shows(known[field], enough):
                     shown.setdefault(field, how)
-    # What the table itself shows needs no guess; what holds for the source may not hold for this table.
-    _check_sizes(units, source, span, [field for field in units if shown.get(field) != BY_DAYS])
+    # What was shown of other days, or of other bars of the source, may have changed since.
+    told = _strange_sizes(units, source, span)
+    if told and not evidence.as_trained:
+        raise told[0]
     asked = [field for field, unit in units.items() if unit.per_stock]
     unproven = [field for field in asked if field not in shown]
     if unproven and not evidence.as_trained:
         raise _unproven(alphas, golden, unproven, (table, anchors))
-    return {field: shown.get(field, AS_TRAINED) for field in asked}
-
-
-def warnings(shown: Mapping[str, str]) -> tuple[str, ...]:
-    """One warning where fields were taken as trained on the caller's word."""
-    fields = [field for field, how in shown.items() if how == AS_TRAINED]
-    if not fields:
-        return ()
-    return (f"nothing shows that these fields have the units of the training, the caller says so: {', '.join(fields)}",)
+    return Shown({field: shown.get(field, AS_TRAINED) for field in asked}, tuple(map(str, told)))
 
 
 def require_shown(alphas: AlphaGraph, golden: FeatureBlock, anchors: Known) -> None:
@@ -159,9 +171,17 @@ def _require_right(field: str, unit: FieldUnit, known: FieldRatios, where: str) 
     if low is None or high is None:
         return
     if unit.common:
-        wrong, expected, seeing = max(abs(low - 1), abs(high - 1)) > TOLERANCE, "the values of the training", unit.common
+        wrong, expected, seeing = (
+            max(abs(low - 1), abs(high - 1)) > TOLERANCE,
+            "the values of the training",
+            unit.common,
+        )
     elif unit.per_stock:
-        wrong, expected, seeing = high / low - 1 > TOLERANCE, "one multiple of the training's for all stocks", unit.per_stock
+        wrong, expected, seeing = (
+            high / low - 1 > TOLERANCE,
+            "one multiple of the training's for all stocks",
+            unit.per_stock,
+        )
     else:
         wrong, expected, seeing = False, "", []
     if not wrong and ((unit.smallest or low) > low or (unit.largest or high) < high):
@@ -171,8 +191,7 @@ def _require_right(field: str, unit: FieldUnit, known: FieldRatios, where: str) 
         one = high / low - 1 <= TOLERANCE
         raise InputError(
             "bars.units",
-            f"{field} has other units than in the training"
-            + (f", which {len(seeing)} features depend on: {listed(seeing)}" if seeing else ""),
+            f"{field} has other units than in the training" + (f", seen by {listed(seeing)}" if seeing else ""),
             where=f"{where}, {field}",
             expected=expected,
             found=f"{low:.6g} times for all stocks{_guess(field, low)}"
@@ -192,39 +211,40 @@ def _guess(field: str, ratio: float) -> str:
     return ""
 
 
-def _check_sizes(units: Mapping[str, FieldUnit], source: BarSource, span: Span, fields: Sequence[str]) -> None:
-    """InputError `bars.units` where the values of a day are far from the training's, whatever else was shown."""
-    for day in sorted({span.first, span.read[1]}) if fields else ():
+def _strange_sizes(units: Mapping[str, FieldUnit], source: BarSource, span: Span) -> list[InputError]:
+    """`bars.units` for each field whose values of the first or last day to score are far from the training's."""
+    strange: dict[str, InputError] = {}
+    for day in sorted({span.first, span.read[1]}) if units else ():
         rows = source.read_range(day, day)
-        for field in fields if rows is not None else ():
-            assert rows is not None
-            values = rows.values[:, source.fields.index(field)].astype(np.float64)
-            _require_size(field, units[field], values[np.isfinite(values) & (values > 0)], str(day))
+        if rows is not None:
+            for field, unit in units.items():
+                values = rows.values[:, source.fields.index(field)].astype(np.float64)
+                error = _strange_size(field, unit, values[np.isfinite(values) & (values > 0)], str(day))
+                if error is not None:
+                    strange.setdefault(field, error)
+    return list(strange.values())
 
 
-def _require_size(field: str, unit: FieldUnit, values: npt.NDArray[np.float64], day: str) -> None:
-    # A constant that is the same for all stocks is nobody's business where only one of a stock is seen.
-    if unit.medians is None or len(values) < _MAGNITUDE_STOCKS or (unit.per_stock and not unit.common):
-        return
-    exact = bool(unit.common)
-    low = min(unit.medians.values()) / CLEARLY * (1.0 if exact else unit.smallest or 0.0)
-    high = max(unit.medians.values()) * CLEARLY * (1.0 if exact else unit.largest or np.inf)
-    found = float(np.median(values))
-    if not low <= found <= high:
-        usual = unit.medians["0.5"]
-        raise InputError(
-            "bars.units",
-            f"{field} has another size than in the training",
-            where=f"the bars, {field} on {day}",
-            expected=f"a median between {low:.4g} and {high:.4g}: stocks of the training have {usual:.4g}",
-            found=f"{found:.4g}, about {found / usual:.2g} times that of the training",
-            next_step=f"give {field} in the units of the training",
-        )
+def _strange_size(field: str, unit: FieldUnit, values: npt.NDArray[np.float64], day: str) -> InputError | None:
+    # A constant that is the same for all stocks is nobody's business where only that of a single stock is seen.
+    if unit.medians is None or len(values) < LEAST_STOCKS or (unit.per_stock and not unit.common):
+        return None
+    smallest, largest = (1.0, 1.0) if unit.common else (unit.smallest or 0.0, unit.largest or np.inf)
+    low, high = min(unit.medians.values()) / CLEARLY * smallest, max(unit.medians.values()) * CLEARLY * largest
+    found, usual = float(np.median(values)), unit.medians["0.5"]
+    if low <= found <= high:
+        return None
+    return InputError(
+        "bars.units",
+        f"{field} has another size than in the training",
+        where=f"the bars, {field} on {day}",
+        expected=f"a median between {low:.4g} and {high:.4g}: stocks of the training have {usual:.4g}",
+        found=f"{found:.4g}, about {found / usual:.2g} times that",
+        next_step=f"give {field} in the units of the training, or pass --units-as-trained if it has them",
+    )
 
 
-def _unproven(
-    alphas: AlphaGraph, golden: FeatureBlock, fields: Sequence[str], given: Sequence[Known]
-) -> InputError:
+def _unproven(alphas: AlphaGraph, golden: FeatureBlock, fields: Sequence[str], given: Sequence[Known]) -> InputError:
     features = sorted({name for field in fields for name in (alphas.units or {})[field].per_stock})
     stocks = sorted(set(golden.instruments.to_pylist()))
     first, last = golden.dates[0], golden.dates[-1]
@@ -239,8 +259,7 @@ def _unproven(
         step = "--units-as-trained, if you know that they have: the golden bars of the bundle are too few to show it"
     return InputError(
         "bars.units_unproven",
-        f"nothing shows that {', '.join(fields)} have the units of the training, which {len(features)} features depend on: "
-        f"{listed(features)}",
+        f"nothing shows that {', '.join(fields)} have the units of the training, which {listed(features)} would see",
         where="the bars",
         expected=f"days from {first} to {last} of at least {enough} of the golden bars' stocks, {LEAST_DAYS} or more each",
         found=f"{max(counts, default=0)} such stocks",
