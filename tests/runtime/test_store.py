@@ -254,7 +254,7 @@ def test_only_one_process_changes_a_store(tmp_path: Path, place: Path) -> None:
     """While one process holds the lock another is told so, and a lock whose holder died holds nobody."""
     program = (
         "import sys, time\nfrom pathlib import Path\nfrom alphaseal import store\n"
-        "with store._locked(Path(sys.argv[1])):\n    print('held', flush=True)\n    time.sleep(60)\n"
+        "with store.locked(Path(sys.argv[1])):\n    print('held', flush=True)\n    time.sleep(60)\n"
     )
     holder = subprocess.Popen([sys.executable, "-c", program, str(place)], stdout=subprocess.PIPE)
     try:

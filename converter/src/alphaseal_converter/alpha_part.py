@@ -21,7 +21,7 @@ import pyarrow.parquet as pq
 from alphaseal.alpha_selftest import bars_schema
 from alphaseal.bars import AlphaColumns, Bars
 from alphaseal.features import FeatureBlock
-from alphaseal.manifest import AlphaGraph
+from alphaseal.manifest import AlphaGraph, Scaling
 from alphaseal.scores import dates_array
 
 from .alphas import CompiledAlphas, compile_alphas
@@ -37,6 +37,8 @@ TOLERANCE = 1e-5
 """Of the feature's scale: qlib stores float32, and sums over windows cancel."""
 _LARGEST_SHARE = 0.01
 """Rows of the golden days on which a feature may be qlib's rounding noise; beyond that it is left out."""
+GOLDEN_DAYS = 20
+"""Of golden bars at least, however short the window: they show a caller's units, and a stock may be suspended for days."""
 _STOCKS = 64
 _LISTED = 20
 _FLOAT32_STEPS = 4 * float(np.finfo(np.float32).eps)
@@ -59,6 +61,7 @@ class AlphaPart:
     look_backs: Mapping[str, int | None] = field(default_factory=dict)
     inputs: Mapping[str, Sequence[str]] = field(default_factory=dict)
     not_compiled: Mapping[str, str] = field(default_factory=dict)
+    invariance: Mapping[str, Mapping[str, Scaling]] = field(default_factory=dict)
     training: tuple[Path, str] | None = None
     """Values of a sample of training days, and in words of which."""
     note: str | None = None
@@ -102,8 +105,9 @@ def prove_alphas(
     no_market: str,
     recorded: Recorded | None,
     golden: Sequence[GoldenRows],
+    least_days: int = GOLDEN_DAYS,
 ) -> AlphaPart:
-    """Compare the graph with the alpha values of the golden days, and choose golden bars.
+    """Compare the graph with the alpha values of the golden days, and choose golden bars of `least_days` days or more.
 
     `no_market` says why there are no market data.  A feature whose values differ on more than a hundredth of the golden
     rows is compiled out and says so; where nothing is left, or nothing can be proven, there is no graph.
@@ -119,14 +123,15 @@ def prove_alphas(
         why = no_market if market is None else "no recorded day with raw values proves it (pass --features)"
         return replace(facts, not_compiled={**facts.not_compiled, **dict.fromkeys(compiled.features, why)})
     try:
-        proof = _Proof(compiled, graph, [feature.name for feature in features], market, recorded, days[-1])
+        names = [feature.name for feature in features]
+        proof = _Proof(compiled, graph, names, market, recorded, days[-1], max(compiled.window, least_days))
     except RefusalError as error:
         why = f"the market data do not prove it: {error.message} ({error.code})"
         return replace(facts, not_compiled={**facts.not_compiled, **dict.fromkeys(compiled.features, why)})
     if wrong := proof.wrong():
         left = {name for name in compiled.features if name not in wrong}
         rest = compile_features([feature for feature in features if feature.name in left])
-        part = prove_alphas(rest, features, market, no_market, recorded, golden)
+        part = prove_alphas(rest, features, market, no_market, recorded, golden, least_days)
         merged = {**compiled.not_compiled, **wrong, **part.not_compiled}
         return replace(part, look_backs=compiled.look_backs, inputs=compiled.inputs, not_compiled=merged)
     return proof.part(facts)
@@ -157,14 +162,15 @@ class _Proof:
         market: Market,
         recorded: Recorded,
         keys: FeatureBlock,
+        golden_days: int,
     ) -> None:
-        self.compiled, self.graph = compiled, graph
+        self.compiled, self.graph, self.golden_days = compiled, graph, golden_days
         self.columns = AlphaColumns(graph, describe_graph(compiled))
         places = [names.index(name) for name in compiled.features]
         self.dates = keys.dates
         self.instruments: Names = np.array(keys.instruments.to_pylist(), np.str_)
         self.expected = keys.values[:, places].astype(np.float32)
-        self.bars = market.bars(self.columns.fields, compiled.window, self.dates.min(), self.dates.max())
+        self.bars = market.bars(self.columns.fields, golden_days, self.dates.min(), self.dates.max())
         self.found = self._compute()
         self.tolerances = self._tolerances(recorded.values[:, places])
 
@@ -185,7 +191,7 @@ class _Proof:
         day = int(np.searchsorted(self.bars.dates, last))
         position = {name: row for row, name in enumerate(self.bars.instruments)}
         rows = np.array(sorted(position[name] for name in self.instruments[good].tolist()), np.int64)
-        table = _golden_bars(self.bars, _chosen(self.bars, rows), day, self.columns)
+        table = _golden_bars(self.bars, _chosen(self.bars, rows), day, self.columns.fields, self.golden_days)
         proven = {"tolerances": self.tolerances.tolist(), "golden_rows": len(table), "date": str(last)}
         description = msgspec.structs.replace(describe_graph(self.compiled), **proven)
         return replace(facts, description=description, graph=self.graph, bars=table, note=self._note())
@@ -249,9 +255,9 @@ def _chosen(bars: Bars, rows: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
     return np.union1d(holes, spread)
 
 
-def _golden_bars(bars: Bars, rows: npt.NDArray[np.int64], day: int, columns: AlphaColumns) -> pa.Table:
-    """Their bars of the window up to the day: one row per day of a stock's series, sorted by date and instrument."""
-    days = np.arange(max(0, day + 1 - columns.window), day + 1)
+def _golden_bars(bars: Bars, rows: npt.NDArray[np.int64], day: int, names: Sequence[str], count: int) -> pa.Table:
+    """Their bars of `count` days up to the day: one row per day of a stock's series, sorted by date and instrument."""
+    days = np.arange(max(0, day + 1 - count), day + 1)
     there = days[:, None] >= bars.first[rows][None, :]
     day_of, stock_of = np.nonzero(there)
     values = bars.values[rows[stock_of], days[day_of]]
@@ -260,7 +266,7 @@ def _golden_bars(bars: Bars, rows: npt.NDArray[np.int64], day: int, columns: Alp
         pa.array([bars.instruments[row] for row in rows[stock_of]], pa.string()),
     ]
     fields = [pa.array(np.ascontiguousarray(values[:, place])) for place in range(values.shape[1])]
-    return pa.Table.from_arrays([*keys, *fields], schema=bars_schema(columns.fields))
+    return pa.Table.from_arrays([*keys, *fields], schema=bars_schema(names))
 
 
 def write_golden_bars(path: Path, table: pa.Table) -> None:

@@ -68,7 +68,7 @@ def compare(bundle: Bundle, market: FactorBars) -> tuple[str, ...]:
     golden = replace(golden, values=golden.values[:, [alphas.fields.index(field) for field in fields]])
     notation = bundle.manifest.data.instrument_format
     source = BarSource.of(table, fields, instrument_format=notation.kind, instrument_pattern=notation.pattern)
-    warnings = adjustment.compare(source, golden)
+    warnings = adjustment.compare(source, golden).warnings
     _require_rows(golden, table)
     return warnings
 

@@ -18,12 +18,12 @@ import numpy as np
 
 from alphaseal.errors import UsageError
 from alphaseal.keys import SigningKey
-from alphaseal.manifest import FORMAT, Bound, DayOrder, Format, Order, Parity, ParityCase, Stage
+from alphaseal.manifest import FIRST_FORMAT, FORMAT, Bound, DayOrder, Format, Order, Parity, ParityCase, Stage
 from alphaseal.output import check_target
 from alphaseal.pipeline import Pipeline
 
 from . import parity, values
-from .alpha_part import AlphaPart, compile_features, prove_alphas, with_training_values
+from .alpha_part import GOLDEN_DAYS, AlphaPart, compile_features, prove_alphas, with_training_values
 from .artifacts import DatasetState, Predictions, fitted_processors, read_dataset, read_predictions
 from .artifacts import read_task_configuration as read_configuration
 from .bar_replay import BarReplay, write_bar_values
@@ -44,6 +44,7 @@ from .select import Anchor, choose_anchor
 from .session import Task, read_task
 from .stages import Plan, stages_of
 from .trial import Trial, TrialRequest, try_factors
+from .units import with_units
 from .values import RawFile, Recorded
 from .write import BuiltBundle, check_place, write_bundle
 
@@ -187,10 +188,17 @@ def prove(request: BuildRequest, scratch: Path, progress: Progress) -> Proven:
     partial = _Proof(model, plan, features, pipeline, raw, located, predictions)
     order, recorded, scores = partial.prove_order(progress)
     report, golden = partial.prove_parity(recorded, scores, progress)
-    alphas = prove_alphas(bars.compiled, features.features, bars.market, bars.absent, recorded, golden)
+    # Of 1.0 golden bars are those of the window.
+    least_days = 0 if request.format == FIRST_FORMAT else GOLDEN_DAYS
+    alphas = prove_alphas(bars.compiled, features.features, bars.market, bars.absent, recorded, golden, least_days)
     if alphas.note is not None:
         report = msgspec.structs.replace(report, note="; ".join(filter(None, (report.note, alphas.note))))
-    alphas = with_training_values(alphas, bars.market, training_segment(configuration), scratch, progress)
+    segment = training_segment(configuration)
+    alphas = with_training_values(alphas, bars.market, segment, scratch, progress)
+    unused = (
+        {name for name, used in zip(names, model.used, strict=True) if not used} if model.used is not None else set()
+    )
+    alphas = with_units(alphas, bars.compiled, stages, unused, bars.market, segment, progress)
     return Proven(
         task=task,
         anchor=anchor,

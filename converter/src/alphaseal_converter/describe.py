@@ -331,6 +331,7 @@ def _features(
         if origin == "sota" and factor is None:
             origin = "unknown"
         numbers = statistics[feature.name]
+        invariance = proven.alphas.invariance.get(feature.name)
         look_back, inputs = proven.alphas.look_backs.get(feature.name), proven.alphas.inputs.get(feature.name)
         result.append(
             m.Feature(
@@ -350,6 +351,7 @@ def _features(
                 used=None if proven.model.used is None else bool(proven.model.used[position]),
                 statistics=_statistics(proven, numbers),
                 statistics_missing=_short(numbers.missing),
+                invariance=None if invariance is None else dict(invariance),
             )
         )
     return result

@@ -125,16 +125,32 @@ def write_training_sample(
     As many days as have `_SAMPLED_ROWS` rows, at least 8, at most 64.  Raises RefusalError ``provider.day`` where the
     market data have no day of the segment.
     """
+    bars, chosen = training_days(market, columns, segment, _SAMPLED_ROWS)
+    _write_days(bars, columns, chosen, out, progress)
+    inside = int(
+        ((bars.dates >= np.datetime64(segment[0], "D")) & (bars.dates <= np.datetime64(segment[1], "D"))).sum()
+    )
+    return f"alphas.onnx on {len(chosen)} of {inside} days of the run's market data, evenly spread"
+
+
+def training_days(
+    market: Market, columns: AlphaColumns, segment: tuple[date, date] | None, rows: int
+) -> tuple[Bars, list[int]]:
+    """The bars of the training segment (None: of all days) with the days that its windows need, and some of its days.
+
+    As many days, evenly spread, as have `rows` rows, at least 8, at most 64, by their place in the bars.  Raises
+    RefusalError ``provider.day`` where the market data have no day of the segment, and what `Market.bars` raises.
+    """
     calendar = market.provider.calendar
-    inside = calendar[(calendar >= np.datetime64(segment[0], "D")) & (calendar <= np.datetime64(segment[1], "D"))]
+    first, last = (np.datetime64(day, "D") for day in segment) if segment is not None else (calendar[0], calendar[-1])
+    inside = calendar[(calendar >= first) & (calendar <= last)]
     if not len(inside):
         raise RefusalError("provider.day", "the market data have no day of the training segment")
     bars = market.bars(columns.fields, columns.window, inside[0], inside[-1])
     places = np.searchsorted(bars.dates, inside)
-    count = min(max(_SAMPLED_ROWS // max(1, len(bars.instruments)), 8), 64, len(places))
-    chosen = places[np.linspace(0, len(places) - 1, count).round().astype(int)]
-    _write_days(bars, columns, chosen.tolist(), out, progress)
-    return f"alphas.onnx on {count} of {len(places)} days of the run's market data, evenly spread"
+    count = min(max(rows // max(1, len(bars.instruments)), 8), 64, len(places))
+    chosen: list[int] = places[np.linspace(0, len(places) - 1, count).round().astype(int)].tolist()
+    return bars, chosen
 
 
 def _write_days(bars: Bars, columns: AlphaColumns, days: Sequence[int], out: Path, progress: Progress) -> None:

@@ -1,12 +1,14 @@
 """Price adjustment, as far as data can show it.
 
 Adjusted prices are the traded ones times a factor of the stock.  Another provider, or another day, may choose another
-factor for all days (front adjustment restates the whole history at each split), which no alpha feature sees: they are made
-of ratios.  A factor that differs from day to day is another adjustment than the model was trained on.
+factor for all days: front adjustment restates the whole history at each split.  Features that are ratios do not see it,
+others do; which are which is in the manifest, and `alphaseal.units` asks for what the others need.  A factor that differs
+from day to day is another adjustment than the model was trained on, whatever its features are.
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -25,6 +27,8 @@ if TYPE_CHECKING:
     from .features import FeatureBlock
 
 PRICES = ("open", "high", "low", "close", "vwap")
+PRICE = "price"
+"""The unit of all of them together; every other field is its own."""
 TOLERANCE = 1e-4
 """Of the ratio to the bars of the training: float32 twice, with room; a split changes it by a thousand times that."""
 _FALL = 0.45
@@ -36,8 +40,29 @@ NOT_COMPARED = (
 )
 
 
-def compare(source: BarSource, golden: FeatureBlock) -> tuple[str, ...]:
-    """Compare a caller's table with the golden bars, where it has the same stocks and dates; warnings.
+def unit_of(field: str) -> str:
+    """The unit that a field of the bars has: fields of one unit are multiplied by one constant."""
+    if field in PRICES:
+        return PRICE
+    return f"${field}" if field == PRICE else field
+
+
+@dataclass(frozen=True, eq=False)
+class Comparison:
+    """A caller's table beside the golden bars.
+
+    `instruments` and `fields` are those of `ratios`, float64 [stocks, days, fields]: the table's value over the golden
+    one, a positive number, NaN where one of them is missing or both are zero.
+    """
+
+    warnings: tuple[str, ...]
+    instruments: tuple[str, ...]
+    fields: tuple[str, ...]
+    ratios: npt.NDArray[np.float64]
+
+
+def compare(source: BarSource, golden: FeatureBlock) -> Comparison:
+    """Compare a caller's table with the golden bars, where it has the same stocks and dates.
 
     Raises InputError `bars.calendar` where the table has other days between those of the golden bars that it covers
     (`bars.day_missing` where it lacks one of the caller's calendar); `bars.suspended` where a value is missing on one
@@ -47,7 +72,7 @@ def compare(source: BarSource, golden: FeatureBlock) -> tuple[str, ...]:
     rows = source.read_range(golden.dates[0], golden.dates[-1])
     _check_days(source, rows, np.unique(golden.dates))
     if rows is None:
-        return (NOT_COMPARED,)
+        return Comparison((NOT_COMPARED,), (), source.fields, np.zeros((0, 0, len(source.fields))))
     ours, theirs = _aligned(Bars.of_rows(golden), Bars.of_rows(rows))
     both = ours.listed() & theirs.listed()
     _require_same_missing(ours, theirs, both, source.fields)
@@ -56,7 +81,7 @@ def compare(source: BarSource, golden: FeatureBlock) -> tuple[str, ...]:
     for fields in _groups(source.fields):
         _require_constant(ratio[:, :, fields], ours, [source.fields[field] for field in fields])
     few = (np.isfinite(ratio).any(axis=2).sum(axis=1) < 2).all()
-    return (NOT_COMPARED,) if few else ()
+    return Comparison((NOT_COMPARED,) if few else (), ours.instruments, source.fields, ratio)
 
 
 def _check_days(source: BarSource, rows: FeatureBlock | None, wanted: npt.NDArray[np.datetime64]) -> None:

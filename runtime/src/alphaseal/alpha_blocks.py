@@ -311,8 +311,10 @@ def completed(
     first: np.datetime64 | None,
     universe: Universe | None,
     warnings: tuple[str, ...],
+    units: dict[str, str],
 ) -> Scores:
-    """The scores of a block with the stocks that had features from the date `first` on but no bars, and with warnings."""
+    """The scores of a block with the stocks that had features from the date `first` on but no bars, with warnings, and
+    with how the units of the bars were shown."""
     lost = [row for row in block.without_bars if first is None or row[0] >= first]
     reasons = [NO_BARS] * len(lost)
     if universe is not None:
@@ -321,5 +323,8 @@ def completed(
         wanted = {date: universe.on(date) for date in {date for date, _ in lost}}
         reasons = [NO_BARS if name in wanted[date] else NOT_IN_UNIVERSE for date, name in lost]
     return replace(
-        scores, excluded=with_excluded(scores.excluded, lost, reasons), warnings=(*warnings, *block.warnings)
+        scores,
+        excluded=with_excluded(scores.excluded, lost, reasons),
+        warnings=(*warnings, *block.warnings),
+        units=units,
     )

@@ -2,27 +2,30 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from .adjustment import compare
-from .arrow_columns import floats_of
+from . import units
+from .adjustment import NOT_COMPARED, compare
+from .arrow_columns import floats_of, plain_name
 from .bars import AlphaColumns, Bars
+from .bars_source import BarSource, names_of
 from .data_gate import read_exact
 from .errors import PolicyError, SelfTestError
-from .features import FeatureBlock
+from .features import FeatureBlock, is_file, table_of
 from .selftest import keyed_block, read_golden
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from .bars_source import BarSource
     from .bundle import Bundle
+    from .history import Span
     from .manifest import AlphaGraph
+    from .units import Anchors, Evidence
 
 Matrix = npt.NDArray[np.float64]
 
@@ -39,9 +42,26 @@ class LoadedAlphas:
         """V9 of the alpha features; raises as `run`."""
         return run(bundle, self.description, self.columns, self.golden)
 
-    def compare(self, source: BarSource) -> tuple[str, ...]:
-        """Warnings about the price adjustment of a table of bars; InputError `bars.adjustment`."""
-        return compare(source, self.golden)
+    def compare(self, source: BarSource, span: Span, evidence: Evidence) -> tuple[tuple[str, ...], dict[str, str]]:
+        """Warnings about a table of bars, and how its units were shown (`units.check`); InputError `bars.*`."""
+        found = compare(source, self.golden)
+        shown = units.check(self.description, self.golden, source, span, units.known_of(found), evidence)
+        # Anchors of the same source were compared in its place.
+        told = () if evidence.anchors is not None and found.warnings == (NOT_COMPARED,) else found.warnings
+        return (*told, *shown.warnings), dict(shown.fields)
+
+    def anchors(self, table: Any, golden: str, notation: dict[str, Any]) -> Anchors:
+        """What bars of the golden stocks and days say of their source; `golden` is the digest of the golden bars.
+
+        InputError `bars.*` where they are other bars than those of the training, or too few to show what must be shown.
+        """
+        names = {plain_name(name) for name in names_of(table if is_file(table) else table_of(table))}
+        fields = [field for field in self.description.fields if {field, f"${field}"} & names]
+        places = [self.description.fields.index(field) for field in fields]
+        there = replace(self.golden, values=self.golden.values[:, places])
+        known = units.known_of(compare(BarSource.of(table, fields, **notation), there)) if fields else {}
+        units.require_shown(self.description, self.golden, known)
+        return units.Anchors(golden=golden, fields=known)
 
 
 def load(bundle: Bundle, alphas: AlphaGraph, graph: bytes) -> LoadedAlphas:

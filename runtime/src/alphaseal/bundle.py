@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from .features import FeatureBlock
     from .pipeline import Pipeline
     from .scores import Scores
+    from .units import Anchors, Evidence
     from .universe import Stocks, Universe
     from .windows import Calendar, Rows
 
@@ -118,6 +119,8 @@ class Bundle:
         calendar: Calendar | None = None,
         max_rows: int | None = None,
         max_bytes: int | None = None,
+        anchors: Any = None,
+        units_as_trained: bool = False,
     ) -> Scores:
         """Score one `date`, or every date of the range `dates` (first, last; None is open).
 
@@ -135,6 +138,9 @@ class Bundle:
         With `bars`, such a table of daily bars (`datetime`, `instrument` and the fields of the manifest's `alphas`), the
         alpha features are computed from them, with the days before as far as the manifest's look-back says, and `table`
         holds the other features only (None where there are none).  Scored are the stocks with a row of bars on the date.
+        Where a feature sees in which units the bars are (the manifest's `alphas.units`), these are shown by days of the
+        golden bars in the table, or by `anchors`: bars of the golden stocks and days from the same source, or what
+        `anchor` made of them.  `units_as_trained` goes without, and is recorded in the scores' `units` and `warnings`.
         """
         from .features import is_file, reader_of, table_of
         from .history import span_of
@@ -143,9 +149,10 @@ class Bundle:
         _check_dates(date, dates)
         chosen = universe_of(universe)
         self._check_origin(table, date, dates)
+        evidence = self._evidence(bars, anchors, units_as_trained, instruments_from)
         if bars is not None:
             limits = {"max_rows": max_rows, "max_bytes": max_bytes}
-            options: dict[str, Any] = {"universe": chosen, "calendar": calendar, "limits": limits}
+            options: dict[str, Any] = {"universe": chosen, "calendar": calendar, "limits": limits, "evidence": evidence}
             (scores,) = self._score_bars(bars, table, date, dates, instruments_from, stream=False, **options)
             return scores
         _check_table(table)
@@ -189,10 +196,12 @@ class Bundle:
         calendar: Calendar | None = None,
         max_rows: int | None = None,
         max_bytes: int | None = None,
+        anchors: Any = None,
+        units_as_trained: bool = False,
     ) -> Iterator[Scores]:
         """Score years of history in constant memory: one `Scores` per group of whole dates, in order of date.
 
-        The features' and the bars' parquet files are as in `score`.
+        The features' and the bars' parquet files, and the other arguments, are as in `score`.
         """
         from .features import iter_parquet
         from .history import span_of
@@ -200,9 +209,10 @@ class Bundle:
 
         chosen = universe_of(universe)
         self._check_origin(path, None, dates)
+        evidence = self._evidence(bars, anchors, units_as_trained, instruments_from)
         if bars is not None:
             limits = {"max_rows": max_rows, "max_bytes": max_bytes}
-            options: dict[str, Any] = {"universe": chosen, "calendar": calendar, "limits": limits}
+            options: dict[str, Any] = {"universe": chosen, "calendar": calendar, "limits": limits, "evidence": evidence}
             return self._score_bars(bars, path, None, dates or (None, None), instruments_from, stream=True, **options)
         path = _check_table(path)
         pipeline, first = self._proven_pipeline(), None
@@ -249,6 +259,7 @@ class Bundle:
         universe: Universe | None,
         calendar: Calendar | None,
         limits: dict[str, int | None],
+        evidence: Evidence,
     ) -> Iterator[Scores]:
         """As `score` with bars; all dates at once, or with `stream` in parts that bound the memory."""
         from .alpha_blocks import AlphaInput, completed
@@ -264,14 +275,40 @@ class Bundle:
             limits=limits,
         )
         span = given.span(pipeline.step_length, date=date, dates=dates)
-        warnings = alphas.compare(given.bars)
+        warnings, shown = alphas.compare(given.bars, span, evidence)
         first = span.first if pipeline.step_length > 1 else None
         stages = pipeline.stream(given.blocks(span, stream=stream), first, calendar)
         parts = (block.scored(rows, scores) for block, rows, scores in stages)
         return (
-            completed(_ranked(self.manifest, block, rows, scores, first, universe), block, first, universe, warnings)
+            completed(
+                _ranked(self.manifest, block, rows, scores, first, universe), block, first, universe, warnings, shown
+            )
             for block, rows, scores in parts
         )
+
+    def anchor(self, bars: Any, *, instruments_from: str | None = None) -> Anchors:
+        """What bars of the golden stocks and days from a data source show of all its bars, for `score(anchors=…)`.
+
+        `bars` as in `score`.  InputError `bars.units` where they have other units than the training's,
+        `bars.units_unproven` where they are too few to show it, and `bars.*` as for any bars.
+        """
+        return self._proven_alphas().anchors(bars, self.golden_bars_digest(), self._notation(instruments_from))
+
+    def golden_bars_digest(self) -> str:
+        """sha256 of the golden bars, which anchors are compared with; UsageError `usage.bars` where there are none."""
+        return self.manifest.file(self.alphas().description.golden).sha256
+
+    def _evidence(self, bars: Any, anchors: Any, as_trained: bool, instruments_from: str | None) -> Evidence:
+        """What shows the units of the bars, beside themselves; UsageError `usage.anchors` where there are no bars."""
+        from .units import Anchors, Evidence
+
+        if bars is None and (anchors is not None or as_trained):
+            raise UsageError(
+                "usage.anchors", "anchors and units are those of bars", expected="bars, or neither of these two"
+            )
+        if anchors is None or isinstance(anchors, Anchors):
+            return Evidence(anchors, as_trained)
+        return Evidence(self.anchor(anchors, instruments_from=instruments_from), as_trained)
 
     def pipeline(self) -> Pipeline:
         """The stages, loaded from verified bytes once."""

@@ -18,6 +18,7 @@ from .version import __version__
 if TYPE_CHECKING:
     from .bundle import Bundle
     from .store import Current
+    from .units import Anchors
     from .universe import Universe
 
 
@@ -154,6 +155,18 @@ def _add_score(parser: Parser) -> None:
         metavar="FILE.parquet",
         help="daily bars (datetime, instrument, open, high and so on) that the alpha features are computed from",
     )
+    parser.add_argument(
+        "--anchors",
+        type=Path,
+        metavar="FILE.parquet",
+        help="bars of the golden bars' stocks and days from the same source, which show the units of --bars; with --store and --source what they show is kept",
+    )
+    _add_source(parser, required=False)
+    parser.add_argument(
+        "--units-as-trained",
+        action="store_true",
+        help="take the bars as having the units of the training where nothing shows it; recorded in the result",
+    )
     day = parser.add_mutually_exclusive_group(required=True)
     day.add_argument("--date", metavar="YYYY-MM-DD", help="score exactly this date")
     day.add_argument(
@@ -202,6 +215,30 @@ def _add_score(parser: Parser) -> None:
         metavar="FILE",
         help="trading dates, one a line, for bars and for models on windows (default: the dates of the table)",
     )
+    parser.add_argument(
+        "--instruments-from",
+        choices=["qlib", "ts"],
+        help="convert SH600000 (qlib) or 600000.SH (ts) to the bundle's form",
+    )
+
+
+def _add_source(parser: argparse.ArgumentParser, *, required: bool) -> None:
+    parser.add_argument(
+        "--store", type=Path, required=required, metavar="DIR", help="where anchors of sources of bars are kept"
+    )
+    parser.add_argument("--source", required=required, metavar="NAME", help="the name there of the source of the bars")
+
+
+def _add_anchor(parser: Parser) -> None:
+    _add_trust(parser)
+    parser.add_argument(
+        "--bars",
+        type=Path,
+        required=True,
+        metavar="FILE.parquet",
+        help="bars of the golden bars' stocks and days from the source",
+    )
+    _add_source(parser, required=True)
     parser.add_argument(
         "--instruments-from",
         choices=["qlib", "ts"],
@@ -356,7 +393,7 @@ def _score(options: argparse.Namespace) -> tuple[str, Any]:
         raise UsageError("usage.features", "there is nothing to score", expected="--features or --bars, or both")
     if options.out is not None:
         output.check_suffix(options.out)
-        names = ("features", "bars", "universe", "calendar", "holdings", "features_key", "trust", "key")
+        names = ("features", "bars", "anchors", "universe", "calendar", "holdings", "features_key", "trust", "key")
         output.check_target(options.out, inputs=[getattr(options, name) for name in names], bundle=options.bundle)
     bundle = _open(options)
     progress = Progress(enabled=not options.json)
@@ -366,6 +403,7 @@ def _score(options: argparse.Namespace) -> tuple[str, Any]:
         "calendar": _calendar(options.calendar),
     }
     choices |= {"max_rows": options.max_rows, "max_bytes": options.max_bytes, "bars": options.bars}
+    choices |= {"anchors": _anchors(options, bundle), "units_as_trained": options.units_as_trained}
     guard, picked = drift.Guard(bundle.manifest.drift, strict=options.strict), None
     if options.date is not None:
         scores = bundle.score(_features(options, bundle), date=options.date, **choices)
@@ -389,9 +427,52 @@ def _score(options: argparse.Namespace) -> tuple[str, Any]:
         "bundle": bundle.digest,
         "ready": bundle.manifest.eligibility.ready,
         "warnings": [*bundle.warnings, *result.warnings],
+        "units": dict(result.units),
         "drift": drift.to_plain(found),
         "picks": None if picked is None else picks.to_plain(picked),
     }
+
+
+def _anchors(options: argparse.Namespace, bundle: Bundle) -> Anchors | None:
+    """What shows the units of the bars beside themselves: a file, which is kept where a store is named, or the store."""
+    if (options.store is None) != (options.source is None):
+        raise UsageError("usage.source", "a source of bars has its name in a store", expected="--store with --source")
+    if options.anchors is not None:
+        if options.bars is None:
+            raise UsageError("usage.anchors", "anchors are those of bars", expected="--bars with --anchors")
+        anchors = bundle.anchor(options.anchors, instruments_from=options.instruments_from)
+        if options.store is not None:
+            _keep(options, anchors)
+        return anchors
+    if options.store is None or bundle.manifest.alphas is None:
+        return None
+    from . import sources
+
+    return sources.kept(options.store, options.source, bundle.golden_bars_digest())
+
+
+def _keep(options: argparse.Namespace, anchors: Anchors) -> None:
+    from . import sources
+
+    sources.keep(options.store, options.source, anchors, at=read_trust(options).now())
+
+
+def _anchor(options: argparse.Namespace) -> tuple[str, Any]:
+    from . import sources
+
+    sources.check_name(options.source)
+    bundle = _open(options)
+    anchors = bundle.anchor(options.bars, instruments_from=options.instruments_from)
+    _keep(options, anchors)
+    units = (bundle.manifest.alphas.units or {}) if bundle.manifest.alphas is not None else {}
+    seen = [field for field, unit in units.items() if unit.per_stock]
+    shown = ", ".join(f"{field} of {anchors.fields[field].stocks} stocks" for field in seen)
+    text = (
+        f"{options.source}: the units are those of the training: {shown}"
+        if seen
+        else (f"{options.source}: no feature sees the units of the bars")
+    )
+    return text, {"source": options.source, "bundle": bundle.digest, "units": seen, "warnings": list(bundle.warnings)}
 
 
 def _features(options: argparse.Namespace, bundle: Bundle) -> Path | bytes | None:
@@ -494,6 +575,7 @@ _VERBS: dict[str, _Verb] = {
     "export": ("write a bundle in the file layout of an older hand-over, without a pickle", _add_export, _export),
     "selftest": ("score the golden rows on this machine", _add_selftest, _selftest),
     "score": ("score a day or a range of days", _add_score, _score),
+    "anchor": ("show once which units a source of bars has, and keep it in a store", _add_anchor, _anchor),
     "trust": ("make and change the file that says what is accepted here", _add_trust_actions, _trust_file),
     "install": ("verify a bundle and put it in force in a store", _add_install, _install),
     "current": ("path of the bundle that is in force in a store", _add_current, _current),

@@ -151,6 +151,19 @@ class Statistics(Part, frozen=True, kw_only=True):
     quantiles: Annotated[dict[str, float], Meta(description="of finite values; empty where there is none")]
 
 
+class Scaling(Part, frozen=True, kw_only=True):
+    """What a constant c > 0 that multiplies all fields of one unit does to a feature."""
+
+    per_stock: Annotated[bool, Meta(description="true: a constant of each stock changes nothing")]
+    common: Annotated[
+        bool,
+        Meta(description="true: one constant for all stocks changes nothing that leaves the stages before a graph"),
+    ]
+    smallest: Annotated[Positive | None, Meta(description="constants for which that was shown; null: for all")]
+    largest: Positive | None
+    text: Annotated[Short, Meta(description="the same for people: the degree, or why nothing is known")]
+
+
 class Feature(Part, frozen=True, kw_only=True):
     """One input column of the model; its position in the list is its position in the model."""
 
@@ -175,6 +188,10 @@ class Feature(Part, frozen=True, kw_only=True):
     used: Annotated[bool | None, Meta(description="false: no tree asks for it")]
     statistics: Statistics | None
     statistics_missing: Annotated[Short | None, Meta(description="why statistics is null")]
+    invariance: Annotated[
+        dict[Short, Scaling] | None,
+        Meta(description="by unit that the feature reads: price, or a field; null: not known"),
+    ] = None
 
 
 class Evidence(Part, frozen=True, kw_only=True):
@@ -397,6 +414,22 @@ class GoldenTable(Part, frozen=True, kw_only=True):
     days: Annotated[list[Date], Meta(description="days that are there whole")]
 
 
+class FieldUnit(Part, frozen=True, kw_only=True):
+    """What must be shown of one field of a caller's bars; the ratio is its value over that of the training."""
+
+    per_stock: Annotated[
+        list[Short],
+        Meta(description="used features that a constant of one stock changes: the ratio is one for all stocks"),
+    ]
+    common: Annotated[list[Short], Meta(description="of these the ones that any constant changes: the ratio is 1")]
+    smallest: Annotated[Positive | None, Meta(description="least ratio that changes no other used feature; null: any")]
+    largest: Positive | None
+    medians: Annotated[
+        dict[str, Positive] | None,
+        Meta(description="quantiles over stocks of the median of positive training values; null: not at hand"),
+    ]
+
+
 class AlphaGraph(Part, frozen=True, kw_only=True):
     """Bars in, alpha features out.
 
@@ -420,6 +453,10 @@ class AlphaGraph(Part, frozen=True, kw_only=True):
     golden: Annotated[Path, Meta(description="bars of stocks whose alpha features golden.parquet has on `date`")]
     golden_rows: Count
     date: Date
+    units: Annotated[
+        dict[Short, FieldUnit] | None,
+        Meta(description="fields whose ratio to the training a used feature can see; null: not known"),
+    ] = None
 
 
 class DriftLimits(Part, frozen=True, kw_only=True):

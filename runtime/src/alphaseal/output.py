@@ -12,10 +12,14 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from . import strict_json
 from .errors import NotReadableError, UsageError
 from .scores import SCORE_SCHEMA, Scores
 from .store import is_store
+from .units import AS_TRAINED
 
+UNITS_KEY = "alphaseal.units"
+"""Metadata of a parquet file of scores: fields of bars that were taken as trained on the caller's word, in JSON."""
 _EXCLUDED_SHOWN = 10
 
 
@@ -30,11 +34,14 @@ class ScoreSummary:
     rows: pa.Table | None = None
     out: str | None = None
     warnings: list[str] = field(default_factory=list)
+    units: dict[str, str] = field(default_factory=dict)
+    """Fields of bars whose units a feature sees, and how they were shown."""
 
     def add(self, scores: Scores) -> None:
         """Count one part."""
         self.dates += scores.dates()
         self.scored += len(scores)
+        self.units |= scores.units
         self.warnings += [warning for warning in scores.warnings if warning not in self.warnings]
         for row in scores.excluded.to_pylist():
             self.excluded[row["reason"]] = self.excluded.get(row["reason"], 0) + 1
@@ -74,7 +81,7 @@ def write_scores(parts: Iterator[Scores], path: Path, top: int | None, progress:
     """Stream scores (the `top` best of every date, or all) to a parquet or CSV file that appears when it is complete."""
     check_suffix(path)
     summary = ScoreSummary(out=str(path))
-    with replacing(path) as temporary, _writer(temporary, path.suffix) as write:
+    with replacing(path) as temporary, _writer(temporary, path.suffix, summary) as write:
         for scores in parts:
             summary.add(scores)
             write(scores.table if top is None else scores.top(top))
@@ -83,15 +90,19 @@ def write_scores(parts: Iterator[Scores], path: Path, top: int | None, progress:
 
 
 @contextmanager
-def _writer(path: Path, suffix: str) -> Iterator[Callable[[pa.Table], None]]:
+def _writer(path: Path, suffix: str, summary: ScoreSummary) -> Iterator[Callable[[pa.Table], None]]:
     if suffix == ".parquet":
-        writer = pq.ParquetWriter(path, SCORE_SCHEMA, compression="zstd")
+        with pq.ParquetWriter(path, SCORE_SCHEMA, compression="zstd") as writer:
+            yield writer.write_table
+            taken = [name for name, how in summary.units.items() if how == AS_TRAINED]
+            if taken:
+                # Whoever reads the file later must see that nothing showed them.
+                writer.add_key_value_metadata({UNITS_KEY: strict_json.dumps(dict.fromkeys(taken, AS_TRAINED))})
     else:
         import pyarrow.csv
 
-        writer = pyarrow.csv.CSVWriter(path, SCORE_SCHEMA)
-    with writer:
-        yield writer.write_table
+        with pyarrow.csv.CSVWriter(path, SCORE_SCHEMA) as writer:
+            yield writer.write_table
 
 
 def check_suffix(path: Path) -> None:

@@ -16,7 +16,7 @@ from .arrow_columns import indices_of, numbers_of
 from .errors import UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from .drift import Drift
     from .features import FeatureBlock
@@ -49,6 +49,8 @@ class Scores:
     measured: Drift | None = field(default=None, repr=False, compare=False)
     warnings: tuple[str, ...] = ()
     """What was noticed in the data and is no error."""
+    units: Mapping[str, str] = field(default_factory=dict)
+    """Fields of bars whose units a feature sees -> how they were shown (constants of `alphaseal.units`)."""
 
     def __len__(self) -> int:
         return int(self.table.num_rows)

@@ -3,9 +3,10 @@
     bundles/<digest>/   installed bundles, each verified where it lies before anything names it
     current.json        which one is in force, the highest sequence ever in force, and what was done when
     staging/            a copy in the making; the next install removes what a stopped one left
+    sources.json        what anchors showed of sources of bars (`alphaseal.sources`)
     lock                held by the process that changes the store
 
-`current.json` is the only truth and is replaced whole, so that a process that is stopped at any instant leaves the old
+`current.json` is the only truth of that and is replaced whole, so that a process that is stopped at any instant leaves the old
 bundle in force or the new one.  There are no links: it holds on Windows too.  A store holds bundles of one name.
 """
 
@@ -18,7 +19,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeVar
 
 import msgspec
 from msgspec import Meta
@@ -30,6 +31,7 @@ from .errors import DigestError, MalformedError, NotReadableError, RollbackError
 from .manifest import Count, Instant, Name, Part, Sha256, Short
 from .trust import Trust
 
+T = TypeVar("T", bound=Part)
 FORMAT = "1.0"
 FILE_NAME = "current.json"
 MAXIMUM_BYTES = 16 << 20
@@ -81,12 +83,8 @@ def install(path: str | os.PathLike[str], store: str | os.PathLike[str], *, trus
     """
     root = Path(store)
     source = bundle_module.open_bundle(path, trust=trust)
-    try:
-        with suppress(FileExistsError):  # a file of that name: the lock says so
-            os.makedirs(root, exist_ok=True)
-    except OSError as error:
-        raise _not_writable(root, error) from None
-    with _locked(root):
+    make(root)
+    with locked(root):
         state = _read(root)
         # Before anything is copied: what must not come into force is not kept either.
         _check_succession(state, source)
@@ -117,7 +115,7 @@ def rollback(store: str | os.PathLike[str], *, to: int, reason: str, trust: Trus
             found=f"{len(reason)} characters",
         )
     _require(root)  # a store is made by its first install, not by the lock of a rollback
-    with _locked(root):
+    with locked(root):
         state = _require(root)
         installed = {event.sequence: event.digest for event in state.history}
         if to == state.current.sequence or to not in installed:
@@ -150,6 +148,11 @@ def current(store: str | os.PathLike[str]) -> Current:
 
 def parse(data: bytes, where: str) -> State:
     """Read current.json strictly, version first; MalformedError (``json.*``, ``store.*``)."""
+    return typed(data, where, State)
+
+
+def typed(data: bytes, where: str, kind: type[T]) -> T:
+    """One of the store's files as what it is, version first; MalformedError (``json.*``, ``store.*``)."""
     value = strict_json.loads(data, where=where, maximum_bytes=MAXIMUM_BYTES)
     found = value.get("format") if isinstance(value, dict) else None
     if found != FORMAT:
@@ -157,7 +160,7 @@ def parse(data: bytes, where: str) -> State:
             "store.version", "unknown version of a store", where=where, expected=repr(FORMAT), found=repr(found)[:80]
         )
     try:
-        return msgspec.convert(value, State)
+        return msgspec.convert(value, kind)
     except msgspec.ValidationError as error:
         raise MalformedError("store.schema", f"does not fit the schema: {error}", where=where) from None
 
@@ -224,7 +227,7 @@ def _copy(root: Path, source: Bundle, target: Path, trust: Trust) -> None:
         os.rename(staging, target)
         files.synchronise_directory(target.parent)
     except OSError as error:
-        raise _not_writable(root, error) from None
+        raise not_writable(root, error) from None
     finally:
         shutil.rmtree(staging, ignore_errors=True)
 
@@ -249,7 +252,7 @@ def _update_envelope(root: Path, target: Path, source: Bundle) -> None:
         if not place.is_file() or place.read_bytes() != source.envelope:
             files.replace(place, source.envelope, beside=root)
     except OSError as error:
-        raise _not_writable(root, error) from None
+        raise not_writable(root, error) from None
 
 
 def _verify(path: Path, digest: str, trust: Trust) -> None:
@@ -288,27 +291,36 @@ def _require(root: Path) -> State:
 
 
 def _read(root: Path) -> State | None:
-    place = root / FILE_NAME
+    data = read_file(root / FILE_NAME)
+    return None if data is None else parse(data, str(root / FILE_NAME))
+
+
+def read_file(place: Path) -> bytes | None:
+    """A bounded read of one of the store's files, None where it is not there; NotReadableError `store.not_readable`."""
     try:
         with place.open("rb") as file:
-            data = file.read(MAXIMUM_BYTES + 1)
+            return file.read(MAXIMUM_BYTES + 1)
     except FileNotFoundError:
         return None
     except OSError as error:
         raise NotReadableError(
             "store.not_readable", f"the store cannot be read: {error.strerror}", where=str(place)
         ) from None
-    return parse(data, str(place))
 
 
 def _write(root: Path, state: State) -> None:
     """The step that counts: before it the old bundle is in force, after it the new one."""
-    plain: dict[str, Any] = msgspec.to_builtins(state)
+    replace_file(root, FILE_NAME, state)
+
+
+def replace_file(root: Path, name: str, content: Part) -> None:
+    """Put a file of the store in its place, whole; NotReadableError `store.not_writable`."""
+    plain: dict[str, Any] = msgspec.to_builtins(content)
     data = strict_json.dumps(plain)
     try:
-        files.replace(root / FILE_NAME, data)
+        files.replace(root / name, data)
     except OSError as error:
-        raise _not_writable(root, error) from None
+        raise not_writable(root, error) from None
 
 
 def _current(root: Path, state: State) -> Current:
@@ -316,13 +328,22 @@ def _current(root: Path, state: State) -> Current:
     return Current(path, state.name, state.current.sequence, state.current.digest, state.highest.sequence)
 
 
+def make(root: Path) -> None:
+    """The directory of a store, if it is not there; NotReadableError `store.not_writable`."""
+    try:
+        with suppress(FileExistsError):  # a file of that name: the lock says so
+            os.makedirs(root, exist_ok=True)
+    except OSError as error:
+        raise not_writable(root, error) from None
+
+
 @contextmanager
-def _locked(root: Path) -> Iterator[None]:
+def locked(root: Path) -> Iterator[None]:
     """Hold the store's lock; the system lets go of it when the process ends, however it ends."""
     try:
         descriptor = os.open(root / "lock", os.O_RDWR | os.O_CREAT, 0o644)
     except OSError as error:
-        raise _not_writable(root, error) from None
+        raise not_writable(root, error) from None
     try:
         try:
             _lock(descriptor)
@@ -351,7 +372,8 @@ def _lock(descriptor: int) -> None:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
 
-def _not_writable(root: Path, error: OSError) -> NotReadableError:
+def not_writable(root: Path, error: OSError) -> NotReadableError:
+    """What the caller can do about an error of the system while the store is changed."""
     return NotReadableError(
         "store.not_writable",
         f"the store cannot be written: {error.strerror}",

@@ -12,6 +12,7 @@ from alphaseal.model_gate import ALPHAS
 from alphaseal_converter.alphas import elementwise, rolling
 from alphaseal_converter.alphas.emit import Emitter, Rule
 from alphaseal_converter.alphas.nodes import Dtype, Node, Nodes, tail
+from alphaseal_converter.alphas.scaling import Scaling, derive
 from alphaseal_converter.alphas.syntax import parse
 from alphaseal_converter.errors import RefusalError
 
@@ -29,7 +30,7 @@ class CompiledAlphas:
     `window` is the days of bars that the graph takes, `fields` their columns, `features` the columns that come out;
     `truncated` says of features of unlimited look-back which weight the days before the window would have had,
     `look_backs` how many days, the day itself included, a value needs (None: unlimited), `inputs` which fields it
-    reads; `not_compiled` why there is no column.
+    reads; `scalings` what a constant that multiplies all fields of a unit does, by unit; `not_compiled` why there is no column.
     """
 
     graph: bytes | None
@@ -39,6 +40,7 @@ class CompiledAlphas:
     truncated: Mapping[str, float]
     look_backs: Mapping[str, int | None]
     inputs: Mapping[str, tuple[str, ...]]
+    scalings: Mapping[str, Mapping[str, Scaling]]
     not_compiled: Mapping[str, str]
 
 
@@ -74,6 +76,7 @@ def compile_alphas(expressions: Mapping[str, str]) -> CompiledAlphas:
         truncated=truncated,
         look_backs={name: None if name in truncated else days for name, days in look_backs.items()},
         inputs=inputs,
+        scalings={name: derive(root) for name, root in roots.items()},
         not_compiled=not_compiled,
     )
 

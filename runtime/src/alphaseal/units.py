@@ -1,0 +1,267 @@
+"""Whether a caller's bars have the units of the training: yuan or another base of adjustment, shares or lots.
+
+A constant that multiplies a field changes no ratio, but it changes every other feature, for each stock otherwise, and
+nothing in the bars of one day tells.  So where a used feature sees the constant of a field (`AlphaGraph.units`), the field
+must be shown to be the training's: by days of the golden bars in the table itself, or by anchors, which are bars of the
+golden stocks and days from the same source.  What is shown of these stocks is taken to hold for all of the source.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated
+
+import numpy as np
+import numpy.typing as npt
+from msgspec import Meta
+
+from .errors import InputError
+from .manifest import AlphaGraph, Count, FieldUnit, Part, Positive, Sha256, Short
+from .plain_text import listed
+
+if TYPE_CHECKING:
+    from .adjustment import Comparison
+    from .bars_source import BarSource
+    from .features import FeatureBlock
+    from .history import Span
+
+TOLERANCE = 1e-5
+"""Of the ratio to the training's values, the median over a stock's days: float32 twice, with room."""
+LEAST_STOCKS = 5
+"""So many golden stocks show a field, or all of them where they are fewer: one alone may be like the training by chance."""
+LEAST_DAYS = 2
+"""On so many days each: a price of one day may have any base of adjustment."""
+CLEARLY = 5.0
+"""Times the outermost medians of the training's stocks: markets grow and shrink by less, lots and shares differ by more."""
+_LOTS = (100.0, 1000.0, 10_000.0)
+BY_DAYS = "golden days"
+BY_ANCHORS = "anchors"
+AS_TRAINED = "as trained, not shown"
+
+
+class FieldRatios(Part, frozen=True, kw_only=True):
+    """What a table says of one field: its ratio to the golden bars, the median over the days of each stock."""
+
+    stocks: Annotated[Count, Meta(description="with a positive value on both sides on enough days")]
+    smallest: Annotated[Positive | None, Meta(description="ratio of any stock; null: no stock has one")]
+    smallest_of: Short | None
+    largest: Positive | None
+    largest_of: Short | None
+
+
+Known = Mapping[str, FieldRatios]
+
+
+class Anchors(Part, frozen=True, kw_only=True):
+    """What bars of the golden stocks and days from one source say of all bars of that source."""
+
+    golden: Annotated[Sha256, Meta(description="of the golden bars that they were compared with")]
+    fields: dict[Short, FieldRatios]
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """What a caller brings beside the table: anchors of the same source, and whether to go without proof."""
+
+    anchors: Anchors | None = None
+    as_trained: bool = False
+
+
+@dataclass(frozen=True)
+class Shown:
+    """How each field that must be shown was shown: BY_DAYS, BY_ANCHORS or AS_TRAINED; and sizes that speak against it."""
+
+    fields: Mapping[str, str]
+    strange: tuple[str, ...] = ()
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What is to be said where the caller's word was taken."""
+        taken = [field for field, how in self.fields.items() if how == AS_TRAINED]
+        if not taken and not self.strange:
+            return ()
+        said = f"nothing shows that {', '.join(taken)} have the units of the training; the caller says so"
+        return (*((said,) if taken else ()), *self.strange)
+
+
+def known_of(comparison: Comparison) -> dict[str, FieldRatios]:
+    """The ratios of a table's fields, by field."""
+    return {
+        field: _ratios_of(comparison.instruments, comparison.ratios[:, :, place])
+        for place, field in enumerate(comparison.fields)
+    }
+
+
+def _ratios_of(instruments: Sequence[str], ratios: npt.NDArray[np.float64]) -> FieldRatios:
+    known = ~np.isnan(ratios)
+    days = known.sum(axis=1)
+    rows = np.flatnonzero(days)
+    if not len(rows):
+        return FieldRatios(stocks=0, smallest=None, smallest_of=None, largest=None, largest_of=None)
+    medians = np.nanmedian(ratios[rows], axis=1)
+    low, high = int(medians.argmin()), int(medians.argmax())
+    return FieldRatios(
+        stocks=int((days >= LEAST_DAYS).sum()),
+        smallest=float(medians[low]),
+        smallest_of=instruments[rows[low]],
+        largest=float(medians[high]),
+        largest_of=instruments[rows[high]],
+    )
+
+
+def check(
+    alphas: AlphaGraph, golden: FeatureBlock, source: BarSource, span: Span, table: Known, evidence: Evidence
+) -> Shown:
+    """Whether the bars have the units that the used features see; `table` is what the caller's own table says.
+
+    InputError `bars.units` where a ratio is another than the used features allow, in the table or in the anchors, or where
+    the size of the values is; `bars.units_unproven` where nothing shows a field.  A caller who says that the units are
+    the training's need not show them, and sizes are only told; ratios that are others are refused all the same.
+    """
+    units: Mapping[str, FieldUnit] = alphas.units or {}
+    shown: dict[str, str] = {}
+    anchors: Known = {} if evidence.anchors is None else evidence.anchors.fields
+    for field, unit in units.items():
+        enough = _enough(golden, alphas.fields.index(field))
+        for known, how, where in ((table, BY_DAYS, "the bars"), (anchors, BY_ANCHORS, "the anchors")):
+            if field in known:
+                _require_right(field, unit, known[field], where)
+                if _shows(known[field], enough):
+                    shown.setdefault(field, how)
+    # What was shown of other days, or of other bars of the source, may have changed since.
+    told = _strange_sizes(units, source, span)
+    if told and not evidence.as_trained:
+        raise told[0]
+    asked = [field for field, unit in units.items() if unit.per_stock]
+    unproven = [field for field in asked if field not in shown]
+    if unproven and not evidence.as_trained:
+        raise _unproven(alphas, golden, unproven, (table, anchors))
+    return Shown({field: shown.get(field, AS_TRAINED) for field in asked}, tuple(map(str, told)))
+
+
+def require_shown(alphas: AlphaGraph, golden: FeatureBlock, anchors: Known) -> None:
+    """Anchors alone show all fields that must be shown; InputError as `check`."""
+    unproven = []
+    for field, unit in (alphas.units or {}).items():
+        if field in anchors:
+            _require_right(field, unit, anchors[field], "the anchors")
+        enough = _enough(golden, alphas.fields.index(field))
+        if unit.per_stock and not (field in anchors and _shows(anchors[field], enough)):
+            unproven.append(field)
+    if unproven:
+        raise _unproven(alphas, golden, unproven, (anchors,))
+
+
+def _enough(golden: FeatureBlock, place: int) -> int:
+    """How many stocks show a field; 0 where the golden bars themselves hold too little to show it."""
+    stocks = golden.instruments.dictionary_encode()
+    codes = np.asarray(stocks.indices.to_numpy(zero_copy_only=False))
+    days = np.bincount(codes[golden.values[:, place] > 0], minlength=len(stocks.dictionary))
+    return min(LEAST_STOCKS, int((days >= LEAST_DAYS).sum()))
+
+
+def _shows(known: FieldRatios, enough: int) -> bool:
+    return 0 < enough <= known.stocks
+
+
+def _require_right(field: str, unit: FieldUnit, known: FieldRatios, where: str) -> None:
+    """InputError `bars.units` where a stock's ratio is another than the used features allow."""
+    low, high = known.smallest, known.largest
+    if low is None or high is None:
+        return
+    if unit.common:
+        wrong, expected, seeing = (
+            max(abs(low - 1), abs(high - 1)) > TOLERANCE,
+            "the values of the training",
+            unit.common,
+        )
+    elif unit.per_stock:
+        wrong, expected, seeing = (
+            high / low - 1 > TOLERANCE,
+            "one multiple of the training's for all stocks",
+            unit.per_stock,
+        )
+    else:
+        wrong, expected, seeing = False, "", []
+    if not wrong and ((unit.smallest or low) > low or (unit.largest or high) < high):
+        wrong = True
+        expected = f"from {unit.smallest or 0:g} to {unit.largest or np.inf:g} times the values of the training"
+    if wrong:
+        one = high / low - 1 <= TOLERANCE
+        raise InputError(
+            "bars.units",
+            f"{field} has other units than in the training" + (f", seen by {listed(seeing)}" if seeing else ""),
+            where=f"{where}, {field}",
+            expected=expected,
+            found=f"{low:.6g} times for all stocks{_guess(field, low)}"
+            if one
+            else f"{low:.6g} times for {known.smallest_of}, {high:.6g} times for {known.largest_of}",
+            next_step=f"multiply {field} by {1 / low:.6g}"
+            if one
+            else "give bars with the units and the base of adjustment of the training's data",
+        )
+
+
+def _guess(field: str, ratio: float) -> str:
+    """What the ratio looks like, for people."""
+    for lot in _LOTS:
+        if abs(ratio * lot - 1) < TOLERANCE and field == "volume":
+            return f": lots of {lot:g}?"
+    return ""
+
+
+def _strange_sizes(units: Mapping[str, FieldUnit], source: BarSource, span: Span) -> list[InputError]:
+    """`bars.units` for each field whose values of the first or last day to score are far from the training's."""
+    strange: dict[str, InputError] = {}
+    for day in sorted({span.first, span.read[1]}) if units else ():
+        rows = source.read_range(day, day)
+        if rows is not None:
+            for field, unit in units.items():
+                values = rows.values[:, source.fields.index(field)].astype(np.float64)
+                error = _strange_size(field, unit, values[np.isfinite(values) & (values > 0)], str(day))
+                if error is not None:
+                    strange.setdefault(field, error)
+    return list(strange.values())
+
+
+def _strange_size(field: str, unit: FieldUnit, values: npt.NDArray[np.float64], day: str) -> InputError | None:
+    # A constant that is the same for all stocks is nobody's business where only that of a single stock is seen.
+    if unit.medians is None or len(values) < LEAST_STOCKS or (unit.per_stock and not unit.common):
+        return None
+    smallest, largest = (1.0, 1.0) if unit.common else (unit.smallest or 0.0, unit.largest or np.inf)
+    low, high = min(unit.medians.values()) / CLEARLY * smallest, max(unit.medians.values()) * CLEARLY * largest
+    found, usual = float(np.median(values)), unit.medians["0.5"]
+    if low <= found <= high:
+        return None
+    return InputError(
+        "bars.units",
+        f"{field} has another size than in the training",
+        where=f"the bars, {field} on {day}",
+        expected=f"a median between {low:.4g} and {high:.4g}: stocks of the training have {usual:.4g}",
+        found=f"{found:.4g}, about {found / usual:.2g} times that",
+        next_step=f"give {field} in the units of the training, or pass --units-as-trained if it has them",
+    )
+
+
+def _unproven(alphas: AlphaGraph, golden: FeatureBlock, fields: Sequence[str], given: Sequence[Known]) -> InputError:
+    features = sorted({name for field in fields for name in (alphas.units or {})[field].per_stock})
+    stocks = sorted(set(golden.instruments.to_pylist()))
+    first, last = golden.dates[0], golden.dates[-1]
+    enough = max(_enough(golden, alphas.fields.index(field)) for field in fields)
+    counts = [known[field].stocks for known in given for field in fields if field in known]
+    if enough:
+        step = (
+            f"once for this source of bars: --anchors FILE, its bars of {listed(stocks)} from {first} to {last} "
+            "(alphaseal anchor keeps what they show); or --units-as-trained if you know"
+        )
+    else:
+        step = "--units-as-trained, if you know that they have: the golden bars of the bundle are too few to show it"
+    return InputError(
+        "bars.units_unproven",
+        f"nothing shows that {', '.join(fields)} have the units of the training, which {listed(features)} would see",
+        where="the bars",
+        expected=f"days from {first} to {last} of at least {enough} of the golden bars' stocks, {LEAST_DAYS} or more each",
+        found=f"{max(counts, default=0)} such stocks",
+        next_step=step,
+    )
