@@ -18,17 +18,17 @@ import numpy as np
 
 from alphaseal.errors import UsageError
 from alphaseal.keys import SigningKey
-from alphaseal.manifest import FORMAT, Bound, DayOrder, Format, Order, Parity, ParityCase, Stage
+from alphaseal.manifest import FORMAT, Bound, DayOrder, Format, Order, Parity, ParityCase, Stage, Universes
 from alphaseal.output import check_target
 from alphaseal.pipeline import Pipeline
 
 from . import parity, values
-from .alpha_part import AlphaPart, compile_features, prove_alphas, with_training_values
+from .alpha_part import AlphaPart, compile_features, prove_alphas, with_conventions, with_training_values
 from .artifacts import DatasetState, Predictions, fitted_processors, read_dataset, read_predictions
 from .artifacts import read_task_configuration as read_configuration
 from .bar_replay import BarReplay, write_bar_values
 from .configuration import TaskConfiguration
-from .describe import factors_to_try, given_creation_time, training_segment
+from .describe import factors_to_try, given_creation_time, instrument_format, training_segment
 from .errors import RefusalError
 from .factors_table import column_names
 from .families import FamilyContext, TrainedModel, read_trained_model
@@ -44,6 +44,7 @@ from .select import Anchor, choose_anchor
 from .session import Task, read_task
 from .stages import Plan, stages_of
 from .trial import Trial, TrialRequest, try_factors
+from .universes import describe_universes
 from .values import RawFile, Recorded
 from .write import BuiltBundle, check_place, write_bundle
 
@@ -105,6 +106,7 @@ class Proven:
     raw: RawFile | None
     golden: Sequence[GoldenRows]
     alphas: AlphaPart
+    universes: Universes
     constant_scores: bool
     columns_elsewhere: frozenset[str]
     trials: Mapping[str, Trial] = field(default_factory=dict)
@@ -190,7 +192,18 @@ def prove(request: BuildRequest, scratch: Path, progress: Progress) -> Proven:
     alphas = prove_alphas(bars.compiled, features.features, bars.market, bars.absent, recorded, golden)
     if alphas.note is not None:
         report = msgspec.structs.replace(report, note="; ".join(filter(None, (report.note, alphas.note))))
-    alphas = with_training_values(alphas, bars.market, training_segment(configuration), scratch, progress)
+    segment = training_segment(configuration)
+    alphas = with_training_values(alphas, bars.market, segment, scratch, progress)
+    universes = describe_universes(
+        bars.market,
+        bars.absent,
+        configuration,
+        predictions,
+        located.parquet,
+        coded=any(feature.origin != "alpha" for feature in features.features),
+        pattern=instrument_format(predictions).pattern,
+    )
+    alphas = with_conventions(alphas, bars.market, segment, model.step_length, universes.context)
     return Proven(
         task=task,
         anchor=anchor,
@@ -212,6 +225,7 @@ def prove(request: BuildRequest, scratch: Path, progress: Progress) -> Proven:
         raw=raw,
         golden=golden,
         alphas=alphas,
+        universes=universes,
         columns_elsewhere=columns_elsewhere(anchor, task, request.workspace_roots, request.path_maps)
         if task is not None and anchor is not None
         else frozenset(),
