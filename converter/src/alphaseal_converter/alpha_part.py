@@ -18,6 +18,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from alphaseal import conventions
 from alphaseal.alpha_selftest import bars_schema
 from alphaseal.bars import AlphaColumns, Bars
 from alphaseal.features import FeatureBlock
@@ -27,7 +28,7 @@ from alphaseal.scores import dates_array
 from .alphas import CompiledAlphas, compile_alphas
 from .errors import RefusalError
 from .golden import DAY_CASE, GoldenRows
-from .market import Market, Progress, write_training_sample
+from .market import Market, Progress, training_bars, write_training_sample
 from .resolve import OrderedFeature
 from .values import Recorded
 
@@ -149,6 +150,32 @@ def with_training_values(
     except RefusalError:
         return part
     return replace(part, training=(scratch / "training.parquet", words))
+
+
+def with_conventions(
+    part: AlphaPart,
+    market: Market | None,
+    segment: tuple[date, date] | None,
+    step_length: int,
+    context: Sequence[str],
+) -> AlphaPart:
+    """The part with what the bars of the training look like on days without trade; `context` are no stocks."""
+    if part.description is None or market is None or segment is None:
+        return part
+    fields = part.description.fields
+    more = [name for name in conventions.FIELDS if name not in fields]
+    try:
+        found = training_bars(market, fields, more, segment, context)
+    except RefusalError:
+        found = None
+    if found is None:
+        return part
+    bars, since = found
+    columns = [*fields, *more][: bars.values.shape[2]]
+    days = part.description.window + step_length - 1
+    sets = [columns, fields] if len(columns) > len(fields) else [fields]
+    recorded = [conventions.record(bars, columns, names, days, since) for names in sets if set(names) - {"factor"}]
+    return replace(part, description=msgspec.structs.replace(part.description, conventions=recorded or None))
 
 
 class _Proof:

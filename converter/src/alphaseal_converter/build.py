@@ -18,17 +18,35 @@ import numpy as np
 
 from alphaseal.errors import UsageError
 from alphaseal.keys import SigningKey
-from alphaseal.manifest import FIRST_FORMAT, FORMAT, Bound, DayOrder, Format, Order, Parity, ParityCase, Stage
+from alphaseal.manifest import (
+    FIRST_FORMAT,
+    FORMAT,
+    Bound,
+    DayOrder,
+    Format,
+    Order,
+    Parity,
+    ParityCase,
+    Stage,
+    Universes,
+)
 from alphaseal.output import check_target
 from alphaseal.pipeline import Pipeline
 
 from . import parity, values
-from .alpha_part import GOLDEN_DAYS, AlphaPart, compile_features, prove_alphas, with_training_values
+from .alpha_part import (
+    GOLDEN_DAYS,
+    AlphaPart,
+    compile_features,
+    prove_alphas,
+    with_conventions,
+    with_training_values,
+)
 from .artifacts import DatasetState, Predictions, fitted_processors, read_dataset, read_predictions
 from .artifacts import read_task_configuration as read_configuration
 from .bar_replay import BarReplay, write_bar_values
 from .configuration import TaskConfiguration
-from .describe import factors_to_try, given_creation_time, training_segment
+from .describe import factors_to_try, given_creation_time, instrument_format, training_segment
 from .errors import RefusalError
 from .factors_table import column_names
 from .families import FamilyContext, TrainedModel, read_trained_model
@@ -45,6 +63,7 @@ from .session import Task, read_task
 from .stages import Plan, stages_of
 from .trial import Trial, TrialRequest, try_factors
 from .units import with_units
+from .universes import describe_universes
 from .values import RawFile, Recorded
 from .write import BuiltBundle, check_place, write_bundle
 
@@ -106,6 +125,7 @@ class Proven:
     raw: RawFile | None
     golden: Sequence[GoldenRows]
     alphas: AlphaPart
+    universes: Universes
     constant_scores: bool
     columns_elsewhere: frozenset[str]
     trials: Mapping[str, Trial] = field(default_factory=dict)
@@ -199,6 +219,16 @@ def prove(request: BuildRequest, scratch: Path, progress: Progress) -> Proven:
         {name for name, used in zip(names, model.used, strict=True) if not used} if model.used is not None else set()
     )
     alphas = with_units(alphas, bars.compiled, stages, unused, bars.market, segment, progress)
+    universes = describe_universes(
+        bars.market,
+        bars.absent,
+        configuration,
+        predictions,
+        located.parquet,
+        coded=any(feature.origin != "alpha" for feature in features.features),
+        pattern=instrument_format(predictions).pattern,
+    )
+    alphas = with_conventions(alphas, bars.market, segment, model.step_length, universes.context)
     return Proven(
         task=task,
         anchor=anchor,
@@ -220,6 +250,7 @@ def prove(request: BuildRequest, scratch: Path, progress: Progress) -> Proven:
         raw=raw,
         golden=golden,
         alphas=alphas,
+        universes=universes,
         columns_elsewhere=columns_elsewhere(anchor, task, request.workspace_roots, request.path_maps)
         if task is not None and anchor is not None
         else frozenset(),

@@ -31,6 +31,7 @@ from .select import SotaFactor, names_given_twice, newer_accepted, sota_factors
 from .version import __version__
 
 if TYPE_CHECKING:
+    from .artifacts import Predictions
     from .build import BuildRequest, Proven
 
 DRIFT_LIMITS = m.DriftLimits(null_ratio=0.2, outside=0.1)
@@ -435,7 +436,7 @@ def _data(proven: Proven) -> m.Data:
         loader = dataset.loader
     return m.Data(
         frequency="day",
-        instrument_format=_instrument_format(proven),
+        instrument_format=instrument_format(proven.predictions),
         universe=_text(universe if isinstance(universe, str) or universe is None else ", ".join(universe)),
         benchmark=_short(configuration.benchmark) if configuration is not None else None,
         price_adjustment=None,
@@ -443,6 +444,7 @@ def _data(proven: Proven) -> m.Data:
         dataset_class=_short(configuration.dataset.class_name) if configuration is not None else None,
         handler_class=_short(configuration.handler.class_name) if configuration is not None else None,
         loader_classes=[str(_short(part.class_name)) for part in loader.walk()] if loader is not None else [],
+        universes=proven.universes,
     )
 
 
@@ -453,11 +455,11 @@ def _segment(pair: tuple[date | None, date | None]) -> m.Segment:
     return m.Segment(first=first.isoformat(), last=None if last is None else last.isoformat())
 
 
-def _instrument_format(proven: Proven) -> m.InstrumentFormat:
+def instrument_format(predictions: Predictions | None) -> m.InstrumentFormat:
     """The notation of the run's own instruments."""
-    if proven.predictions is None or not len(proven.predictions.instruments):
+    if predictions is None or not len(predictions.instruments):
         return m.InstrumentFormat(kind="qlib", pattern=m.INSTRUMENT_PATTERNS["qlib"], example="SH600000")
-    instruments = sorted(set(proven.predictions.instruments.tolist()))
+    instruments = sorted(set(predictions.instruments.tolist()))
     for kind, pattern in m.INSTRUMENT_PATTERNS.items():
         if all(re.match(pattern, name) for name in instruments):
             return m.InstrumentFormat(kind=kind, pattern=pattern, example=instruments[0])  # type: ignore[arg-type]

@@ -8,7 +8,7 @@ rows or the bars on the way (filters, other joins, other frequencies) is refused
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -40,6 +40,8 @@ class Market:
     provider: Provider
     universe: Universe
     rows: tuple[date | None, date | None]
+    instruments: str | tuple[str, ...]
+    """The market's name, or the codes that the run names."""
 
     def bars(self, fields: Sequence[str], window: int, first: np.datetime64, last: np.datetime64) -> Bars:
         """Bars of the days from `first` to `last`, with the `window` - 1 days before them as far as there are any.
@@ -82,7 +84,7 @@ def market_of(root: Path, configuration: TaskConfiguration | None) -> Market:
         )
     instruments = _check_handler(configuration)
     provider = open_provider(root)
-    return Market(provider, provider.universe(instruments), (configuration.start, configuration.end))
+    return Market(provider, provider.universe(instruments), (configuration.start, configuration.end), instruments)
 
 
 def find_market(
@@ -115,6 +117,26 @@ def write_alpha_values(
     """
     bars = market.bars(columns.fields, columns.window, *span)
     _write_days(bars, columns, range(int(np.searchsorted(bars.dates, span[0])), len(bars.dates)), out, progress)
+
+
+def training_bars(
+    market: Market, fields: Sequence[str], more: Sequence[str], segment: tuple[date, date], without: Sequence[str]
+) -> tuple[Bars, int] | None:
+    """(bars of the training segment and of the day before it, position of its first day); None without such days.
+
+    `more` are fields that come after `fields`, unless the market data lack them; `without` are codes that are left out.
+    """
+    calendar = market.provider.calendar
+    inside = calendar[(calendar >= np.datetime64(segment[0], "D")) & (calendar <= np.datetime64(segment[1], "D"))]
+    stocks = {code: spans for code, spans in market.universe.items() if code not in without}
+    if not len(inside) or not stocks:
+        return None
+    stocks_only = replace(market, universe=stocks)
+    try:
+        bars = stocks_only.bars([*fields, *more], 2, inside[0], inside[-1])
+    except RefusalError:
+        bars = stocks_only.bars(fields, 2, inside[0], inside[-1])
+    return bars, int(np.searchsorted(bars.dates, inside[0]))
 
 
 def write_training_sample(

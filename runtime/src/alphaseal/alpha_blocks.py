@@ -16,20 +16,24 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from . import conventions
 from .adjustment import splits
 from .arrow_columns import indices_of, numbers_of, plain_name
 from .bars import AlphaColumns, Bars, bars_of, stream_bars
-from .bars_source import BarSource, names_of
+from .bars_source import BarSource, names_of, numeric_fields
+from .conventions import Watch
 from .errors import InputError
 from .features import FeatureBlock, is_file, iter_parquet, reader_of, table_of
 from .history import span_of
 from .period import Day
-from .scores import NO_BARS, NOT_IN_UNIVERSE, text_array, with_excluded
+from .scores import FILLED, NO_BARS, NOT_IN_UNIVERSE, text_array, with_excluded
 from .windows import Calendar, Rows
 
 if TYPE_CHECKING:
+    from .conventions import Oddity
     from .history import Span
-    from .manifest import Feature
+    from .manifest import Conventions, Feature
+    from .membership import Membership
     from .scores import Scores
     from .universe import Universe
 
@@ -38,41 +42,50 @@ _BLOCK_BYTES = 64 << 20
 LeftOut = tuple[tuple[np.datetime64, str], ...]
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, kw_only=True)
 class BarBlock(FeatureBlock):
     """Rows ready for the model; `without_bars` (date, instrument) are stocks that have no row of bars on the date.
 
     They are in the feature table, or had a row a short time ago.  `given` bool [rows]: the bars have the row; the others
-    are days of a suspension.  `warnings` are about the bars that the rows were made of.
+    are days of a suspension.  `filled` bool [rows]: the stock's bars cannot be taken.  `warnings` are about the bars that
+    the rows were made of.
     """
 
     given: npt.NDArray[np.bool_]
+    filled: npt.NDArray[np.bool_]
     without_bars: LeftOut
-    warnings: tuple[str, ...]
+
+    def taken(self, rows: Rows) -> BarBlock:
+        return replace(super().taken(rows), given=self.given[rows], filled=self.filled[rows])
 
     def scored(self, rows: Rows, scores: npt.NDArray[np.float64]) -> tuple[BarBlock, Rows, npt.NDArray[np.float64]]:
         """The block without days of suspensions, and what of the pipeline's `rows` and `scores` is left then."""
-        if self.given.all():
-            return self, rows, scores
-        chosen = self.given[rows]
-        kept = np.flatnonzero(self.given)
-        block = replace(
-            self,
-            dates=self.dates[kept],
-            instruments=self.instruments.take(indices_of(kept)),
-            values=self.values[kept],
-            given=self.given[kept],
+        block = self
+        if self.filled.any():
+            before = np.full(len(self), "", object) if self.reasons is None else self.reasons
+            block = replace(self, reasons=np.where((before == "") & self.filled, FILLED, before))
+        if block.given.all():
+            return block, rows, scores
+        chosen = block.given[rows]
+        return (
+            block.taken(np.flatnonzero(block.given)),
+            (np.cumsum(block.given) - 1)[rows[chosen]],
+            scores[chosen],
         )
-        return block, (np.cumsum(self.given) - 1)[rows[chosen]], scores[chosen]
 
 
 @dataclass(frozen=True, eq=False)
 class AlphaInput:
-    """Bars and features of one call, checked for columns: every feature has one source."""
+    """Bars and features of one call, checked for columns: every feature has one source.
+
+    `bars` have the fields of the graph, and after them those that only `watch` looks at.
+    """
 
     features: Sequence[Feature]
     columns: AlphaColumns
     bars: BarSource
+    watch: Watch | None
+    members: Membership
     table: Any
     notation: dict[str, Any]
     limits: dict[str, Any]
@@ -85,19 +98,32 @@ class AlphaInput:
         bars: Any,
         table: Any,
         *,
+        recorded: Sequence[Conventions] | None,
+        members: Membership,
+        step_length: int,
         calendar: Calendar | None,
         notation: dict[str, Any],
         limits: dict[str, Any],
     ) -> AlphaInput:
-        """`bars` and `table` (None: there is none) are paths of parquet files or tables in memory.
+        """`bars` and `table` (None: there is none) are paths of parquet files or tables in memory; `step_length` dates of
+        features are what a score looks at.
 
         Raises InputError `bars.features_twice`, `bars.features_missing`, `bars.missing_column`.
         """
         table = table if table is None or is_file(table) else table_of(table)
         given = set() if table is None else {plain_name(name) for name in names_of(table)}
         _check_sources(features, set(columns.features), given)
-        source = BarSource.of(bars, columns.fields, calendar=calendar, **notation, **limits)
-        return cls(features, columns, source, table, notation, limits)
+        bars = bars if is_file(bars) else table_of(bars)
+        more = [name for found in recorded or () for name in found.fields if name not in columns.fields]
+        fields = (*columns.fields, *numeric_fields(bars, dict.fromkeys(more)))
+        source = BarSource.of(bars, fields, calendar=calendar, **notation, **limits)
+        watch = Watch.of(recorded, fields, columns.window + step_length - 1)
+        return cls(features, columns, source, watch, members, table, notation, limits)
+
+    @property
+    def graph_bars(self) -> BarSource:
+        """The bars with the fields of the graph alone."""
+        return self.bars.narrowed(len(self.columns.fields))
 
     def span(
         self, step_length: int, *, date: Day | None = None, dates: tuple[Day | None, Day | None] | None = None
@@ -109,15 +135,18 @@ class AlphaInput:
         days = self.columns.window + step_length - 1
         span = self.bars.span(days, date=date, dates=dates)
         rest = [self.features[place] for place in self._rest()]
-        if dates is None or dates[0] is not None or self.table is None or not rest:
-            return span
-        first = span_of(self.table, rest, step_length, self.bars.calendar, dates=dates).first
-        return span if first <= span.first else self.bars.span(days, dates=(first, dates[1]))
+        if dates is not None and dates[0] is None and self.table is not None and rest:
+            first = span_of(self.table, rest, step_length, self.bars.calendar, dates=dates).first
+            span = span if first <= span.first else self.bars.span(days, dates=(first, dates[1]))
+        # What the first day repeats is on the day before it, where the table has one.
+        before = self.bars.day_before(span.read[0]) if self.watch is not None else None
+        return span if before is None else replace(span, read=(before, span.read[1]), before=1)
 
     def blocks(self, span: Span, *, stream: bool) -> Iterator[BarBlock]:
         """Rows of whole dates in ascending order; with `stream` in parts, in bounded memory (parquet files only)."""
-        window = self.columns.window
-        parts = stream_bars(self.bars, span, window) if stream else iter([bars_of(self.bars, span, window)])
+        window = self.columns.window + span.before
+        reach = None if self.watch is None else self.watch.days + 1
+        parts = stream_bars(self.bars, span, window, reach) if stream else iter([bars_of(self.bars, span, window)])
         given: _Given | None = None
         for number, bars in enumerate(parts):
             if given is None and self.table is not None:
@@ -126,7 +155,8 @@ class AlphaInput:
             warnings = splits(bars, self.columns.fields, since=max(1, bars.history) if number else 1)
             for start, stop in self._days(bars, stream):
                 rows = None if given is None else given.until(bars.dates[stop - 1])
-                yield self._block(bars, slice(start, stop), rows, warnings)
+                filled, said = self._filled(bars, range(start, stop), span.first)
+                yield self.members.choose(self._block(bars, slice(start, stop), rows, filled, (*warnings, *said)))
 
     def _days(self, bars: Bars, stream: bool) -> list[tuple[int, int]]:
         """First day and the day after the last of each block: all at once, or few enough rows for the memory."""
@@ -136,6 +166,39 @@ class AlphaInput:
         largest = max(1, int(bars.listed()[:, first:].sum(axis=0).max()))
         step = max(1, _BLOCK_BYTES // (8 * len(self.features) * largest))
         return [(day, min(day + step, last)) for day in range(first, last, step)]
+
+    def _filled(self, bars: Bars, days: range, first: np.datetime64) -> tuple[npt.NDArray[np.bool_], tuple[str, ...]]:
+        """(bool [stocks, days]: stocks whose bars up to the day cannot be taken, warnings) of the dates from `first` on.
+
+        Raises InputError `bars.suspended` where a stage looks at all stocks of a day and one of them is such.
+        """
+        refused = np.zeros((len(bars.instruments), len(bars.dates)), np.bool_)
+        days = range(max(days.start, int(np.searchsorted(bars.dates, first))), days.stop)
+        if self.watch is None or not days:
+            return refused, ()
+        facts = self.members.facts(bars.instruments)
+        scope = (facts.outside() == "") & ~facts.context
+        empty = ~(bars.present & ~np.isnan(bars.values).all(axis=2))
+        unlisted = bars.present & self.members.unlisted(bars.instruments, bars.dates, empty)
+        refused, found = self.watch.look(bars, self.bars.fields, scope, unlisted, days)
+        if self.members.crosses:
+            self._require_as_trained(bars, days, refused, found)
+        said = [(day, odd) for day, odd in zip(days, found, strict=True) if odd]
+        return refused, (conventions.warning([(bars.dates[day], odd) for day, odd in said]),) if said else ()
+
+    def _require_as_trained(
+        self, bars: Bars, days: range, refused: npt.NDArray[np.bool_], found: Sequence[Sequence[Oddity]]
+    ) -> None:
+        """A stage sees all stocks of the date, and of the dates before it that a window of the model looks at."""
+        steps = self.watch.days - self.columns.window if self.watch is not None else 0
+        for day, odd in zip(days, found, strict=True):
+            stocks = np.flatnonzero(refused[:, day])
+            names = [bars.instruments[stock] for stock in stocks]
+            if self.watch is None or not names:
+                continue
+            seen = self.members.belongs(names, bars.dates[max(0, day - steps) : day + 1]).any(axis=1)
+            if seen.any():
+                raise conventions.refusal(odd, bars.dates[day])
 
     def _rest(self) -> list[int]:
         """Positions of the features that come from the table."""
@@ -169,7 +232,14 @@ class AlphaInput:
         else:
             yield reader_of(self.table, **self.limits)(self.table, rest, dates=dates, **notation)
 
-    def _block(self, bars: Bars, days: slice, given: FeatureBlock | None, warnings: tuple[str, ...]) -> BarBlock:
+    def _block(
+        self,
+        bars: Bars,
+        days: slice,
+        given: FeatureBlock | None,
+        filled: npt.NDArray[np.bool_],
+        warnings: tuple[str, ...],
+    ) -> BarBlock:
         """The rows of some days of the bars, with the given ones up to their last day."""
         day, stock = np.nonzero(bars.listed()[:, days].T)
         values = np.full((len(day), len(self.features)), np.nan)
@@ -188,6 +258,7 @@ class AlphaInput:
             values=values,
             extra=(),
             given=bars.present[:, days][stock, day],
+            filled=filled[:, days][stock, day],
             without_bars=tuple(sorted(left_out)),
             warnings=warnings,
         )
@@ -325,6 +396,6 @@ def completed(
     return replace(
         scores,
         excluded=with_excluded(scores.excluded, lost, reasons),
-        warnings=(*warnings, *block.warnings),
+        warnings=(*warnings, *scores.warnings),
         units=units,
     )

@@ -81,6 +81,12 @@ class Bars:
         last = np.where([name in going_on for name in instruments], len(dates) - 1, _newest(present))
         return cls(dates, instruments, values, first, present, history, last)
 
+    def part(self, stocks: slice) -> Bars:
+        """Some of the stocks."""
+        last = None if self.last is None else self.last[stocks]
+        taken = self.values[stocks], self.first[stocks], self.present[stocks]
+        return Bars(self.dates, self.instruments[stocks], *taken, self.history, last)
+
     def listed(self) -> npt.NDArray[np.bool_]:
         """bool [stocks, days]: the stock's series has the day, with a row or without."""
         day = np.arange(len(self.dates))
@@ -135,7 +141,8 @@ class AlphaColumns:
 
         def call(part: slice) -> None:
             window = np.full((part.stop - part.start, self.window, len(self.fields)), np.nan, np.float32)
-            window[:, missing:] = bars.values[rows[part], max(0, oldest) : day + 1]
+            # Fields that only the checks look at come after those of the graph.
+            window[:, missing:] = bars.values[rows[part], max(0, oldest) : day + 1, : len(self.fields)]
             # What a stock's rows cannot hold must not reach the graph: days before its series.
             lengths = np.maximum(length[part], 1)
             result[part] = run_session(self._session, {"bars": window, "length": lengths})
@@ -197,8 +204,13 @@ def bars_of(source: BarSource, span: Span, window: int) -> Bars:
     return bars
 
 
-def stream_bars(source: BarSource, span: Span, window: int) -> Iterator[Bars]:
-    """The bars of a span of a parquet file in parts of whole days, each with the history that its windows need."""
+def stream_bars(source: BarSource, span: Span, window: int, reach: int | None = None) -> Iterator[Bars]:
+    """The bars of a span of a parquet file in parts of whole days, each with the history that its windows need.
+
+    `reach`: days up to and with each day that a part has, if they are more than `window`; the first part has those of the
+    span.
+    """
+    reach = window if reach is None else reach
     kept: FeatureBlock | None = None
     begun: set[str] | None = None
     done: np.datetime64 | None = None
@@ -213,7 +225,7 @@ def stream_bars(source: BarSource, span: Span, window: int) -> Iterator[Bars]:
             begun = source.names_before(span.read[0]) if begun is None else begun
             yield Bars.of_rows(rows, dates, begun, ends, history)
             done = dates[-1]
-        start = int(np.searchsorted(rows.dates, dates[max(0, len(dates) - (window - 1))])) if window > 1 else len(rows)
+        start = int(np.searchsorted(rows.dates, dates[max(0, len(dates) - (reach - 1))])) if reach > 1 else len(rows)
         if begun is not None:
             begun.update(rows.instruments.slice(0, start).unique().to_pylist())
         kept = FeatureBlock(rows.dates[start:], rows.instruments.slice(start), rows.values[start:].copy(), ())

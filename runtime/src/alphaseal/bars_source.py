@@ -6,9 +6,9 @@ what bars have beside: names with a dollar sign, and dates that must be there.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -19,7 +19,7 @@ import pyarrow as pa
 from .arrow_columns import FIRST_DAY, LAST_DAY, Days, days_of, indices_of, numbers_of, plain_name, text_of
 from .errors import AlphasealError, InputError
 from .features import FeatureBlock, FeatureColumn, Plan, is_file, iter_parquet, read_parquet, read_table, table_of
-from .history import Span, span_of
+from .history import Span, newest_day, span_of
 from .instruments import normalise
 from .parquet_source import Budget, date_ranges, decode, open_parquet
 from .period import Day
@@ -101,6 +101,21 @@ class BarSource:
             if error.code != "window.too_short":
                 raise
             raise _too_short(days, error.expected, error.found) from None
+
+    def narrowed(self, count: int) -> BarSource:
+        """The same with the first `count` fields only."""
+        columns = self.places[count - 1][-1] + 1
+        return replace(self, fields=self.fields[:count], columns=self.columns[:columns], places=self.places[:count])
+
+    def day_before(self, first: np.datetime64) -> np.datetime64 | None:
+        """The newest day of the table, or of the caller's calendar, before `first`; None where the table has no row then."""
+        earlier = None if self.calendar is None else self.calendar[self.calendar < first]
+        if earlier is not None:
+            low = int(earlier[-1].astype(np.int64)) if len(earlier) else FIRST_DAY - 1
+            return earlier[-1] if len(earlier) and self.reaches(low, low) else None
+        with _about_bars():
+            days = newest_day(self.table, self.columns, int(first.astype(np.int64)) - 1)
+        return None if days is None else np.datetime64(days, "D")
 
     def read(self, span: Span) -> FeatureBlock:
         """All rows of the span, one float32 column per field."""
@@ -230,6 +245,24 @@ class BarSource:
                 found=f"{values[row]} and {other[row]} for {block.instruments[row].as_py()} on {block.dates[row]}",
                 next_step="leave out the one that the model was not trained on",
             )
+
+
+def numeric_fields(table: Any, names: Iterable[str]) -> list[str]:
+    """Those of the fields that a table has in exactly one form, as integers or floats."""
+    if is_file(table):
+        with open_parquet(table) as file:
+            schema = file.schema_arrow
+    else:
+        schema = table.schema
+    kinds: dict[str, list[Any]] = {}
+    for name in schema.names:
+        if (plain := plain_name(name)) is not None:
+            kinds.setdefault(plain.removeprefix("$"), []).append(schema.field(schema.get_field_index(name)).type)
+    return [name for name in names if len(kinds.get(name, ())) == 1 and _is_number(kinds[name][0])]
+
+
+def _is_number(kind: Any) -> bool:
+    return bool(pa.types.is_integer(kind) or pa.types.is_floating(kind))
 
 
 def names_of(table: Any) -> list[str]:

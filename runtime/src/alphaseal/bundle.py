@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from .alpha_selftest import LoadedAlphas
     from .drift import Drift
     from .features import FeatureBlock
+    from .membership import Membership, Spans
     from .pipeline import Pipeline
     from .scores import Scores
     from .units import Anchors, Evidence
@@ -79,6 +80,7 @@ class Bundle:
         self.warnings = warnings
         self._pipeline: Pipeline | None = None
         self._alphas: LoadedAlphas | None = None
+        self._spans: Spans | None = None
 
     def verify(self) -> Verified:
         """Check size and digest of every file in constant memory, and put the graphs through the model gate."""
@@ -157,12 +159,14 @@ class Bundle:
             return scores
         _check_table(table)
         pipeline, first = self._proven_pipeline(), None
+        members = self._members(chosen, crosses=pipeline.needs_whole_day)
         if pipeline.step_length > 1:
             table = table if is_file(table) else table_of(table)
             span = span_of(table, self.manifest.features, pipeline.step_length, calendar, date=date, dates=dates)
             date, dates, first = None, span.read, span.first
         read = reader_of(table, max_rows=max_rows, max_bytes=max_bytes)
         block = read(table, self.manifest.features, date=date, dates=dates, **self._notation(instruments_from))
+        block = members.choose(block)
         return _ranked(self.manifest, block, *pipeline.run(block, first, calendar), first, chosen)
 
     def drift(
@@ -183,6 +187,7 @@ class Bundle:
         manifest, chosen = self.manifest, universe_of(universe)
         read = reader_of(table, max_rows=max_rows, max_bytes=max_bytes)
         block = read(table, manifest.features, date=date, **self._notation(instruments_from))
+        block = self._members(chosen, crosses=False).choose(block)
         return measure(block, manifest.features, manifest.drift, chosen)
 
     def score_stream(
@@ -227,10 +232,19 @@ class Bundle:
             max_bytes=max_bytes,
             **self._notation(instruments_from),
         )
+        members = self._members(chosen, crosses=pipeline.needs_whole_day)
         return (
             _ranked(self.manifest, block, rows, scores, first, chosen)
-            for block, rows, scores in pipeline.stream(blocks, first, calendar)
+            for block, rows, scores in pipeline.stream(map(members.choose, blocks), first, calendar)
         )
+
+    def _members(self, universe: Universe | None, *, crosses: bool) -> Membership:
+        """Who is a stock of the model; `crosses`: a stage looks at all stocks of a day."""
+        from .membership import Membership, spans_of
+
+        if self._spans is None:
+            self._spans = spans_of(self.manifest.data)
+        return Membership.of(self.manifest.data, self._spans, crosses=crosses, given=universe)
 
     def _notation(self, instruments_from: str | None) -> dict[str, Any]:
         """How a table names its stocks and how the bundle does: arguments of every reader."""
@@ -270,12 +284,15 @@ class Bundle:
             alphas.columns,
             bars,
             table,
+            recorded=alphas.description.conventions,
+            members=self._members(universe, crosses=pipeline.needs_whole_day),
+            step_length=pipeline.step_length,
             calendar=calendar,
             notation=self._notation(instruments_from),
             limits=limits,
         )
         span = given.span(pipeline.step_length, date=date, dates=dates)
-        warnings, shown = alphas.compare(given.bars, span, evidence)
+        warnings, shown = alphas.compare(given.graph_bars, span, evidence)
         first = span.first if pipeline.step_length > 1 else None
         stages = pipeline.stream(given.blocks(span, stream=stream), first, calendar)
         parts = (block.scored(rows, scores) for block, rows, scores in stages)
@@ -447,15 +464,12 @@ def _ranked(
     import numpy as np
 
     from .drift import measure
-    from .features import FeatureBlock
     from .scores import rank_scores
 
     start = 0 if first is None else int(np.searchsorted(block.dates, first))
-    target = (
-        FeatureBlock(block.dates[start:], block.instruments.slice(start), block.values[start:], block.extra)
-        if start
-        else block
-    )
+    target = block.taken(np.arange(start, len(block))) if start else block
+    if first is not None:
+        target = replace(target, left_out=tuple(row for row in target.left_out if row[0] >= first))
     dropped = None
     if len(rows) != len(target):
         placed, dropped = np.full(len(target), np.nan), np.ones(len(target), np.bool_)

@@ -14,9 +14,9 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -43,6 +43,7 @@ from alphaseal.parquet_source import Budget, Layout, batch_rows, date_ranges, de
 from alphaseal.period import Day, Period
 
 _BATCH_BYTES = 8 << 20
+Block = TypeVar("Block", bound="FeatureBlock")
 
 
 class Feature(Protocol):
@@ -74,9 +75,24 @@ class FeatureBlock:
     instruments: Any
     values: npt.NDArray[np.float64]
     extra: tuple[str, ...]
+    reasons: npt.NDArray[np.object_] | None = None
+    """Of each row why it gets no rank although the stages see it, "" where it may get one; None: all may."""
+    left_out: tuple[tuple[np.datetime64, str, str], ...] = ()
+    """(date, instrument, reason) of rows that were taken out before the stages."""
+    warnings: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         return len(self.dates)
+
+    def taken(self: Block, rows: npt.NDArray[np.int64]) -> Block:
+        """Some of the rows, in ascending order."""
+        return replace(
+            self,
+            dates=self.dates[rows],
+            instruments=self.instruments.take(indices_of(rows)),
+            values=self.values[rows],
+            reasons=None if self.reasons is None else self.reasons[rows],
+        )
 
     def spans(self) -> list[tuple[np.datetime64, int, int]]:
         """(date, first row, row after the last) of each date, in order."""

@@ -24,6 +24,8 @@ class Span:
 
     read: tuple[np.datetime64, np.datetime64]
     first: np.datetime64
+    before: int = 0
+    """Days at the start of `read` that no window looks at: the next day is compared with them."""
 
 
 def span_of(
@@ -57,6 +59,29 @@ def span_of(
             raise too_short(step_length, len(known[(known >= present[0]) & (known <= present[-1])]), present[-1])
         first = later[0]
     return Span((oldest_date(known, first, step_length), _as_dates(asked[-1:])[0]), first)
+
+
+def newest_day(table: Any, features: Sequence[Feature], last: int) -> int | None:
+    """The newest day of a table up to `last` (days since 1970-01-01); of a parquet file few row groups are looked at."""
+    period = Period(FIRST_DAY, last)
+    if not is_file(table):
+        days = _days_of_table(table, features)
+        days = days[days <= last]
+    else:
+        days = np.empty(0, np.int64)
+        with open_parquet(table) as file:
+            column, budget = Plan.of(file.schema_arrow, features).date, Budget.of_file(file, None, None)
+            ranges = date_ranges(file, column)
+            for group in sorted(range(len(ranges)), key=lambda group: ranges[group][1], reverse=True):
+                oldest, newest = ranges[group]
+                if oldest > last:
+                    continue
+                if len(days) and newest <= days[-1]:
+                    break
+                batches = decode(file, [group], [column], _DATES_BATCH, budget)
+                found = _distinct([days, *(days_of(batch.column(column)) for batch in batches)])
+                days = found[period.mask(found)]
+    return int(days[-1]) if len(days) else None
 
 
 def _days_of_table(table: Any, features: Sequence[Feature]) -> Days:

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
+from datetime import date
 from typing import Annotated, Any, Literal, TypeVar, Union
 
 import msgspec
@@ -29,6 +30,8 @@ FILE_NAME = "manifest.json"
 MAXIMUM_BYTES = 8 << 20
 MAXIMUM_TOTAL = 64 << 30
 """Bytes of all files together: `verify` hashes them all, whatever they are."""
+MAXIMUM_MEMBERS = 20_000
+"""Spans of a universe that a manifest lists; of a larger one it has the digest alone."""
 INSTRUMENT_PATTERNS = {
     "qlib": r"^(SH|SZ|BJ)[0-9]{6}$",
     "ts": r"^[0-9]{6}\.(SH|SZ|BJ)$",
@@ -48,6 +51,11 @@ Count = Annotated[int, Meta(ge=0, le=2**53)]
 Ratio = Annotated[float, Meta(ge=0.0, le=1.0)]
 Positive = Annotated[float, Meta(ge=0.0)]
 Dtype = Literal["float32", "float64"]
+UniverseKind = Literal["all", "market", "list"]
+Member = Annotated[
+    str,
+    Meta(pattern=r"^[!-~]{1,64} [0-9]{4}-[0-9]{2}-[0-9]{2} [0-9]{4}-[0-9]{2}-[0-9]{2}$(?!\n)", description="a span"),
+]
 
 
 class Part(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -283,6 +291,38 @@ class InstrumentFormat(Part, frozen=True, kw_only=True):
     example: Short
 
 
+class RecordedUniverse(Part, frozen=True, kw_only=True):
+    """Which instruments there were on which days, as far as the market data of the build told."""
+
+    kind: Annotated[
+        UniverseKind,
+        Meta(description="everything that the provider had; a market with spans; named codes, which are there always"),
+    ]
+    text: Annotated[Text, Meta(description="what it is, in words")]
+    first: Annotated[Date, Meta(description="the members are known from this day on")]
+    last: Annotated[Date, Meta(description="and up to this day")]
+    count: Annotated[Count, Meta(description="codes that are members on some of these days")]
+    sha256: Annotated[Sha256, Meta(description="of the canonical form")]
+    members: Annotated[
+        Annotated[list[Member], Meta(max_length=MAXIMUM_MEMBERS)] | None,
+        Meta(description="the canonical form, a line for each span; null: too many, only the digest is there"),
+    ]
+
+
+class Universes(Part, frozen=True, kw_only=True):
+    """Who is a stock: whom the factors saw, whom the model was trained on, and who is never ranked."""
+
+    factor: Annotated[RecordedUniverse | None, Meta(description="of the bars that code of factors was computed on")]
+    factor_missing: Annotated[Short | None, Meta(description="why factor is null")]
+    model: Annotated[RecordedUniverse | None, Meta(description="the market of the model's dataset")]
+    model_missing: Annotated[Short | None, Meta(description="why model is null")]
+    boards: Annotated[dict[str, Count], Meta(description="first letters of the model's codes -> how many codes")]
+    context: Annotated[
+        list[Short], Meta(description="codes that are never ranked: the benchmark, indices among stocks")
+    ]
+    until: Annotated[Date | None, Meta(description="last day that the run looked at")]
+
+
 class Data(Part, frozen=True, kw_only=True):
     """The market data that the model was trained on."""
 
@@ -295,6 +335,7 @@ class Data(Part, frozen=True, kw_only=True):
     dataset_class: Short | None
     handler_class: Short | None
     loader_classes: list[Short]
+    universes: Annotated[Universes | None, Meta(description="null: of a build that did not look")] = None
 
 
 class SotaFactor(Part, frozen=True, kw_only=True):
@@ -430,6 +471,41 @@ class FieldUnit(Part, frozen=True, kw_only=True):
     ]
 
 
+class Convention(Part, frozen=True, kw_only=True):
+    """How often rows of one kind occur in the bars of the training."""
+
+    rows: Annotated[Count, Meta(description="rows of this kind")]
+    episodes: Annotated[Count, Meta(description="runs of such rows on consecutive days of a stock")]
+    longest: Annotated[Count, Meta(description="rows of the longest run")]
+    share: Annotated[
+        Positive, Meta(description="runs that meet a stretch of days, for each of its rows; what most stretches have")
+    ]
+
+
+class Conventions(Part, frozen=True, kw_only=True):
+    """What the bars of the training look like on days without trade, as seen in some of their fields."""
+
+    fields: Annotated[list[Short], Meta(min_length=1, max_length=64, description="fields looked at")]
+    first: Date
+    last: Date
+    days: Annotated[int, Meta(ge=1, le=200_000, description="days of a stretch: those that a score looks at")]
+    stock_days: Annotated[Count, Meta(description="days of all stocks between their first and their last row")]
+    absent: Annotated[Count, Meta(description="days without a row")]
+    empty: Annotated[Count, Meta(description="rows without a value")]
+    missing: Annotated[Convention, Meta(description="days without a row, and rows without a value")]
+    not_positive: Annotated[Convention, Meta(description="a price that is zero or negative")]
+    stale: Annotated[Convention, Meta(description="no volume, with the prices or the close of the day before")]
+    without_price: Annotated[Convention, Meta(description="values, but a price is missing")]
+    without_volume: Annotated[Convention, Meta(description="prices, but another field is missing")]
+    zero_volume: Annotated[Convention, Meta(description="a volume of zero, with prices of the day")]
+    repeated: Annotated[Convention, Meta(description="the day before again, in every field")]
+    same_prices: Annotated[Convention, Meta(description="the prices of the day before, with another volume")]
+    same_volume: Annotated[Convention, Meta(description="the volume of the day before, with other prices")]
+    interpolated: Annotated[
+        Convention, Meta(description="the day before lies half way between its neighbours in every field")
+    ]
+
+
 class AlphaGraph(Part, frozen=True, kw_only=True):
     """Bars in, alpha features out.
 
@@ -456,6 +532,10 @@ class AlphaGraph(Part, frozen=True, kw_only=True):
     units: Annotated[
         dict[Short, FieldUnit] | None,
         Meta(description="fields whose ratio to the training a used feature can see; null: not known"),
+    ] = None
+    conventions: Annotated[
+        Annotated[list[Conventions], Meta(max_length=2)] | None,
+        Meta(description="of the bars of the training, the one of more fields first; null: they were not at hand"),
     ] = None
 
 
@@ -563,6 +643,11 @@ def encode(manifest: Manifest) -> bytes:
     return strict_json.dumps(to_plain(manifest))
 
 
+def universe_digest(members: list[str]) -> str:
+    """sha256 over the lines of a universe's canonical form, each with its line feed."""
+    return hashlib.sha256("".join(f"{line}\n" for line in members).encode("utf-8")).hexdigest()
+
+
 def digest(data: bytes) -> str:
     """The bundle's digest: sha256 of the bytes of manifest.json, lower-case hexadecimal."""
     return hashlib.sha256(data).hexdigest()
@@ -654,7 +739,29 @@ def _check_meaning(manifest: Manifest, where: str) -> None:
             refuse("alphas", "alphas.onnx must give features of the model, each once", ", ".join(unknown))
         if len(alphas.tolerances) != len(alphas.features):
             refuse("alphas", "every feature of alphas.onnx has a tolerance", str(len(alphas.tolerances)))
+    if (universes := manifest.data.universes) is not None:
+        for name, universe in (("factor", universes.factor), ("model", universes.model)):
+            if universe is not None and universe.members is not None and (fault := _not_canonical(universe)):
+                refuse("universe", f"the members of data.universes.{name} are not in their one form", fault)
     _check_references(manifest, where)
+
+
+def _not_canonical(universe: RecordedUniverse) -> str | None:
+    """What is wrong with the members of a universe, or with what is said of them."""
+    lines = [line.split(" ") for line in universe.members or ()]
+    try:
+        spans = [(code, date.fromisoformat(first), date.fromisoformat(last)) for code, first, last in lines]
+    except ValueError:
+        return "a date that is no day of the calendar"
+    if any(not universe.first <= first <= last <= universe.last for _, first, last in lines):
+        return "a span that ends before it begins, or outside the days of the record"
+    for (earlier, _, end), (later, begin, _) in zip(spans, spans[1:], strict=False):
+        if later < earlier or (later == earlier and begin.toordinal() <= end.toordinal() + 1):
+            return "spans that are not sorted, overlap, or go on without a gap"
+    if (codes := len({code for code, _, _ in spans})) != universe.count:
+        return f"{codes} codes, said are {universe.count}"
+    found = universe_digest(universe.members or [])
+    return None if found == universe.sha256 else f"sha256 {found}"
 
 
 def _check_references(manifest: Manifest, where: str) -> None:

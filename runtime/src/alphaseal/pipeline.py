@@ -109,6 +109,8 @@ class Pipeline:
 
         Raises InputError `window.too_short` and `window.not_in_calendar`.
         """
+        if not len(block):
+            return np.zeros(0, np.int64), np.zeros(0)
         return self.score(self.prepare(block, threads), first, calendar, threads=threads)
 
     def score_inputs(self, values: Matrix) -> Vector:
@@ -124,6 +126,10 @@ class Pipeline:
         """
         context: Prepared | None = None
         for block in blocks:
+            if not len(block):
+                # Nobody of its dates is a stock of the model.
+                yield block, np.zeros(0, np.int64), np.zeros(0)
+                continue
             prepared = self.prepare(block)
             reaching = prepared if context is None else context.followed_by(prepared)
             if first is None or block.dates[-1] >= first:

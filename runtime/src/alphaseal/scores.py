@@ -30,11 +30,20 @@ ALL_MISSING = "all_values_missing"
 NON_FINITE = "non_finite_score"
 DROPPED = "dropped_missing"
 NO_BARS = "no_bars"
+CONTEXT = "context_only"
+OTHER_KIND = "other_kind"
+FILLED = "bars.suspended"
 
 SCORE_SCHEMA = pa.schema(
     [("datetime", pa.date32()), ("instrument", pa.string()), ("score", pa.float64()), ("rank", pa.int32())]
 )
 EXCLUDED_SCHEMA = pa.schema([("datetime", pa.date32()), ("instrument", pa.string()), ("reason", pa.string())])
+
+
+class Note(str):
+    """An entry of `Scores.warnings` that is for information: nothing is wrong with the table."""
+
+    __slots__ = ()
 
 
 @dataclass(frozen=True)
@@ -48,9 +57,14 @@ class Scores:
     manifest: Manifest | None = field(default=None, repr=False, compare=False)
     measured: Drift | None = field(default=None, repr=False, compare=False)
     warnings: tuple[str, ...] = ()
-    """What was noticed in the data and is no error."""
+    """What was noticed in the data and is no error; those of `notes` are among them."""
     units: Mapping[str, str] = field(default_factory=dict)
     """Fields of bars whose units a feature sees -> how they were shown (constants of `alphaseal.units`)."""
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """The warnings that only inform, such as which stocks were listed since the training."""
+        return tuple(warning for warning in self.warnings if isinstance(warning, Note))
 
     def __len__(self) -> int:
         return int(self.table.num_rows)
@@ -131,9 +145,10 @@ def rank_scores(
         ],
         schema=EXCLUDED_SCHEMA,
     )
+    excluded = with_excluded(excluded, [row[:2] for row in block.left_out], [reason for _, _, reason in block.left_out])
     if universe is not None:
         excluded = _with_absent(excluded, block, universe)
-    return Scores(pa.Table.from_arrays(columns, schema=SCORE_SCHEMA), excluded)
+    return Scores(pa.Table.from_arrays(columns, schema=SCORE_SCHEMA), excluded, warnings=block.warnings)
 
 
 def _reasons(
@@ -153,6 +168,8 @@ def _reasons(
     reasons[suspects[np.isnan(block.values[suspects]).all(axis=1)]] = ALL_MISSING
     if universe is not None:
         reasons[~universe.rows(block)] = NOT_IN_UNIVERSE
+    if block.reasons is not None:
+        reasons = np.where(block.reasons == "", reasons, block.reasons)
     return reasons
 
 
@@ -160,8 +177,12 @@ def _with_absent(excluded: pa.Table, block: FeatureBlock, universe: Universe) ->
     """Add the stocks of a date's universe that have no row on a date."""
     names: list[str] = block.instruments.to_pylist()
     rows: list[tuple[np.datetime64, str]] = []
+    left_out: dict[np.datetime64, set[str]] = {}
+    for date, name, _ in block.left_out:
+        left_out.setdefault(date, set()).add(name)
     for date, first, last in block.spans():
-        rows += [(date, name) for name in sorted(universe.on(date) - set(names[first:last]))]
+        there = {*names[first:last], *left_out.get(date, ())}
+        rows += [(date, name) for name in sorted(universe.on(date) - there)]
     return with_excluded(excluded, rows, [NO_ROW] * len(rows))
 
 

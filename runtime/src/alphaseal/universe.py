@@ -67,6 +67,24 @@ def universe_of(stocks: Stocks | Universe | None) -> Universe | None:
     return stocks if stocks is None or isinstance(stocks, Universe) else Universe.of(stocks)
 
 
+def canonical(universe: Universe, first: np.datetime64, last: np.datetime64) -> list[str]:
+    """The one form of a universe on the days from `first` to `last`: lines ``CODE FIRST LAST``, by code, then date.
+
+    Spans are cut to these days; those that overlap, or where one begins on the day after another, are one.
+    """
+    low, high = (int(day.astype("datetime64[D]").astype(np.int64)) for day in (first, last))
+    lines: list[tuple[str, int, int]] = []
+    spans = zip(universe.codes.tolist(), universe.first.tolist(), universe.last.tolist(), strict=True)
+    for code, start, stop in sorted((code, max(low, start), min(high, stop)) for code, start, stop in spans):
+        if start > stop:
+            continue
+        if lines and lines[-1][0] == code and start <= lines[-1][2] + 1:
+            lines[-1] = (code, lines[-1][1], max(stop, lines[-1][2]))
+        else:
+            lines.append((code, start, stop))
+    return [f"{code} {np.datetime64(start, 'D')} {np.datetime64(stop, 'D')}" for code, start, stop in lines]
+
+
 def _periods(code: Any, spans: Any) -> list[Period]:
     if not isinstance(code, str):
         raise _not_codes(code)

@@ -1,0 +1,369 @@
+"""Who of a table is a stock of the model on each date: what the stages see, who is ranked, and who is left out and why.
+
+The manifest's `data.universes` says it (spec/bundle-v1.md, section 10.3).  Where the stocks of a date follow from it they
+are taken from it; where they do not and a stage crosses stocks, the caller must name them, or nothing is scored.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, TypeVar
+
+import numpy as np
+import numpy.typing as npt
+
+from .arrow_columns import numbers_of
+from .boards import Boards
+from .errors import InputError
+from .manifest import universe_digest
+from .numeric import most_by_chance
+from .plain_text import listed
+from .scores import CONTEXT, NOT_IN_UNIVERSE, OTHER_KIND, Note
+from .universe import Universe, canonical
+
+if TYPE_CHECKING:
+    from .features import FeatureBlock
+    from .manifest import Data, RecordedUniverse, Universes
+
+Block = TypeVar("Block", bound="FeatureBlock")
+Mask = npt.NDArray[np.bool_]
+Days = npt.NDArray[np.int64]
+_ABSENT = 0.02
+"""Of a universe's stocks that may have no row on a date: the longest suspensions, which tables leave out."""
+_GONE = 0.1
+"""The same of the stocks of the record's last day, on later days: stocks leave a market for good."""
+
+
+@dataclass(frozen=True, eq=False)
+class Spans:
+    """The members of a recorded universe: which codes on which days, for many rows at once."""
+
+    place: dict[str, int]
+    """Code -> its number."""
+    starts: npt.NDArray[np.int64]
+    """Ascending: number of the code times _STRIDE, and the first day of a span."""
+    code: npt.NDArray[np.int64]
+    first: Days
+    last: Days
+
+    @classmethod
+    def of(cls, members: Sequence[str]) -> Spans:
+        """From the lines of the canonical form."""
+        cells = [line.split(" ") for line in members]
+        names = list(dict.fromkeys(cell[0] for cell in cells))
+        place = {name: number for number, name in enumerate(names)}
+        code = np.array([place[cell[0]] for cell in cells], np.int64)
+        first, last = (np.array([cell[part] for cell in cells], "datetime64[D]").astype(np.int64) for part in (1, 2))
+        return cls(place, code * _STRIDE + (first - _ORIGIN), code, first, last)
+
+    def inside(self, places: npt.NDArray[np.int64], days: Days) -> Mask:
+        """Whether a code (its number; -1: none) is a member on a day, row by row."""
+        nearest = np.searchsorted(self.starts, places * _STRIDE + (days - _ORIGIN), "right") - 1
+        found: Mask = (places >= 0) & (nearest >= 0)
+        found &= self.code[nearest] == places
+        found &= self.last[nearest] >= days
+        return found
+
+    def on(self, day: int) -> set[int]:
+        """The numbers of the members of a day."""
+        return set(self.code[(self.first <= day) & (day <= self.last)].tolist())
+
+    def listed(self) -> Days:
+        """The first day of the first span of each code."""
+        return self.first[np.searchsorted(self.code, np.arange(len(self.place)))]
+
+
+_STRIDE = 1 << 24
+_ORIGIN = int(np.datetime64("0001-01-01", "D").astype(np.int64))
+
+
+def spans_of(data: Data) -> Spans | None:
+    """The recorded members of the model's universe; None where the manifest has none."""
+    record = data.universes.model if data.universes is not None else None
+    return Spans.of(record.members) if record is not None and record.members is not None else None
+
+
+@dataclass(frozen=True, eq=False)
+class Facts:
+    """What is known of codes whatever the date, one item each: `place` in the members (-1: none), `context`: never ranked,
+    `kind`: of the universe's kind."""
+
+    place: npt.NDArray[np.int64]
+    context: Mask
+    kind: Mask
+
+    def outside(self) -> npt.NDArray[np.object_]:
+        """Why no stage sees the code, "" where one may."""
+        reasons = np.full(len(self.place), "", object)
+        reasons[(self.place < 0) & ~self.kind] = OTHER_KIND
+        reasons[(self.place < 0) & self.context] = CONTEXT
+        return reasons
+
+
+@dataclass(frozen=True, eq=False)
+class _Rows:
+    """Dates and codes, one pair a row: `codes` are places in `names`, whose `facts` are known."""
+
+    dates: npt.NDArray[np.datetime64]
+    codes: npt.NDArray[np.int32]
+    names: Sequence[str]
+    facts: Facts
+
+    @property
+    def days(self) -> Days:
+        return self.dates.astype("datetime64[D]").astype(np.int64)
+
+    def of(self, universe: Universe) -> Mask:
+        """Which rows are of the caller's universe on their date."""
+        chosen = np.zeros(len(self.dates), np.bool_)
+        for date in np.unique(self.dates):
+            here, wanted = self.dates == date, universe.on(date)
+            chosen[here] = np.array([name in wanted for name in self.names], np.bool_)[self.codes[here]]
+        return chosen
+
+    def known(self) -> Mask:
+        """Which rows are of codes that some stage may see."""
+        mask: Mask = (self.facts.outside() == "")[self.codes]
+        return mask
+
+
+@dataclass(frozen=True, eq=False)
+class Membership:
+    """The universe of one call.
+
+    `crosses`: a stage looks at all stocks of a day.  `given`: the caller's universe.  `named`: it is what such a stage sees,
+    because the bundle does not know it by itself.
+    """
+
+    known: Universes | None
+    record: RecordedUniverse | None
+    members: Spans | None
+    boards: Boards
+    crosses: bool
+    given: Universe | None
+    named: bool
+    _facts: dict[str, tuple[int, bool, bool]] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, data: Data, members: Spans | None, *, crosses: bool, given: Universe | None) -> Membership:
+        """`members` are what `spans_of` gives for `data`.
+
+        Raises InputError `universe.differs` where the caller's universe is not the recorded one on the record's days.
+        """
+        known = data.universes
+        record = known.model if known is not None else None
+        open_ended = members is not None and record is not None and record.kind != "market"
+        named = crosses and record is not None and not open_ended
+        boards = Boards(known.boards if known is not None else {})
+        made = cls(known, record, members, boards, crosses, given, named)
+        if named and given is not None:
+            made._compare_spans(given)
+        return made
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What a model that looks at all stocks of a day does not know of them."""
+        if not self.crosses or self.known is None or self.record is not None:
+            return ()
+        return (
+            "a stage looks at all stocks of a day, and the bundle does not know which these are "
+            f"({self.known.model_missing}): all rows of the table were taken for them",
+        )
+
+    def facts(self, names: Sequence[str]) -> Facts:
+        """What is known of codes; nothing is wrong with any where the manifest has no universes."""
+        for name in names:
+            if name not in self._facts:
+                place = self.members.place.get(name, -1) if self.members is not None else -1
+                context = self.known is not None and name in self.known.context
+                self._facts[name] = place, context, self.boards.holds(name)
+        known = [self._facts[name] for name in names]
+        return Facts(
+            np.array([place for place, _, _ in known], np.int64),
+            np.array([context for _, context, _ in known], np.bool_),
+            np.array([kind for _, _, kind in known], np.bool_),
+        )
+
+    def choose(self, block: Block) -> Block:
+        """The rows of a block that the stages see, with those that none sees, who gets no rank, and what is to be said.
+
+        Raises InputError `universe.needed` (the stocks of a date are not known, and a stage needs them),
+        `universe.differs`, `universe.incomplete`.
+        """
+        if self.known is None or not len(block):
+            return block
+        encoded = block.instruments.dictionary_encode()
+        names = encoded.dictionary.to_pylist()
+        rows = _Rows(block.dates, numbers_of(encoded.indices, np.dtype(np.int32)), names, self.facts(names))
+        reasons = rows.facts.outside()[rows.codes]
+        inside, fresh = self._inside(rows)
+        reasons[(reasons == "") & ~inside] = NOT_IN_UNIVERSE
+        kept = np.flatnonzero(reasons == "")
+        if self.crosses:
+            self._require_whole(rows.facts.place[rows.codes[kept]], rows.days[kept], np.unique(rows.days))
+        found = sorted({names[code] for code in rows.codes[fresh & (reasons == "")].tolist()})
+        notes = (Note(f"listed since the training, or unknown to it: {listed(found)}"),) if found else ()
+        lost = np.flatnonzero(reasons != "").tolist()
+        left_out = tuple((block.dates[row], names[rows.codes[row]], str(reasons[row])) for row in lost)
+        context = rows.facts.context[rows.codes[kept]]
+        return replace(
+            block if not lost else block.taken(kept),
+            reasons=np.where(context, CONTEXT, "").astype(object) if context.any() else None,
+            left_out=(*block.left_out, *left_out),
+            warnings=(*block.warnings, *self.warnings, *notes),
+        )
+
+    def unlisted(self, names: Sequence[str], dates: npt.NDArray[np.datetime64], empty: Mask) -> Mask:
+        """bool [codes, days]: days on which the market data of the training say that the code was not listed yet.
+
+        Known is that of the members of a universe of everything; of a code that the data do not have, days without a
+        value (`empty`, bool [codes, days]) before its first one are such days.
+        """
+        days = dates.astype("datetime64[D]").astype(np.int64)
+        result = np.zeros((len(names), len(days)), np.bool_)
+        if self.members is None or self.record is None or self.record.kind != "all":
+            return result
+        place = self.facts(names).place
+        recorded = (days >= _day(self.record.first)) & (days <= _day(self.record.last))
+        known = place >= 0
+        result[known] = recorded & (days < self.members.listed()[place[known]][:, None])
+        result[~known] = np.logical_and.accumulate(empty[~known], axis=1)
+        return result
+
+    def belongs(self, names: Sequence[str], dates: npt.NDArray[np.datetime64]) -> Mask:
+        """bool [codes, days]: whether a stage would see the code on the day."""
+        codes = np.repeat(np.arange(len(names), dtype=np.int32), len(dates))
+        rows = _Rows(np.tile(dates, len(names)), codes, names, self.facts(names))
+        found: Mask = (self._inside(rows)[0] & rows.known()).reshape(len(names), len(dates))
+        return found
+
+    def _inside(self, rows: _Rows) -> tuple[Mask, Mask]:
+        """(rows that the universe of their date has, rows of codes that are new to it)."""
+        days, place = rows.days, rows.facts.place[rows.codes]
+        nothing = np.zeros(len(days), np.bool_)
+        record, members = self.record, self.members
+        if record is None:
+            return ~nothing, nothing
+        if members is None:
+            return self._named(rows, ~nothing), nothing
+        if record.kind == "list":
+            return place >= 0, nothing
+        first, last = _day(record.first), _day(record.last)
+        recorded, inside = (days >= first) & (days <= last), members.inside(place, days)
+        if record.kind == "market":
+            self._compare_days(rows, inside, recorded)
+            return np.where(recorded, inside, self._named(rows, ~recorded)), nothing
+        until = self.known.until if self.known is not None else None
+        later, unknown = days > (last if until is None else _day(until)), place < 0
+        # A code that the market data did not have in time: no stage sees it, and no other score depends on it.
+        entering = later | ~recorded | (not self.crosses)
+        return np.where(unknown, entering, ~recorded | inside), unknown & later
+
+    def _named(self, rows: _Rows, wanted: Mask) -> Mask:
+        """The rows of the caller's universe, where a stage needs it because the bundle does not know the `wanted` rows'."""
+        if not self.named or not wanted.any():
+            return np.ones(len(wanted), np.bool_)
+        if self.given is None:
+            raise self._needed(rows.dates[int(wanted.argmax())])
+        return rows.of(self.given)
+
+    def _needed(self, date: np.datetime64) -> InputError:
+        record = self.record
+        why = "" if record is None else f": {record.text}"
+        known = (
+            f"{record.count} codes from {record.first} to {record.last}" if record is not None else "no universe at all"
+        )
+        return InputError(
+            "universe.needed",
+            f"a stage of the model looks at all stocks of its market{why}; the bundle does not know which these are on the date",
+            where=f"{date}",
+            expected="the market's stocks of the date",
+            found=f"{known}{', as a digest' if self.members is None else ''}",
+            next_step="name them with --universe FILE (universe= in Python): a code a line, or qlib's file of the market",
+        )
+
+    # --- the caller's universe against the recorded one ---------------------------------------------------------------
+
+    def _compare_spans(self, given: Universe) -> None:
+        """A universe with spans over the record's days says the same of them, and on the last of them has its stocks."""
+        record = self.record
+        if record is None or not _dated(given):
+            return
+        first, last = np.datetime64(record.first, "D"), np.datetime64(record.last, "D")
+        lines = canonical(given, first, last)
+        if not lines or universe_digest(lines) == record.sha256:
+            return
+        if self.members is None:
+            raise self._differs(f"sha256 {record.sha256}", f"sha256 {universe_digest(lines)}", None)
+        newest = self.members.on(_day(record.last))
+        names = {code for code, place in self.members.place.items() if place in newest}
+        others = sorted(names ^ given.on(last))
+        if others:
+            raise self._differs(f"{len(names)} stocks", f"{len(given.on(last))}, other are {listed(others)}", last)
+
+    def _compare_days(self, rows: _Rows, inside: Mask, recorded: Mask) -> None:
+        """On a recorded day the caller's universe has the rows that the record has."""
+        if not self.named or self.given is None or not recorded.any():
+            return
+        wrong = recorded & rows.known() & (inside != rows.of(self.given))
+        if not wrong.any():
+            return
+        date = rows.dates[int(wrong.argmax())]
+        wrong &= rows.dates == date
+        more, less = (
+            sorted(rows.names[code] for code in rows.codes[wrong & (inside == has)].tolist()) for has in (False, True)
+        )
+        found = [f"also {listed(more)}"] * bool(more) + [f"not {listed(less)}"] * bool(less)
+        raise self._differs("the members that the bundle records", " and ".join(found), date)
+
+    def _differs(self, expected: str, found: str, date: np.datetime64 | None) -> InputError:
+        return InputError(
+            "universe.differs",
+            "the universe is not the one that the bundle records for the same days, and a stage of the model looks at all of it",
+            where="the universe" if date is None else f"the universe on {date}",
+            expected=expected,
+            found=found,
+            next_step="name the whole file of the market that the model was trained on, or leave --universe out on recorded days",
+        )
+
+    def _require_whole(self, places: npt.NDArray[np.int64], days: Days, dates: Days) -> None:
+        """The rows that a stage sees on a date are nearly all stocks that the date has."""
+        if self.record is None:
+            return
+        last = _day(self.record.last)
+        ends = zip(np.searchsorted(days, dates), np.searchsorted(days, dates, "right"), strict=True)
+        for day, (start, stop) in zip(dates.tolist(), ends, strict=True):
+            there = places[start:stop]
+            wanted, share, number = self._expected(day, last, there)
+            absent = wanted - number
+            if absent > max(most_by_chance(wanted * _ABSENT), share * wanted):
+                raise InputError(
+                    "universe.incomplete",
+                    "a stage of the model looks at all stocks of its universe, and many of them have no row on the date",
+                    where=f"{np.datetime64(day, 'D')}",
+                    expected=f"nearly all of {wanted} stocks ({self.record.text})",
+                    found=f"{number}",
+                    next_step="give the rows of the whole universe; a suspended stock may be left out",
+                )
+
+    def _expected(self, day: int, last: int, there: npt.NDArray[np.int64]) -> tuple[int, float, int]:
+        """(stocks that belong to the date, share of them that may be gone, how many of them have a row)."""
+        if self.members is not None and self.record is not None:
+            recorded = _day(self.record.first) <= day <= last
+            if recorded or self.record.kind != "market":
+                wanted = self.members.on(day if recorded else last)
+                return len(wanted), 0.0 if recorded else _GONE, len(wanted & set(there.tolist()))
+        named = 0 if self.given is None else len(self.given.on(np.datetime64(day, "D")))
+        return named, _GONE, len(there)
+
+
+def _day(text: str) -> int:
+    return int(np.datetime64(text, "D").astype(np.int64))
+
+
+def _dated(given: Universe) -> bool:
+    """Whether a universe says from when or until when: a plain list of codes does not."""
+    from .arrow_columns import FIRST_DAY, LAST_DAY
+
+    return bool(((given.first > FIRST_DAY) | (given.last < LAST_DAY)).any())
