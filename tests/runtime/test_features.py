@@ -127,18 +127,6 @@ def test_dictionaries_of_any_text(view: pa.DataType) -> None:
     assert block.values.ravel().tolist() == [2.0, 1.0]
 
 
-NUMBER_TYPES = [pa.int8(), pa.uint64(), pa.int64(), pa.float16(), pa.float32(), pa.float64()]
-
-
-@pytest.mark.parametrize("kind", NUMBER_TYPES, ids=str)
-@pytest.mark.parametrize("feature", [A, FeatureColumn("A", "float64")], ids=["float32", "float64"])
-def test_numbers_of_every_type(kind: pa.DataType, feature: FeatureColumn) -> None:
-    """Integers and floats of any width are taken; null is NaN at its own row, in a slice as well."""
-    column = pa.array([7, None, 1, None, 2, 3], kind)
-    table = pa.table({"datetime": [DAYS[0]] * 6, "instrument": list("abcdef"), "A": column}).slice(1)
-    np.testing.assert_array_equal(read_table(table, [feature]).values.ravel(), [np.nan, 1, np.nan, 2, 3])
-
-
 def test_values_take_the_training_dtype_first() -> None:
     """float32 features are rounded to float32 once, straight from their type; infinities and overflow are infinite."""
     numbers = [0.1, 1e39, -np.inf, 1.0 + 2.0**-24]

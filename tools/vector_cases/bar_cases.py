@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime
 import math
 from collections.abc import Callable, Iterator
+from decimal import Decimal
 from typing import Any
 
 import pyarrow as pa
@@ -63,6 +64,16 @@ def _changed(place: int, column: int, value: float) -> bytes:
     return _bars([tuple(row) for row in rows])
 
 
+def _retyped(name: str, kind: pa.DataType) -> bytes:
+    """The bars with one field of another type."""
+    table = tables.of_rows(bar_rows(), _BARS)
+    place = table.schema.get_field_index(name)
+    column = table.column(name)
+    # No decimal is infinite: the type alone is refused.
+    decimals = pa.array([Decimal(1)] * len(table), kind) if pa.types.is_decimal(kind) else None
+    return tables.written(table.set_column(place, name, column.cast(kind) if decimals is None else decimals))
+
+
 def _three_days(*, middle: bool) -> bytes:
     """The two days and one more, or only the first and the last of them."""
     rows = bar_rows()
@@ -93,6 +104,9 @@ TABLES: dict[str, Callable[[], bytes]] = {
     "bars_without_golden_day": lambda: _bars([*((_BEFORE, *row[1:]) for row in bar_rows()[:3]), *bar_rows()[3:]]),
     "bars_without_open": lambda: tables.written(tables.of_rows(bar_rows(), _BARS).drop_columns(["open"])),
     "bars_row_twice": lambda: _bars([*bar_rows(), bar_rows()[0]]),
+    "bars_half": lambda: _retyped("close", pa.float16()),
+    "bars_double": lambda: _retyped("close", pa.float64()),
+    "bars_decimal": lambda: _retyped("close", pa.decimal128(10, 4)),
     "golden_bars_other_value": lambda: _changed(3, 2, 0.5000001),
     "golden_bars_missing_value": lambda: _changed(3, 2, math.nan),
     "golden_bars_one_day": lambda: _bars(bar_rows()[:3]),
@@ -167,6 +181,7 @@ def _passing() -> Iterator[Case]:
     yield _selftest("golden_bars", "V9: golden bars give their alpha features", 0, "ok", bar_bundle())
     yield _score("bars", "bars for the alpha features, a table for the other", "ok")
     yield _score("bars_dollar", "bars with dollar signs", "ok", "bars_dollar")
+    yield _score("bars_double", "bars with a field in double precision, which is cast first", "ok", "bars_double")
     yield _score("bars_adjusted", "bars that are adjusted by one factor for all days", "ok", "bars_adjusted")
     yield _score("bars_range", "all dates of bars that reach back far enough", "ok", "bars", "--dates", ":")
     yield _score("bars_other_stocks", "bars that lack a stock of the features", "ok", "bars_other_stocks")
@@ -224,6 +239,8 @@ def _inputs() -> Iterator[Case]:
     yield _score(
         "bars_too_short", "bars that do not reach back far enough", "bars.too_short", "bars", "--date", "2024-01-02"
     )
+    yield _score("bars_half", "bars with a field in half precision", "features.precision", "bars_half")
+    yield _score("bars_decimal", "bars with a field of decimals", "features.not_numeric", "bars_decimal")
     yield _score("bars_without_open", "bars that lack a field", "bars.missing_column", "bars_without_open")
     yield _score(
         "bars_contradiction", "bars with a field in two forms that differ", "bars.contradiction", "bars_contradiction"

@@ -79,6 +79,19 @@ INPUTS: dict[str, tuple[str, str]] = {
 }
 
 
+REFUSED_NUMBERS: dict[str, tuple[str, str]] = {
+    # variant of the features: code, text
+    "half_for_float32": ("features.precision", "in half precision for one in single precision"),
+    "half_for_float64": ("features.precision", "in half precision for one in double precision"),
+    "float_for_float64": ("features.precision", "in single precision for one in double precision"),
+    "int64_beyond_2_53": ("features.precision", "of integers beyond 2^53 for one in double precision"),
+    "uint64_beyond_2_53": ("features.precision", "of unsigned integers beyond 2^53 for one in double precision"),
+    "bool_for_float64": ("features.not_numeric", "of truth values for one in double precision"),
+    "decimal_for_float64": ("features.not_numeric", "of decimals for one in double precision"),
+}
+"""What is not in it is taken: see `tables.NUMBER_COLUMNS`."""
+
+
 def cases() -> Iterator[Case]:
     rows = put("golden.rows", len(tables.GOLDEN_ROWS))
     for name, (code, text) in DATA.items():
@@ -89,6 +102,13 @@ def cases() -> Iterator[Case]:
     yield from _factors()
     for name, (code, text) in INPUTS.items():
         yield _score(f"features_{name}", f"Input: a table {text}", 18, code, tables.features(f"features_{name}"))
+    for name in tables.NUMBER_COLUMNS:
+        code, text = REFUSED_NUMBERS.get(name, ("ok", f"of the type and for the dtype that its name says ({name})"))
+        case = _score(
+            f"features_{name}", f"Input: a table with a feature {text}", 18, code, tables.features(f"features_{name}")
+        )
+        case.exit = 18 if name in REFUSED_NUMBERS else 0
+        yield case
     yield from _inputs()
     yield from _passing()
 

@@ -10,7 +10,7 @@ import datetime
 import math
 from collections.abc import Callable
 from decimal import Decimal
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -93,6 +93,39 @@ def factors(name: str = "factors") -> bytes:
 
 def table() -> pa.Table:
     return of_rows(TABLE_ROWS, TABLE)
+
+
+NUMBER_TYPES: dict[str, pa.DataType] = {
+    "double": pa.float64(),
+    "float": pa.float32(),
+    "half": pa.float16(),
+    **{str(kind): kind for kind in (pa.int8(), pa.int16(), pa.int32(), pa.int64())},
+    **{str(kind): kind for kind in (pa.uint8(), pa.uint16(), pa.uint32(), pa.uint64())},
+}
+NUMBER_COLUMNS: dict[str, tuple[str, list[Any], pa.DataType]] = {
+    # variant: feature (CLOSE5 is float32, REV_3D float64), values, type
+    **{
+        f"{kind}_for_{dtype}": (feature, [1, None, 0, 3, 2, 1], of)
+        for kind, of in NUMBER_TYPES.items()
+        for feature, dtype in (("CLOSE5", "float32"), ("REV_3D", "float64"))
+    },
+    "int64_to_2_53": ("REV_3D", [2**53, None, 0, -(2**53), 2, 1], pa.int64()),
+    "int64_beyond_2_53": ("REV_3D", [1, None, 0, 3, 2**53 + 1, 1], pa.int64()),
+    "uint64_beyond_2_53": ("REV_3D", [1, None, 0, 3, 2**63, 1], pa.uint64()),
+    "int64_beyond_2_53_for_float32": ("CLOSE5", [1, None, 0, 3, 2**53 + 1, 1], pa.int64()),
+    "bool_for_float64": ("REV_3D", [True, None, False, True, True, False], pa.bool_()),
+    "decimal_for_float64": (
+        "REV_3D",
+        [Decimal(1), None, Decimal(0), Decimal(3), Decimal(2), Decimal(1)],
+        pa.decimal128(5, 2),
+    ),
+}
+"""Columns of numbers by type: the cells of the specification's table."""
+
+
+def _numbers(name: str) -> bytes:
+    feature, values, kind = NUMBER_COLUMNS[name]
+    return _column(feature, pa.array(values, kind))
 
 
 # --- golden rows ------------------------------------------------------------------------------------------------------
@@ -301,6 +334,7 @@ FEATURE_VARIANTS: dict[str, Callable[[], bytes]] = {
     "features_instrument_line_end": lambda: _instruments("SH600000\n", *STOCKS[1:], "SH600000\n"),
     "features_instrument_long": lambda: _instruments("S" * 65),
     "features_instrument_bomb": lambda: _instruments("S" * 40_000_000),
+    **{f"features_{name}": partial(_numbers, name) for name in NUMBER_COLUMNS},
     "features_not_numeric_text": lambda: _column("CLOSE5", table()["CLOSE5"].cast(pa.string())),
     "features_not_numeric_bool": lambda: _column("CLOSE5", pa.array([True] * len(TABLE_ROWS))),
     "features_not_numeric_decimal": lambda: _column("CLOSE5", pa.array([Decimal("1.5")] * len(TABLE_ROWS))),

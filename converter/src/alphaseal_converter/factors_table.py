@@ -193,15 +193,24 @@ def _columns(schema: Any) -> list[_Column]:
                 found=name,
             )
         if plain is not None and plain not in (DATE_COLUMN, INSTRUMENT_COLUMN):
-            columns.append(_Column(name, plain, _dtype(schema.types[schema.names.index(name)])))
+            columns.append(_Column(name, plain, _dtype(schema.types[schema.names.index(name)], name)))
     if not columns:
         raise RefusalError("factors.no_columns", "the file has no factor columns", found=", ".join(schema.names))
     Plan.of(schema, [_Keyed(column.plain, column.dtype) for column in columns])
     return columns
 
 
-def _dtype(kind: Any) -> str:
-    return "float32" if pa.types.is_float32(kind) or pa.types.is_float16(kind) else "float64"
+def _dtype(kind: Any, name: str) -> str:
+    if pa.types.is_float16(kind):
+        raise RefusalError(
+            "factors.precision",
+            "a factor is in half precision, and so is what the model was trained on",
+            where=f"column {name!r}",
+            expected="float32 or float64, or integers",
+            found=str(kind),
+            next_step="let the factor's code keep float32 or float64, and train again",
+        )
+    return "float32" if pa.types.is_float32(kind) else "float64"
 
 
 def _schema(columns: Sequence[_Column]) -> Any:

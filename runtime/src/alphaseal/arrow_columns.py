@@ -14,6 +14,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from alphaseal.errors import InputError
+from alphaseal.number_types import require_exact
 
 Days = npt.NDArray[np.int64]
 """Days since 1970-01-01."""
@@ -144,11 +145,6 @@ def _not_text(kind: Any) -> InputError:
     )
 
 
-def is_numeric(kind: Any) -> bool:
-    """Whether an Arrow type is taken as feature values: integers, floats, or all null."""
-    return bool(pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_null(kind))
-
-
 def _decoded(column: Any) -> Any:
     if not pa.types.is_dictionary(column.type):
         return column
@@ -174,9 +170,13 @@ def numbers_of(column: Any, dtype: np.dtype[Any]) -> npt.NDArray[Any]:
     return values[column.offset :]
 
 
-def floats_of(column: Any, dtype: str) -> npt.NDArray[Any]:
-    """A numeric Arrow array as floats of the training dtype, NaN for null."""
+def floats_of(column: Any, dtype: str, name: str = "") -> npt.NDArray[Any]:
+    """A numeric Arrow array as floats of the training dtype, NaN for null.
+
+    Raises InputError `features.precision` where an integer is beyond 2^53 and the dtype float64; `name` is what the error calls the column.
+    """
     column = _decoded(column)
+    require_exact(column, dtype, name)
     target, wide = (pa.float32(), np.dtype(np.float32)) if dtype == "float32" else (pa.float64(), np.dtype(np.float64))
     if column.type != target:
         # One rounding from the source type; beyond the range of float32 lies infinity, as with numpy's astype.

@@ -30,7 +30,6 @@ from alphaseal.arrow_columns import (
     days_of,
     floats_of,
     indices_of,
-    is_numeric,
     numbers_of,
     plain_name,
     require_date_type,
@@ -39,6 +38,7 @@ from alphaseal.arrow_columns import (
 )
 from alphaseal.errors import InputError
 from alphaseal.instruments import normalise
+from alphaseal.number_types import require_number_type
 from alphaseal.parquet_source import Budget, Layout, batch_rows, date_ranges, decode, groups_of, open_parquet
 from alphaseal.period import Day, Period
 
@@ -248,10 +248,10 @@ class Plan:
             columns=tuple((found[feature.name][0], feature.dtype) for feature in features),
             extra=tuple(sorted(set(found) - set(wanted))),
         )
-        plan._require_types(schema)
+        plan._require_types(schema, features)
         return plan
 
-    def _require_types(self, schema: Any) -> None:
+    def _require_types(self, schema: Any, features: Sequence[Feature]) -> None:
         # Before any row is looked at: statistics of dates in a time zone would be read as dates without one.
         kind = schema.field(self.date).type
         require_date_type(kind.value_type if pa.types.is_dictionary(kind) else kind)
@@ -268,16 +268,8 @@ class Plan:
                     expected="plain column types",
                     found=str(field.type),
                 )
-        for name, _ in self.columns:
-            kind = schema.field(name).type
-            if not is_numeric(kind.value_type if pa.types.is_dictionary(kind) else kind):
-                raise InputError(
-                    "features.not_numeric",
-                    "a feature is not a number",
-                    where=f"column {name!r}",
-                    expected="integers or floats",
-                    found=str(kind),
-                )
+        for (name, _), feature in zip(self.columns, features, strict=True):
+            require_number_type(schema.field(name).type, feature, name)
 
 
 def _require_once(wanted: Sequence[str], found: dict[str, list[str]]) -> None:
@@ -416,7 +408,7 @@ class _Rows:
 def _matrix(batch: Any, plan: Plan) -> npt.NDArray[np.float64]:
     values = np.empty((batch.num_rows, len(plan.columns)), np.float64)
     for position, (name, dtype) in enumerate(plan.columns):
-        values[:, position] = floats_of(batch.column(name), dtype)
+        values[:, position] = floats_of(batch.column(name), dtype, name)
     return values
 
 
