@@ -44,7 +44,7 @@ from .select import Anchor, choose_anchor
 from .session import Task, read_task
 from .stages import Plan, stages_of
 from .trial import Trial, TrialRequest, try_factors
-from .values import RawFile, Recorded
+from .values import RawFile, Recorded, Replayed
 from .write import BuiltBundle, check_place, write_bundle
 
 MODEL_FILE = "model.onnx"
@@ -185,8 +185,9 @@ def prove(request: BuildRequest, scratch: Path, progress: Progress) -> Proven:
         stages, graphs.__getitem__, model.feature_count, names=names, batch_dependent=model.batch_dependent
     )
     partial = _Proof(model, plan, features, pipeline, raw, located, predictions)
-    order, recorded, scores = partial.prove_order(progress)
-    report, golden = partial.prove_parity(recorded, scores, progress)
+    order, replayed = partial.prove_order(progress)
+    recorded = None if replayed is None else replayed.recorded
+    report, golden = partial.prove_parity(replayed, progress)
     alphas = prove_alphas(bars.compiled, features.features, bars.market, bars.absent, recorded, golden)
     if alphas.note is not None:
         report = msgspec.structs.replace(report, note="; ".join(filter(None, (report.note, alphas.note))))
@@ -208,7 +209,7 @@ def prove(request: BuildRequest, scratch: Path, progress: Progress) -> Proven:
         parity=report,
         predictions=predictions,
         recorded=recorded,
-        scores=scores,
+        scores=None if replayed is None else replayed.scores,
         raw=raw,
         golden=golden,
         alphas=alphas,
@@ -413,11 +414,11 @@ class _Proof:
     located: Located
     predictions: Predictions | None
 
-    def prove_order(self, progress: Progress) -> tuple[Order, Recorded | None, Vector | None]:
-        """Replay the recorded predictions where raw values are at hand; also gives them, and the graph's scores."""
+    def prove_order(self, progress: Progress) -> tuple[Order, Replayed | None]:
+        """Replay the recorded predictions where raw values are at hand."""
         evidence = list(self.features.evidence)
         if self.raw is None or self.predictions is None:
-            return Order(proof=self.features.proof, evidence=evidence, replay=None), None, None
+            return Order(proof=self.features.proof, evidence=evidence, replay=None), None
         progress("replaying the recorded predictions")
         where = str(self.located.artifacts.pred)
         recorded = values.join_values(
@@ -425,7 +426,7 @@ class _Proof:
         )
         scores = self._score(recorded)
         try:
-            report = values.replay(recorded, self.raw, scores, self._bound(recorded), where)
+            replayed = values.replay(recorded, self.raw, scores, self._bound(recorded), where)
         except RefusalError as error:
             if self.located.other_weights:
                 others = ", ".join(f"{other.origin} {other.name}" for other in self.located.other_weights)
@@ -434,7 +435,7 @@ class _Proof:
                     "try --weights workspace"
                 )
             raise
-        return Order(proof="replayed", evidence=evidence, replay=report), recorded, scores
+        return Order(proof="replayed", evidence=evidence, replay=replayed.report), replayed
 
     def _bound(self, recorded: Recorded | None) -> Bound:
         """The model's bound; where its rows are far from usual ones, the rounding of their own sums if that is larger.
@@ -459,13 +460,11 @@ class _Proof:
         found[rows] = scores
         return found[recorded.rows]
 
-    def prove_parity(
-        self, recorded: Recorded | None, scores: Vector | None, progress: Progress
-    ) -> tuple[Parity, list[GoldenRows]]:
+    def prove_parity(self, replayed: Replayed | None, progress: Progress) -> tuple[Parity, list[GoldenRows]]:
         """Compare graph and judges, and choose the golden rows."""
         progress("comparing with the original")
         judge = self.model.judge(self.plan.final)
-        if judge is None and recorded is None:
+        if judge is None and replayed is None:
             raise RefusalError(
                 "parity.no_judge",
                 f"nothing to compare with: {self.model.framework} is not installed "
@@ -474,13 +473,13 @@ class _Proof:
             )
         cases: list[ParityCase] = []
         golden: list[GoldenRows] = []
-        days = None
+        recorded = None if replayed is None else replayed.recorded
         bound = self._bound(recorded)
-        if recorded is not None and scores is not None:
-            days = parity.compare_days(recorded.dates, recorded.instruments, scores, recorded.scores)
-            recorded_judge = "qlib's recorded predictions"
-            cases.append(parity.compare("recorded predictions", recorded_judge, scores, recorded.scores, bound))
-            golden += golden_days(recorded, self.model.step_length)
+        if replayed is not None:
+            recorded_judge, scores = "qlib's recorded predictions", replayed.scores
+            expected = replayed.recorded.scores
+            cases.append(parity.compare("recorded predictions", recorded_judge, scores, expected, bound))
+            golden += golden_days(replayed.recorded, self.model.step_length)
         if judge is not None:
             for probe in self._probes(recorded):
                 expected, rounding = judge.predict(probe.values), self._rounding(probe.values)
@@ -496,7 +495,7 @@ class _Proof:
                 expected="raw values of the days of the recorded predictions",
                 next_step="pass --provider, --features or --replay-with",
             )
-        return self._report(cases, days, bound), golden
+        return self._report(cases, None if replayed is None else parity.day_order(replayed.order), bound), golden
 
     def _probes(self, recorded: Recorded | None) -> tuple[Probe, ...]:
         """Inputs of the last graph: real ones, and ones made from the model's own thresholds.
@@ -522,7 +521,7 @@ class _Proof:
     def _report(self, cases: list[ParityCase], days: DayOrder | None, bound: Bound) -> Parity:
         outside = [case for case in cases if case.outside]
         judges = list(dict.fromkeys(case.judge for case in cases))
-        if outside or (days is not None and not self._same_days(days)):
+        if outside:
             wrong = "; ".join(
                 f"{case.case}: {case.outside} of {case.rows} rows, largest {case.largest_ulp} ulp" for case in outside
             )
@@ -530,7 +529,7 @@ class _Proof:
                 "parity.out_of_bounds",
                 "the graph does not give the numbers of the original",
                 expected=f"every row near {' and '.join(judges)} ({bound.text})",
-                found=wrong or "another order of stocks on some day",
+                found=wrong,
                 next_step="report it with the model: this must not happen",
             )
         alone = all("recorded" in judge for judge in judges)
@@ -543,11 +542,6 @@ class _Proof:
             days=days,
             note=note if alone else None,
         )
-
-    def _same_days(self, days: DayOrder) -> bool:
-        if self.model.exact_order:
-            return days.same_order == days.days
-        return all(same == days.days for same in days.same_top.values())
 
 
 __all__ = ["BuildRequest", "BuiltBundle", "Proven", "build", "prove", "replay_features", "write_raw_values"]

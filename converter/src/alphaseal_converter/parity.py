@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from alphaseal.manifest import Bound, DayOrder, ParityCase
+from alphaseal.near_ties import OrderComparison
 from alphaseal.numeric import outside, ulp_distance
 
 Matrix = npt.NDArray[np.float64]
@@ -20,6 +21,7 @@ Vector = npt.NDArray[np.float64]
 Windows = npt.NDArray[np.float64]
 
 TOP_COUNTS = (5, 10, 50)
+"""For people: on how many days the best stocks are the same ones in the same order."""
 _SEED = 20260122
 _REAL_ROWS = 256
 _DRAWN_ROWS = 512
@@ -215,23 +217,12 @@ def compare(
     )
 
 
-def compare_days(
-    dates: npt.NDArray[np.datetime64], instruments: Sequence[str], scores: Vector, recorded: Vector
-) -> DayOrder:
-    """The order of all stocks of every day, and the top of it, against the recorded predictions.
-
-    Both sides are ordered by score descending, then instrument ascending.  Top k counts a day as the same when the same
-    stocks stand in the same order; a day with fewer than k stocks is compared whole.
-    """
-    names = np.asarray(instruments)
-    days = np.unique(dates)
-    same, top = 0, dict.fromkeys(TOP_COUNTS, 0)
-    for day in days:
-        rows = np.flatnonzero(dates == day)
-        ours, theirs = (rows[np.lexsort((names[rows], -values[rows]))] for values in (scores, recorded))
-        same += int(np.array_equal(ours, theirs))
-        for count in TOP_COUNTS:
-            top[count] += int(np.array_equal(ours[:count], theirs[:count]))
+def day_order(found: OrderComparison) -> DayOrder:
+    """What the manifest says of the days; `found` has the tops `TOP_COUNTS`."""
     return DayOrder(
-        days=len(days), same_order=same, same_top={str(count): days_same for count, days_same in top.items()}
+        days=found.days,
+        same_order=found.same,
+        same_top={str(count): days for count, days in found.same_top.items()},
+        swaps=found.swaps,
+        largest_gap=found.largest_gap,
     )

@@ -16,14 +16,15 @@ from alphaseal.arrow_columns import numbers_of
 from alphaseal.errors import InputError, NotReadableError
 from alphaseal.features import FeatureBlock, read_parquet
 from alphaseal.manifest import Bound, Replay
-from alphaseal.numeric import outside, ulp_distance
+from alphaseal.near_ties import OrderComparison, compare_order
+from alphaseal.numeric import allowed, outside, ulp_distance
 from alphaseal.pipeline import Pipeline
 from alphaseal.windows import Windows
 
 from .artifacts import Predictions
 from .errors import RefusalError
 from .factors_table import column_names
-from .parity import Matrix, Vector
+from .parity import TOP_COUNTS, Matrix, Vector
 from .resolve import OrderedFeature
 
 MINIMUM_DAYS = 2
@@ -211,36 +212,69 @@ def sample_windows(recorded: Recorded, length: int, count: int) -> Matrix:
     return sampled
 
 
-def replay(recorded: Recorded, raw: RawFile, scores: Vector, bound: Bound, where: str) -> Replay:
+@dataclass(frozen=True)
+class Replayed:
+    """Recorded predictions that the graph's `scores` float64 [rows] reproduce, in their order."""
+
+    recorded: Recorded
+    scores: Vector
+    report: Replay
+    order: OrderComparison
+
+
+def replay(recorded: Recorded, raw: RawFile, scores: Vector, bound: Bound, where: str) -> Replayed:
     """Compare the scores of the raw values with the recorded predictions.
 
-    Raises RefusalError ``order.replay_differs`` outside `bound`: the order, the preprocessing, the weights or the
-    values are not those of the run.
+    Raises RefusalError ``order.replay_differs`` outside `bound`, and where stocks of a day stand in another order but for
+    near ties: the order of the features, the preprocessing, the weights or the values are not those of the run.
     """
     distance = ulp_distance(scores, recorded.scores)
-    with np.errstate(invalid="ignore"):
-        difference = np.abs(scores - recorded.scores)
-    worst = float(np.nanmax(difference)) if np.isfinite(difference).any() else 0.0
-    wrong = int(outside(bound, scores, recorded.scores).sum())
-    if wrong:
-        with np.errstate(invalid="ignore", divide="ignore"):
-            correlation = np.corrcoef(scores, recorded.scores)[0, 1]
+    difference = _difference(scores, recorded.scores)
+    wrong = outside(bound, scores, recorded.scores)
+    order = compare_order(
+        recorded.dates, recorded.instruments, scores, recorded.scores, allowed(bound, recorded.scores), TOP_COUNTS
+    )
+    if wrong.any() or order.others:
         raise RefusalError(
             "order.replay_differs",
-            f"{wrong} of {len(distance)} recorded predictions are not reproduced "
-            f"(largest difference {worst:.3g}, correlation {correlation:.4f})",
+            _what_differs(recorded, scores, difference, wrong, order),
             where=where,
             expected=f"qlib's own scores ({bound.text})",
             found=f"the raw values of {raw.where} give other scores",
             next_step=_NEXT[raw.origin],
         )
-    return Replay(
+    report = Replay(
         values=raw.origin,
         values_sha256=raw.sha256,
         rows=len(distance),
         recorded=recorded.recorded,
         first=str(recorded.dates[0]),
         last=str(recorded.dates[-1]),
-        largest_difference=worst,
+        largest_difference=float(np.nanmax(difference)) if np.isfinite(difference).any() else 0.0,
         largest_ulp=int(min(distance.max(), np.uint64(2**53))),
     )
+    return Replayed(recorded, scores, report, order)
+
+
+def _difference(scores: Vector, expected: Vector) -> Vector:
+    with np.errstate(invalid="ignore"):
+        difference: Vector = np.abs(scores - expected)
+    return difference
+
+
+def _what_differs(
+    recorded: Recorded, scores: Vector, difference: Vector, wrong: npt.NDArray[np.bool_], order: OrderComparison
+) -> str:
+    """How many rows, which one most, and whether stocks stand in another order."""
+    with np.errstate(invalid="ignore", divide="ignore"):
+        correlation = np.corrcoef(scores, recorded.scores)[0, 1]
+    # A score that is missing on one side differs more than any number.
+    worst = int(np.argmax(np.where(wrong, np.where(np.isnan(difference), np.inf, difference), -1.0)))
+    words = [
+        f"{int(wrong.sum())} of {len(scores)} recorded predictions are not reproduced (most: {recorded.instruments[worst]} "
+        f"on {recorded.dates[worst]}, {scores[worst]:.6g} instead of {recorded.scores[worst]:.6g}; "
+        f"correlation {correlation:.4f})"
+    ]
+    if order.example is not None:
+        words.append(f"stocks stand in another order on {order.others} of {order.days} days ({order.example})")
+    return "; ".join(words)

@@ -352,6 +352,12 @@ class DayOrder(Part, frozen=True, kw_only=True):
     days: Count
     same_order: Count
     same_top: Annotated[dict[str, Count], Meta(description="top k -> days with the same stocks in the same order")]
+    swaps: Annotated[
+        Count | None, Meta(description="pairs of stocks that changed places within near ties, on the other days")
+    ] = None
+    largest_gap: Annotated[
+        Positive | None, Meta(description="largest difference of the recorded scores of such a pair; 0 without any")
+    ] = None
 
 
 class Parity(Part, frozen=True, kw_only=True):
