@@ -18,7 +18,7 @@ import numpy as np
 
 from alphaseal.errors import UsageError
 from alphaseal.keys import SigningKey
-from alphaseal.manifest import FORMAT, Bound, DayOrder, Format, Order, Parity, ParityCase, Stage
+from alphaseal.manifest import FORMAT, Bound, Format, Order, Parity, ParityCase, Stage
 from alphaseal.output import check_target
 from alphaseal.pipeline import Pipeline
 
@@ -33,18 +33,21 @@ from .errors import RefusalError
 from .factors_table import column_names
 from .families import FamilyContext, TrainedModel, read_trained_model
 from .families.row_processors import raw_space
-from .golden import GoldenRows, golden_days, golden_probe
+from .golden import GoldenRows, clean_days, golden_days, golden_probe
 from .locate import Located, Weights, columns_elsewhere, locate, scan
-from .parity import Matrix, Probe, Vector
+from .market import Market
+from .parity import Judge, Matrix, Probe, Vector
 from .processors import Processor
 from .replay import ReplayRequest, run_replay
+from .replay_comparison import Replayed, compare_replay
+from .replay_noise import NoiseOfBars, can_be_carried, in_words
 from .resolve import FeatureOrder, Sources, read_given_order, resolve_order
 from .runs import plain_file, read_file
 from .select import Anchor, choose_anchor
 from .session import Task, read_task
 from .stages import Plan, stages_of
 from .trial import Trial, TrialRequest, try_factors
-from .values import RawFile, Recorded, Replayed
+from .values import MINIMUM_DAYS, RawFile, Recorded
 from .write import BuiltBundle, check_place, write_bundle
 
 MODEL_FILE = "model.onnx"
@@ -184,7 +187,7 @@ def prove(request: BuildRequest, scratch: Path, progress: Progress) -> Proven:
     pipeline = Pipeline(
         stages, graphs.__getitem__, model.feature_count, names=names, batch_dependent=model.batch_dependent
     )
-    partial = _Proof(model, plan, features, pipeline, raw, located, predictions)
+    partial = _Proof(model, plan, features, pipeline, raw, located, predictions, bars.market)
     order, replayed = partial.prove_order(progress)
     recorded = None if replayed is None else replayed.recorded
     report, golden = partial.prove_parity(replayed, progress)
@@ -413,6 +416,7 @@ class _Proof:
     raw: RawFile | None
     located: Located
     predictions: Predictions | None
+    market: Market | None
 
     def prove_order(self, progress: Progress) -> tuple[Order, Replayed | None]:
         """Replay the recorded predictions where raw values are at hand."""
@@ -426,7 +430,7 @@ class _Proof:
         )
         scores = self._score(recorded)
         try:
-            replayed = values.replay(recorded, self.raw, scores, self._bound(recorded), where)
+            replayed = compare_replay(recorded, self.raw, scores, self._bound(recorded), where, self._noise())
         except RefusalError as error:
             if self.located.other_weights:
                 others = ", ".join(f"{other.origin} {other.name}" for other in self.located.other_weights)
@@ -436,6 +440,16 @@ class _Proof:
                 )
             raise
         return Order(proof="replayed", evidence=evidence, replay=replayed.report), replayed
+
+    def _noise(self) -> NoiseOfBars | None:
+        """What the raw values may differ from qlib's; None where they are qlib's own, or where stages cross stocks."""
+        if self.market is None or self.raw is None or self.raw.origin != "bars":
+            return None
+        if not can_be_carried(self.pipeline, len(self.plan.steps)):
+            return None
+        shift, scale = raw_space(self.plan.final, self.model.feature_count)
+        borders = [borders * scale[place] + shift[place] for place, borders in enumerate(self.model.thresholds)]
+        return NoiseOfBars(self.market, self.features.features, self.pipeline, borders)
 
     def _bound(self, recorded: Recorded | None) -> Bound:
         """The model's bound; where its rows are far from usual ones, the rounding of their own sums if that is larger.
@@ -478,8 +492,9 @@ class _Proof:
         if replayed is not None:
             recorded_judge, scores = "qlib's recorded predictions", replayed.scores
             expected = replayed.recorded.scores
-            cases.append(parity.compare("recorded predictions", recorded_judge, scores, expected, bound))
-            golden += golden_days(replayed.recorded, self.model.step_length)
+            noise = replayed.explained.allowed
+            cases.append(parity.compare("recorded predictions", recorded_judge, scores, expected, bound, noise))
+            golden += self._golden_days(replayed, judge)
         if judge is not None:
             for probe in self._probes(recorded):
                 expected, rounding = judge.predict(probe.values), self._rounding(probe.values)
@@ -495,7 +510,28 @@ class _Proof:
                 expected="raw values of the days of the recorded predictions",
                 next_step="pass --provider, --features or --replay-with",
             )
-        return self._report(cases, None if replayed is None else parity.day_order(replayed.order), bound), golden
+        return self._report(cases, replayed, bound), golden
+
+    def _golden_days(self, replayed: Replayed, judge: Judge | None) -> tuple[GoldenRows, ...]:
+        """Days without a prediction that differs by noise; where there are too few, the original's own score of our raw
+        values stands in the place of such a prediction."""
+        recorded, rows = replayed.recorded, replayed.explained.rows
+        days = clean_days(recorded, rows)
+        if len(days) < MINIMUM_DAYS:
+            if judge is None or self.model.batch_dependent or self.plan.steps:
+                raise RefusalError(
+                    "parity.no_days",
+                    "on nearly every day a recorded prediction differs by the noise of qlib's own windows, so that no day "
+                    "can prove the bundle on another machine",
+                    found=f"{len(days)} days without",
+                    next_step="let qlib compute the raw values with --replay-with",
+                )
+            inputs = recorded.block.values[values.window_rows(recorded, self.model.step_length, recorded.rows[rows])]
+            scores = recorded.scores.copy()
+            scores[rows] = judge.predict(inputs[:, 0] if self.model.step_length == 1 else inputs)
+            recorded = replace(recorded, scores=scores)
+            days = np.unique(recorded.dates)[-MINIMUM_DAYS:]
+        return golden_days(recorded, days, self.model.step_length)
 
     def _probes(self, recorded: Recorded | None) -> tuple[Probe, ...]:
         """Inputs of the last graph: real ones, and ones made from the model's own thresholds.
@@ -518,7 +554,7 @@ class _Proof:
         probes = parity.make_probes(self.model.thresholds, dtypes, shift, scale, real)
         return probes if real is None else (Probe("real rows", real), *probes)
 
-    def _report(self, cases: list[ParityCase], days: DayOrder | None, bound: Bound) -> Parity:
+    def _report(self, cases: list[ParityCase], replayed: Replayed | None, bound: Bound) -> Parity:
         outside = [case for case in cases if case.outside]
         judges = list(dict.fromkeys(case.judge for case in cases))
         if outside:
@@ -533,14 +569,18 @@ class _Proof:
                 next_step="report it with the model: this must not happen",
             )
         alone = all("recorded" in judge for judge in judges)
-        note = f"{self.model.framework} is not installed here: qlib's recorded predictions are the only judge"
+        notes = [
+            f"{self.model.framework} is not installed here: qlib's recorded predictions are the only judge"
+        ] * alone
+        if replayed is not None and replayed.report.noise is not None:
+            notes.append(in_words(replayed.report.noise, replayed.report.rows))
         return Parity(
             bound=bound,
             within_bound=True,
             judges=judges,
             cases=cases,
-            days=days,
-            note=note if alone else None,
+            days=None if replayed is None else parity.day_order(replayed.order),
+            note="; ".join(notes) or None,
         )
 
 

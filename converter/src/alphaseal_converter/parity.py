@@ -112,7 +112,7 @@ def _cast(values: Vector, dtype: str) -> Vector:
         return values.astype(dtype).astype(np.float64)
 
 
-def _neighbours(value: Vector, dtype: str) -> Matrix:
+def neighbours(value: Vector, dtype: str) -> Matrix:
     """[n, 3]: one float below, the value, one float above, in the training dtype."""
     exact = value.astype(dtype)
     low, high = np.nextafter(exact, np.array(-np.inf, dtype)), np.nextafter(exact, np.array(np.inf, dtype))
@@ -125,7 +125,7 @@ def _drawn(
     columns = []
     for i, values in enumerate(raw):
         if len(values):
-            picked = _neighbours(generator.choice(values, _DRAWN_ROWS), dtypes[i])
+            picked = neighbours(generator.choice(values, _DRAWN_ROWS), dtypes[i])
             columns.append(picked[np.arange(_DRAWN_ROWS), generator.integers(0, 3, _DRAWN_ROWS)])
         else:
             columns.append(_cast(generator.standard_normal(_DRAWN_ROWS) * scale[i] + shift[i], dtypes[i]))
@@ -140,7 +140,7 @@ def _at_thresholds(raw: Sequence[Vector], dtypes: Sequence[str], base: Matrix) -
     rows, next_base = [], 0
     for i in asked:
         chosen = raw[i][np.unique(np.linspace(0, len(raw[i]) - 1, each).astype(int))]
-        beside = _neighbours(chosen, dtypes[i]).ravel()
+        beside = neighbours(chosen, dtypes[i]).ravel()
         block = base[(next_base + np.arange(len(beside))) % len(base)].copy()
         block[:, i] = beside
         next_base += len(beside)
@@ -176,7 +176,7 @@ def _clipped(base: Matrix, dtypes: Sequence[str], shift: Vector, scale: Vector) 
         for side in range(3):
             block = base[np.arange(count) % len(base)].copy()
             for i in range(count):
-                block[i, i] = _neighbours(np.array([factor * scale[i] + shift[i]]), dtypes[i])[0, side]
+                block[i, i] = neighbours(np.array([factor * scale[i] + shift[i]]), dtypes[i])[0, side]
             rows.append(block)
     return np.concatenate(rows)
 
