@@ -13,9 +13,10 @@ from numpy.typing import NDArray
 
 from alphaseal.manifest import Bound
 from alphaseal.model_gate import check_model as check_gate
-from alphaseal.numeric import outside
+from alphaseal.near_ties import compare_order
+from alphaseal.numeric import allowed, outside
 from alphaseal_converter.families import TrainedModel, read_trained_model
-from alphaseal_converter.parity import compare_days, make_probes
+from alphaseal_converter.parity import make_probes
 from alphaseal_converter.processors import check_processors
 from graphs import fitted, run_graph
 from locations import FIXTURES
@@ -95,8 +96,8 @@ def check_recorded(case: str, bound: Bound) -> None:
     assert model.bound == bound
     assert not outside(bound, found, scores).any()
     dates = recorded["datetime"].to_numpy().astype("datetime64[D]")
-    order = compare_days(dates, recorded["instrument"].tolist(), found, scores)
-    assert order.same_order == order.days == 40
+    order = compare_order(dates, recorded["instrument"].tolist(), found, scores, allowed(bound, scores))
+    assert order.same == order.days == 40
     judge = model.judge(processors)
     assert judge is not None
     assert np.array_equal(judge.predict(values), scores)

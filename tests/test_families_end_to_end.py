@@ -12,11 +12,12 @@ import pyarrow.parquet as pq
 import pytest
 
 import alphaseal
-from alphaseal.numeric import outside
+from alphaseal.near_ties import compare_order
+from alphaseal.numeric import allowed, outside
 from alphaseal_converter.build import BuildRequest, build
 from alphaseal_converter.cli import main as convert_command
 from alphaseal_converter.errors import RefusalError
-from alphaseal_converter.parity import compare_days
+from alphaseal_converter.parity import TOP_COUNTS, day_order
 from locations import FIXTURES
 
 pytestmark = pytest.mark.skipif(not FIXTURES.is_dir(), reason="the full set of research leftovers is not here")
@@ -26,7 +27,7 @@ EXACT = "exact"
 NEAR = "near"
 """Within the bound of the family, every stock of every day in the same order."""
 NETWORK = "network"
-"""Within the bound, the same top 5, 10 and 50."""
+"""Within the bound, the same order but for near ties."""
 RUNS = {
     "factor_plain/truth/hist0_factor": ("lightgbm", EXACT),
     "factor_plain/truth/hist2_factor": ("lightgbm", EXACT),
@@ -106,9 +107,10 @@ def check(name: str, out: Path) -> alphaseal.Bundle:
     if kind == EXACT:
         assert found.tobytes() == expected.tobytes()
     assert not outside(manifest.parity.bound, found, expected).any()
-    order = compare_days(dates, names, found, expected)
-    assert order.same_top == {"5": DAYS, "10": DAYS, "50": DAYS}
-    assert kind == NETWORK or order.same_order == DAYS
+    order = compare_order(dates, names, found, expected, allowed(manifest.parity.bound, expected), TOP_COUNTS)
+    assert manifest.parity.days == day_order(order)
+    assert order.others == 0
+    assert kind == NETWORK or order.same == DAYS
     return bundle
 
 
@@ -126,7 +128,7 @@ def test_scores_are_those_that_qlib_recorded(name: str, tmp_path: Path) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("name", NETWORKS)
 def test_networks_score_as_recorded(name: str, tmp_path: Path) -> None:
-    """Networks of rows and of windows, within 1e-6, with the same top 5, 10 and 50 on every date."""
+    """Networks of rows and of windows, within 1e-6, with the same order but for near ties on every date."""
     bundle = check(name, tmp_path / "bundle")
     assert bundle.manifest.parity.bound.relative == 1e-6
     assert bundle.manifest.model.road.startswith("torch.onnx.export")

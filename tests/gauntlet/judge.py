@@ -108,7 +108,9 @@ def judge_harmless(world: World, live: Live, expected: Scores | None) -> Outcome
         lost = sorted(set(expected) - set(found.scores))
         wrong = differing(world, {name: found.scores[name] for name in expected if name in found.scores}, expected)
         if lost or wrong:
-            return Outcome("wrong", "", f"{len(wrong)} scores differ, lost: {lost[:5]} {[found.excluded.get(n) for n in lost[:5]]}")
+            return Outcome(
+                "wrong", "", f"{len(wrong)} scores differ, lost: {lost[:5]} {[found.excluded.get(n) for n in lost[:5]]}"
+            )
     if found.warnings:
         return Outcome("warned", "", "; ".join(found.warnings)[:300], found.warnings, found.drift)
     return Outcome("right", "", "", found.warnings, found.drift)

@@ -48,7 +48,11 @@ def arrow(frame: Frame) -> pa.Table:
     """An Arrow table of a frame whose dates are dates."""
     table = pa.Table.from_pandas(frame, preserve_index=False)
     place = table.schema.get_field_index("datetime")
-    if place >= 0 and pa.types.is_timestamp(table.schema.field(place).type) and table.schema.field(place).type.tz is None:
+    if (
+        place >= 0
+        and pa.types.is_timestamp(table.schema.field(place).type)
+        and table.schema.field(place).type.tz is None
+    ):
         table = table.set_column(place, "datetime", table.column(place).cast(pa.timestamp("ns")))
     return table
 
@@ -119,15 +123,19 @@ class World:
         start = self.days[max(0, place + 1 - history)]
         bars = source[(source["datetime"] >= start) & (source["datetime"] <= date)]
         first, last = self.golden
-        anchors = source[
-            source["datetime"].between(first, last) & source["instrument"].isin(self.golden_stocks)
-        ]
+        anchors = source[source["datetime"].between(first, last) & source["instrument"].isin(self.golden_stocks)]
         given = self.features if features is None else features
         if given is not None:
             steps = self.bundle.pipeline().step_length
             since = self.days[place + 1 - steps]
             given = given[(given["datetime"] >= since) & (given["datetime"] <= date)].reset_index(drop=True)
-        return Live(date, bars.reset_index(drop=True), given, anchors.reset_index(drop=True), golden=bool(start <= first <= date))
+        return Live(
+            date,
+            bars.reset_index(drop=True),
+            given,
+            anchors.reset_index(drop=True),
+            golden=bool(start <= first <= date),
+        )
 
     def check(self) -> int:
         """The right scores are qlib's own on every day; how many were compared."""
@@ -208,7 +216,9 @@ def _from_features(world: World, live: Live, names: list[str]) -> Scores | None:
     for when, rows in given.reset_index(drop=True).groupby("datetime"):
         held = rows["instrument"].astype(str).tolist()
         order = np.argsort(held)
-        blocks.append((np.datetime64(when, "D"), [held[n] for n in order], values[rows.index][order], np.ones(len(held), bool)))
+        blocks.append(
+            (np.datetime64(when, "D"), [held[n] for n in order], values[rows.index][order], np.ones(len(held), bool))
+        )
     blocks = [block for block in blocks if block[0] <= np.datetime64(live.date, "D")]
     steps = world.bundle.pipeline().step_length
     if len(blocks) < steps or blocks[-1][0] != np.datetime64(live.date, "D"):
@@ -216,7 +226,9 @@ def _from_features(world: World, live: Live, names: list[str]) -> Scores | None:
     return _scored(world, blocks[-steps:])
 
 
-def _scored(world: World, blocks: list[tuple[Any, list[str], npt.NDArray[np.float64], npt.NDArray[np.bool_]]]) -> Scores:
+def _scored(
+    world: World, blocks: list[tuple[Any, list[str], npt.NDArray[np.float64], npt.NDArray[np.bool_]]]
+) -> Scores:
     dates = np.concatenate([np.full(len(held), when, "datetime64[D]") for when, held, _, _ in blocks])
     instruments = [name for _, held, _, _ in blocks for name in held]
     values = np.concatenate([matrix for _, _, matrix, _ in blocks])
@@ -284,9 +296,7 @@ def market_frame(provider_directory: Path, market: str) -> Frame:
     """Every row of a market of a qlib provider, with all its fields."""
     provider = open_provider(provider_directory)
     fields = sorted(path.name.split(".")[0] for path in next((provider_directory / "features").iterdir()).iterdir())
-    bars = read_bars(
-        provider, provider.universe(market), fields, slice(0, len(provider.calendar)), (None, None)
-    )
+    bars = read_bars(provider, provider.universe(market), fields, slice(0, len(provider.calendar)), (None, None))
     stock, day = np.nonzero(bars.present)
     frame = pd.DataFrame(
         {

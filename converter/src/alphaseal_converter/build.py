@@ -22,7 +22,6 @@ from alphaseal.manifest import (
     FIRST_FORMAT,
     FORMAT,
     Bound,
-    DayOrder,
     Format,
     Order,
     Parity,
@@ -51,11 +50,14 @@ from .errors import RefusalError
 from .factors_table import column_names
 from .families import FamilyContext, TrainedModel, read_trained_model
 from .families.row_processors import raw_space
-from .golden import GoldenRows, golden_days, golden_probe
+from .golden import GoldenRows, clean_days, golden_days, golden_probe
 from .locate import Located, Weights, columns_elsewhere, locate, scan
-from .parity import Matrix, Probe, Vector
+from .market import Market
+from .parity import Judge, Matrix, Probe, Vector
 from .processors import Processor
 from .replay import ReplayRequest, run_replay
+from .replay_comparison import Replayed, compare_replay
+from .replay_noise import NoiseOfBars, can_be_carried, in_words
 from .resolve import FeatureOrder, Sources, read_given_order, resolve_order
 from .runs import plain_file, read_file
 from .select import Anchor, choose_anchor
@@ -64,7 +66,7 @@ from .stages import Plan, stages_of
 from .trial import Trial, TrialRequest, try_factors
 from .units import with_units
 from .universes import describe_universes
-from .values import RawFile, Recorded
+from .values import MINIMUM_DAYS, RawFile, Recorded
 from .write import BuiltBundle, check_place, write_bundle
 
 MODEL_FILE = "model.onnx"
@@ -205,9 +207,10 @@ def prove(request: BuildRequest, scratch: Path, progress: Progress) -> Proven:
     pipeline = Pipeline(
         stages, graphs.__getitem__, model.feature_count, names=names, batch_dependent=model.batch_dependent
     )
-    partial = _Proof(model, plan, features, pipeline, raw, located, predictions)
-    order, recorded, scores = partial.prove_order(progress)
-    report, golden = partial.prove_parity(recorded, scores, progress)
+    partial = _Proof(model, plan, features, pipeline, raw, located, predictions, bars.market)
+    order, replayed = partial.prove_order(progress)
+    recorded = None if replayed is None else replayed.recorded
+    report, golden = partial.prove_parity(replayed, progress)
     # Of 1.0 golden bars are those of the window.
     least_days = 0 if request.format == FIRST_FORMAT else GOLDEN_DAYS
     alphas = prove_alphas(bars.compiled, features.features, bars.market, bars.absent, recorded, golden, least_days)
@@ -246,7 +249,7 @@ def prove(request: BuildRequest, scratch: Path, progress: Progress) -> Proven:
         parity=report,
         predictions=predictions,
         recorded=recorded,
-        scores=scores,
+        scores=None if replayed is None else replayed.scores,
         raw=raw,
         golden=golden,
         alphas=alphas,
@@ -451,12 +454,13 @@ class _Proof:
     raw: RawFile | None
     located: Located
     predictions: Predictions | None
+    market: Market | None
 
-    def prove_order(self, progress: Progress) -> tuple[Order, Recorded | None, Vector | None]:
-        """Replay the recorded predictions where raw values are at hand; also gives them, and the graph's scores."""
+    def prove_order(self, progress: Progress) -> tuple[Order, Replayed | None]:
+        """Replay the recorded predictions where raw values are at hand."""
         evidence = list(self.features.evidence)
         if self.raw is None or self.predictions is None:
-            return Order(proof=self.features.proof, evidence=evidence, replay=None), None, None
+            return Order(proof=self.features.proof, evidence=evidence, replay=None), None
         progress("replaying the recorded predictions")
         where = str(self.located.artifacts.pred)
         recorded = values.join_values(
@@ -464,7 +468,7 @@ class _Proof:
         )
         scores = self._score(recorded)
         try:
-            report = values.replay(recorded, self.raw, scores, self._bound(recorded), where)
+            replayed = compare_replay(recorded, self.raw, scores, self._bound(recorded), where, self._noise())
         except RefusalError as error:
             if self.located.other_weights:
                 others = ", ".join(f"{other.origin} {other.name}" for other in self.located.other_weights)
@@ -473,7 +477,17 @@ class _Proof:
                     "try --weights workspace"
                 )
             raise
-        return Order(proof="replayed", evidence=evidence, replay=report), recorded, scores
+        return Order(proof="replayed", evidence=evidence, replay=replayed.report), replayed
+
+    def _noise(self) -> NoiseOfBars | None:
+        """What the raw values may differ from qlib's; None where they are qlib's own, or where stages cross stocks."""
+        if self.market is None or self.raw is None or self.raw.origin != "bars":
+            return None
+        if not can_be_carried(self.pipeline, len(self.plan.steps)):
+            return None
+        shift, scale = raw_space(self.plan.final, self.model.feature_count)
+        borders = [borders * scale[place] + shift[place] for place, borders in enumerate(self.model.thresholds)]
+        return NoiseOfBars(self.market, self.features.features, self.pipeline, borders)
 
     def _bound(self, recorded: Recorded | None) -> Bound:
         """The model's bound; where its rows are far from usual ones, the rounding of their own sums if that is larger.
@@ -498,13 +512,11 @@ class _Proof:
         found[rows] = scores
         return found[recorded.rows]
 
-    def prove_parity(
-        self, recorded: Recorded | None, scores: Vector | None, progress: Progress
-    ) -> tuple[Parity, list[GoldenRows]]:
+    def prove_parity(self, replayed: Replayed | None, progress: Progress) -> tuple[Parity, list[GoldenRows]]:
         """Compare graph and judges, and choose the golden rows."""
         progress("comparing with the original")
         judge = self.model.judge(self.plan.final)
-        if judge is None and recorded is None:
+        if judge is None and replayed is None:
             raise RefusalError(
                 "parity.no_judge",
                 f"nothing to compare with: {self.model.framework} is not installed "
@@ -513,13 +525,14 @@ class _Proof:
             )
         cases: list[ParityCase] = []
         golden: list[GoldenRows] = []
-        days = None
+        recorded = None if replayed is None else replayed.recorded
         bound = self._bound(recorded)
-        if recorded is not None and scores is not None:
-            days = parity.compare_days(recorded.dates, recorded.instruments, scores, recorded.scores)
-            recorded_judge = "qlib's recorded predictions"
-            cases.append(parity.compare("recorded predictions", recorded_judge, scores, recorded.scores, bound))
-            golden += golden_days(recorded, self.model.step_length)
+        if replayed is not None:
+            recorded_judge, scores = "qlib's recorded predictions", replayed.scores
+            expected = replayed.recorded.scores
+            noise = replayed.explained.allowed
+            cases.append(parity.compare("recorded predictions", recorded_judge, scores, expected, bound, noise))
+            golden += self._golden_days(replayed, judge)
         if judge is not None:
             for probe in self._probes(recorded):
                 expected, rounding = judge.predict(probe.values), self._rounding(probe.values)
@@ -535,7 +548,28 @@ class _Proof:
                 expected="raw values of the days of the recorded predictions",
                 next_step="pass --provider, --features or --replay-with",
             )
-        return self._report(cases, days, bound), golden
+        return self._report(cases, replayed, bound), golden
+
+    def _golden_days(self, replayed: Replayed, judge: Judge | None) -> tuple[GoldenRows, ...]:
+        """Days without a prediction that differs by noise; where there are too few, the original's own score of our raw
+        values stands in the place of such a prediction."""
+        recorded, rows = replayed.recorded, replayed.explained.rows
+        days = clean_days(recorded, rows)
+        if len(days) < MINIMUM_DAYS:
+            if judge is None or self.model.batch_dependent or self.plan.steps:
+                raise RefusalError(
+                    "parity.no_days",
+                    "on nearly every day a recorded prediction differs by the noise of qlib's own windows, so that no day "
+                    "can prove the bundle on another machine",
+                    found=f"{len(days)} days without",
+                    next_step="let qlib compute the raw values with --replay-with",
+                )
+            inputs = recorded.block.values[values.window_rows(recorded, self.model.step_length, recorded.rows[rows])]
+            scores = recorded.scores.copy()
+            scores[rows] = judge.predict(inputs[:, 0] if self.model.step_length == 1 else inputs)
+            recorded = replace(recorded, scores=scores)
+            days = np.unique(recorded.dates)[-MINIMUM_DAYS:]
+        return golden_days(recorded, days, self.model.step_length)
 
     def _probes(self, recorded: Recorded | None) -> tuple[Probe, ...]:
         """Inputs of the last graph: real ones, and ones made from the model's own thresholds.
@@ -558,10 +592,10 @@ class _Proof:
         probes = parity.make_probes(self.model.thresholds, dtypes, shift, scale, real)
         return probes if real is None else (Probe("real rows", real), *probes)
 
-    def _report(self, cases: list[ParityCase], days: DayOrder | None, bound: Bound) -> Parity:
+    def _report(self, cases: list[ParityCase], replayed: Replayed | None, bound: Bound) -> Parity:
         outside = [case for case in cases if case.outside]
         judges = list(dict.fromkeys(case.judge for case in cases))
-        if outside or (days is not None and not self._same_days(days)):
+        if outside:
             wrong = "; ".join(
                 f"{case.case}: {case.outside} of {case.rows} rows, largest {case.largest_ulp} ulp" for case in outside
             )
@@ -569,24 +603,23 @@ class _Proof:
                 "parity.out_of_bounds",
                 "the graph does not give the numbers of the original",
                 expected=f"every row near {' and '.join(judges)} ({bound.text})",
-                found=wrong or "another order of stocks on some day",
+                found=wrong,
                 next_step="report it with the model: this must not happen",
             )
         alone = all("recorded" in judge for judge in judges)
-        note = f"{self.model.framework} is not installed here: qlib's recorded predictions are the only judge"
+        notes = [
+            f"{self.model.framework} is not installed here: qlib's recorded predictions are the only judge"
+        ] * alone
+        if replayed is not None and replayed.report.noise is not None:
+            notes.append(in_words(replayed.report.noise, replayed.report.rows))
         return Parity(
             bound=bound,
             within_bound=True,
             judges=judges,
             cases=cases,
-            days=days,
-            note=note if alone else None,
+            days=None if replayed is None else parity.day_order(replayed.order),
+            note="; ".join(notes) or None,
         )
-
-    def _same_days(self, days: DayOrder) -> bool:
-        if self.model.exact_order:
-            return days.same_order == days.days
-        return all(same == days.days for same in days.same_top.values())
 
 
 __all__ = ["BuildRequest", "BuiltBundle", "Proven", "build", "prove", "replay_features", "write_raw_values"]

@@ -33,16 +33,23 @@ class GoldenRows:
     keys: FeatureBlock | None
 
 
-def golden_days(recorded: Recorded, step_length: int) -> tuple[GoldenRows, ...]:
-    """The last days with recorded predictions, whole, with qlib's own scores, and the days before them for windows."""
-    days = np.unique(recorded.dates)[-MINIMUM_DAYS:]
+def clean_days(recorded: Recorded, differing: npt.NDArray[np.int64]) -> npt.NDArray[np.datetime64]:
+    """The last days of which every recorded prediction is the score of our raw values; `differing` are places of others."""
+    return np.setdiff1d(recorded.dates, recorded.dates[differing])[-MINIMUM_DAYS:]
+
+
+def golden_days(recorded: Recorded, days: npt.NDArray[np.datetime64], step_length: int) -> tuple[GoldenRows, ...]:
+    """Some days with recorded predictions, whole, with the scores, and the days before them for windows."""
     chosen = np.isin(recorded.dates, days)
     rows, scores = recorded.rows[chosen], recorded.scores[chosen]
     golden = [GoldenRows(DAY_CASE, recorded.block.values[rows], scores, _part(recorded.block, rows))]
     if step_length > 1:
         calendar = np.unique(recorded.block.dates)
+        # Whole days from the first window's on: those between two golden days are history of the later one.
         first = calendar[max(0, int(np.searchsorted(calendar, days[0])) - step_length + 1)]
-        before = np.flatnonzero((recorded.block.dates >= first) & (recorded.block.dates < days[0]))
+        history = (recorded.block.dates >= first) & (recorded.block.dates < days[-1])
+        history[rows] = False
+        before = np.flatnonzero(history)
         golden.insert(0, GoldenRows(CONTEXT_CASE, recorded.block.values[before], None, _part(recorded.block, before)))
     return tuple(golden)
 

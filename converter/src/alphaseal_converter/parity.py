@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from alphaseal.manifest import Bound, DayOrder, ParityCase
+from alphaseal.near_ties import OrderComparison
 from alphaseal.numeric import outside, ulp_distance
 
 Matrix = npt.NDArray[np.float64]
@@ -20,6 +21,7 @@ Vector = npt.NDArray[np.float64]
 Windows = npt.NDArray[np.float64]
 
 TOP_COUNTS = (5, 10, 50)
+"""For people: on how many days the best stocks are the same ones in the same order."""
 _SEED = 20260122
 _REAL_ROWS = 256
 _DRAWN_ROWS = 512
@@ -110,7 +112,7 @@ def _cast(values: Vector, dtype: str) -> Vector:
         return values.astype(dtype).astype(np.float64)
 
 
-def _neighbours(value: Vector, dtype: str) -> Matrix:
+def neighbours(value: Vector, dtype: str) -> Matrix:
     """[n, 3]: one float below, the value, one float above, in the training dtype."""
     exact = value.astype(dtype)
     low, high = np.nextafter(exact, np.array(-np.inf, dtype)), np.nextafter(exact, np.array(np.inf, dtype))
@@ -123,7 +125,7 @@ def _drawn(
     columns = []
     for i, values in enumerate(raw):
         if len(values):
-            picked = _neighbours(generator.choice(values, _DRAWN_ROWS), dtypes[i])
+            picked = neighbours(generator.choice(values, _DRAWN_ROWS), dtypes[i])
             columns.append(picked[np.arange(_DRAWN_ROWS), generator.integers(0, 3, _DRAWN_ROWS)])
         else:
             columns.append(_cast(generator.standard_normal(_DRAWN_ROWS) * scale[i] + shift[i], dtypes[i]))
@@ -138,7 +140,7 @@ def _at_thresholds(raw: Sequence[Vector], dtypes: Sequence[str], base: Matrix) -
     rows, next_base = [], 0
     for i in asked:
         chosen = raw[i][np.unique(np.linspace(0, len(raw[i]) - 1, each).astype(int))]
-        beside = _neighbours(chosen, dtypes[i]).ravel()
+        beside = neighbours(chosen, dtypes[i]).ravel()
         block = base[(next_base + np.arange(len(beside))) % len(base)].copy()
         block[:, i] = beside
         next_base += len(beside)
@@ -174,7 +176,7 @@ def _clipped(base: Matrix, dtypes: Sequence[str], shift: Vector, scale: Vector) 
         for side in range(3):
             block = base[np.arange(count) % len(base)].copy()
             for i in range(count):
-                block[i, i] = _neighbours(np.array([factor * scale[i] + shift[i]]), dtypes[i])[0, side]
+                block[i, i] = neighbours(np.array([factor * scale[i] + shift[i]]), dtypes[i])[0, side]
             rows.append(block)
     return np.concatenate(rows)
 
@@ -215,23 +217,12 @@ def compare(
     )
 
 
-def compare_days(
-    dates: npt.NDArray[np.datetime64], instruments: Sequence[str], scores: Vector, recorded: Vector
-) -> DayOrder:
-    """The order of all stocks of every day, and the top of it, against the recorded predictions.
-
-    Both sides are ordered by score descending, then instrument ascending.  Top k counts a day as the same when the same
-    stocks stand in the same order; a day with fewer than k stocks is compared whole.
-    """
-    names = np.asarray(instruments)
-    days = np.unique(dates)
-    same, top = 0, dict.fromkeys(TOP_COUNTS, 0)
-    for day in days:
-        rows = np.flatnonzero(dates == day)
-        ours, theirs = (rows[np.lexsort((names[rows], -values[rows]))] for values in (scores, recorded))
-        same += int(np.array_equal(ours, theirs))
-        for count in TOP_COUNTS:
-            top[count] += int(np.array_equal(ours[:count], theirs[:count]))
+def day_order(found: OrderComparison) -> DayOrder:
+    """What the manifest says of the days; `found` has the tops `TOP_COUNTS`."""
     return DayOrder(
-        days=len(days), same_order=same, same_top={str(count): days_same for count, days_same in top.items()}
+        days=found.days,
+        same_order=found.same,
+        same_top={str(count): days for count, days in found.same_top.items()},
+        swaps=found.swaps,
+        largest_gap=found.largest_gap,
     )

@@ -15,8 +15,6 @@ import pyarrow as pa
 from alphaseal.arrow_columns import numbers_of
 from alphaseal.errors import InputError, NotReadableError
 from alphaseal.features import FeatureBlock, read_parquet
-from alphaseal.manifest import Bound, Replay
-from alphaseal.numeric import outside, ulp_distance
 from alphaseal.pipeline import Pipeline
 from alphaseal.windows import Windows
 
@@ -73,15 +71,6 @@ class Recorded:
     def values(self) -> Matrix:
         """Raw values float64 [rows, features] of each recorded prediction, without the days before."""
         return self.block.values[self.rows]
-
-
-_NEXT: Mapping[Origin, str] = {
-    "features_file": "check that the raw values are those of the run (same data, before any processor), "
-    "or let qlib compute them with --replay-with",
-    "qlib": "check that qlib's market data are those of the run",
-    "bars": "let qlib compute the raw values with --replay-with, if the market data are still those of the run; else give "
-    "its raw values with --features, or build --without-provider, which proves no order",
-}
 
 
 def open_raw_file(path: Path, origin: Origin) -> RawFile:
@@ -201,46 +190,17 @@ def after_stages(recorded: Recorded, pipeline: Pipeline) -> Recorded:
     return Recorded(block, rows, recorded.scores[kept], recorded.recorded)
 
 
-def sample_windows(recorded: Recorded, length: int, count: int) -> Matrix:
-    """Raw windows float64 [windows, length, features] of at most `count` recorded predictions, evenly spread."""
+def window_rows(recorded: Recorded, length: int, rows: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+    """int64 [rows, length]: for some rows of the block those of their windows of `length` days, the row itself last."""
+    if length == 1:
+        return rows[:, None]
     block = recorded.block
     codes = numbers_of(block.instruments.dictionary_encode().indices, np.dtype(np.int32))
-    windows = Windows.of(block.dates, codes, np.unique(block.dates), length)
+    return Windows.of(block.dates, codes, np.unique(block.dates), length).rows(rows)
+
+
+def sample_windows(recorded: Recorded, length: int, count: int) -> Matrix:
+    """Raw windows float64 [windows, length, features] of at most `count` recorded predictions, evenly spread."""
     chosen = recorded.rows[np.linspace(0, len(recorded.rows) - 1, min(count, len(recorded.rows))).astype(int)]
-    sampled: Matrix = block.values[windows.rows(chosen)]
+    sampled: Matrix = recorded.block.values[window_rows(recorded, length, chosen)]
     return sampled
-
-
-def replay(recorded: Recorded, raw: RawFile, scores: Vector, bound: Bound, where: str) -> Replay:
-    """Compare the scores of the raw values with the recorded predictions.
-
-    Raises RefusalError ``order.replay_differs`` outside `bound`: the order, the preprocessing, the weights or the
-    values are not those of the run.
-    """
-    distance = ulp_distance(scores, recorded.scores)
-    with np.errstate(invalid="ignore"):
-        difference = np.abs(scores - recorded.scores)
-    worst = float(np.nanmax(difference)) if np.isfinite(difference).any() else 0.0
-    wrong = int(outside(bound, scores, recorded.scores).sum())
-    if wrong:
-        with np.errstate(invalid="ignore", divide="ignore"):
-            correlation = np.corrcoef(scores, recorded.scores)[0, 1]
-        raise RefusalError(
-            "order.replay_differs",
-            f"{wrong} of {len(distance)} recorded predictions are not reproduced "
-            f"(largest difference {worst:.3g}, correlation {correlation:.4f})",
-            where=where,
-            expected=f"qlib's own scores ({bound.text})",
-            found=f"the raw values of {raw.where} give other scores",
-            next_step=_NEXT[raw.origin],
-        )
-    return Replay(
-        values=raw.origin,
-        values_sha256=raw.sha256,
-        rows=len(distance),
-        recorded=recorded.recorded,
-        first=str(recorded.dates[0]),
-        last=str(recorded.dates[-1]),
-        largest_difference=worst,
-        largest_ulp=int(min(distance.max(), np.uint64(2**53))),
-    )

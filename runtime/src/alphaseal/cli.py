@@ -374,6 +374,8 @@ def _selftest(options: argparse.Namespace) -> tuple[str, Any]:
         _replace_file(options.report, strict_json.dumps(report))
     versions = ", ".join(f"{name} {version}" for name, version in report["versions"].items())
     text = f"self-test passed: {report['bit_identical']} of {report['rows']} golden rows bit-identical, largest difference {report['largest_ulp']} ulp, {versions}"
+    if report["swaps"]:
+        text += f"; {report['swaps']} pairs of stocks changed places within near ties, {report['largest_gap']:.2g} apart at most"
     if (alphas := report["alphas"]) is not None:
         text += f"; {alphas['features']} alpha features of {alphas['stocks']} stocks from bars within {alphas['largest']:.2g} of their tolerances"
     return text, report

@@ -209,6 +209,24 @@ class Evidence(Part, frozen=True, kw_only=True):
     text: Text
 
 
+class NoiseExample(Part, frozen=True, kw_only=True):
+    """One recorded prediction that differs by the noise of its alpha features."""
+
+    date: Date
+    instrument: Short
+    difference: Annotated[Positive | None, Meta(description="null where only one of the scores is there")]
+    features: Annotated[list[Short], Meta(description="whose noise explains it, most first")]
+
+
+class ReplayNoise(Part, frozen=True, kw_only=True):
+    """Recorded predictions outside the bound that the model gives for raw values within the noise of qlib's windows."""
+
+    rows: Count
+    largest_difference: Positive
+    features: Annotated[dict[str, Count], Meta(description="feature -> rows that its noise explains")]
+    examples: Annotated[list[NoiseExample], Meta(max_length=100, description="the first of the rows")]
+
+
 class Replay(Part, frozen=True, kw_only=True):
     """qlib's recorded predictions, reproduced from raw features in this order."""
 
@@ -220,6 +238,7 @@ class Replay(Part, frozen=True, kw_only=True):
     last: Date
     largest_difference: float
     largest_ulp: Annotated[Count, Meta(description="units in the last place of a double")]
+    noise: Annotated[ReplayNoise | None, Meta(description="null: every compared prediction is within the bound")] = None
 
 
 class Order(Part, frozen=True, kw_only=True):
@@ -410,6 +429,12 @@ class DayOrder(Part, frozen=True, kw_only=True):
     days: Count
     same_order: Count
     same_top: Annotated[dict[str, Count], Meta(description="top k -> days with the same stocks in the same order")]
+    swaps: Annotated[
+        Count | None, Meta(description="pairs of stocks that changed places within near ties, on the other days")
+    ] = None
+    largest_gap: Annotated[
+        Positive | None, Meta(description="largest difference of the recorded scores of such a pair; 0 without any")
+    ] = None
 
 
 class Parity(Part, frozen=True, kw_only=True):

@@ -13,6 +13,8 @@ if TYPE_CHECKING:
 
 Scores = npt.NDArray[np.float64]
 _SLACK = math.log(1e6)
+_LARGEST = int(np.array(np.finfo(np.float64).max).view(np.int64))
+"""Place of the largest double on the line of `_on_a_line`."""
 
 
 def ulp_distance(left: Scores, right: Scores) -> npt.NDArray[np.uint64]:
@@ -59,3 +61,26 @@ def most_by_chance(expected: float) -> int:
     while most - 1 >= expected and (most - 1) * math.log((most - 1) / expected) - (most - 1) + expected >= _SLACK:
         most -= 1
     return most - 1
+
+
+def allowed(bound: Bound, expected: Scores) -> Scores:
+    """The largest difference from each of the `expected` scores that is within `bound`, float64 [rows].
+
+    0 where the expected score is not finite.
+    """
+    finite = np.where(np.isfinite(expected), expected, 0.0)
+    widest = np.zeros(len(finite))
+    if bound.ulp:
+        line = _on_a_line(finite)
+        for end in (line + bound.ulp, line - bound.ulp):
+            widest = np.maximum(widest, np.abs(_from_a_line(np.clip(end, -_LARGEST, _LARGEST)) - finite))
+    if bound.relative is not None:
+        widest = np.maximum(widest, bound.relative * np.abs(finite))
+    if bound.absolute is not None:
+        widest = np.maximum(widest, bound.absolute)
+    return np.where(np.isfinite(expected), widest, 0.0)
+
+
+def _from_a_line(places: npt.NDArray[np.int64]) -> Scores:
+    bits = np.where(places < 0, np.int64(-(2**63)) - places, places)
+    return bits.view(np.float64)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -10,7 +10,7 @@ import numpy as np
 
 from alphaseal.model_gate import ALPHAS
 from alphaseal_converter.alphas import elementwise, rolling
-from alphaseal_converter.alphas.emit import Emitter, Rule
+from alphaseal_converter.alphas.emit import ELEMENT, Emitter, Rule
 from alphaseal_converter.alphas.nodes import Dtype, Node, Nodes, tail
 from alphaseal_converter.alphas.scaling import Scaling, derive
 from alphaseal_converter.alphas.syntax import parse
@@ -60,7 +60,7 @@ def compile_alphas(expressions: Mapping[str, str]) -> CompiledAlphas:
         except RefusalError as refusal:
             not_compiled[name] = _reason(refusal)
     look_backs = {name: _look_back(root) for name, root in roots.items()}
-    inputs = {name: tuple(sorted(_fields(root))) for name, root in roots.items()}
+    inputs = {name: tuple(sorted(fields_of(root))) for name, root in roots.items()}
     while (numbers := _bars(look_backs, inputs)) > MAXIMUM_NUMBERS:
         longest = max(roots, key=lambda name: look_backs[name])
         not_compiled[longest] = f"with it, a stock's bars are too many numbers: {numbers} of {MAXIMUM_NUMBERS}"
@@ -93,7 +93,7 @@ def _reason(refusal: RefusalError) -> str:
     return words[:_LONGEST_REASON] + where
 
 
-def _ordered(roots: Iterable[Node]) -> list[Node]:
+def in_order(roots: Iterable[Node]) -> list[Node]:
     """Every series that the roots need, each once, its inputs before it."""
     ordered: dict[Node, None] = {}
     waiting = [(root, False) for root in roots]
@@ -109,7 +109,7 @@ def _ordered(roots: Iterable[Node]) -> list[Node]:
     return list(ordered)
 
 
-def _days_back(node: Node) -> int:
+def days_back(node: Node) -> int:
     """How many days before a value its inputs are read."""
     if node.operator == "Ref":
         return int(node.parameters[0])
@@ -120,10 +120,10 @@ def _needed(roots: Iterable[Node]) -> dict[Node, int]:
     """Of each series how many of its last positions are read."""
     roots = list(roots)
     needed = dict.fromkeys(roots, 1)
-    for node in reversed(_ordered(roots)):
+    for node in reversed(in_order(roots)):
         for inner in node.inputs:
             if inner.dtype is not None:
-                needed[inner] = max(needed.get(inner, 1), needed[node] + _days_back(node))
+                needed[inner] = max(needed.get(inner, 1), needed[node] + days_back(node))
     return needed
 
 
@@ -149,7 +149,7 @@ def _check_size(root: Node) -> None:
 
 def _numbers(node: Node, positions: int) -> int:
     """How many numbers of a row the largest value of a node has."""
-    size = _days_back(node) + 1
+    size = days_back(node) + 1
     if node.operator not in rolling.RULES or (node.operator == "EMA" and rolling.is_recursive(node, positions)):
         return positions + size - 1
     return positions * size
@@ -158,36 +158,42 @@ def _numbers(node: Node, positions: int) -> int:
 def _tail(root: Node) -> float:
     """The weight that is cut off exponential means, added over those that the value goes through."""
     tails: dict[Node, float] = {}
-    for node in _ordered([root]):
+    for node in in_order([root]):
         own = tail(node) if node.operator == "EMA" else 0.0
         tails[node] = own + max((tails[inner] for inner in node.inputs if inner.dtype is not None), default=0.0)
     return tails[root]
 
 
-def _fields(root: Node) -> set[str]:
-    return {node.field for node in _ordered([root]) if node.operator == "field"}
+def fields_of(root: Node) -> set[str]:
+    return {node.field for node in in_order([root]) if node.operator == "field"}
 
 
-def _graph(roots: list[Node], fields: tuple[str, ...], window: int) -> bytes:
+def series_graph(nodes: Sequence[Node], fields: tuple[str, ...]) -> tuple[bytes, int]:
+    """A graph of the values of series on the last day, double and not rounded, and the days of bars that it takes."""
+    window = max(_needed(nodes).values())
+    return _graph(list(nodes), fields, window, Dtype.FLOAT64), window
+
+
+def _graph(roots: list[Node], fields: tuple[str, ...], window: int, kind: Dtype = Dtype.FLOAT32) -> bytes:
     needed = _needed(roots)
     emitter = Emitter(fields, window, needed)
-    for node in _ordered(roots):
+    for node in in_order(roots):
         value, clean = _RULES[node.operator](emitter, node, needed[node])
         emitter.define(node, value, clean=clean)
-    columns = _columns(emitter, roots)
-    model = emitter.builder.alpha_model(window, len(fields), columns, len(roots))
+    columns = _columns(emitter, roots, kind)
+    model = emitter.builder.alpha_model(window, len(fields), columns, len(roots), ELEMENT[kind])
     return bytes(model.SerializeToString(deterministic=True))
 
 
-def _columns(emitter: Emitter, roots: list[Node]) -> str:
-    """float [rows, features]: series of one dtype are put together, cast at once (qlib's `astype(np.float32)`), ordered."""
+def _columns(emitter: Emitter, roots: list[Node], to: Dtype) -> str:
+    """[rows, features]: series of one dtype are put together, cast at once (qlib's `astype(np.float32)`), ordered."""
     groups: list[str] = []
     order: list[int] = []
     for kind in Dtype:
         places = [place for place, root in enumerate(roots) if root.dtype is kind]
         if places:
             joined = _joined(emitter, [emitter.series(roots[place], 1) for place in places])
-            groups.append(emitter.cast(joined, kind, Dtype.FLOAT32))
+            groups.append(emitter.cast(joined, kind, to))
             order.extend(places)
     columns = _joined(emitter, groups)
     if order != sorted(order):

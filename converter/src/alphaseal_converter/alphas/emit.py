@@ -18,7 +18,7 @@ from alphaseal_converter.alphas.nodes import Dtype, Node
 from alphaseal_converter.graph.builder import GraphBuilder
 
 Array = NDArray[Any]
-_ELEMENT: Final = {
+ELEMENT: Final = {
     Dtype.FLOAT32: TensorProto.FLOAT,
     Dtype.FLOAT64: TensorProto.DOUBLE,
     Dtype.INT64: TensorProto.INT64,
@@ -73,7 +73,7 @@ class Emitter:
         return self.constant(np.array(value, dtype=np.float64))
 
     def cast(self, value: str, kind: Dtype, to: Dtype) -> str:
-        return value if _ELEMENT[kind] == _ELEMENT[to] else self.add("Cast", value, to=_ELEMENT[to])
+        return value if ELEMENT[kind] == ELEMENT[to] else self.add("Cast", value, to=ELEMENT[to])
 
     def end(self, value: str, length: int, last: int) -> str:
         """The last `last` positions of [length, rows]."""

@@ -51,10 +51,10 @@ class TrainedModel:
     score double [rows, 1] out) with the fitted row-wise processors inside.  `judge` is the original library after the
     same processors, or None where it is not installed.  `used` says which features the model asks for, None where it
     uses all; `thresholds` are split values per feature in the space that the model sees, empty arrays where it has none.
-    `bound` is the largest difference from the judge that the family's arithmetic allows; `exact_order` demands the same
-    order of all stocks of a day, else the top counts of `parity.TOP_COUNTS` alone.  `rounding`, where it is not None,
-    says of raw rows [rows, features] behind the processors what the rounding of each row's own sums explains beyond
-    that: float64 [rows], for rows far from those that the bound was made for.
+    `bound` is the largest difference from the judge that the family's arithmetic allows, and with it which near ties there
+    may be (`alphaseal.near_ties`).  `rounding`, where it is not None, says of raw rows [rows, features] behind the
+    processors what the rounding of each row's own sums explains beyond that: float64 [rows], for rows far from those that
+    the bound was made for.
 
     `importance` is what the weights themselves say of single features, None where they say nothing.
 
@@ -76,7 +76,6 @@ class TrainedModel:
     framework_version: str | None = None
     step_length: int = 1
     batch_dependent: bool = False
-    exact_order: bool = True
     rounding: Callable[[Sequence[RowProcessor]], Callable[[Matrix], Vector]] | None = None
     notes: tuple[str, ...] = field(default=())
     importance: Importance | None = None

@@ -73,7 +73,6 @@ def read(record: ModelRecord, where: str) -> TrainedModel:
         facts={"estimator": str(record.record.get("estimator")), "coefficients": count, "dtype": str(raw.dtype)},
         graph=lambda processors: build_chain_graph(processors, (step,), count, single),
         judge=lambda processors: _judge(step, single, processors),
-        exact_order=not single,
         rounding=row_rounding_of((step,), single),
         importance=Importance(np.abs(step.coefficients), "absolute coefficient of the scaled feature"),
     )

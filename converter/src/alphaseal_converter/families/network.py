@@ -149,7 +149,6 @@ def read_in_context(record: ModelRecord, where: str, context: FamilyContext) -> 
         judge=lambda processors: _judge(scoring, proven.version, processors),
         step_length=network.step_length or 1,
         batch_dependent=batch_dependent,
-        exact_order=False,
         notes=notes,
     )
 

@@ -126,7 +126,6 @@ class _Model:
             facts=_facts(self.record, chain),
             graph=lambda processors: build_chain_graph(processors, chain, count, single),
             judge=lambda processors: self.judge(processors, single),
-            exact_order=not (single and last_bits(chain)),
             rounding=row_rounding_of(chain, single) if _ends_in_sums(chain) else None,
             bind=self.bind,
         )

@@ -81,13 +81,18 @@ class GraphBuilder:
         """A graph between stages: `features` double [rows, n_features] to `values` of the same shape."""
         return self._model("rows", ["rows", n_features], "values", values, n_features)
 
-    def alpha_model(self, window: int, n_fields: int, alphas: str, width: int) -> onnx.ModelProto:
-        """A graph from `bars` float [rows, window, n_fields] and `length` int64 [rows] to `alphas` float [rows, width]."""
+    def alpha_model(
+        self, window: int, n_fields: int, alphas: str, width: int, element: int = TensorProto.FLOAT
+    ) -> onnx.ModelProto:
+        """A graph from `bars` float [rows, window, n_fields] and `length` int64 [rows] to `alphas` [rows, width].
+
+        `alphas` are float, or of another `element` type.
+        """
         inputs = [
             helper.make_tensor_value_info("bars", TensorProto.FLOAT, ["rows", window, n_fields]),
             helper.make_tensor_value_info("length", TensorProto.INT64, ["rows"]),
         ]
-        output = helper.make_tensor_value_info("alphas", TensorProto.FLOAT, ["rows", width])
+        output = helper.make_tensor_value_info("alphas", element, ["rows", width])
         return self._assembled("alphas", inputs, output, alphas, [""])
 
     def _model(self, name: str, shape: list[str | int], output_name: str, value: str, width: int) -> onnx.ModelProto:

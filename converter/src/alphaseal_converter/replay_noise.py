@@ -1,0 +1,185 @@
+"""Recorded predictions that differ because their inputs are rounding: noise of qlib's own windows is no wrong model.
+
+Where raw values come from bars, an alpha feature may differ from qlib's in what `alphas.noise` states of this stock on
+this day.  A recorded prediction that is not within the model's bound, but that the model gives for raw values within
+that noise, is explained.  Anything else is not: another order of features, other weights or another expression differ
+on most rows, and by more than any noise of an ordinary window.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from alphaseal.features import FeatureBlock
+from alphaseal.manifest import Bound, NoiseExample, ReplayNoise
+from alphaseal.numeric import allowed
+from alphaseal.pipeline import Pipeline
+
+from .alphas.noise import Noise
+from .market import Market
+from .parity import Matrix, Vector
+from .provider import read_bars
+from .reach import Reach, reach
+from .resolve import OrderedFeature
+from .values import Recorded, window_rows
+
+LARGEST_SHARE = 0.01
+"""Of the recorded predictions that noise may explain; beyond, the model or the expressions are others."""
+_LISTED = 20
+_NAMED = 3
+_PART = 0.01
+"""A feature is named where its own noise is at least this part of the largest."""
+Rows = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True, eq=False)
+class Explained:
+    """`rows` int64: places among the recorded predictions whose difference is noise, by `features`, most first.
+
+    `allowed` float64 [recorded predictions]: how far noise lets these rows differ from the recorded score, 0 elsewhere.
+    """
+
+    rows: Rows
+    allowed: Vector
+    features: Sequence[tuple[str, ...]]
+
+    @classmethod
+    def nothing(cls, count: int) -> Explained:
+        """No row of so many."""
+        return cls(np.zeros(0, np.int64), np.zeros(count), ())
+
+
+@dataclass(frozen=True, eq=False)
+class NoiseOfBars:
+    """The noise of the raw values that a market's bars gave, carried through the model's stages.
+
+    `borders` are raw values of each feature at which a score may jump, empty arrays where there is none.
+    """
+
+    market: Market
+    features: Sequence[OrderedFeature]
+    pipeline: Pipeline
+    borders: Sequence[Vector]
+
+    def explain(self, recorded: Recorded, scores: Vector, bound: Bound, rows: Rows) -> Explained:
+        """Which of the recorded predictions `rows` (places) differ by noise alone."""
+        limits = allowed(bound, recorded.scores)
+        found = Explained.nothing(len(scores))
+        kept: list[int] = []
+        names: list[tuple[str, ...]] = []
+        for row, near in zip(rows.tolist(), self.reaches(recorded, rows), strict=True):
+            if near.holds(recorded.scores[row], limits[row]):
+                kept.append(row)
+                names.append(self._named(near))
+                widest = np.fmax(near.high - scores[row], scores[row] - near.low)
+                found.allowed[row] = limits[row] + (np.inf if np.isnan(widest) else widest)
+        return Explained(np.array(kept, np.int64), found.allowed, tuple(names))
+
+    def verdict(self, recorded: Recorded, wrong: Rows, worst: int) -> str:
+        """Why noise does not explain the rows `wrong`: in words, of the `worst` of them and of how many there are."""
+        (near,) = self.reaches(recorded, np.array([worst], np.int64))
+        names = ", ".join(self._named(near))
+        if not names:
+            return "its alpha features have no noise"
+        if near.holds(recorded.scores[worst], 0.0):
+            share = f"{len(wrong)} rows are more than {LARGEST_SHARE:.0%} of all"
+            return f"the noise of its {names} could explain that, but {share}"
+        return f"the noise of its {names} explains scores from {near.low:.6g} to {near.high:.6g} only"
+
+    def reaches(self, recorded: Recorded, rows: Rows) -> list[Reach]:
+        """What each of the recorded predictions `rows` can score within the noise of its raw values."""
+        length = self.pipeline.step_length
+        inputs = window_rows(recorded, length, recorded.rows[rows])
+        noise = self._noise(recorded.block, inputs)
+        borders = list(self.borders) * length
+        dtypes = [feature.dtype for feature in self.features] * length
+        return [
+            reach(self._score, recorded.block.values[inputs[place]].ravel(), noise[place].ravel(), borders, dtypes)
+            for place in range(len(rows))
+        ]
+
+    def _noise(self, block: FeatureBlock, inputs: Rows) -> Matrix:
+        """float64 [rows, days, features] of rows of a block; 0 for features that no expression gives."""
+        places = np.array([n for n, feature in enumerate(self.features) if feature.name in self._noise_of.features])
+        used, back = np.unique(inputs, return_inverse=True)
+        stocks = np.array(block.instruments.take(pa.array(used)).to_pylist(), np.str_)
+        days = np.searchsorted(self.market.provider.calendar, block.dates[used])
+        found = np.zeros((len(used), len(self.features)))
+        for stock in np.unique(stocks).tolist():
+            here = np.flatnonzero(stocks == stock)
+            here = here[np.argsort(days[here])]
+            universe = {stock: self.market.universe[stock]}
+            bars = read_bars(self.market.provider, universe, self._noise_of.fields, slice(None), self.market.rows)
+            first = int(bars.first[0])
+            found[np.ix_(here, places)] = self._noise_of.of(bars.values[0, first:], days[here] - first)
+        return found[back].reshape(*inputs.shape, len(self.features))
+
+    @cached_property
+    def _noise_of(self) -> Noise:
+        return Noise({f.name: f.expression for f in self.features if f.origin == "alpha" and f.expression is not None})
+
+    def _score(self, values: Matrix) -> Vector:
+        """float64 [rows] of raw rows, or of windows laid out flat; NaN where a stage drops the row."""
+        length = self.pipeline.step_length
+        if length > 1:
+            return self.pipeline.score_inputs(values.reshape(len(values), length, -1))
+        block = FeatureBlock(np.zeros(len(values), "datetime64[D]"), pa.nulls(len(values), pa.string()), values, ())
+        rows, scored = self.pipeline.run(block)
+        scores = np.full(len(values), np.nan)
+        scores[rows] = scored
+        return scores
+
+    def _named(self, near: Reach) -> tuple[str, ...]:
+        """The features whose noise matters most."""
+        alone = near.alone.reshape(-1, len(self.features)).max(axis=0)
+        order = np.argsort(-alone, kind="stable")[:_NAMED]
+        largest = alone[order[0]]
+        chosen = [place for place in order.tolist() if alone[place] > 0 and not alone[place] < _PART * largest]
+        return tuple(self.features[place].name for place in chosen)
+
+
+def can_be_carried(pipeline: Pipeline, steps: int) -> bool:
+    """Whether a score depends on the row's own raw values alone; `steps` are the stages before the last graph."""
+    return not pipeline.needs_whole_day and (pipeline.step_length == 1 or steps == 0)
+
+
+def describe(explained: Explained, recorded: Recorded, difference: Vector) -> ReplayNoise | None:
+    """What the manifest says of the rows; None where there are none."""
+    rows = explained.rows
+    if not len(rows):
+        return None
+    counts = Counter(name for names in explained.features for name in names)
+    instruments, dates = recorded.block.instruments, recorded.dates
+    examples = [
+        NoiseExample(
+            date=str(dates[row]),
+            instrument=str(instruments[int(recorded.rows[row])]),
+            difference=float(difference[row]) if np.isfinite(difference[row]) else None,
+            features=list(names),
+        )
+        for row, names in zip(rows[:_LISTED].tolist(), explained.features[:_LISTED], strict=True)
+    ]
+    finite = difference[rows][np.isfinite(difference[rows])]
+    return ReplayNoise(
+        rows=len(rows),
+        largest_difference=float(finite.max(initial=0.0)),
+        features=dict(sorted(counts.items())),
+        examples=examples,
+    )
+
+
+def in_words(noise: ReplayNoise, compared: int) -> str:
+    """One sentence for people."""
+    shown = [f"{', '.join(one.features)} of {one.instrument} on {one.date}" for one in noise.examples[:_NAMED]]
+    more = f" and {noise.rows - len(shown)} more" if noise.rows > len(shown) else ""
+    return (
+        f"{noise.rows} of {compared} recorded predictions differ by up to {noise.largest_difference:.3g}, which is the "
+        f"noise of qlib's own windows in their features: {'; '.join(shown)}{more}"
+    )
