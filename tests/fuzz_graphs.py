@@ -45,7 +45,7 @@ class Maker:
 
     def constant(self, array: Array) -> str:
         name = f"c{len(self.constants)}"
-        self.constants.append(numpy_helper.from_array(np.ascontiguousarray(array), name))
+        self.constants.append(numpy_helper.from_array(np.asarray(array, order="C"), name))
         self.values[name] = (str(array.dtype), array.shape)
         return name
 
@@ -437,19 +437,11 @@ def _triangle(maker: Maker, operator: str, given: dict[str, Any]) -> None:
 
 
 def _one_hot(maker: Maker, operator: str, given: dict[str, Any]) -> None:
-    name = maker.any(_NUMBERS, (1, 2))
-    kind = maker.chance.choice(_NUMBERS)
-    shape = maker.values[name][1]
-    maker.add(
-        operator,
-        [
-            name,
-            maker.whole(maker.chance.choice([1, 3, 5]), scalar=maker.chance.random() < 0.5),
-            maker.constant(maker.numbers(kind, (2,))),
-        ],
-        [(kind, (*shape, 3))],
-        **given,
-    )
+    name = maker.any(("int64",) if maker.chance.random() < 0.7 else _NUMBERS, (1, 2))
+    kind = maker.chance.choice(("float32", "int64") if maker.chance.random() < 0.7 else _NUMBERS)
+    depth = maker.whole(maker.chance.choice([1, 3, 5]), scalar=maker.chance.random() < 0.5)
+    values = maker.constant(maker.numbers(kind, (2,)))
+    maker.add(operator, [name, depth, values], [(kind, (*maker.values[name][1], 3))], **given)
 
 
 def _matrices(maker: Maker, operator: str, given: dict[str, Any]) -> None:

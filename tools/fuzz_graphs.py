@@ -75,7 +75,7 @@ def run_all(count: int, seed: int, pythons: list[str], first: int = 0, talk: boo
     started = time.monotonic()
     with tempfile.TemporaryDirectory() as scratch:
         for start, end in parts(count):
-            accepted = []
+            accepted, known = [], len(findings)
             for number in range(first + start, first + end):
                 data = graph(seed, number)
                 try:
@@ -91,6 +91,11 @@ def run_all(count: int, seed: int, pythons: list[str], first: int = 0, talk: boo
                 ran[python].update(loaded=found.loaded, ran=found.ran)
                 findings.extend(f"graph {accepted[at][0]}: {python} {said}" for at, said in found.findings)
             if talk:
+                print(
+                    *(f"FINDING {finding}" for finding in findings[known:]),
+                    sep="\n",
+                    end="" if known == len(findings) else "\n",
+                )
                 print(
                     f"{end} of {count} graphs, {len(findings)} findings, {time.monotonic() - started:.0f} s", flush=True
                 )
