@@ -15,7 +15,8 @@ import struct
 from pathlib import Path
 from typing import Any
 
-from alphaseal.onnx_operators import OPERATORS, TREE_ATTRIBUTES, Attributes
+from alphaseal.onnx_attributes import Among, Attributes, Axis, Between, Constant, Number, Rule, Text, Texts
+from alphaseal.onnx_operators import OPERATORS, TREE_ATTRIBUTES
 
 NUMBERS = [
     0,
@@ -546,7 +547,7 @@ def _add_node(model: Message, chance: random.Random) -> None:
     node.extend([2, 2, made + b"%d" % place] for place in range(1, chance.randint(1, min(extra, 3))))
     node.append([4, 2, operator.encode() if chance.random() < 0.98 else b"Loop"])
     attributes = TREE_ATTRIBUTES if entry is None else entry.attributes
-    node.extend([5, 2, _attribute(name, kind, chance)] for name, kind in _some(attributes, chance))
+    node.extend([5, 2, _attribute(name, rule, chance)] for name, rule in _some(attributes, chance))
     if domain:
         node.append([7, 2, domain.encode()])
     follower = graph[at][2]
@@ -557,8 +558,8 @@ def _add_node(model: Message, chance: random.Random) -> None:
     graph.sort(key=lambda one: one[0] or 0)
 
 
-def _some(attributes: Attributes, chance: random.Random) -> list[tuple[str, Any]]:
-    return [entry for entry in sorted(attributes.items()) if chance.random() < 0.6]
+def _some(attributes: Attributes, chance: random.Random) -> list[tuple[str, Rule]]:
+    return [(name, attributes[name]) for name in sorted(attributes) if chance.random() < 0.6]
 
 
 def _constant(name: bytes, chance: random.Random) -> Message:
@@ -583,28 +584,27 @@ def _constant(name: bytes, chance: random.Random) -> Message:
     return [*[[1, 0, length] for length in shape], [2, 0, element], [8, 2, name], [9, 2, data]]
 
 
-def _attribute(name: str, kind: Any, chance: random.Random) -> Message:
+def _attribute(name: str, rule: Rule, chance: random.Random) -> Message:
+    """An attribute of the rule's kind, mostly within the rule."""
     head = [1, 2, name.encode()]
-    if isinstance(kind, frozenset):
-        value = chance.choice(sorted(kind, key=str))
-        kind = "i" if isinstance(value, int) else "s"
-    else:
-        value = None
-    if kind == "i":
-        return [
-            head,
-            [3, 0, chance.choice([0, 1, 2, 3, -1, chance.choice(INTEGERS)]) if value is None else value],
-            [20, 0, 2],
-        ]
-    if kind == "f":
-        return [head, [2, 5, struct.pack("<f", chance.choice([0.0, 1.0, -1.0, 0.5]))], [20, 0, 1]]
-    if kind == "s":
-        text = value or chance.choice(["", "ij,jk->ik", "ij->ji", "i->", "ij,ij->i", "->", "i,j->ij", "add", "none"])
-        return [head, [4, 2, str(text).encode()], [20, 0, 3]]
-    if kind == "S":
-        return [head, [9, 2, b"Tanh"], [20, 0, 8]]
-    if kind == "t":
-        return [head, [5, 2, _constant(b"", chance)], [20, 0, 4]]
+    match rule:
+        case Among(values) if isinstance(next(iter(values)), str):
+            return [head, [4, 2, str(chance.choice(sorted(values, key=str))).encode()], [20, 0, 3]]
+        case Among(values):
+            return [head, [3, 0, chance.choice([*values, *values, chance.choice(INTEGERS)])], [20, 0, 2]]
+        case Between(least, most):
+            return [head, [3, 0, chance.choice([least, most, 1, 2, 3, chance.choice(INTEGERS)])], [20, 0, 2]]
+        case Axis():
+            return [head, [3, 0, chance.choice([0, 1, 2, 3, -1, chance.choice(INTEGERS)])], [20, 0, 2]]
+        case Number():
+            return [head, [2, 5, struct.pack("<f", chance.choice([0.0, 1.0, -1.0, 0.5]))], [20, 0, 1]]
+        case Text():
+            texts = ["", "ij,jk->ik", "ij->ji", "i->", "ij,ij->i", "->", "i,j->ij"]
+            return [head, [4, 2, chance.choice(texts).encode()], [20, 0, 3]]
+        case Texts(values):
+            return [head, [9, 2, chance.choice(sorted(values)).encode()], [20, 0, 8]]
+        case Constant():
+            return [head, [5, 2, _constant(b"", chance)], [20, 0, 4]]
     numbers = [chance.choice([0, 1, 2, 3, -1]) for _ in range(chance.choice([0, 1, 2, 2, 4]))]
     return [head, *[[8, 0, number] for number in numbers], [20, 0, 7]]
 

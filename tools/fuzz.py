@@ -39,6 +39,7 @@ from alphaseal import data_gate, model_gate, selftest  # noqa: E402
 from alphaseal import manifest as m  # noqa: E402
 from alphaseal.errors import AlphasealError  # noqa: E402
 from fuzz_bundle import ROWS, TRUST, canonical, known_ids, sealed, small_bundle  # noqa: E402
+from onnx_runs import run  # noqa: E402
 from small_models import network_model, trees_model  # noqa: E402
 
 SEED = 20261122
@@ -369,45 +370,15 @@ def run_chunk(seed: int, first: int, last: int, place: Path, children: bool) -> 
     return {"outcomes": outcomes, "findings": findings, "slowest": slowest, "growth": growth}
 
 
-_LOADER = """
-import resource, struct, sys
-import numpy as np, onnxruntime
-onnxruntime.set_default_logger_severity(4)
-resource.setrlimit(resource.RLIMIT_AS, (4 << 30, 4 << 30))
-options = onnxruntime.SessionOptions()
-options.intra_op_num_threads = options.inter_op_num_threads = 1
-options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
-data, position, loaded, ran = open(sys.argv[1], "rb").read(), 0, 0, 0
-while position < len(data):
-    (size,) = struct.unpack_from("<I", data, position)
-    model, position = data[position + 4 : position + 4 + size], position + 4 + size
-    open(sys.argv[1] + ".last", "wb").write(model)
-    try:
-        session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
-        loaded += 1
-        (port,) = session.get_inputs()
-        session.run(None, {port.name: np.random.default_rng(0).normal(size=[64, *port.shape[1:]])})
-        ran += 1
-    except Exception as error:
-        assert not any(words in str(error) for words in ("bad_alloc", "allocate memory")), error
-print(loaded, ran)
-"""
-
-
 def run_models(models: list[bytes], scratch: Path) -> Counter[str] | str:
     """Load and run what the gate let pass, in a child of its own: counts, or what went wrong."""
-    if not models:
-        return Counter()
-    file = scratch / "models"
-    file.write_bytes(b"".join(struct.pack("<I", len(data)) + data for data in models))
-    done = subprocess.run(
-        [sys.executable, "-c", _LOADER, str(file)], capture_output=True, text=True, timeout=300, check=False
-    )
-    if done.returncode != 0:
-        last = base64.b64encode((scratch / "models.last").read_bytes()).decode()
-        return f"onnxruntime with a model that the gate let pass: exit status {done.returncode} {done.stderr[-300:]} {last}"
-    loaded, ran = map(int, done.stdout.split())
-    return Counter({"(onnxruntime was given)": len(models), "(onnxruntime loaded)": loaded, "(onnxruntime ran)": ran})
+    found = run(models, sys.executable, scratch)
+    if found.findings:
+        at, said = found.findings[0]
+        return f"onnxruntime with a model that the gate let pass {said} {base64.b64encode(models[at]).decode()}"
+    counts = {"given": len(models), "loaded": found.loaded, "ran": found.ran}
+    names = {"given": "(onnxruntime was given)", "loaded": "(onnxruntime loaded)", "ran": "(onnxruntime ran)"}
+    return Counter({names[kind]: number for kind, number in counts.items() if number})
 
 
 # --- all of them --------------------------------------------------------------------------------------------------------

@@ -274,7 +274,7 @@ def _wrapped(builder: GraphBuilder) -> str:
 def _wrapped_by_a_cast(builder: GraphBuilder) -> str:
     """The same by a cast to 32 bits."""
     large = builder.cast(builder.constant([(1 << 32) + (1 << 28)]), TensorProto.INT32)
-    rest = builder.add("Mod", large, builder.cast(builder.constant([17 << 24]), TensorProto.INT32))
+    rest = builder.add("Mod", large, builder.constant(np.array([17 << 24], np.int32)))
     return _filled(builder, builder.add("Add", builder.cast(rest, TensorProto.INT64), builder.constant([1])))
 
 

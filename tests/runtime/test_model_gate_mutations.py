@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import random
 import struct
-import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -18,6 +17,7 @@ from google.protobuf.message import EncodeError, Message
 
 from alphaseal.errors import PolicyError
 from alphaseal.model_gate import check_model
+from onnx_runs import run
 from small_models import network_model, plain_trees, trees_model
 
 MUTATIONS = 20_000
@@ -46,39 +46,6 @@ _INTEGERS = [
     -(1 << 63),
 ]
 _FLOATS = [0.0, -1.0, 1e38, float("nan"), float("inf"), float("-inf")]
-
-# Loads and runs every model of a file (length, bytes, ...): exits with 0 whatever onnxruntime says of them in words.
-_CHILD = """
-import resource, signal, struct, sys
-resource.setrlimit(resource.RLIMIT_AS, (6 << 30, 6 << 30))
-import numpy as np, onnxruntime
-onnxruntime.set_default_logger_severity(4)
-options = onnxruntime.SessionOptions()
-options.intra_op_num_threads = options.inter_op_num_threads = 1
-options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
-data, position, loaded, ran, number = open(sys.argv[1], "rb").read(), 0, 0, 0, 0
-while position < len(data):
-    (size,) = struct.unpack_from("<I", data, position)
-    model, position, number = data[position + 4 : position + 4 + size], position + 4 + size, number + 1
-    print("model", number, file=sys.stderr, flush=True)
-    signal.alarm(20)
-    try:
-        session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
-    except Exception:
-        continue
-    loaded += 1
-    (port,) = session.get_inputs()
-    rows = np.random.default_rng(0).normal(size=[7, *port.shape[1:]])
-    rows[0] = np.nan
-    rows[1] = np.inf
-    try:
-        (scores,) = session.run(None, {port.name: rows})
-    except Exception:
-        continue
-    ran += 1
-    assert scores.dtype == np.float64 and scores.shape == (7, *session.get_outputs()[0].shape[1:]), scores.shape
-print(loaded, ran)
-"""
 
 
 def _messages(message: Message) -> Iterator[Message]:
@@ -204,13 +171,8 @@ def test_mutated_models_do_no_harm(tmp_path: Path) -> None:
     assert all(code.startswith("model.") for code in refused)
     assert len(refused) >= 12
     assert len(survivors) > 500
-    file = tmp_path / "survivors"
-    file.write_bytes(b"".join(struct.pack("<I", len(data)) + data for data in survivors))
-    done = subprocess.run(
-        [sys.executable, "-c", _CHILD, str(file)], capture_output=True, text=True, timeout=240, check=False
-    )
-    assert done.returncode == 0, done.stderr[-500:]
-    loaded, ran = map(int, done.stdout.split())
+    loaded, ran, findings = run(list(survivors), sys.executable, tmp_path)
+    assert findings == []
     assert ran > 500
     assert loaded - ran <= loaded // 10
 

@@ -123,8 +123,17 @@ def _unknown_length(builder: GraphBuilder, rows: str) -> object:
     return outputs("TopK", ["features", rows], 2, axis=1)(builder)
 
 
+def _first_of(count: int) -> Add:
+    """TopK of so many along the features."""
+
+    def add(builder: GraphBuilder) -> object:
+        return outputs("TopK", ["features", builder.constant([count])], 2, axis=1)(builder)
+
+    return add
+
+
 def _rest(left: int, right: int) -> Add:
-    """A remainder that is not known, as a shape."""
+    """A remainder that the gate does not compute, as a shape."""
     return lambda builder: builder.add(
         "ConstantOfShape", builder.add("Mod", builder.constant([left]), builder.constant([right]))
     )
@@ -145,8 +154,8 @@ WRONG: dict[str, tuple[Add, str]] = {
     ),
     "no_whole_part": (node("Reshape", zeros(2, 3), [-1, 4]), "not a whole part"),
     "part_of_nothing": (node("Reshape", zeros(2, 3), [-1, 0], allowzero=1), "not a whole part"),
-    "remainder_of_zero": (_rest(5, 0), "says a shape and is not known"),
     "remainder_of_less": (_rest(-5, 3), "says a shape and is not known"),
+    "remainder_by_less": (_rest(5, -3), "says a shape and is not known"),
     "depends_on_the_rows": (after_rows(_unknown_length), "depends on the rows where it must not"),
     "axis_beyond": (node("Concat", "features", "features", axis=2), "axis 2 of a value of rank 2"),
     "axis_before": (node("Concat", "features", "features", axis=-3), "axis -3 of a value of rank 2"),
@@ -202,13 +211,14 @@ WRONG: dict[str, tuple[Add, str]] = {
     "gemm_lengths": (node("Gemm", "features", zeros(3, 2)), "do not go together"),
     "gemm_sum": (node("Gemm", zeros(1, 4), zeros(4, 2), zeros(3, 2)), "larger than the product"),
     "conv_channels": (node("Conv", zeros(1, 2, 5), zeros(3, 3, 2)), "do not fit the channels"),
-    "conv_group": (node("Conv", zeros(1, 2, 5), zeros(3, 2, 2), group=0), "do not fit the channels"),
+    "conv_group": (node("Conv", zeros(1, 2, 5), zeros(3, 2, 2), group=2), "do not fit the channels"),
+    "conv_groups_of_filters": (node("Conv", zeros(1, 2, 5), zeros(3, 1, 2), group=2), "not a whole part"),
+    "conv_sum": (node("Conv", zeros(1, 2, 5), zeros(3, 2, 2), zeros(2)), "not one number per filter"),
     "conv_rank": (node("Conv", zeros(1, 2), zeros(3, 2)), "do not fit the channels"),
     "conv_kernel": (node("Conv", zeros(1, 2, 5), zeros(3, 2, 2), kernel_shape=[3]), "not that of the filters"),
     "pool_kernel": (node("MaxPool", zeros(1, 2, 5), kernel_shape=[2, 2]), "kernel_shape does not fit"),
-    "pool_no_kernel": (node("MaxPool", zeros(1, 2)), "kernel_shape does not fit"),
-    "pool_strides": (node("MaxPool", zeros(1, 2, 5), kernel_shape=[2], strides=[0]), "do not fit"),
-    "pool_pads": (node("MaxPool", zeros(1, 2, 5), kernel_shape=[2], pads=[-1, 0]), "do not fit"),
+    "pool_strides": (node("MaxPool", zeros(1, 2, 5), kernel_shape=[2], strides=[1, 1]), "do not fit"),
+    "pool_pads": (node("MaxPool", zeros(1, 2, 5), kernel_shape=[2], pads=[2, 0]), "lie in the padding"),
     "recurrent_axes": (node("GRU", zeros(5, 4), zeros(1, 9, 4), zeros(1, 9, 3), hidden_size=3), "not three axes"),
     "recurrent_weights": (
         node("GRU", zeros(5, 2, 4), zeros(1, 8, 4), zeros(1, 9, 3), hidden_size=3),
@@ -228,13 +238,68 @@ WRONG: dict[str, tuple[Add, str]] = {
     ),
     "tile": (node("Tile", "features", [1]), "one number of repeats per axis"),
     "gather_nd_depth": (node("GatherND", zeros(2), [[0, 0]]), "places do not fit"),
-    "gather_nd_batch": (node("GatherND", zeros(2, 3), [[0], [0]], batch_dims=1), "places do not fit"),
+    "column_with_a_row": (
+        lambda b: b.add(
+            "ConstantOfShape",
+            b.add("Reshape", b.add("Add", b.constant([[1], [0]]), b.constant([[0, 1 << 40]])), b.constant([-1])),
+        ),
+        "says a shape and is not known",
+    ),
     "einsum_implicit": (node("Einsum", "features", equation="ij"), "explicit axes"),
     "einsum_dots": (node("Einsum", "features", equation="...j->..."), "explicit axes"),
     "einsum_terms": (node("Einsum", "features", equation="ij,jk->ik"), "explicit axes"),
     "einsum_ranks": (node("Einsum", "features", equation="ijk->i"), "ranks differ from the equation"),
     "einsum_lengths": (node("Einsum", zeros(2, 3), equation="ii->i"), "axis i has two lengths"),
     "einsum_unknown_axis": (node("Einsum", zeros(2, 3), equation="ij->k"), "names an axis that nothing has"),
+    "softmax_axis": (node("Softmax", "features", axis=2), "axis 2 of a value of rank 2"),
+    "clip_bounds": (node("Clip", "features", zeros(2)), "a bound is not one number"),
+    "slopes": (node("PRelu", "features", zeros(2, 1, 4)), "the slopes do not fit"),
+    "eye_of_a_vector": (node("EyeLike", zeros(3)), "a matrix is expected"),
+    "triangle_of_a_vector": (node("Trilu", zeros(3)), "a matrix is expected"),
+    "triangle_far_away": (node("Trilu", zeros(3, 3), np.array(-(1 << 63))), "a diagonal that no matrix has"),
+    "range_without_steps": (node("Range", np.array(0), np.array(5), np.array(0)), "a range without steps"),
+    "range_that_wraps": (
+        node("Range", np.array(-(1 << 63)), np.array((1 << 63) - 1), np.array(1)),
+        "whose length 64 bits do not hold",
+    ),
+    "channels_of_a_vector": (node("InstanceNormalization", zeros(3), zeros(1), zeros(1)), "no axis of channels"),
+    "channels": (node("BatchNormalization", "features", *[zeros(3)] * 4), "not one number per channel"),
+    "groups": (
+        node("GroupNormalization", zeros(1, 4, 2), zeros(3), zeros(3), num_groups=3),
+        "do not part the channels",
+    ),
+    "group_scales": (
+        node("GroupNormalization", zeros(1, 4, 2), zeros(4), zeros(4), num_groups=2),
+        "not one number per group",
+    ),
+    "layer_axis": (node("LayerNormalization", "features", zeros(4), axis=-3), "axis -3 of a value of rank 2"),
+    "layer_scales": (node("LayerNormalization", "features", zeros(5)), "do not go together"),
+    "layer_scales_larger": (node("LayerNormalization", zeros(1, 4), zeros(2, 4)), "more numbers than are normalised"),
+    "mean_axes": (node("MeanVarianceNormalization", "features", axes=[0, 0]), "no axis, or one twice"),
+    "mean_default_axes": (node("MeanVarianceNormalization", "features"), "axis 2 of a value of rank 2"),
+    "first_of_none": (_first_of(0), "the first 0 of an axis of"),
+    "first_of_fewer": (_first_of(5), "the first 5 of an axis of"),
+    "scatter_ranks": (node("ScatterElements", zeros(2, 3), [0], [1.0]), "ranks differ"),
+    "scatter_more": (node("ScatterElements", zeros(2, 3), [[0, 1, 2, 0]], zeros(1, 4)), "more places than the data"),
+    "scatter_updates": (node("ScatterElements", zeros(2, 3), [[0, 1]], zeros(1, 1)), "one new element per place"),
+    "scatter_nd": (node("ScatterND", zeros(2, 3), [[0]], zeros(1, 2)), "one new part per place"),
+    "recurrent_sums": (
+        node("GRU", zeros(5, 2, 4), zeros(1, 9, 4), zeros(1, 9, 3), zeros(1, 9), hidden_size=3),
+        "do not fit the weights",
+    ),
+    "recurrent_state": (
+        node("GRU", zeros(5, 2, 4), zeros(1, 9, 4), zeros(1, 9, 3), "", "", zeros(1, 1, 3), hidden_size=3),
+        "do not fit the weights",
+    ),
+    "recurrent_activations": (
+        node("RNN", zeros(5, 2, 4), zeros(1, 3, 4), zeros(1, 3, 3), hidden_size=3, activations=["Tanh", "Tanh"]),
+        "one activation per direction",
+    ),
+    "empty_constant": (node("ReduceMean", np.zeros(0, np.int64)), "input 0 is empty"),
+    "empty_shape_reduced": (
+        lambda b: b.add("ReduceMean", b.add("Shape", "features", start=1, end=1)),
+        "input 0 is empty",
+    ),
     "cumsum_axes": (node("CumSum", "features", [0, 1]), "CumSum has one axis"),
     "empty_value": (node("ConstantOfShape", [2, 0]), "gives an empty value"),
     "too_many_axes": (node("ConstantOfShape", [1] * 9), "one of too many axes"),

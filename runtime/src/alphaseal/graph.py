@@ -15,6 +15,8 @@ from .errors import InputError, PolicyError
 
 ROWS_PER_CHUNK = 2048
 _MAXIMUM_THREADS = 8
+_MEMORY_TOGETHER = 2 << 30
+"""Bytes that calls at one time may take."""
 T = TypeVar("T")
 onnxruntime.set_default_logger_severity(4)
 
@@ -78,6 +80,8 @@ def load_session(model: bytes, where: str) -> Any:
     options.intra_op_num_threads = 1
     options.inter_op_num_threads = 1
     options.execution_mode = onnxruntime.ExecutionMode.ORT_SEQUENTIAL
+    # The order of the file, for which the gate counts memory: its own begins at the result and may keep every value.
+    options.execution_order = onnxruntime.ExecutionOrder.PRIORITY_BASED
     # Optimising rewrites nothing that matters here and costs more than the day's scores.
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
     options.log_severity_level = 4
@@ -107,6 +111,11 @@ def run_session(session: Any, inputs: dict[str, npt.NDArray[Any]]) -> Any:
 def row_chunks(count: int, rows: int = ROWS_PER_CHUNK) -> list[slice]:
     """`count` rows cut into parts of `rows`."""
     return [slice(start, min(start + rows, count)) for start in range(0, count, rows)]
+
+
+def calls_at_once(memory: int) -> int:
+    """How many calls may run at one time of a graph whose call takes so many bytes (`ModelSummary.memory`)."""
+    return max(1, min(_MAXIMUM_THREADS, _MEMORY_TOGETHER // max(1, memory)))
 
 
 def spread(call: Callable[[slice], T], chunks: Sequence[slice], threads: int | None = None) -> list[T]:

@@ -1,8 +1,9 @@
 """V7: what an ONNX file may be, checked on its bytes before onnxruntime sees them.
 
 The file is read as protobuf with our own reader (`onnx_wire`, `onnx_parts`), every operator is one of a list
-(`onnx_operators`), the size of every value is known before anything runs (`onnx_shapes`), and every tree is a tree
-(`onnx_trees`).  Only the standard library is used: `alphaseal verify` runs this gate and loads nothing heavy.
+(`onnx_operators`) with attributes within bounds (`onnx_attributes`), the size of every value is known before anything runs
+(`onnx_shapes`, `onnx_layers`), and with it what the whole graph takes of time and memory (`onnx_costs`), no integer is
+divided by what may be 0 or -1 (`onnx_types`), and every tree is a tree (`onnx_trees`).  Only the standard library is used: `alphaseal verify` runs this gate and loads nothing heavy.
 """
 
 from __future__ import annotations
@@ -13,6 +14,8 @@ from typing import NoReturn
 
 from . import onnx_shapes as shapes
 from .errors import PolicyError
+from .onnx_attributes import Attributes, wrong
+from .onnx_costs import Memory, scratch, steps
 from .onnx_operators import (
     ALPHA_OPERATORS,
     IR_VERSION,
@@ -20,14 +23,13 @@ from .onnx_operators import (
     OPERATORS,
     OPSETS,
     TREE_ATTRIBUTES,
-    Attributes,
     Operator,
-    fits,
 )
-from .onnx_parts import FLOAT32, FLOAT64, INT64, Model, Node, Port, Tensor, integers, read_model
+from .onnx_parts import FLOAT32, FLOAT64, INT64, UINT8, Model, Node, Port, Tensor, holds_byte, integers, read_model
 from .onnx_rows import COUNT, FIXED, Mixed, Rows, State, Step, follow
 from .onnx_shapes import Call, Result, Size, Unknown, Value
 from .onnx_trees import check_trees
+from .onnx_types import Element, bytes_of, is_real, result_types
 from .onnx_wire import Source
 
 MAXIMUM_MODEL = 2 << 30
@@ -41,20 +43,23 @@ _WINDOW_NUMBERS = 2 << 20
 class Limits:
     """What one call of a graph may take.
 
-    `rows` is the most rows that a call gets, `elements` how many numbers one value may hold then, `work` the
-    multiplications per row.  With `rows_alone` no result may depend on another row of the call.
+    `rows` is the most rows that a call gets, `elements` how many numbers one value may hold then, `memory` the bytes of the
+    file and of all values that live at one time.  `work` bounds the steps (`onnx_costs`) per row, `constant_work` those that
+    a call takes whatever its rows.  With `rows_alone` no result may depend on another row of the call.
     """
 
     rows: int = _ROWS_OF_A_CALL
     elements: int = 1 << 26
+    memory: int = 1 << 30
     work: int = 1 << 28
+    constant_work: int = 1 << 30
     file_bytes: int = MAXIMUM_MODEL
     rows_alone: bool = True
 
 
 WHOLE_DAY = Limits(rows=_ROWS_OF_A_DAY, rows_alone=False)
 """For models whose scores depend on the other rows: they get a day at once."""
-ALPHAS = Limits(rows=256, elements=1 << 23, work=1 << 24, file_bytes=64 << 20)
+ALPHAS = Limits(rows=256, elements=1 << 23, memory=1 << 28, work=1 << 26, constant_work=1 << 28, file_bytes=64 << 20)
 """For graphs from bars to alpha features; a call gets so many rows (`bars.ROWS_PER_CALL`)."""
 _Operators = Mapping[tuple[str, str], Operator | None]
 
@@ -75,19 +80,24 @@ class ModelSummary:
     largest_value: int
     """Elements of the largest value, for the most rows of a call."""
     work_per_row: int
+    """Steps (`onnx_costs`) per row, for the most rows of a call."""
+    constant_work: int
+    """Steps of a call that do not depend on its rows."""
+    memory: int
+    """Bytes of the file and of all values that live at one time, for the most rows of a call."""
 
 
 def check_model(data: bytes, where: str, *, limits: Limits | None = None) -> ModelSummary:
     """Check the bytes of one ONNX file; return what it is.
 
     Raises PolicyError (17): `model.size`, `model.protobuf`, `model.field`, `model.limit`, `model.tensor`, `model.graph`,
-    `model.attribute`, `model.version`, `model.operator`, `model.signature`, `model.shape`, `model.growth`, `model.tree`,
-    `model.not_finite`, `model.rows`.
+    `model.attribute`, `model.version`, `model.operator`, `model.signature`, `model.shape`, `model.growth`,
+    `model.division`, `model.tree`, `model.not_finite`, `model.rows`.
     """
     limits = limits or Limits()
     source, model = _read(data, where, limits)
     feature_row = _check_signature(model, where)
-    inputs = {model.inputs[0].name: Value((shapes.ROWS, *map(shapes.size, feature_row)))}
+    inputs = {model.inputs[0].name: (FLOAT64, Value((shapes.ROWS, *map(shapes.size, feature_row))))}
     numbers = 1
     for length in feature_row:
         numbers *= length
@@ -113,8 +123,8 @@ def check_alphas(data: bytes, where: str, *, window: int, fields: int, features:
             f"float bars [rows, {window}, {fields}] and int64 length in, float alphas [rows, {features}] out",
         )
     inputs = {
-        "bars": Value((shapes.ROWS, shapes.size(window), shapes.size(fields))),
-        "length": Value((shapes.ROWS,)),
+        "bars": (FLOAT32, Value((shapes.ROWS, shapes.size(window), shapes.size(fields)))),
+        "length": (INT64, Value((shapes.ROWS,))),
     }
     return _Walk(source, model, ALPHAS, inputs, ALPHA_OPERATORS, ALPHAS.rows).run()
 
@@ -179,14 +189,14 @@ def _is_rows(port: Port) -> bool:
 
 
 class _Walk:
-    """The nodes in order: operator, attributes, names, shapes."""
+    """The nodes in order: operator, attributes, names, shapes, types, what they take."""
 
     def __init__(
         self,
         source: Source,
         model: Model,
         limits: Limits,
-        inputs: Mapping[str, Value],
+        inputs: Mapping[str, tuple[int, Value]],
         operators: _Operators,
         rows: int,
     ) -> None:
@@ -199,12 +209,17 @@ class _Walk:
         self._odd: dict[str, Tensor] = {
             name: tensor for name, tensor in model.tensors.items() if tensor.missing or tensor.infinite
         }
+        self._types: dict[str, Element] = {name: tensor.element for name, tensor in model.tensors.items()}
         self._states: dict[str, State] = dict.fromkeys(self._values, FIXED)
-        for name, value in inputs.items():
+        # A constant is bytes of the file, and so are the numbers of trees.
+        self._memory = Memory(model.nodes, [port.name for port in model.outputs], len(source.data))
+        for name, (element, value) in inputs.items():
             if name in self._values:
                 raise PolicyError("model.graph", "an input is also a constant", where=source.where, found=name)
-            self._values[name], self._states[name] = value, Rows(0)
-        self._work = self._largest = self._trees = self._tree_nodes = 0
+            self._values[name], self._states[name], self._types[name] = value, Rows(0), element
+            self._memory.give(shapes.evaluate(shapes.product(value.shape), rows) * bytes_of(element))
+        self._work = shapes.size(0)
+        self._largest = self._trees = self._tree_nodes = 0
         self._operators: dict[str, int] = {}
 
     def run(self) -> ModelSummary:
@@ -223,7 +238,9 @@ class _Walk:
             self._trees,
             self._tree_nodes,
             self._largest,
-            self._work // self._rows,
+            self._work_per_row(),
+            self._work[0],
+            self._memory.most,
         )
 
     def _place(self, node: Node) -> str:
@@ -249,18 +266,21 @@ class _Walk:
             )
         call = self._call(node)
         self._check_finite(node, call)
-        values = self._computed(node, call)
-        self._define(node, values, self._followed(node, call, values))
+        types = result_types(node, self._types_in(node))
+        values = self._computed(node, call, types)
+        self._check_division(node, call)
+        self._define(node, values, types, self._followed(node, call, values))
 
     def _check_attributes(self, node: Node, known: Attributes) -> None:
-        for name, value in node.attributes.items():
-            if name not in known or not fits(value, known[name]):
-                raise PolicyError(
-                    "model.attribute",
-                    f"{node} has an attribute that the format does not allow",
-                    where=self._place(node),
-                    found=name,
-                )
+        name = wrong(node.attributes, known)
+        if name is not None:
+            raise PolicyError(
+                "model.attribute",
+                f"{node} has an attribute that the format does not allow, or lacks it",
+                where=self._place(node),
+                found=f"{name} {node.attributes.get(name, 'is missing')!s:.100}",
+                expected=str(known.get(name, "none of that name")),
+            )
 
     def _call(self, node: Node) -> Call:
         for name in node.inputs:
@@ -299,13 +319,42 @@ class _Walk:
                     "model.not_finite", f"{node} has an attribute that is NaN or infinite", where=self._place(node)
                 )
 
-    def _computed(self, node: Node, call: Call) -> list[Value]:
+    def _types_in(self, node: Node) -> list[Element]:
+        return [self._types[name] if name else None for name in node.inputs]
+
+    def _check_division(self, node: Node, call: Call) -> None:
+        """An integer is divided by numbers that are known and are neither 0 nor -1: processors trap at both.
+
+        At -1 only the smallest integer does, which no rule here can exclude.
+        """
+        types = self._types_in(node)
+        if node.operator not in ("Div", "Mod") or is_real(types):
+            return
+        tensor, sizes = self._model.tensors.get(node.inputs[1]), call.value(1).elements
+        if tensor is not None:
+            source, signed = self._source, tensor.element != UINT8
+            safe = not holds_byte(source, tensor, b"\x00") and not (signed and holds_byte(source, tensor, b"\xff"))
+        else:
+            # A length that depends on the rows is positive: there is a row at least.
+            safe = sizes is not None and all(len(number) > 1 or number[0] not in (0, -1) for number in sizes)
+        if not safe:
+            raise PolicyError(
+                "model.division",
+                f"{node} divides integers by what may be 0 or -1",
+                where=self._place(node),
+                expected="a constant divisor without 0 and -1",
+                found=node.inputs[1],
+            )
+
+    def _computed(self, node: Node, call: Call, types: list[Element]) -> list[Value]:
         try:
+            self._check_empty(call)
             operator = self._allowed[node.domain, node.operator]
             result = self._tree(node, call) if operator is None else operator.rule(call)
-            values = list(result.values)
+            values = list(result.values)[: max(1, len(node.outputs))]
             largest = shapes.check(call, values, self._place(node), self._limits.elements, self._rows)
-            self._spend(node, values, result.work)
+            self._spend(node, call, values, result.work)
+            self._keep(node, call, values, types, result.work)
         except Unknown as reason:
             raise PolicyError(
                 "model.shape",
@@ -315,15 +364,38 @@ class _Walk:
         self._largest = max(self._largest, largest)
         return values
 
-    def _spend(self, node: Node, values: list[Value], work: Size | None) -> None:
-        counts = [shapes.evaluate(shapes.product(value.shape), self._rows) for value in values]
-        self._work += max(sum(counts), shapes.evaluate(work, self._rows) if work is not None else 0)
-        if self._work > self._limits.work * self._rows:
+    def _check_empty(self, call: Call) -> None:
+        """Only a part of a shape may be empty, and only where shapes are put together."""
+        for position, value in enumerate(call.inputs):
+            if value is not None and shapes.size(0) in value.shape and not shapes.may_be_empty(call, position):
+                raise Unknown(f"input {position} is empty")
+
+    def _work_per_row(self) -> int:
+        return -(-(shapes.evaluate(self._work, self._rows) - self._work[0]) // self._rows)
+
+    def _spend(self, node: Node, call: Call, values: list[Value], work: Size | None) -> None:
+        self._work = shapes.plus(self._work, steps(call, values, work))
+        if self._work[0] > self._limits.constant_work or self._work_per_row() > self._limits.work:
             raise PolicyError(
                 "model.growth",
                 f"up to {node} the graph computes more than is allowed",
                 where=self._place(node),
-                expected=f"at most {self._limits.work} steps a row",
+                expected=f"at most {self._limits.work} steps a row, and {self._limits.constant_work} for all rows",
+                found=f"{self._work_per_row()} and {self._work[0]}",
+            )
+
+    def _keep(self, node: Node, call: Call, values: list[Value], types: list[Element], work: Size | None) -> None:
+        """What lives after the node, and while it runs."""
+        counts = [shapes.evaluate(shapes.product(value.shape), self._rows) for value in values]
+        results = [count * bytes_of(element) for count, element in zip(counts, types, strict=True)]
+        self._memory.run(node, results, scratch(call, values, work, self._rows, bytes_of(types[0])))
+        if self._memory.most > self._limits.memory:
+            raise PolicyError(
+                "model.growth",
+                f"at {node} the values that live at one time take more memory than is allowed",
+                where=self._place(node),
+                expected=f"at most {self._limits.memory} bytes for {self._rows} rows, with the file",
+                found=f"{self._memory.most} bytes",
             )
 
     def _tree(self, node: Node, call: Call) -> Result:
@@ -365,7 +437,7 @@ class _Walk:
             next_step="the bundle's producer must say that the model is batch_dependent",
         )
 
-    def _define(self, node: Node, values: list[Value], states: list[State]) -> None:
+    def _define(self, node: Node, values: list[Value], types: list[Element], states: list[State]) -> None:
         for position, name in enumerate(node.outputs):
             if not name and position > 0:
                 continue
@@ -376,7 +448,8 @@ class _Walk:
                     where=self._place(node),
                     found=repr(name),
                 )
-            self._values[name], self._states[name] = values[position], states[position]
+            self._values[name], self._types[name] = values[position], types[position]
+            self._states[name] = states[position]
 
     def _check_output(self) -> None:
         port = self._model.outputs[0]

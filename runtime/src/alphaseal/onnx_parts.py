@@ -363,6 +363,13 @@ def integers(source: Source, tensor: Tensor) -> tuple[int, ...] | None:
     return tuple(number for (number,) in struct.iter_unpack("<q", source.data[tensor.start : tensor.end]))
 
 
+def holds_byte(source: Source, tensor: Tensor, byte: bytes) -> bool:
+    """Whether some element of an integer constant is that byte throughout: 0 or -1, in whatever order its bytes are."""
+    size, data = BYTES_OF[tensor.element], memoryview(source.data)[tensor.start : tensor.end]
+    number = int.from_bytes(byte * size, "little")
+    return number in (data.cast("Q") if size == 8 else data.cast("I") if size == 4 else data)
+
+
 def _port(source: Source, entry: Found) -> Port:
     name, type_field = "", None
     for field in source.fields(entry.start, entry.end, _VALUE, "an input or output"):

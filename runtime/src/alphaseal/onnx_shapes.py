@@ -6,7 +6,6 @@ rows, and its value at the most rows of a call bounds them all.  A shape that ca
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -58,7 +57,7 @@ class Call:
 
     def fixed(self, position: int) -> list[int]:
         """Elements of an input that do not depend on the rows."""
-        return [_fixed(size) for size in self.sizes(position)]
+        return [fixed_length(size) for size in self.sizes(position)]
 
     def single(self, position: int) -> Size:
         """The only element of an input."""
@@ -84,7 +83,7 @@ class Call:
         return found
 
     def axis(self, rank: int, default: int = 0) -> int:
-        return _axis(self.integer("axis", default), rank)
+        return axis_of(self.integer("axis", default), rank)
 
 
 class Result(NamedTuple):
@@ -95,6 +94,8 @@ class Result(NamedTuple):
 
 
 Rule = Callable[[Call], Result]
+_OF_SHAPES = frozenset({"Cast", "Concat", "ConstantOfShape", "Identity", "Slice", "Squeeze", "Unsqueeze"})
+_SHAPED = frozenset({"Expand", "Reshape", "Squeeze", "Unsqueeze", "ReduceSum"})
 
 
 # --- polynomials ----------------------------------------------------------------------------------------------------
@@ -154,18 +155,20 @@ def divided(total: Size, part: Size) -> Size:
 
 def remainder(left: Size, right: Size) -> Size:
     """Of lengths that do not depend on the rows."""
-    if _fixed(right) <= 0 or _fixed(left) < 0:
+    if fixed_length(right) <= 0 or fixed_length(left) < 0:
         raise Unknown("a remainder of other than positive lengths")
     return size(left[0] % right[0])
 
 
-def _fixed(polynomial: Size) -> int:
+def fixed_length(polynomial: Size) -> int:
+    """Of a length that does not depend on the rows."""
     if len(polynomial) != 1:
         raise Unknown("a length depends on the rows where it must not")
     return polynomial[0]
 
 
-def _axis(axis: int, rank: int) -> int:
+def axis_of(axis: int, rank: int) -> int:
+    """The axis counted from the first one."""
     if not -rank <= axis < rank:
         raise Unknown(f"axis {axis} of a value of rank {rank}")
     return axis % rank
@@ -210,13 +213,9 @@ def arithmetic(operation: Callable[[Size, Size], Size]) -> Rule:
     def rule(call: Call) -> Result:
         (value,) = broadcast(call).values
         left, right = call.value(0).elements, call.value(1).elements
-        if (
-            left is None
-            or right is None
-            or not left
-            or not right
-            or {len(left), len(right)} - {1, max(len(left), len(right))}
-        ):
+        # One number with each, or place by place; a column with a row would make more numbers than either has.
+        together = call.shape(0) == call.shape(1) or 1 in (len(left or ()), len(right or ()))
+        if not left or not right or not together:
             return Result([value])
         count = max(len(left), len(right))
         try:
@@ -262,14 +261,8 @@ def gather(call: Call) -> Result:
     value, chosen = call.value(0), call.value(1).elements
     elements = None
     if value.elements is not None and chosen is not None and len(shape) == 1:
-        elements = tuple(value.elements[_axis(_fixed(place), len(value.elements))] for place in chosen)
+        elements = tuple(value.elements[axis_of(fixed_length(place), len(value.elements))] for place in chosen)
     return Result([_small((*shape[:axis], *places, *shape[axis + 1 :]), elements)])
-
-
-def gather_elements(call: Call) -> Result:
-    if len(call.shape(0)) != len(call.shape(1)):
-        raise Unknown("ranks differ")
-    return Result([Value(call.shape(1))])
 
 
 def pad(call: Call) -> Result:
@@ -311,7 +304,7 @@ def transpose(call: Call) -> Result:
 def unsqueeze(call: Call) -> Result:
     value, axes = call.value(0), call.fixed(1)
     rank = len(value.shape) + len(axes)
-    places = {_axis(axis, rank) for axis in axes}
+    places = {axis_of(axis, rank) for axis in axes}
     if len(places) != len(axes):
         raise Unknown("an axis is named twice")
     lengths = iter(value.shape)
@@ -320,7 +313,7 @@ def unsqueeze(call: Call) -> Result:
 
 def squeeze(call: Call) -> Result:
     value = call.value(0)
-    axes = [_axis(axis, len(value.shape)) for axis in call.fixed(1)]
+    axes = [axis_of(axis, len(value.shape)) for axis in call.fixed(1)]
     if any(value.shape[axis] != size(1) for axis in axes):
         raise Unknown("an axis that is squeezed is longer than one")
     return Result([Value(tuple(length for axis, length in enumerate(value.shape) if axis not in axes), value.elements)])
@@ -337,7 +330,7 @@ def flatten(call: Call) -> Result:
 def slice_(call: Call) -> Result:
     value = call.value(0)
     starts, ends = call.fixed(1), call.fixed(2)
-    axes = [_axis(axis, len(value.shape)) for axis in call.fixed(3)] if call.optional(3) else list(range(len(starts)))
+    axes = [axis_of(axis, len(value.shape)) for axis in call.fixed(3)] if call.optional(3) else list(range(len(starts)))
     steps = call.fixed(4) if call.optional(4) else [1] * len(starts)
     if (
         not len(starts) == len(ends) == len(axes) == len(steps) == len(set(axes))
@@ -393,132 +386,6 @@ def constant_of_shape(call: Call) -> Result:
     return Result([Value(call.sizes(0))])
 
 
-def matmul(call: Call) -> Result:
-    left, right = call.shape(0), call.shape(1)
-    if len(left) < 2 or len(right) < 2 or left[-1] != right[-2]:
-        raise Unknown(f"matrices {text(*left)} and {text(*right)} do not go together")
-    shape = (
-        *(broadcast_shapes([left[:-2], right[:-2]]) if len(left) > 2 or len(right) > 2 else ()),
-        left[-2],
-        right[-1],
-    )
-    return Result([Value(shape)], times(product(shape), left[-1]))
-
-
-def gemm(call: Call) -> Result:
-    left, right = call.shape(0), call.shape(1)
-    if len(left) != 2 or len(right) != 2:
-        raise Unknown("Gemm takes matrices")
-    left = left[::-1] if call.integer("transA", 0) else left
-    right = right[::-1] if call.integer("transB", 0) else right
-    if left[1] != right[0]:
-        raise Unknown(f"matrices {text(*left)} and {text(*right)} do not go together")
-    shape = (left[0], right[1])
-    if call.optional(2) is not None and broadcast_shapes([shape, call.shape(2)]) != shape:
-        raise Unknown("what is added is larger than the product")
-    return Result([Value(shape)], times(product(shape), left[1]))
-
-
-def convolution(call: Call) -> Result:
-    """Conv: [batch, channels, lengths...] with filters [out, channels / group, kernel...]."""
-    shape, filters = call.shape(0), call.shape(1)
-    rank, group = len(shape) - 2, call.integer("group", 1)
-    if rank < 1 or len(filters) != len(shape) or group < 1 or times(filters[1], size(group)) != shape[1]:
-        raise Unknown("filters do not fit the channels")
-    kernel = [_fixed(length) for length in filters[2:]]
-    if (call.integers("kernel_shape") or kernel) != kernel:
-        raise Unknown("kernel_shape is not that of the filters")
-    shape = (shape[0], filters[0], *_windows(call, shape[2:], kernel))
-    return Result([Value(shape)], times(product(shape), product(filters[1:])))
-
-
-def pooling(call: Call) -> Result:
-    shape, kernel = call.shape(), call.integers("kernel_shape") or []
-    if len(kernel) != len(shape) - 2 or not kernel:
-        raise Unknown("kernel_shape does not fit")
-    shape = (*shape[:2], *_windows(call, shape[2:], kernel))
-    return Result([Value(shape)], times(product(shape), size(math.prod(kernel))))
-
-
-def _windows(call: Call, lengths: Sequence[Size], kernel: list[int]) -> list[Size]:
-    rank = len(lengths)
-    strides, dilations = (call.integers(name) or [1] * rank for name in ("strides", "dilations"))
-    pads = call.integers("pads") or [0] * (2 * rank)
-    if (
-        (len(strides), len(dilations), len(pads)) != (rank, rank, 2 * rank)
-        or min([*strides, *dilations, *kernel]) < 1
-        or min(pads) < 0
-    ):
-        raise Unknown("strides, dilations and pads do not fit")
-    result = []
-    for axis, length in enumerate(lengths):
-        room = _fixed(length) + pads[axis] + pads[axis + rank] - dilations[axis] * (kernel[axis] - 1) - 1
-        result.append(size(room // strides[axis] + 1 if room >= 0 else 0))
-    return result
-
-
-def global_pooling(call: Call) -> Result:
-    shape = call.shape()
-    return Result([Value((*shape[:2], *[size(1)] * (len(shape) - 2)))], product(shape))
-
-
-def recurrent(gates: int) -> Rule:
-    """GRU, LSTM, RNN: [steps, batch, inputs] with weights [directions, gates * hidden, inputs]."""
-
-    def rule(call: Call) -> Result:
-        shape, weights, recurrence = call.shape(0), call.shape(1), call.shape(2)
-        if len(shape) != 3:
-            raise Unknown("the input has not three axes")
-        hidden = size(call.integer("hidden_size", 0))
-        directions = size(2 if call.node.attributes.get("direction") == "bidirectional" else 1)
-        wanted = (directions, times(size(gates), hidden), shape[-1])
-        if weights != wanted or recurrence != (*wanted[:2], hidden) or call.optional(4) is not None:
-            raise Unknown("weights do not fit the inputs")
-        steps, batch, _ = shape
-        state = Value((directions, batch, hidden))
-        work = times(times(product((steps, batch)), product(wanted[:2])), plus(shape[-1], hidden))
-        return Result([Value((steps, directions, batch, hidden)), state, state], work)
-
-    return rule
-
-
-def reduction(call: Call) -> Result:
-    shape = call.shape()
-    axes = (
-        {_axis(axis, len(shape)) for axis in call.fixed(1)} if call.optional(1) is not None else set(range(len(shape)))
-    )
-    kept = call.integer("keepdims", 1)
-    lengths = [size(1) if axis in axes else length for axis, length in enumerate(shape) if kept or axis not in axes]
-    return Result([Value(tuple(lengths))], product(shape))
-
-
-def normalisation(call: Call) -> Result:
-    """LayerNormalization, BatchNormalization: the shape of the input, scales that are not larger."""
-    if len(call.node.outputs) > 1:
-        raise Unknown("only the first output is allowed")
-    return same(call)
-
-
-def arg_reduction(call: Call) -> Result:
-    shape = call.shape()
-    axis = call.axis(len(shape))
-    middle = (size(1),) if call.integer("keepdims", 1) else ()
-    return Result([Value((*shape[:axis], *middle, *shape[axis + 1 :]))], product(shape))
-
-
-def top(call: Call) -> Result:
-    """TopK: values and places."""
-    shape = call.shape()
-    axis, count = call.axis(len(shape), -1), size(_fixed(call.single(1)))
-    return Result([Value((*shape[:axis], count, *shape[axis + 1 :]))] * 2, times(product(shape), count))
-
-
-def one_hot(call: Call) -> Result:
-    shape, depth = call.shape(), size(_fixed(call.single(1)))
-    axis = call.axis(len(shape) + 1, -1)
-    return Result([Value((*shape[:axis], depth, *shape[axis:]))])
-
-
 def tile(call: Call) -> Result:
     shape, repeats = call.shape(), call.sizes(1)
     if len(shape) != len(repeats):
@@ -531,54 +398,23 @@ def counted(call: Call) -> Result:
     first, last, step = call.single(0), call.single(1), call.single(2)
     if (first, step) == (size(0), size(1)):
         return Result([Value((last,))])
-    numbers = range(_fixed(first), _fixed(last), _fixed(step) or 1)
+    ends = [fixed_length(number) for number in (first, last, step)]
+    if ends[2] == 0 or max(map(abs, ends)) > _END:
+        raise Unknown("a range without steps, or whose length 64 bits do not hold")
+    numbers = range(*ends)
     count = max(0, -((numbers.start - numbers.stop) // numbers.step))  # len() is for counts of 63 bits
     return Result([_small((size(count),), tuple(map(size, numbers)) if count <= SMALL else None)])
-
-
-def gather_nd(call: Call) -> Result:
-    shape, places = call.shape(0), call.shape(1)
-    depth = _fixed(places[-1]) if places else 0
-    if call.integer("batch_dims", 0) or not 0 < depth <= len(shape):
-        raise Unknown("places do not fit the axes")
-    return Result([Value((*places[:-1], *shape[depth:]))])
 
 
 def element_count(call: Call) -> Result:
     return Result([Value((), (product(call.shape()),))])
 
 
-def einsum(call: Call) -> Result:
-    """Letters are axes; without the dots that stand for many."""
-    equation = call.node.attributes.get("equation")
-    left, arrow, right = str(equation).replace(" ", "").partition("->")
-    terms, lengths = left.split(","), dict[str, Size]()
-    if (
-        not arrow
-        or len(terms) != len(call.inputs)
-        or not (left.replace(",", "") + right).isalpha()
-        or len(set(right)) != len(right)
-    ):
-        raise Unknown("an equation with explicit axes is expected")
-    for position, term in enumerate(terms):
-        if len(term) != len(call.shape(position)):
-            raise Unknown("ranks differ from the equation")
-        for letter, length in zip(term, call.shape(position), strict=True):
-            if lengths.setdefault(letter, length) != length:
-                raise Unknown(f"axis {letter} has two lengths")
-    if not set(right) <= set(lengths):
-        raise Unknown("the equation names an axis that nothing has")
-    # Operands are multiplied two by two at worst over all axes.
-    return Result(
-        [Value(tuple(lengths[letter] for letter in right))], times(product(list(lengths.values())), size(len(terms)))
-    )
-
-
-def cumulated(call: Call) -> Result:
-    if len(call.fixed(1)) != 1:
-        raise Unknown("CumSum has one axis")
-    _axis(call.fixed(1)[0], len(call.shape()))
-    return same(call)
+def may_be_empty(call: Call, position: int) -> bool:
+    """Whether an empty input is a shape, or a part of one, that the operator puts together or reads as such."""
+    if call.value(position).elements is None:
+        return False
+    return call.node.operator in _OF_SHAPES or (call.node.operator in _SHAPED and position == 1)
 
 
 def check(call: Call, results: Sequence[Value], where: str, elements: int, rows: int) -> int:

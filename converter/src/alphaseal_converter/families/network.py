@@ -16,10 +16,10 @@ from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
-import onnxruntime
 from onnx import TensorProto
 
 from alphaseal.errors import PolicyError
+from alphaseal.graph import load_session
 from alphaseal.manifest import Bound
 from alphaseal.model_gate import Limits, check_model
 from alphaseal_converter import decode
@@ -399,7 +399,7 @@ def _prove(network: _Network, probes: _Probes) -> _Proven:
 
 def _differences(
     network: _Network,
-    session: onnxruntime.InferenceSession,
+    session: Any,
     batches: Sequence[Single],
     expected: Sequence[Single],
     scale: float,
@@ -409,20 +409,13 @@ def _differences(
     return [_difference(_score(session, batch), own, scale) for batch, own in zip(inputs, expected, strict=True)]
 
 
-def _session(content: bytes) -> onnxruntime.InferenceSession:
-    """As the runtime does it: through its gate first, one thread, no rewriting."""
+def _session(content: bytes) -> Any:
+    """As the runtime does it: through its gate first, then in its own way."""
     check_model(content, "the exported graph", limits=_ANY_ROWS)
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = options.inter_op_num_threads = 1
-    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
-    options.log_severity_level = 4
-    try:
-        return onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
-    except Exception as problem:  # noqa: BLE001 - onnxruntime raises a dozen unrelated types
-        raise _ort_refusal(problem) from None
+    return load_session(content, "the exported graph")
 
 
-def _score(session: onnxruntime.InferenceSession, batch: Single) -> Single:
+def _score(session: Any, batch: Single) -> Single:
     try:
         (scores,) = session.run(None, {"features": batch.astype(np.float64)})
     except Exception as problem:  # noqa: BLE001 - as above: a frozen batch size ends here
