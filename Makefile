@@ -8,7 +8,7 @@ RESEARCH := .environments/research
 ADAPTERS := .environments/adapters
 export PYTHONDONTWRITEBYTECODE := 1
 
-.PHONY: demo test check bench fidelity fuzz mutants schemas fixtures research adapters format clean
+.PHONY: demo test check bench fidelity fuzz mutants attacks schemas fixtures research adapters format clean
 .DEFAULT_GOAL := test
 
 $(VENV)/.ready: tools/bootstrap.py requirements/development.txt runtime/pyproject.toml converter/pyproject.toml
@@ -39,6 +39,10 @@ fuzz: $(VENV)/.ready
 # Removes one check of the verifier after the other and looks whether a test notices.
 mutants: $(VENV)/.ready
 	@$(BIN)/python tools/mutate.py
+
+# Runs every hostile test and writes the table of attacks in SECURITY.md.
+attacks: $(VENV)/.families
+	@$(BIN)/python tools/attacks.py
 
 bench: $(VENV)/.families
 	@$(BIN)/python bench/run.py

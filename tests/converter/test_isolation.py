@@ -82,6 +82,7 @@ def test_arguments_arrive(tmp_path: Path) -> None:
     assert result["answer"] == b"a b|$HOME"
 
 
+@pytest.mark.attack("sandbox: network")
 @pytest.mark.parametrize(
     "body",
     [
@@ -109,6 +110,7 @@ def secret() -> Path:
         yield path
 
 
+@pytest.mark.attack("sandbox: files of others")
 @pytest.mark.parametrize(
     "body",
     [
@@ -168,6 +170,7 @@ def test_no_environment_and_no_descriptor(run: Run, monkeypatch: pytest.MonkeyPa
     assert descriptors == {}
 
 
+@pytest.mark.attack("sandbox: processes")
 @pytest.mark.parametrize(
     "body",
     [

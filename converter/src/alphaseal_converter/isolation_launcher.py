@@ -1,116 +1,150 @@
-"""Gives up every right and then becomes the program: run by `isolation`, in the child, never imported.
+"""Builds a closed-off system for programs that nobody has read, and watches over them: run by `isolation`, never imported.
 
-Linux on x86-64 only, standard library only, Python 3.10 on.  Arguments: a JSON object (see `isolation`), and the file
-descriptor that takes what went wrong; in that case the program does not start.  It closes when the program does start.
+Linux on x86-64 only, standard library only, Python 3.10 on.  Arguments: two file descriptors, of a pipe with orders and of
+one with reports (frames, see `Wire`).  The processes:
 
-- **no files**: Landlock allows reading the Python installation and the system's libraries, and plain files in the
-  working directory; no directory, link, pipe or device can be made.
-- **no network, no processes, no other process**: a seccomp filter refuses the system calls; a network namespace without
-  devices comes on top where the system hands one out.
-- **no rights**: no capability is left, none can come back (PR_SET_NO_NEW_PRIVS), root becomes nobody if told so.
-- **no more than**: memory, CPU time, file size, open files, threads.
+    launcher    enters fresh user, mount, PID, IPC, network and UTS namespaces; waits for the end
+     └ init     process 1 of the PID namespace; builds a root directory of its own, watches clock, threads and disk; when it
+       │        ends, for whatever reason, the kernel ends all others; it ends when its parent or the order's writer does
+       └ runner `isolation_runner`: a user namespace of its own in which only an unprivileged user exists, no capability
+         └ the program of one run: Landlock and seccomp on top
+
+- **no files**: the root directory is a small tmpfs, sealed; in it, read-only, the Python installation and the system's
+  libraries.  The one place to write is a tmpfs of limited size, fresh for each run.
+- **no host user 0**: the user namespace of the program knows one number, nobody's where root calls, else the caller's own.
+- **nothing runs where anything of this is missing**: the reason is reported instead.
 """
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import errno
 import json
 import os
 import platform
-import resource
+import select
 import signal
+import stat
 import struct
 import sys
+import time
+import traceback
+from collections.abc import Callable, Iterator
 from typing import Any
 
 _LIBC = ctypes.CDLL(None, use_errno=True)
+_NOBODY = 65534
+_PLACE = "/sandbox"
+_POLL_SECONDS = 0.02
+_READY_SECONDS = 120.0
+_KILL_SECONDS = 10.0
+_OUTSIDE = "/outside"
+_DEVICES = ("/dev/null", "/dev/zero", "/dev/urandom", "/dev/random")
+_NEW_MOUNT, _NEW_UTS, _NEW_IPC, _NEW_USER, _NEW_PID, _NEW_NETWORK = (
+    *(0x00020000, 0x04000000, 0x08000000),
+    *(0x10000000, 0x20000000, 0x40000000),
+)
+_READ_ONLY, _NO_SETUID, _NO_DEVICES, _NO_EXECUTE, _BIND, _RECURSIVE, _PRIVATE = 1, 2, 4, 8, 4096, 16384, 1 << 18
+_DETACH = 2
+_PIVOT_ROOT, _CAPSET, _MOUNT_SETATTR = 155, 126, 442
+_LANDLOCK = 444, 445, 446  # landlock_create_ruleset, landlock_add_rule, landlock_restrict_self: for the runner
+_MORE_THREADS = 8
+"""So many more than allowed can be made: whoever has them is seen and stopped, instead of being told that there are no more."""
 
 
 class Unavailable(Exception):
     """A protection that this system does not give."""
 
 
+class Gone(Exception):
+    """Whoever gave orders is not there any more."""
+
+
+class Wire:
+    """Frames of one letter, a length (little-endian, 8 bytes) and so many bytes; in both directions.
+
+    Orders: ``O`` the system to build, ``R`` a run, each followed by as many ``I`` (an input's content) as it names.
+    Reports: ``U`` why nothing runs; ``S`` the system stands; of each run ``E`` its end, then its files, each ``F`` (content),
+    ``M`` (not there) or ``B`` (no plain file, or too large), in the order in which they were named.
+    """
+
+    def __init__(self, orders: int, reports: int) -> None:
+        self.orders, self.reports = orders, reports
+
+    def read(self, kind: bytes) -> Iterator[bytes]:
+        """The parts of the next frame, which is of that kind; Gone where there is none."""
+        head = b"".join(self._parts(9))
+        if head[:1] != kind:
+            raise Gone
+        return self._parts(struct.unpack("<Q", head[1:])[0])
+
+    def object(self, kind: bytes) -> dict[str, Any]:
+        found: dict[str, Any] = json.loads(b"".join(self.read(kind)))
+        return found
+
+    def _parts(self, count: int) -> Iterator[bytes]:
+        while count:
+            part = os.read(self.orders, min(count, 1 << 20))
+            if not part:
+                raise Gone
+            count -= len(part)
+            yield part
+
+    def head(self, kind: bytes, length: int) -> None:
+        self._write(kind + struct.pack("<Q", length))
+
+    def send(self, kind: bytes, content: bytes = b"") -> None:
+        self.head(kind, len(content))
+        self._write(content)
+
+    def part(self, content: bytes) -> None:
+        self._write(content)
+
+    def _write(self, content: bytes) -> None:
+        view = memoryview(content)
+        while view:
+            view = view[os.write(self.reports, view) :]
+
+
 def main() -> None:
-    order, report = json.loads(sys.argv[1]), int(sys.argv[2])
+    wire = Wire(int(sys.argv[1]), int(sys.argv[2]))
     try:
         if platform.machine() != "x86_64" or not sys.platform.startswith("linux") or sys.maxsize < 2**32:
             raise Unavailable(f"only Linux on x86_64 is supported, this is {sys.platform} on {platform.machine()}")
-        restrict(order, report)
-    except Unavailable as problem:
-        give_up(report, str(problem))
-    except OSError as problem:
-        give_up(report, f"the child could not be closed off: {problem}")
-    os.execve(order["python"], order["command"], order["environment"])
+        order = wire.object(b"O")
+        close_others({0, 1, 2, wire.orders, wire.reports})
+        checked(syscall(_LANDLOCK[0], None, 0, 1), "Landlock (Linux 5.13 or later, among its security modules)")
+        order["threads"] = _MORE_THREADS + threads_of_user(_NOBODY if os.geteuid() == 0 else os.geteuid())
+        enter_namespaces()
+        init = os.fork()
+        if init == 0:
+            Init(wire, order).main()
+    except Gone:
+        os._exit(1)
+    except (Unavailable, OSError) as problem:
+        unavailable(wire, problem)
+    os.close(wire.orders)
+    os.close(wire.reports)
+    os.waitpid(init, 0)
+    os._exit(0)
 
 
-def give_up(report: int, reason: str) -> None:
-    os.write(report, reason.encode("utf-8", "replace")[:2000])
+def unavailable(wire: Wire, problem: Exception) -> None:
+    with contextlib.suppress(OSError):
+        wire.send(b"U", str(problem).encode("utf-8", "replace")[:2000])
     os._exit(1)
 
 
-def restrict(order: dict[str, Any], report: int) -> None:
-    os.set_inheritable(report, False)
-    highest = max(int(name) for name in os.listdir("/proc/self/fd"))
-    os.closerange(3, report)
-    os.closerange(report + 1, highest + 1)
-    os.chdir(order["directory"])
-    threads = threads_of_user(order["user"] if order["user"] is not None else os.getuid())
-    leave_network()
-    ruleset = make_ruleset(order)
-    drop_user(order["user"])
-    set_limits(order["limits"], threads)
-    if _LIBC.prctl(38, 1, 0, 0, 0):  # PR_SET_NO_NEW_PRIVS
-        raise Unavailable("PR_SET_NO_NEW_PRIVS is refused")
-    drop_capabilities()
-    _LIBC.prctl(1, int(signal.SIGKILL), 0, 0, 0)  # PR_SET_PDEATHSIG: it does not outlive us
-    checked(syscall(_LANDLOCK_RESTRICT, ruleset, 0), "Landlock")
-    os.close(ruleset)
-    install_filter()
-    prove()
-
-
-def syscall(number: int, *arguments: Any) -> int:
-    """The raw call; pointers and integers only.  -1 with ctypes' errno where it fails."""
-    return int(
-        _LIBC.syscall(ctypes.c_long(number), *(ctypes.c_long(a) if isinstance(a, int) else a for a in arguments))
-    )
-
-
-def checked(result: int, what: str) -> int:
-    if result < 0:
-        number = ctypes.get_errno()
-        hint = " (Linux 5.13 or later with landlock among its security modules is needed)" if what == "Landlock" else ""
-        raise Unavailable(f"{what} is not available: {os.strerror(number)}{hint}")
-    return result
-
-
-# ---- user, limits, namespaces
-
-
-def leave_network() -> None:
-    """Fresh network and IPC namespaces where the system allows; the filter refuses sockets either way."""
-    new_user, new_ipc, new_network = 0x10000000, 0x08000000, 0x40000000
-    _LIBC.unshare(ctypes.c_int(new_ipc | new_network | (0 if os.getuid() == 0 else new_user)))
-
-
-def drop_user(user: int | None) -> None:
-    if user is None:
-        return
-    os.setgroups([])
-    os.setresgid(user, user, user)
-    os.setresuid(user, user, user)
-
-
-def drop_capabilities() -> None:
-    """All of them, in all sets: with no_new_privs a later exec as user 0 brings none back."""
-    header = struct.pack("<Ii", 0x20080522, 0)  # version 3, this thread
-    if syscall(126, ctypes.c_char_p(header), ctypes.c_char_p(bytes(24))):
-        raise Unavailable("capabilities cannot be given up")
+def close_others(kept: set[int]) -> None:
+    for number in map(int, os.listdir("/proc/self/fd")):
+        if number not in kept:
+            with contextlib.suppress(OSError):  # the one that listed them
+                os.close(number)
 
 
 def threads_of_user(user: int) -> int:
-    """Threads that the user runs now: RLIMIT_NPROC counts them all, not only ours."""
+    """Threads that the user runs now: RLIMIT_NPROC counts them all before Linux 5.14, later those of the namespace."""
     count = 0
     for entry in os.listdir("/proc"):
         if entry.isdigit():
@@ -122,156 +156,376 @@ def threads_of_user(user: int) -> int:
     return count
 
 
-def set_limits(limits: dict[str, int], threads: int) -> None:
-    wanted = {
-        resource.RLIMIT_AS: limits["memory_bytes"],
-        resource.RLIMIT_CPU: limits["cpu_seconds"],
-        resource.RLIMIT_FSIZE: limits["file_bytes"],
-        resource.RLIMIT_NOFILE: limits["open_files"],
-        resource.RLIMIT_NPROC: threads + limits["threads"],
-        resource.RLIMIT_CORE: 0,
-        resource.RLIMIT_MEMLOCK: 0,
-        resource.RLIMIT_MSGQUEUE: 0,
-    }
-    for kind, value in wanted.items():
-        hard = resource.getrlimit(kind)[1]
-        # One second more of the hard CPU limit: the soft one's signal (SIGXCPU, not SIGKILL) names the reason.
-        soft, most = value, value + (kind == resource.RLIMIT_CPU)
-        if hard != resource.RLIM_INFINITY:
-            soft, most = min(soft, hard), min(most, hard)
-        resource.setrlimit(kind, (soft, most))
+# ---- namespaces
 
 
-# ---- files: Landlock (linux/landlock.h)
-
-_LANDLOCK_CREATE, _LANDLOCK_ADD, _LANDLOCK_RESTRICT = 444, 445, 446
-_EXECUTE, _WRITE_FILE, _READ_FILE, _READ_DIR, _REMOVE_FILE, _MAKE_REG, _TRUNCATE = 1, 2, 4, 8, 32, 256, 1 << 14
-_ALL_BY_VERSION = {1: (1 << 13) - 1, 2: (1 << 14) - 1, 3: (1 << 15) - 1, 4: (1 << 15) - 1}
-_ALL_NEWER = (1 << 16) - 1  # from version 5 on: ioctl on devices
-_NETWORK = 3  # from version 4 on: bind and connect of TCP
-_SCOPES = 3  # from version 6 on: abstract Unix sockets and signals
-
-
-def make_ruleset(order: dict[str, Any]) -> int:
-    version = checked(syscall(_LANDLOCK_CREATE, None, 0, 1), "Landlock")
-    handled = _ALL_BY_VERSION.get(version, _ALL_NEWER)
-    fields = [handled, *([_NETWORK] if version >= 4 else []), *([_SCOPES] if version >= 6 else [])]
-    attributes = struct.pack(f"<{len(fields)}Q", *fields)
-    ruleset = checked(syscall(_LANDLOCK_CREATE, ctypes.c_char_p(attributes), len(attributes), 0), "Landlock")
-    for path in order["readable"]:
-        allow(ruleset, path, _READ_FILE | _READ_DIR)
-    for path in order["executable"]:
-        allow(ruleset, path, _EXECUTE | _READ_FILE)
-    inside = _READ_FILE | _READ_DIR | _WRITE_FILE | _REMOVE_FILE | _MAKE_REG | (_TRUNCATE if version >= 3 else 0)
-    allow(ruleset, order["directory"], inside)
-    allow(ruleset, "/dev/null", _READ_FILE | _WRITE_FILE)
-    return ruleset
-
-
-def allow(ruleset: int, path: str, rights: int) -> None:
+def enter_namespaces() -> None:
+    """This process in fresh namespaces, with all rights in them and none outside; the PID namespace is its children's."""
+    user, group = os.geteuid(), os.getegid()
+    ready, go = os.pipe()
+    mapper = os.fork()
+    if mapper == 0:
+        # From outside: a process cannot map more than its own number into its own new namespace.
+        os.close(go)
+        os.read(ready, 1)
+        os._exit(write_maps(os.getppid(), user, group))
+    os.close(ready)
+    kinds = _NEW_USER | _NEW_MOUNT | _NEW_PID | _NEW_IPC | _NEW_NETWORK | _NEW_UTS
     try:
-        descriptor = os.open(path, os.O_PATH | os.O_CLOEXEC)
+        checked(_LIBC.unshare(ctypes.c_int(kinds)), "a set of user, mount, PID, IPC, network and UTS namespaces")
+    finally:
+        os.write(go, b"x")
+        os.close(go)
+        number = os.waitstatus_to_exitcode(os.waitpid(mapper, 0)[1])
+    if number:
+        raise Unavailable(f"users cannot be mapped into a namespace: {os.strerror(abs(number))}")
+    if user == 0:
+        os.setgroups([])
+
+
+def write_maps(process: int, user: int, group: int) -> int:
+    """Root keeps its number for the building, beside nobody's for the program; anybody else is nobody inside.  An errno."""
+    try:
+        if user != 0:
+            write_text(f"/proc/{process}/setgroups", "deny")
+        for name, number in (("uid_map", user), ("gid_map", group)):
+            both = f"0 0 1\n{_NOBODY} {_NOBODY} 1\n" if user == 0 else f"{_NOBODY} {number} 1\n"
+            write_text(f"/proc/{process}/{name}", both)
+    except OSError as problem:
+        return problem.errno or errno.EIO
+    return 0
+
+
+def write_text(path: str, text: str) -> None:
+    descriptor = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
+    try:
+        os.write(descriptor, text.encode("ascii"))
+    finally:
+        os.close(descriptor)
+
+
+def checked(result: int, what: str) -> int:
+    if result < 0:
+        raise Unavailable(f"{what} is refused by this system: {os.strerror(ctypes.get_errno())}")
+    return result
+
+
+def syscall(number: int, *arguments: Any) -> int:
+    """The raw call; pointers and integers only.  -1 with ctypes' errno where it fails."""
+    return int(
+        _LIBC.syscall(ctypes.c_long(number), *(ctypes.c_long(a) if isinstance(a, int) else a for a in arguments))
+    )
+
+
+# ---- a root directory of its own
+
+
+def mount(source: str, target: str, kind: str | None, flags: int, options: str = "") -> None:
+    text = [ctypes.c_char_p(part.encode() if part is not None else None) for part in (source, target, kind, options)]
+    checked(
+        _LIBC.mount(text[0], text[1], text[2], ctypes.c_ulong(flags), text[3]), f"mounting {kind or source} at {target}"
+    )
+
+
+def seal(path: str, attributes: int, recursive: bool = True) -> None:
+    """Set attributes of a mount and of those below it; there is no way back for whoever is inside."""
+    request = struct.pack("<4Q", attributes, 0, 0, 0)
+    flags = 0x8000 if recursive else 0  # AT_RECURSIVE
+    place = ctypes.c_char_p(path.encode())
+    checked(syscall(_MOUNT_SETATTR, -100, place, flags, ctypes.c_char_p(request), len(request)), f"sealing {path}")
+
+
+def build_root(order: dict[str, Any]) -> None:
+    """Become the only user of a sealed root directory: read-only what the order names, a place to write, devices, /proc."""
+    mount("none", "/", None, _RECURSIVE | _PRIVATE)
+    base = next(path for path in ("/tmp", "/run", "/usr") if os.path.isdir(path))
+    mount("tmpfs", base, "tmpfs", _NO_SETUID | _NO_DEVICES, "size=16m,nr_inodes=4k,mode=0755")
+    os.mkdir(base + _OUTSIDE, 0o700)
+    places = (ctypes.c_char_p(path.encode()) for path in (base, base + _OUTSIDE))
+    checked(syscall(_PIVOT_ROOT, *places), "a root directory of its own")
+    os.chdir("/")
+    for path in order["bound"]:
+        bind(path, _READ_ONLY | _NO_SETUID | _NO_DEVICES)
+    for path in _DEVICES:
+        bind(path, _NO_SETUID | _NO_EXECUTE)
+    for path, target in order["links"]:
+        os.makedirs(os.path.dirname(path), mode=0o755, exist_ok=True)
+        with contextlib.suppress(FileExistsError):
+            os.symlink(target, path)
+    os.mkdir("/proc", 0o555)
+    mount("proc", "/proc", "proc", _NO_SETUID | _NO_DEVICES | _NO_EXECUTE)
+    for path, text in order["programs"].items():
+        os.makedirs(os.path.dirname(path), mode=0o755, exist_ok=True)
+        with open(path, "wb") as file:
+            file.write(text.encode("latin-1"))  # bytes, as JSON carries them
+    os.mkdir(_PLACE, 0o755)
+    checked(_LIBC.umount2(ctypes.c_char_p(_OUTSIDE.encode()), _DETACH), "leaving the machine's own root directory")
+    os.rmdir(_OUTSIDE)
+    seal("/", _READ_ONLY, recursive=False)
+    name = b"sandbox"
+    checked(_LIBC.sethostname(ctypes.c_char_p(name), len(name)), "a host name of its own")
+    checked(_LIBC.setdomainname(ctypes.c_char_p(name), len(name)), "a domain name of its own")
+
+
+def bind(path: str, attributes: int) -> None:
+    """The machine's file or directory at the same place, with attributes that it keeps."""
+    source = _OUTSIDE + path
+    try:
+        directory = stat.S_ISDIR(os.stat(source).st_mode)
     except FileNotFoundError:
         return
-    if not os.path.isdir(path):
-        rights &= _EXECUTE | _READ_FILE | _WRITE_FILE
-    rule = struct.pack("<Qi", rights, descriptor)
-    checked(syscall(_LANDLOCK_ADD, ruleset, 1, ctypes.c_char_p(rule), 0), "Landlock")
-    os.close(descriptor)
+    os.makedirs(path if directory else os.path.dirname(path), mode=0o755, exist_ok=True)
+    if not directory:
+        os.close(os.open(path, os.O_WRONLY | os.O_CREAT, 0o644))
+    mount(source, path, None, _BIND | _RECURSIVE)
+    seal(path, attributes)
 
 
-# ---- system calls: a seccomp filter (linux/seccomp.h, linux/bpf_common.h), numbers of x86-64
-
-_REFUSED = {
-    # network; socketpair stays: its two ends reach nobody else
-    "socket": 41, "connect": 42, "accept": 43, "bind": 49, "listen": 50, "accept4": 288,
-    # new processes; clone is looked at below, so that threads stay
-    "fork": 57, "vfork": 58,
-    # other processes
-    "ptrace": 101, "kill": 62, "tkill": 200, "rt_sigqueueinfo": 129, "rt_tgsigqueueinfo": 297, "process_vm_readv": 310,
-    "process_vm_writev": 311, "kcmp": 312, "pidfd_send_signal": 424, "pidfd_open": 434, "pidfd_getfd": 438,
-    "process_madvise": 440, "process_mrelease": 448, "setpriority": 141, "sched_setparam": 142, "sched_setscheduler": 144,
-    "sched_setaffinity": 203, "sched_setattr": 314, "ioprio_set": 251, "migrate_pages": 256, "move_pages": 279,
-    # what Landlock does not look at: mode, owner, times and attributes of files
-    "chmod": 90, "fchmod": 91, "fchmodat": 268, "fchmodat2": 452, "chown": 92, "fchown": 93, "lchown": 94,
-    "fchownat": 260, "utime": 132, "utimes": 235, "futimesat": 261, "utimensat": 280, "setxattr": 188, "lsetxattr": 189,
-    "fsetxattr": 190, "removexattr": 197, "lremovexattr": 198, "fremovexattr": 199, "truncate": 76,
-    "inotify_init": 253, "inotify_init1": 294, "name_to_handle_at": 303, "open_by_handle_at": 304,
-    # memory that no limit counts, and what outlives the process
-    "memfd_create": 319, "memfd_secret": 447, "shmget": 29, "shmat": 30, "semget": 64, "msgget": 68, "mq_open": 240,
-    "add_key": 248, "request_key": 249, "keyctl": 250,
-    # ways around this filter, and parts of the kernel that no model needs
-    "bpf": 321, "userfaultfd": 323, "perf_event_open": 298, "io_uring_setup": 425, "io_uring_enter": 426,
-    "io_uring_register": 427, "unshare": 272, "setns": 308, "mount": 165, "umount2": 166, "pivot_root": 155,
-    "chroot": 161, "open_tree": 428, "move_mount": 429, "fsopen": 430, "fsconfig": 431, "fsmount": 432, "fspick": 433,
-    "mount_setattr": 442, "syslog": 103, "personality": 135, "modify_ldt": 154, "vmsplice": 278, "quotactl": 179,
-}  # fmt: skip
-_CLONE, _CLONE3, _OPEN, _OPENAT, _OPENAT2, _TGKILL, _PRLIMIT = 56, 435, 2, 257, 437, 234, 302
-_NEWEST = 462  # mseal, Linux 6.10: what came later is answered as an older kernel would
-_ALLOW, _ERRNO, _KILL = 0x7FFF0000, 0x00050000, 0x80000000
-_X86_64 = 0xC000003E
-_LOAD, _EQUAL, _GREATER, _ANY_BIT, _AND, _RETURN = 0x20, 0x15, 0x25, 0x45, 0x54, 0x06
-_NUMBER, _ARCHITECTURE, _ARGUMENTS = 0, 4, 16
-_THREAD_FLAG = 0x00010000
-_TRUNCATING, _ACCESS = os.O_TRUNC, os.O_ACCMODE
+# ---- process 1
 
 
-def install_filter() -> None:
-    code = filter_program(os.getpid())
-    content = b"".join(struct.pack("<HBBI", *instruction) for instruction in code)
-    buffer = ctypes.create_string_buffer(content, len(content))
-    header = struct.pack("<HxxxxxxQ", len(code), ctypes.addressof(buffer))
-    # PR_SET_SECCOMP with a filter: this process has one thread, so no other needs it.
-    if _LIBC.prctl(22, 2, ctypes.c_char_p(header), 0, 0):
-        raise Unavailable(f"seccomp filters are not available: {os.strerror(ctypes.get_errno())}")
+class Init:
+    """Builds the system, then carries out runs one after the other.  Ends with the writer of its orders."""
 
+    def __init__(self, wire: Wire, order: dict[str, Any]) -> None:
+        self.wire, self.order = wire, order
+        self.runner = 0
+        self.replies = self.runner_orders = -1
+        self.unread = b""
 
-def filter_program(process: int) -> list[tuple[int, int, int, int]]:
-    """Instructions (code, jump if true, jump if false, value); a refused call fails with EPERM, an unknown with ENOSYS."""
-    refused, unknown = _ERRNO | errno.EPERM, _ERRNO | errno.ENOSYS
-    code = [
-        (_LOAD, 0, 0, _ARCHITECTURE),
-        (_EQUAL, 1, 0, _X86_64),
-        (_RETURN, 0, 0, _KILL),
-        (_LOAD, 0, 0, _NUMBER),
-        (_GREATER, 0, 1, _NEWEST),  # calls of the x32 interface have numbers from 2**30 on
-        (_RETURN, 0, 0, unknown),
-    ]
-    for number in (_CLONE3, _OPENAT2):  # their flags lie in memory, where no filter looks; libc falls back
-        code += [(_EQUAL, 0, 1, number), (_RETURN, 0, 0, unknown)]
-    for number in sorted(_REFUSED.values()):
-        code += [(_EQUAL, 0, 1, number), (_RETURN, 0, 0, refused)]
-    code += [(_EQUAL, 0, 4, _CLONE), (_LOAD, 0, 0, _ARGUMENTS), (_ANY_BIT, 1, 0, _THREAD_FLAG)]
-    code += [(_RETURN, 0, 0, refused), (_RETURN, 0, 0, _ALLOW)]
-    # Signals to itself (abort), limits of itself.
-    for number, itself in ((_TGKILL, process), (_PRLIMIT, 0)):
-        code += [(_EQUAL, 0, 4, number), (_LOAD, 0, 0, _ARGUMENTS), (_EQUAL, 1, 0, itself)]
-        code += [(_RETURN, 0, 0, refused), (_RETURN, 0, 0, _ALLOW)]
-    # Emptying a file that may only be read: Landlock looks at it from version 3 on only.
-    for number, argument in ((_OPEN, 1), (_OPENAT, 2)):
-        code += [(_EQUAL, 0, 5, number), (_LOAD, 0, 0, _ARGUMENTS + 8 * argument)]
-        code += [(_AND, 0, 0, _TRUNCATING | _ACCESS), (_EQUAL, 0, 1, _TRUNCATING), (_RETURN, 0, 0, refused)]
-        code += [(_RETURN, 0, 0, _ALLOW)]
-    return [*code, (_RETURN, 0, 0, _ALLOW)]
-
-
-def prove() -> None:
-    """What must fail now does fail."""
-    import _socket
-
-    for what, attempt in (
-        ("a socket", lambda: _socket.socket(_socket.AF_INET, _socket.SOCK_STREAM)),
-        ("the root directory", lambda: os.listdir("/")),
-        ("a child process", os.fork),
-        ("a signal", lambda: os.kill(os.getppid(), signal.SIGCONT)),
-    ):
+    def main(self) -> None:
         try:
-            outcome = attempt()
-        except PermissionError:
-            continue
-        if outcome == 0 and what == "a child process":
+            _LIBC.prctl(
+                1, int(signal.SIGKILL), 0, 0, 0
+            )  # PR_SET_PDEATHSIG: this is no process that anybody else reaches
+            # The kernel keeps signals of its own children from process 1 where it has no handler for them.
+            for number in (signal.SIGINT, signal.SIGPIPE):
+                signal.signal(number, signal.SIG_DFL)
+            build_root(self.order)
+            self.start_runner()
+            self.wire.send(b"S")
+            while True:
+                self.run(self.wire.object(b"R"))
+        except Gone:
+            os._exit(0)
+        except (Unavailable, OSError) as problem:
+            unavailable(self.wire, problem)
+        finally:
+            # Also for a fault of ours: nothing goes on without process 1.
+            traceback.print_exc()
             os._exit(1)
-        raise Unavailable(f"{what} can still be had after all was closed off")
+
+    # -- the runner
+
+    def start_runner(self) -> None:
+        """A process without rights, in a user namespace in which there is nobody but nobody."""
+        for preload in (self.order["preload"], []):
+            self.spawn_runner()
+            self.tell(self.setting(preload))
+            ready = self.reply(time.monotonic() + _READY_SECONDS)
+            if ready.get("ready") == "yes":
+                return
+            if ready.get("ready") != "threads":
+                raise Unavailable(ready.get("unavailable") or "the Python that is to run the program does not start")
+            self.end_runner()
+        raise Unavailable("the Python that is to run the program has threads before it runs anything")
+
+    def setting(self, preload: list[str]) -> dict[str, Any]:
+        ours = {"preload": preload, "writable": ["/dev/null"], "place": _PLACE, "landlock": _LANDLOCK}
+        return ours | {key: self.order[key] for key in ("readable", "filter")}
+
+    def spawn_runner(self) -> None:
+        orders, self.runner_orders = os.pipe()
+        self.replies, replies = os.pipe()
+        mapped, go = os.pipe()
+        entered, said = os.pipe()
+        self.runner = os.fork()
+        if self.runner == 0:
+            try:
+                checked(_LIBC.unshare(ctypes.c_int(_NEW_USER)), "a user namespace of the program's own")
+                os.write(said, b"x")
+                os.close(go)
+                os.read(mapped, 1)
+                self.become_runner(orders, replies)
+            except (Unavailable, OSError) as problem:
+                os.write(replies, json.dumps({"unavailable": str(problem)[:2000]}).encode("ascii") + b"\n")
+            os._exit(1)
+        for descriptor in (orders, replies, mapped, said):
+            os.close(descriptor)
+        if os.read(entered, 1):
+            for name in ("uid_map", "gid_map"):
+                write_text(f"/proc/{self.runner}/{name}", f"{_NOBODY} {_NOBODY} 1\n")
+        os.close(go)
+        os.close(entered)
+
+    def become_runner(self, orders: int, replies: int) -> None:
+        with contextlib.suppress(PermissionError):  # where setgroups is denied, there is nothing that it could add
+            os.setgroups([])
+        os.setresgid(_NOBODY, _NOBODY, _NOBODY)
+        os.setresuid(_NOBODY, _NOBODY, _NOBODY)
+        if _LIBC.prctl(38, 1, 0, 0, 0):  # PR_SET_NO_NEW_PRIVS
+            raise Unavailable("PR_SET_NO_NEW_PRIVS is refused")
+        # All capabilities, in all sets: with no_new_privs no exec brings any back.
+        header = struct.pack("<Ii", 0x20080522, 0)  # version 3, this thread
+        if syscall(_CAPSET, ctypes.c_char_p(header), ctypes.c_char_p(bytes(24))):
+            raise Unavailable("capabilities cannot be given up")
+        nothing = os.open("/dev/null", os.O_RDWR)
+        os.dup2(nothing, 0)
+        close_others({0, 1, 2, orders, replies})
+        for descriptor in (orders, replies):
+            os.set_inheritable(descriptor, True)
+        command = [*self.order["command"], str(orders), str(replies)]
+        try:
+            os.execve(command[0], command, self.order["environment"])
+        except PermissionError:
+            raise Unavailable(
+                f"{command[0]} cannot be read by an unprivileged user, as which the program would run: make its "
+                "installation readable for all (chmod -R a+rX), or name another Python"
+            ) from None
+
+    def end_runner(self) -> None:
+        os.kill(self.runner, signal.SIGKILL)
+        os.waitpid(self.runner, 0)
+        os.close(self.replies)
+        os.close(self.runner_orders)
+        self.unread = b""
+
+    def tell(self, text: dict[str, Any]) -> None:
+        with contextlib.suppress(BrokenPipeError):  # its reply, or that there is none, tells why
+            os.write(self.runner_orders, json.dumps(text).encode("ascii") + b"\n")
+
+    def reply(self, deadline: float, look: Callable[[], bool] = lambda: False) -> dict[str, Any]:
+        """The runner's next reply; {} where it has ended, or the deadline is over, or `look`, which is asked now and then,
+        says that it is enough.  Gone where the writer of the orders is gone."""
+        while b"\n" not in self.unread:
+            if time.monotonic() > deadline or look():
+                return {}
+            poll = select.poll()
+            poll.register(self.replies, select.POLLIN)
+            # Nobody writes to it during a run: what can happen is that it is closed.
+            poll.register(self.wire.orders, 0)
+            for descriptor, _ in poll.poll(1000 * _POLL_SECONDS):
+                if descriptor == self.wire.orders:
+                    raise Gone
+                part = os.read(self.replies, 1 << 16)
+                if not part:
+                    return {}
+                self.unread += part
+        line, _, self.unread = self.unread.partition(b"\n")
+        found: dict[str, Any] = json.loads(line)
+        return found
+
+    # -- one run
+
+    def run(self, order: dict[str, Any]) -> None:
+        """A fresh place to write, the inputs in it, a fresh process; when it has ended, and nothing is left of it, its files."""
+        limits = order["limits"]
+        size = f"size={limits['directory_bytes']},nr_inodes={limits['files'] + 2}"
+        flags = _NO_SETUID | _NO_DEVICES | _NO_EXECUTE
+        mount("tmpfs", _PLACE, "tmpfs", flags, f"{size},mode=0700,uid={_NOBODY},gid={_NOBODY}")
+        try:
+            if not self.place_inputs(order["inputs"]):
+                self.wire.send(b"E", json.dumps({"status": 0, "limit": "disk"}).encode())
+                return
+            limit, status = self.watch(order)
+            self.kill_others()
+            self.wire.send(b"E", json.dumps({"status": status, "limit": limit}).encode())
+            if status == 0 and limit is None:
+                for name in order["outputs"]:
+                    self.give(os.path.join(_PLACE, name), limits["output_bytes"])
+        finally:
+            checked(_LIBC.umount2(ctypes.c_char_p(_PLACE.encode()), _DETACH), "clearing up after a run")
+
+    def place_inputs(self, names: list[str]) -> bool:
+        """Write the inputs that follow on the wire; False where they do not fit (the rest of them is read away)."""
+        fits = True
+        for name in names:
+            descriptor = -1
+            with contextlib.suppress(OSError):
+                descriptor = os.open(os.path.join(_PLACE, name), os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+                os.fchown(descriptor, _NOBODY, _NOBODY)
+            for part in self.wire.read(b"I"):
+                view = memoryview(part)
+                while view and descriptor >= 0:
+                    try:
+                        view = view[os.write(descriptor, view) :]
+                    except OSError:
+                        os.close(descriptor)
+                        descriptor = -1
+            fits = fits and descriptor >= 0
+            if descriptor >= 0:
+                os.close(descriptor)
+        return fits
+
+    def watch(self, order: dict[str, Any]) -> tuple[str | None, int]:
+        """(the limit that was broken, exit status) of one process of the runner, which is then no more."""
+        limits = dict(order["limits"])
+        threads, limits["threads"] = limits["threads"], limits["threads"] + self.order["threads"]
+        self.tell({key: order[key] for key in ("program", "arguments")} | {"limits": limits})
+        started = self.reply(time.monotonic() + _READY_SECONDS)
+        if "started" not in started:
+            raise Unavailable(started.get("unavailable") or "the process for the program does not start")
+        process = int(started["started"])
+        broken: list[str] = []
+
+        def look() -> bool:
+            found = "threads" if threads_of(process) > threads else "disk" if is_full() else None
+            broken.extend([] if found is None else [found])
+            return found is not None
+
+        ended = self.reply(time.monotonic() + limits["seconds"], look)
+        if "ended" in ended:
+            return ("disk" if is_full() and ended["ended"] else None), int(ended["ended"])
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(process, signal.SIGKILL)
+        ended = self.reply(time.monotonic() + _KILL_SECONDS)
+        if "ended" not in ended:
+            raise Unavailable("a process could not be ended")
+        return (broken or ["time"])[0], int(ended["ended"])
+
+    def kill_others(self) -> None:
+        """There is no way for a program to leave a process behind; whatever is there all the same ends now."""
+        for number in filter(str.isdigit, os.listdir("/proc")):
+            if int(number) not in (1, self.runner):
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(int(number), signal.SIGKILL)
+
+    def give(self, path: str, most: int) -> None:
+        """Report the content of an output; nothing but a plain file of its own is opened."""
+        try:
+            descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+        except FileNotFoundError:
+            self.wire.send(b"M")
+            return
+        except OSError:
+            self.wire.send(b"B")
+            return
+        try:
+            status = os.fstat(descriptor)
+            if not stat.S_ISREG(status.st_mode) or status.st_nlink != 1 or status.st_size > most:
+                self.wire.send(b"B")
+                return
+            self.wire.head(b"F", status.st_size)
+            left = status.st_size
+            while left:
+                part = os.read(descriptor, min(left, 1 << 20))
+                left -= len(part)
+                self.wire.part(part)
+        finally:
+            os.close(descriptor)
+
+
+def threads_of(process: int) -> int:
+    try:
+        with open(f"/proc/{process}/status", "rb") as file:
+            return next((int(line.split()[1]) for line in file if line.startswith(b"Threads:")), 0)
+    except OSError:
+        return 0
+
+
+def is_full() -> bool:
+    found = os.statvfs(_PLACE)
+    return found.f_bavail == 0 or found.f_favail == 0
 
 
 if __name__ == "__main__":
