@@ -11,7 +11,7 @@ from typing import Any
 
 import msgspec
 
-from alphaseal import envelope, store, strict_json, trust_file
+from alphaseal import envelope, sources, store, strict_json, trust_file
 from alphaseal import manifest as m
 
 _DIALECT = "https://json-schema.org/draft/2020-12/schema"
@@ -68,6 +68,11 @@ def current_schema() -> dict[str, Any]:
     return _schema(store.State, "current", "what is in force in an alphaseal store, format 1.0")
 
 
+def sources_schema() -> dict[str, Any]:
+    """JSON Schema 2020-12 of a store's sources.json."""
+    return _schema(sources.Sources, "sources", "what is known of the sources of bars of an alphaseal store, format 1.0")
+
+
 def _schema(kind: type[m.Part], name: str, title: str, version: str = "1.0") -> dict[str, Any]:
     schema: dict[str, Any] = msgspec.json.schema(kind)
     return {"$schema": _DIALECT, "$id": f"urn:alphaseal:schema:{name}:{version}", "title": title, **_portable(schema)}
@@ -92,6 +97,7 @@ def write_schemas(directory: Path) -> None:
         "envelope": envelope_schema(),
         "trust": trust_schema(),
         "current": current_schema(),
+        "sources": sources_schema(),
     }
     for name, schema in schemas.items():
         (directory / f"{name}.schema.json").write_bytes(strict_json.dumps(schema))

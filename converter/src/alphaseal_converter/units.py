@@ -19,7 +19,7 @@ import numpy.typing as npt
 
 from alphaseal.adjustment import unit_of
 from alphaseal.bars import AlphaColumns, Bars
-from alphaseal.manifest import CrossSectionStage, DropMissingStage, FieldUnit, Scaling, Stage
+from alphaseal.manifest import CrossSectionStage, DropMissingStage, FieldUnit, Scaling, Sizes, Stage
 
 from .alpha_part import TOLERANCE, AlphaPart
 from .alphas import CompiledAlphas
@@ -39,7 +39,6 @@ MOST_CONTRADICTED = 0.01
 CONTRADICTION = 1e-2
 """Of the feature's scale: logarithms of other numbers are rounded otherwise, and windows that cancel show it."""
 _ROWS = 12_000
-_QUANTILES = (0.01, 0.05, 0.25, 0.5, 0.75, 0.95, 0.99)
 
 Matrix = npt.NDArray[np.float64]
 
@@ -113,7 +112,7 @@ def _field_unit(
         common=[name for name in per_stock if not scalings[name].common],
         smallest=max(lows, default=None),
         largest=min(highs, default=None),
-        medians=None if sample is None else sample.medians(field),
+        sizes=None if sample is None else sample.sizes(field),
     )
 
 
@@ -124,10 +123,10 @@ def _judged(name: str, unit: str, derived: Derived, stages: Sequence[Stage], sam
         absorbed = not derived.guards and _absorbed(derived.change, name, stages)
         return Scaling(per_stock=False, common=absorbed, smallest=None, largest=None, text=text[:1000])
     if not derived.guards:
-        if sample is not None:
+        if sample is not None and name in sample.features:
             _check_derivation(name, unit, sample)
         return Scaling(per_stock=True, common=True, smallest=None, largest=None, text=text)
-    tried = None if sample is None else sample.unchanged_for(name, unit)
+    tried = None if sample is None or name not in sample.features else sample.unchanged_for(name, unit)
     guards = ", ".join(sorted(derived.guards))
     if tried is None:
         return _not_unchanged(f"{text} only where this is negligible, which no bars showed: {guards}")
@@ -175,6 +174,7 @@ class _Sample:
     """Rows of the training's bars, and what the graph makes of them with constants."""
 
     def __init__(self, columns: AlphaColumns, bars: Bars, days: Sequence[int]) -> None:
+        self.features = columns.features
         self._columns, self._bars, self._days = columns, bars, days
         self._plain = self._values(bars)
         sizes = [np.abs(column[np.isfinite(column)]) for column in self._plain.T]
@@ -193,8 +193,8 @@ class _Sample:
             return None
         return cls(columns, bars, days)
 
-    def medians(self, field: str) -> dict[str, float] | None:
-        """Quantiles over the stocks of the median of a field's positive values."""
+    def sizes(self, field: str) -> Sizes | None:
+        """Of the medians of a field's positive values, one for each stock."""
         place = self._columns.fields.index(field)
         values = np.where(self._bars.present, self._bars.values[:, :, place], np.nan).astype(np.float64)
         values[~(values > 0)] = np.nan
@@ -202,7 +202,8 @@ class _Sample:
         if not there.any():
             return None
         found = np.nanmedian(values[there], axis=1)
-        return {str(level): float(np.quantile(found, level)) for level in _QUANTILES}
+        low, median, high = np.quantile(found, [0.01, 0.5, 0.99]).tolist()
+        return Sizes(low=low, median=median, high=high)
 
     def unchanged_for(self, name: str, unit: str) -> _Range:
         """The powers of two around 1 for which hardly a row of the feature changes."""
@@ -223,7 +224,7 @@ class _Sample:
             of_unit = [place for place, field in enumerate(self._columns.fields) if unit_of(field) == unit]
             values[:, :, of_unit] *= np.float32(2.0**exponent)
             self._tried[key] = self._values(replace(self._bars, values=values))
-        place = self._columns.features.index(name)
+        place = self.features.index(name)
         plain, found = self._plain[:, place], self._tried[key][:, place]
         with np.errstate(invalid="ignore"):
             near = np.abs(found - plain) <= tolerance * np.maximum(self._scale[place], np.abs(plain))

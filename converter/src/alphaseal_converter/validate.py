@@ -13,14 +13,14 @@ from typing import Any
 import jsonschema
 
 from alphaseal import bundle as bundle_module
-from alphaseal import envelope, store, strict_json, tree, trust_file
+from alphaseal import envelope, sources, store, strict_json, tree, trust_file
 from alphaseal import manifest as m
 from alphaseal.console import Findings
 from alphaseal.errors import AlphasealError, MalformedError, NotReadableError
 from alphaseal.keys import decode_base64
 
 from . import provenance
-from .schema import current_schema, envelope_schema, manifest_schema, trust_schema
+from .schema import current_schema, envelope_schema, manifest_schema, sources_schema, trust_schema
 
 _MAXIMUM_PROBLEMS = 100
 _FIELDS_OF_A_MANIFEST = 3
@@ -78,7 +78,7 @@ def _problems(data: bytes, where: str) -> Iterator[AlphasealError]:
             "manifest.schema",
             "no document of alphaseal",
             where=where,
-            expected="a manifest, an envelope, a trust file, or a store's current.json",
+            expected="a manifest, an envelope, a trust file, or a store's current.json or sources.json",
         )
         return
     schema, area, read = kind
@@ -105,6 +105,8 @@ def _kind(value: Any) -> tuple[dict[str, Any] | None, str, _Reader] | None:
         return trust_schema(), "trust", trust_file.parse
     if "history" in fields:
         return current_schema(), "store", store.parse
+    if "sources" in fields:
+        return sources_schema(), "store", sources.parse
     if len(fields & set(m.Manifest.__struct_fields__)) < _FIELDS_OF_A_MANIFEST:
         return None
     version = value.get("format")

@@ -480,6 +480,14 @@ class GoldenTable(Part, frozen=True, kw_only=True):
     days: Annotated[list[Date], Meta(description="days that are there whole")]
 
 
+class Sizes(Part, frozen=True, kw_only=True):
+    """Of the medians of a field's positive training values, one for each stock."""
+
+    low: Annotated[Positive, Meta(description="a hundredth of the stocks has less")]
+    median: Positive
+    high: Annotated[Positive, Meta(description="a hundredth of the stocks has more")]
+
+
 class FieldUnit(Part, frozen=True, kw_only=True):
     """What must be shown of one field of a caller's bars; the ratio is its value over that of the training."""
 
@@ -490,10 +498,7 @@ class FieldUnit(Part, frozen=True, kw_only=True):
     common: Annotated[list[Short], Meta(description="of these the ones that any constant changes: the ratio is 1")]
     smallest: Annotated[Positive | None, Meta(description="least ratio that changes no other used feature; null: any")]
     largest: Positive | None
-    medians: Annotated[
-        dict[str, Positive] | None,
-        Meta(description="quantiles over stocks of the median of positive training values; null: not at hand"),
-    ]
+    sizes: Annotated[Sizes | None, Meta(description="null: the training's bars were not at hand")]
 
 
 class Convention(Part, frozen=True, kw_only=True):
@@ -764,6 +769,10 @@ def _check_meaning(manifest: Manifest, where: str) -> None:
             refuse("alphas", "alphas.onnx must give features of the model, each once", ", ".join(unknown))
         if len(alphas.tolerances) != len(alphas.features):
             refuse("alphas", "every feature of alphas.onnx has a tolerance", str(len(alphas.tolerances)))
+        for field, unit in (alphas.units or {}).items():
+            known = set(alphas.features) >= set(unit.per_stock) >= set(unit.common)
+            if not known or field not in alphas.fields:
+                refuse("alphas", "units are those of the graph's fields, seen by its features", field)
     if (universes := manifest.data.universes) is not None:
         for name, universe in (("factor", universes.factor), ("model", universes.model)):
             if universe is not None and universe.members is not None and (fault := _not_canonical(universe)):

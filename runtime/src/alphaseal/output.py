@@ -6,6 +6,7 @@ import os
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -81,28 +82,34 @@ def write_scores(parts: Iterator[Scores], path: Path, top: int | None, progress:
     """Stream scores (the `top` best of every date, or all) to a parquet or CSV file that appears when it is complete."""
     check_suffix(path)
     summary = ScoreSummary(out=str(path))
-    with replacing(path) as temporary, _writer(temporary, path.suffix, summary) as write:
-        for scores in parts:
+    first = next(parts, None)
+    everything = iter(()) if first is None else chain([first], parts)
+    with replacing(path) as temporary, _writer(temporary, path.suffix, _schema(first)) as write:
+        for scores in everything:
             summary.add(scores)
             write(scores.table if top is None else scores.top(top))
             progress(f"scored {summary.scored} rows of {summary.dates} dates")
     return summary
 
 
+def _schema(first: Scores | None) -> pa.Schema:
+    """Of a file: whoever reads it later must see which units were taken on the caller's word."""
+    taken = [] if first is None else [field for field, how in first.units.items() if how == AS_TRAINED]
+    if not taken:
+        return SCORE_SCHEMA
+    return SCORE_SCHEMA.with_metadata({UNITS_KEY: strict_json.dumps(dict.fromkeys(taken, AS_TRAINED))})
+
+
 @contextmanager
-def _writer(path: Path, suffix: str, summary: ScoreSummary) -> Iterator[Callable[[pa.Table], None]]:
+def _writer(path: Path, suffix: str, schema: pa.Schema) -> Iterator[Callable[[pa.Table], None]]:
     if suffix == ".parquet":
-        with pq.ParquetWriter(path, SCORE_SCHEMA, compression="zstd") as writer:
-            yield writer.write_table
-            taken = [name for name, how in summary.units.items() if how == AS_TRAINED]
-            if taken:
-                # Whoever reads the file later must see that nothing showed them.
-                writer.add_key_value_metadata({UNITS_KEY: strict_json.dumps(dict.fromkeys(taken, AS_TRAINED))})
+        writer = pq.ParquetWriter(path, schema, compression="zstd")
     else:
         import pyarrow.csv
 
-        with pyarrow.csv.CSVWriter(path, SCORE_SCHEMA) as writer:
-            yield writer.write_table
+        writer = pyarrow.csv.CSVWriter(path, schema)
+    with writer:
+        yield writer.write_table
 
 
 def check_suffix(path: Path) -> None:

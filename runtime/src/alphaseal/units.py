@@ -33,7 +33,7 @@ LEAST_STOCKS = 5
 LEAST_DAYS = 2
 """On so many days each: a price of one day may have any base of adjustment."""
 CLEARLY = 5.0
-"""Times the outermost medians of the training's stocks: markets grow and shrink by less, lots and shares differ by more."""
+"""Times the outermost sizes of the training's stocks: markets grow and shrink by less, lots and shares differ by more."""
 _LOTS = (100.0, 1000.0, 10_000.0)
 BY_DAYS = "golden days"
 BY_ANCHORS = "anchors"
@@ -227,19 +227,19 @@ def _strange_sizes(units: Mapping[str, FieldUnit], source: BarSource, span: Span
 
 def _strange_size(field: str, unit: FieldUnit, values: npt.NDArray[np.float64], day: str) -> InputError | None:
     # A constant that is the same for all stocks is nobody's business where only that of a single stock is seen.
-    if unit.medians is None or len(values) < LEAST_STOCKS or (unit.per_stock and not unit.common):
+    sizes = unit.sizes
+    if sizes is None or len(values) < LEAST_STOCKS or (unit.per_stock and not unit.common):
         return None
     smallest, largest = (1.0, 1.0) if unit.common else (unit.smallest or 0.0, unit.largest or np.inf)
-    low, high = min(unit.medians.values()) / CLEARLY * smallest, max(unit.medians.values()) * CLEARLY * largest
-    found, usual = float(np.median(values)), unit.medians["0.5"]
+    low, high, found = sizes.low / CLEARLY * smallest, sizes.high * CLEARLY * largest, float(np.median(values))
     if low <= found <= high:
         return None
     return InputError(
         "bars.units",
         f"{field} has another size than in the training",
         where=f"the bars, {field} on {day}",
-        expected=f"a median between {low:.4g} and {high:.4g}: stocks of the training have {usual:.4g}",
-        found=f"{found:.4g}, about {found / usual:.2g} times that",
+        expected=f"a median between {low:.4g} and {high:.4g}: stocks of the training have {sizes.median:.4g}",
+        found=f"{found:.4g}, about {found / sizes.median:.2g} times that",
         next_step=f"give {field} in the units of the training, or pass --units-as-trained if it has them",
     )
 
