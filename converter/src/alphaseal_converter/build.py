@@ -27,10 +27,12 @@ from alphaseal.manifest import (
     Parity,
     ParityCase,
     Stage,
+    TradingDays,
     Universes,
 )
 from alphaseal.output import check_target
 from alphaseal.pipeline import Pipeline
+from alphaseal.trading_days import described
 
 from . import parity, values
 from .alpha_part import (
@@ -127,6 +129,7 @@ class Proven:
     raw: RawFile | None
     golden: Sequence[GoldenRows]
     alphas: AlphaPart
+    calendar: TradingDays | None
     universes: Universes
     constant_scores: bool
     columns_elsewhere: frozenset[str]
@@ -253,6 +256,7 @@ def prove(request: BuildRequest, scratch: Path, progress: Progress) -> Proven:
         raw=raw,
         golden=golden,
         alphas=alphas,
+        calendar=described(bars.market.provider.calendar) if bars.market is not None else None,
         universes=universes,
         columns_elsewhere=columns_elsewhere(anchor, task, request.workspace_roots, request.path_maps)
         if task is not None and anchor is not None

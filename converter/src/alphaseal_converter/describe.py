@@ -444,6 +444,7 @@ def _data(proven: Proven) -> m.Data:
         dataset_class=_short(configuration.dataset.class_name) if configuration is not None else None,
         handler_class=_short(configuration.handler.class_name) if configuration is not None else None,
         loader_classes=[str(_short(part.class_name)) for part in loader.walk()] if loader is not None else [],
+        calendar=proven.calendar,
         universes=proven.universes,
     )
 

@@ -25,14 +25,16 @@ from .conventions import Watch
 from .errors import InputError
 from .features import FeatureBlock, is_file, iter_parquet, reader_of, table_of
 from .history import span_of
+from .membership import LATE
 from .period import Day
 from .scores import FILLED, NO_BARS, NOT_IN_UNIVERSE, text_array, with_excluded
+from .trading_days import DayCheck
 from .windows import Calendar, Rows
 
 if TYPE_CHECKING:
     from .conventions import Oddity
     from .history import Span
-    from .manifest import Conventions, Feature
+    from .manifest import Conventions, Feature, TradingDays
     from .membership import Membership
     from .scores import Scores
     from .universe import Universe
@@ -54,6 +56,9 @@ class BarBlock(FeatureBlock):
     given: npt.NDArray[np.bool_]
     filled: npt.NDArray[np.bool_]
     without_bars: LeftOut
+
+    def told(self) -> set[tuple[np.datetime64, str]]:
+        return super().told() | set(self.without_bars)
 
     def taken(self, rows: Rows) -> BarBlock:
         return replace(super().taken(rows), given=self.given[rows], filled=self.filled[rows])
@@ -85,6 +90,7 @@ class AlphaInput:
     columns: AlphaColumns
     bars: BarSource
     watch: Watch | None
+    trading_days: TradingDays | None
     members: Membership
     table: Any
     notation: dict[str, Any]
@@ -99,6 +105,7 @@ class AlphaInput:
         table: Any,
         *,
         recorded: Sequence[Conventions] | None,
+        trading_days: TradingDays | None,
         members: Membership,
         step_length: int,
         calendar: Calendar | None,
@@ -118,7 +125,7 @@ class AlphaInput:
         fields = (*columns.fields, *numeric_fields(bars, dict.fromkeys(more)))
         source = BarSource.of(bars, fields, calendar=calendar, **notation, **limits)
         watch = Watch.of(recorded, fields, columns.window + step_length - 1)
-        return cls(features, columns, source, watch, members, table, notation, limits)
+        return cls(features, columns, source, watch, trading_days, members, table, notation, limits)
 
     @property
     def graph_bars(self) -> BarSource:
@@ -148,9 +155,12 @@ class AlphaInput:
         reach = None if self.watch is None else self.watch.days + 1
         parts = stream_bars(self.bars, span, window, reach) if stream else iter([bars_of(self.bars, span, window)])
         given: _Given | None = None
+        # A caller's own calendar says more than the training's.
+        days = DayCheck(self.trading_days if self.bars.calendar is None else None, "the bars")
         for number, bars in enumerate(parts):
             if given is None and self.table is not None:
                 given = _Given(self._rows((bars.dates[bars.history], span.read[1]), stream), len(self._rest()))
+            days.see(bars.dates)
             # Of a part that goes on from another one the history was looked at before.
             warnings = splits(bars, self.columns.fields, since=max(1, bars.history) if number else 1)
             for start, stop in self._days(bars, stream):
@@ -178,13 +188,13 @@ class AlphaInput:
             return refused, ()
         facts = self.members.facts(bars.instruments)
         scope = (facts.outside() == "") & ~facts.context
-        empty = ~(bars.present & ~np.isnan(bars.values).all(axis=2))
-        unlisted = bars.present & self.members.unlisted(bars.instruments, bars.dates, empty)
-        refused, found = self.watch.look(bars, self.bars.fields, scope, unlisted, days)
+        refused, found = self.watch.look(bars, self.bars.fields, scope, self.members.marked(bars), days)
         if self.members.crosses:
             self._require_as_trained(bars, days, refused, found)
-        said = [(day, odd) for day, odd in zip(days, found, strict=True) if odd]
-        return refused, (conventions.warning([(bars.dates[day], odd) for day, odd in said]),) if said else ()
+        # Of a stock that begins late it is enough that it has no score: a suspended one may well have no row there.
+        told = [[odd for odd in odds if odd.kind != LATE] for odds in found]
+        said = [(bars.dates[day], odds) for day, odds in zip(days, told, strict=True) if odds]
+        return refused, (conventions.warning(said),) if said else ()
 
     def _require_as_trained(
         self, bars: Bars, days: range, refused: npt.NDArray[np.bool_], found: Sequence[Sequence[Oddity]]

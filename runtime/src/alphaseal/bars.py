@@ -87,6 +87,12 @@ class Bars:
         taken = self.values[stocks], self.first[stocks], self.present[stocks]
         return Bars(self.dates, self.instruments[stocks], *taken, self.history, last)
 
+    def between(self, start: int, stop: int) -> Bars:
+        """Some of the days; series that begin before them have begun."""
+        last = None if self.last is None else np.minimum(self.last, stop - 1) - start
+        taken = self.values[:, start:stop], np.maximum(self.first - start, 0), self.present[:, start:stop]
+        return Bars(self.dates[start:stop], self.instruments, *taken, 0, last)
+
     def listed(self) -> npt.NDArray[np.bool_]:
         """bool [stocks, days]: the stock's series has the day, with a row or without."""
         day = np.arange(len(self.dates))

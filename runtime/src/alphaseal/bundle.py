@@ -27,9 +27,10 @@ if TYPE_CHECKING:
     from .alpha_selftest import LoadedAlphas
     from .drift import Drift
     from .features import FeatureBlock
-    from .membership import Membership, Spans
+    from .membership import Membership, RecordedSpans
     from .pipeline import Pipeline
     from .scores import Scores
+    from .trading_days import DayCheck
     from .units import Anchors, Evidence
     from .universe import Stocks, Universe
     from .windows import Calendar, Rows
@@ -80,7 +81,7 @@ class Bundle:
         self.warnings = warnings
         self._pipeline: Pipeline | None = None
         self._alphas: LoadedAlphas | None = None
-        self._spans: Spans | None = None
+        self._spans: RecordedSpans | None = None
 
     def verify(self) -> Verified:
         """Check size and digest of every file in constant memory, and put the graphs through the model gate."""
@@ -144,6 +145,8 @@ class Bundle:
         golden bars in the table, or by `anchors`: bars of the golden stocks and days from the same source, or what
         `anchor` made of them.  `units_as_trained` goes without, and is recorded in the scores' `units` and `warnings`.
         """
+        import numpy as np
+
         from .features import is_file, reader_of, table_of
         from .history import span_of
         from .universe import universe_of
@@ -166,6 +169,8 @@ class Bundle:
             date, dates, first = None, span.read, span.first
         read = reader_of(table, max_rows=max_rows, max_bytes=max_bytes)
         block = read(table, self.manifest.features, date=date, dates=dates, **self._notation(instruments_from))
+        days = self._day_check(calendar, pipeline)
+        days.see(np.unique(block.dates))
         block = members.choose(block)
         return _ranked(self.manifest, block, *pipeline.run(block, first, calendar), first, chosen)
 
@@ -208,6 +213,8 @@ class Bundle:
 
         The features' and the bars' parquet files, and the other arguments, are as in `score`.
         """
+        import numpy as np
+
         from .features import iter_parquet
         from .history import span_of
         from .universe import universe_of
@@ -233,17 +240,30 @@ class Bundle:
             **self._notation(instruments_from),
         )
         members = self._members(chosen, crosses=pipeline.needs_whole_day)
+        days = self._day_check(calendar, pipeline)
+
+        def stocks(block: FeatureBlock) -> FeatureBlock:
+            days.see(np.unique(block.dates))
+            return members.choose(block)
+
         return (
             _ranked(self.manifest, block, rows, scores, first, chosen)
-            for block, rows, scores in pipeline.stream(map(members.choose, blocks), first, calendar)
+            for block, rows, scores in pipeline.stream(map(stocks, blocks), first, calendar)
         )
+
+    def _day_check(self, calendar: Calendar | None, pipeline: Pipeline) -> DayCheck:
+        """Of a table of features, where windows count its days; a caller's own calendar says more than the training's."""
+        from .trading_days import DayCheck
+
+        counted = calendar is None and pipeline.step_length > 1
+        return DayCheck(self.manifest.data.calendar if counted else None, "the features")
 
     def _members(self, universe: Universe | None, *, crosses: bool) -> Membership:
         """Who is a stock of the model; `crosses`: a stage looks at all stocks of a day."""
-        from .membership import Membership, spans_of
+        from .membership import Membership, RecordedSpans
 
         if self._spans is None:
-            self._spans = spans_of(self.manifest.data)
+            self._spans = RecordedSpans.of(self.manifest.data)
         return Membership.of(self.manifest.data, self._spans, crosses=crosses, given=universe)
 
     def _notation(self, instruments_from: str | None) -> dict[str, Any]:
@@ -285,6 +305,7 @@ class Bundle:
             bars,
             table,
             recorded=alphas.description.conventions,
+            trading_days=self.manifest.data.calendar,
             members=self._members(universe, crosses=pipeline.needs_whole_day),
             step_length=pipeline.step_length,
             calendar=calendar,

@@ -421,6 +421,8 @@ def _score(options: argparse.Namespace) -> tuple[str, Any]:
         result = output.collect_scores(parts, options.top or bundle.manifest.selection.top_k, progress)
     progress.close()
     _warn(result.warnings, options)
+    for note in result.notes if not options.json else ():
+        print(f"note: {note}", file=sys.stderr)
     found = guard.drift()
     if not options.json and (lines := drift.as_text(found)):
         print(lines, file=sys.stderr)
@@ -429,6 +431,7 @@ def _score(options: argparse.Namespace) -> tuple[str, Any]:
         "bundle": bundle.digest,
         "ready": bundle.manifest.eligibility.ready,
         "warnings": [*bundle.warnings, *result.warnings],
+        "notes": result.notes,
         "units": dict(result.units),
         "drift": drift.to_plain(found),
         "picks": None if picked is None else picks.to_plain(picked),

@@ -18,6 +18,7 @@ import numpy.typing as npt
 from .adjustment import PRICES
 from .errors import InputError
 from .manifest import Convention, Conventions
+from .membership import LATE, MARKED, UNLISTED
 from .numeric import most_by_chance
 from .plain_text import listed
 
@@ -28,7 +29,6 @@ FIELDS = ("open", "high", "low", "close", "volume")
 """Looked at where bars have them, whether a feature reads them or not."""
 Mask = npt.NDArray[np.bool_]
 Counts = npt.NDArray[np.int64]
-UNLISTED = "unlisted"
 WORDS = {
     "missing": "have no row, or a row without a value",
     "not_positive": "have a price that is zero or negative",
@@ -41,9 +41,10 @@ WORDS = {
     "same_volume": "repeat the volume of the day before",
     "interpolated": "follow a line from day to day in every field",
     UNLISTED: "are older than the listing that the training's data have",
+    LATE: "begin after the table does, although the training's data have the stock before",
 }
 """What the bars of a stock do, by kind of row; a row that is of several is of the first."""
-KINDS = tuple(kind for kind in WORDS if kind != UNLISTED)
+KINDS = tuple(kind for kind in WORDS if kind not in MARKED)
 _FEW_ROWS = 3
 _RARE = 100_000
 """A kind of row that the training has on three days, or on fewer than one of so many, is no convention of it."""
@@ -51,8 +52,8 @@ _BY_CHANCE = {"same_prices": 1e-5, "same_volume": 1e-5}
 """Kinds that occur on days of trade too: how often they may, for each day of a stock, however rare the training has them."""
 _LIKELY = 0.05
 _USUAL = 0.9
-_SUSPENDED = 0.005
-"""Suspensions for each day of a stock that no table is refused for, however few the training had."""
+_MORE_SUSPENDED = 3
+"""So many suspensions are taken to be possible in as many days of stocks as the training has, if it has none."""
 _STOCKS_AT_ONCE = 256
 _EPSILON = 4 * float(np.finfo(np.float32).eps)
 MENDS = 'give missing values, or no row, for days of a suspension: fill nothing (AIstock: nan_policy="none", docs/aistock.md)'
@@ -66,38 +67,43 @@ class Signs:
     kinds: Mapping[str, Mask]
 
     @classmethod
-    def of(cls, bars: Bars, fields: Sequence[str], columns: Sequence[str]) -> Signs:
+    def of(cls, bars: Bars, fields: Sequence[str], columns: Sequence[str], reach: int) -> Signs:
         """`columns` names the columns of the bars; `fields` are those that are looked at.
 
-        A row is of at most one kind.  Kinds that compare with the day before need it among the days of the bars.
+        A row is of at most one kind.  It is compared with the rows before it, those without a value left out: with the
+        last one, or for `repeated` with those of the `reach` days before.
         """
         used = [place for place, name in enumerate(columns) if name in fields and name != "factor"]
-        values, names = bars.values[:, :, used], [columns[place] for place in used]
+        values, names = np.ascontiguousarray(bars.values[:, :, used]), [columns[place] for place in used]
         listed_days = bars.listed()
         there = ~np.isnan(values)
         some: Mask = np.logical_or.reduce(there, axis=2)
         prices = [place for place, name in enumerate(names) if name in PRICES]
         priced, full = _every(there[:, :, prices]), _every(there)
-        before = _shifted(values)
-        same = values == before
-        still = _every(same[:, :, prices]) & bool(prices)
-        nothing = np.zeros_like(full)
-        kinds = dict.fromkeys(KINDS, nothing)
+        last = _last(priced)
+        before = _taken(values[:, :, prices], last)
+        still = _every(values[:, :, prices] == before) & bool(prices)
+        kinds = dict.fromkeys(KINDS, np.zeros_like(full))
         kinds["missing"] = listed_days & ~(bars.present & some)
         kinds["not_positive"] = np.logical_or.reduce(values[:, :, prices] <= 0, axis=2)
         kinds["without_price"] = some & ~priced
         kinds["without_volume"] = priced & ~full
-        kinds["repeated"] = full & _every(same)
         if "volume" in names:
-            volume = names.index("volume")
-            closed = before[:, :, names.index("close")] if "close" in names else np.full(full.shape, np.nan)
-            flat = still | (_every(values[:, :, prices] == closed[:, :, None]) & bool(prices))
-            kinds["stale"] = priced & ~(values[:, :, volume] > 0) & flat
-            kinds["zero_volume"] = full & (values[:, :, volume] == 0)
-            # Without a volume prices stand still, or move by the same tick twice, on days of trade too.
-            kinds["same_prices"], kinds["same_volume"] = full & still, full & same[:, :, volume]
-            kinds["interpolated"] = full & _follows_a_line(values, before)
-        taken = nothing.copy()
+            volume = values[:, :, names.index("volume")]
+            flat = still
+            if "close" in names:
+                closed = before[:, :, prices.index(names.index("close"))]
+                flat = flat | _every(values[:, :, prices] == closed[:, :, None])
+            kinds["stale"] = priced & ~(volume > 0) & flat
+            kinds["zero_volume"] = full & (volume == 0)
+            kinds["repeated"] = full & _again(values, full, reach)
+            kinds["same_prices"] = full & still
+            kinds["same_volume"] = full & (volume == _taken(volume[:, :, None], _last(~np.isnan(volume)))[:, :, 0])
+            kinds["interpolated"] = full & _follows_a_line(values, full)
+        else:
+            # Without a volume prices are some earlier ones again, and move by the same tick twice, on days of trade too.
+            kinds["repeated"] = full & _every(values == _taken(values, _last(full)))
+        taken = np.zeros_like(full)
         for kind in KINDS:
             kinds[kind] = kinds[kind] & listed_days & ~taken
             taken |= kinds[kind]
@@ -110,22 +116,47 @@ def _every(fields: Mask) -> Mask:
     return mask
 
 
-def _shifted(values: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
-    """The values of the day before, NaN where there is none."""
-    result = np.full_like(values, np.nan)
-    result[:, 1:] = values[:, :-1]
+def _last(rows: Mask) -> Counts:
+    """int64 [stocks, days]: position of the last of the `rows` before the day, -1 where there is none."""
+    newest = np.maximum.accumulate(np.where(rows, np.arange(rows.shape[1]), -1), axis=1)
+    return np.pad(newest, ((0, 0), (1, 0)), constant_values=-1)[:, :-1]
+
+
+def _taken(values: npt.NDArray[np.float32], days: Counts) -> npt.NDArray[np.float32]:
+    """[stocks, days, fields]: the values of other days by position, NaN where it is -1."""
+    found = np.take_along_axis(values, np.maximum(days, 0)[:, :, None], axis=1)
+    return np.where(days[:, :, None] < 0, np.float32(np.nan), found)
+
+
+def _again(values: npt.NDArray[np.float32], full: Mask, reach: int) -> Mask:
+    """bool [stocks, days]: an equal row of the stock lies at most `reach` days before."""
+    bits = values.view(np.uint32).astype(np.uint64)
+    # Rows with equal sums of odd multiples are the same row: others would meet once in 2^64.
+    sums = np.zeros(full.shape, np.uint64)
+    for place in range(values.shape[2]):
+        sums = (sums ^ bits[:, :, place]) * np.uint64(0x9E3779B97F4A7C15) + np.uint64(place)
+        sums ^= sums >> np.uint64(29)
+    order = np.argsort(sums, axis=1, kind="stable")
+    ordered, whole = np.take_along_axis(sums, order, axis=1), np.take_along_axis(full, order, axis=1)
+    equal = (ordered[:, 1:] == ordered[:, :-1]) & whole[:, 1:] & whole[:, :-1] & (np.diff(order, axis=1) <= reach)
+    result = np.zeros_like(full)
+    np.put_along_axis(result, order[:, 1:], equal, axis=1)
     return result
 
 
-def _follows_a_line(values: npt.NDArray[np.float32], before: npt.NDArray[np.float32]) -> Mask:
-    """The day before is half way between the one before it and this one in every field, as far as float32 can say it.
+def _follows_a_line(values: npt.NDArray[np.float32], full: Mask) -> Mask:
+    """The row before lies on the line between the one before it and this one in every field, as far as float32 can say it.
 
     Told on the later day: what is said of a date must not depend on the days after it.
     """
-    earlier = _shifted(before)
-    middle = (earlier.astype(np.float64) + values) / 2
-    largest = np.maximum(np.abs(earlier), np.abs(values))
-    return _every(np.abs(before - middle) <= _EPSILON * largest)
+    middle = _last(full)
+    first = np.where(middle < 0, -1, np.take_along_axis(middle, np.maximum(middle, 0), axis=1))
+    day = np.arange(full.shape[1])
+    part = ((middle - first) / np.maximum(day - first, 1))[:, :, None]
+    start, found = (_taken(values, days).astype(np.float64) for days in (first, middle))
+    line = start + (values - start) * part
+    mask = _every(np.abs(found - line) <= _EPSILON * np.maximum(np.abs(start), np.abs(values)))
+    return mask & (first >= 0)
 
 
 def runs(mask: Mask) -> tuple[Mask, Counts]:
@@ -194,7 +225,7 @@ def record(bars: Bars, columns: Sequence[str], fields: Sequence[str], days: int,
     listed_days, absent = np.zeros(count, np.int64), 0
     for start in range(0, len(bars.instruments), _STOCKS_AT_ONCE):
         part = bars.part(slice(start, start + _STOCKS_AT_ONCE))
-        signs = Signs.of(part, fields, columns)
+        signs = Signs.of(part, fields, columns, days)
         listed_days += signs.listed[:, since:].sum(axis=0)
         absent += int((signs.listed & ~part.present)[:, since:].sum())
         for kind, mask in signs.kinds.items():
@@ -250,29 +281,50 @@ class Watch:
         return cls(found, days) if found else None
 
     def look(
-        self, bars: Bars, columns: Sequence[str], scope: Mask, unlisted: Mask, dates: range
+        self, bars: Bars, columns: Sequence[str], scope: Mask, marked: Mapping[str, Mask], dates: range
     ) -> tuple[Mask, list[list[Oddity]]]:
         """(bool [stocks, days]: the stock's bars up to the day cannot be taken; what is odd on each of `dates`).
 
         `columns` are those of `bars`; `dates` are positions in its days, before which it has `days` - 1 days and, for the
-        first of them to be compared with, one more.  `scope` bool [stocks]: the stocks that count; `unlisted` bool
-        [stocks, days]: rows on days on which the training's data say that the stock was not listed yet.
+        first of them to be compared with, one more.  `scope` bool [stocks]: the stocks that count; `marked` bool [stocks,
+        days] by kind: days that others than the bars speak against (UNLISTED, LATE).
         """
         known = self._known(bars, columns)
-        signs = Signs.of(bars, known.fields, columns)
+        refused = np.zeros(bars.present.shape, np.bool_)
+        found: list[list[Oddity]] = [[] for _ in dates]
+        suspects, _ = self._judge(known, bars, columns, scope, marked, dates)
+        for place, day in enumerate(dates):
+            if not suspects[:, day].any():
+                continue
+            # Of what a table has before the stretch nothing must depend: the stretch is looked at alone.
+            first = max(0, day - self.days)
+            here = {kind: mask[:, first : day + 1] for kind, mask in marked.items()}
+            only = range(day - first, day - first + 1)
+            mask, odd = self._judge(known, bars.between(first, day + 1), columns, scope, here, only)
+            refused[:, day], found[place] = mask[:, -1], odd[0]
+        return refused, found
+
+    def _judge(
+        self,
+        known: Conventions,
+        bars: Bars,
+        columns: Sequence[str],
+        scope: Mask,
+        marked: Mapping[str, Mask],
+        dates: range,
+    ) -> tuple[Mask, list[list[Oddity]]]:
+        """As `look`; of the days before a stretch it may say more than they should."""
+        signs = Signs.of(bars, known.fields, columns, self.days)
         refused = np.zeros(signs.listed.shape, np.bool_)
         found: list[list[Oddity]] = [[] for _ in dates]
         stretch = _sums((signs.listed & scope[:, None]).sum(axis=0), self.days)
-        for kind, every in [*signs.kinds.items(), (UNLISTED, unlisted)]:
+        for kind, every in [*signs.kinds.items(), *marked.items()]:
             mask = every & scope[:, None]
             if not mask.any():
                 continue
             said: Convention | None = getattr(known, kind, None)
-            counts, concerned, long = (
-                _Tally.of(mask).met(self.days),
-                recent(mask, self.days),
-                self._too_long(said, kind, mask),
-            )
+            counts, concerned = _Tally.of(mask).met(self.days), recent(mask, self.days)
+            long = self._too_long(said, kind, mask)
             for place, day in enumerate(dates):
                 most = _most(known, kind, int(stretch[day]))
                 stocks = concerned[:, day] if counts[day] > most else long[:, day]
@@ -300,14 +352,15 @@ class Watch:
 
 def _most(known: Conventions, kind: str, stock_days: int) -> int:
     """Runs of rows of a kind that a stretch of so many days of stocks may have."""
-    if kind == UNLISTED:
+    if kind in MARKED:
         return 0
     said: Convention = getattr(known, kind)
     rate = max(said.episodes / max(known.stock_days, 1), said.share)
     if kind == "missing":
         # Where the training's suspensions are filled days, a day without a value is what it never saw.
         other = _rare(said, known) and not (_rare(known.repeated, known) and _rare(known.stale, known))
-        return 0 if other else most_by_chance(stock_days * max(rate, _SUSPENDED))
+        rate = max(rate, _MORE_SUSPENDED / max(known.stock_days, 1))
+        return 0 if other else most_by_chance(stock_days * rate)
     chance = _BY_CHANCE.get(kind, 0.0)
     if _rare(said, known):
         return most_by_chance(stock_days * max(rate, chance)) if stock_days * chance >= _LIKELY else 0

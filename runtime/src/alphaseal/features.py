@@ -80,9 +80,14 @@ class FeatureBlock:
     left_out: tuple[tuple[np.datetime64, str, str], ...] = ()
     """(date, instrument, reason) of rows that were taken out before the stages."""
     warnings: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         return len(self.dates)
+
+    def told(self) -> set[tuple[np.datetime64, str]]:
+        """(date, instrument) of stocks whose absence is told already."""
+        return {(date, name) for date, name, _ in self.left_out}
 
     def taken(self: Block, rows: npt.NDArray[np.int64]) -> Block:
         """Some of the rows, in ascending order."""

@@ -342,6 +342,15 @@ class Universes(Part, frozen=True, kw_only=True):
     until: Annotated[Date | None, Meta(description="last day that the run looked at")]
 
 
+class TradingDays(Part, frozen=True, kw_only=True):
+    """The days of the training's market data: Monday to Friday, but for those listed."""
+
+    first: Date
+    last: Date
+    closed: Annotated[list[Date], Meta(max_length=MAXIMUM_MEMBERS, description="no trading days, Monday to Friday")]
+    opened: Annotated[list[Date], Meta(max_length=MAXIMUM_MEMBERS, description="trading days, Saturday or Sunday")]
+
+
 class Data(Part, frozen=True, kw_only=True):
     """The market data that the model was trained on."""
 
@@ -354,6 +363,7 @@ class Data(Part, frozen=True, kw_only=True):
     dataset_class: Short | None
     handler_class: Short | None
     loader_classes: list[Short]
+    calendar: Annotated[TradingDays | None, Meta(description="null: the market data were not at hand")] = None
     universes: Annotated[Universes | None, Meta(description="null: of a build that did not look")] = None
 
 

@@ -19,16 +19,20 @@ from .errors import InputError
 from .manifest import universe_digest
 from .numeric import most_by_chance
 from .plain_text import listed
-from .scores import CONTEXT, NOT_IN_UNIVERSE, OTHER_KIND, Note
+from .scores import CONTEXT, NO_ROW, NOT_IN_UNIVERSE, OTHER_KIND
 from .universe import Universe, canonical
 
 if TYPE_CHECKING:
+    from .bars import Bars
     from .features import FeatureBlock
     from .manifest import Data, RecordedUniverse, Universes
 
 Block = TypeVar("Block", bound="FeatureBlock")
 Mask = npt.NDArray[np.bool_]
 Days = npt.NDArray[np.int64]
+UNLISTED, LATE = "unlisted", "late"
+MARKED = (UNLISTED, LATE)
+"""Kinds of days that only the recorded members can tell."""
 _ABSENT = 0.02
 """Of a universe's stocks that may have no row on a date: the longest suspensions, which tables leave out."""
 _GONE = 0.1
@@ -65,9 +69,11 @@ class Spans:
         found &= self.last[nearest] >= days
         return found
 
-    def on(self, day: int) -> set[int]:
-        """The numbers of the members of a day."""
-        return set(self.code[(self.first <= day) & (day <= self.last)].tolist())
+    def active(self, day: int) -> Mask:
+        """bool [codes]: the members of a day."""
+        mask = np.zeros(len(self.place), np.bool_)
+        mask[self.code[(self.first <= day) & (day <= self.last)]] = True
+        return mask
 
     def listed(self) -> Days:
         """The first day of the first span of each code."""
@@ -78,10 +84,30 @@ _STRIDE = 1 << 24
 _ORIGIN = int(np.datetime64("0001-01-01", "D").astype(np.int64))
 
 
-def spans_of(data: Data) -> Spans | None:
-    """The recorded members of the model's universe; None where the manifest has none."""
-    record = data.universes.model if data.universes is not None else None
-    return Spans.of(record.members) if record is not None and record.members is not None else None
+@dataclass(frozen=True, eq=False)
+class RecordedSpans:
+    """The members of the model's universe, and since when codes are listed, as far as the manifest says it."""
+
+    model: Spans | None
+    listings: Spans | None
+    listed_from: tuple[int, int] | None
+    """The first and the last day of what the listings were read from."""
+
+    @classmethod
+    def of(cls, data: Data) -> RecordedSpans:
+        universes = data.universes
+        records = [] if universes is None else [universes.model, universes.factor]
+        spans = [None if part is None or part.members is None else Spans.of(part.members) for part in records]
+        # Spans of a market are those of belonging to it; of everything that there is, those of a listing.
+        everything = [
+            (found, part)
+            for found, part in zip(spans, records, strict=True)
+            if found is not None and part is not None and part.kind == "all"
+        ]
+        if not everything:
+            return cls(spans[0] if spans else None, None, None)
+        listings, part = everything[0]
+        return cls(spans[0], listings, (_day(part.first), _day(part.last)))
 
 
 @dataclass(frozen=True, eq=False)
@@ -143,20 +169,24 @@ class Membership:
     crosses: bool
     given: Universe | None
     named: bool
+    listings: Spans | None
+    listed_from: tuple[int, int] | None
+    """Days on which the listings are known."""
     _facts: dict[str, tuple[int, bool, bool]] = field(default_factory=dict)
 
     @classmethod
-    def of(cls, data: Data, members: Spans | None, *, crosses: bool, given: Universe | None) -> Membership:
-        """`members` are what `spans_of` gives for `data`.
+    def of(cls, data: Data, spans: RecordedSpans, *, crosses: bool, given: Universe | None) -> Membership:
+        """`spans` are those of `data`.
 
         Raises InputError `universe.differs` where the caller's universe is not the recorded one on the record's days.
         """
         known = data.universes
         record = known.model if known is not None else None
-        open_ended = members is not None and record is not None and record.kind != "market"
+        open_ended = spans.model is not None and record is not None and record.kind != "market"
         named = crosses and record is not None and not open_ended
         boards = Boards(known.boards if known is not None else {})
-        made = cls(known, record, members, boards, crosses, given, named)
+        listed_from = None if spans.listings is None else spans.listed_from
+        made = cls(known, record, spans.model, boards, crosses, given, named, spans.listings, listed_from)
         if named and given is not None:
             made._compare_spans(given)
         return made
@@ -203,33 +233,65 @@ class Membership:
         if self.crosses:
             self._require_whole(rows.facts.place[rows.codes[kept]], rows.days[kept], np.unique(rows.days))
         found = sorted({names[code] for code in rows.codes[fresh & (reasons == "")].tolist()})
-        notes = (Note(f"listed since the training, or unknown to it: {listed(found)}"),) if found else ()
+        notes = (f"listed since the training, or unknown to it: {listed(found)}",) if found else ()
         lost = np.flatnonzero(reasons != "").tolist()
-        left_out = tuple((block.dates[row], names[rows.codes[row]], str(reasons[row])) for row in lost)
+        left_out = [(block.dates[row], names[rows.codes[row]], str(reasons[row])) for row in lost]
+        left_out += self._absent(block, rows)
         context = rows.facts.context[rows.codes[kept]]
         return replace(
             block if not lost else block.taken(kept),
             reasons=np.where(context, CONTEXT, "").astype(object) if context.any() else None,
             left_out=(*block.left_out, *left_out),
-            warnings=(*block.warnings, *self.warnings, *notes),
+            # Where a stage looks at all stocks the new ones change the scores of the others.
+            warnings=(*block.warnings, *self.warnings, *(notes if self.crosses else ())),
+            notes=(*block.notes, *notes),
         )
 
-    def unlisted(self, names: Sequence[str], dates: npt.NDArray[np.datetime64], empty: Mask) -> Mask:
-        """bool [codes, days]: days on which the market data of the training say that the code was not listed yet.
+    def _absent(self, block: FeatureBlock, rows: _Rows) -> list[tuple[np.datetime64, str, str]]:
+        """The stocks that a date has, as far as that is recorded, and that have no row on it."""
+        record, members = self.record, self.members
+        if record is None or members is None or self.given is not None:
+            return []
+        first, last, days = _day(record.first), _day(record.last), rows.days
+        names, found = list(members.place), []
+        told = block.told()
+        context = self.facts(names).context
+        for date, start, stop in block.spans():
+            day = int(days[start])
+            if record.kind == "market" and not first <= day <= last:
+                continue
+            wanted = ~context
+            if record.kind != "list":
+                wanted &= members.active(min(max(day, first), last))
+            place = rows.facts.place[rows.codes[start:stop]]
+            wanted[place[place >= 0]] = False
+            absent = [names[number] for number in np.flatnonzero(wanted)]
+            found += [(date, name, NO_ROW) for name in absent if (date, name) not in told]
+        return found
 
-        Known is that of the members of a universe of everything; of a code that the data do not have, days without a
-        value (`empty`, bool [codes, days]) before its first one are such days.
+    def marked(self, bars: Bars) -> dict[str, Mask]:
+        """bool [stocks, days] by kind (UNLISTED, LATE): days that what is recorded of listings speaks against.
+
+        A row is older than the listing; or a stock begins within the bars although it was listed before, so that what its
+        first days were is not known.  Of a code that the training did not have, rows without a value before its first one
+        are such days too.
         """
-        days = dates.astype("datetime64[D]").astype(np.int64)
-        result = np.zeros((len(names), len(days)), np.bool_)
-        if self.members is None or self.record is None or self.record.kind != "all":
-            return result
-        place = self.facts(names).place
-        recorded = (days >= _day(self.record.first)) & (days <= _day(self.record.last))
+        days = bars.dates.astype("datetime64[D]").astype(np.int64)
+        unlisted, late = np.zeros(bars.present.shape, np.bool_), np.zeros(bars.present.shape, np.bool_)
+        if self.listings is None or self.listed_from is None:
+            return {UNLISTED: unlisted, LATE: late}
+        place = np.array([self.listings.place.get(name, -1) for name in bars.instruments], np.int64)
         known = place >= 0
-        result[known] = recorded & (days < self.members.listed()[place[known]][:, None])
-        result[~known] = np.logical_and.accumulate(empty[~known], axis=1)
-        return result
+        listed_on = np.full(len(place), days[-1] + 1)
+        listed_on[known] = self.listings.listed()[place[known]]
+        recorded = (days >= self.listed_from[0]) & (days <= self.listed_from[1])
+        unlisted[known] = (recorded & (days < listed_on[:, None]))[known]
+        empty = ~bars.present | np.isnan(bars.values).all(axis=2)
+        unlisted[~known] = np.logical_and.accumulate(empty[~known], axis=1)
+        begins = np.flatnonzero(known & (bars.first > 0))
+        before = bars.first[begins] - 1
+        late[begins, before] = listed_on[begins] <= days[before]
+        return {UNLISTED: unlisted & bars.present, LATE: late}
 
     def belongs(self, names: Sequence[str], dates: npt.NDArray[np.datetime64]) -> Mask:
         """bool [codes, days]: whether a stage would see the code on the day."""
@@ -296,8 +358,8 @@ class Membership:
             return
         if self.members is None:
             raise self._differs(f"sha256 {record.sha256}", f"sha256 {universe_digest(lines)}", None)
-        newest = self.members.on(_day(record.last))
-        names = {code for code, place in self.members.place.items() if place in newest}
+        newest = self.members.active(_day(record.last))
+        names = {code for code, place in self.members.place.items() if newest[place]}
         others = sorted(names ^ given.on(last))
         if others:
             raise self._differs(f"{len(names)} stocks", f"{len(given.on(last))}, other are {listed(others)}", last)
@@ -352,8 +414,8 @@ class Membership:
         if self.members is not None and self.record is not None:
             recorded = _day(self.record.first) <= day <= last
             if recorded or self.record.kind != "market":
-                wanted = self.members.on(day if recorded else last)
-                return len(wanted), 0.0 if recorded else _GONE, len(wanted & set(there.tolist()))
+                wanted = self.members.active(day if recorded else last)
+                return int(wanted.sum()), 0.0 if recorded else _GONE, int(wanted[there[there >= 0]].sum())
         named = 0 if self.given is None else len(self.given.on(np.datetime64(day, "D")))
         return named, _GONE, len(there)
 

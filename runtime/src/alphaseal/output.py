@@ -35,6 +35,7 @@ class ScoreSummary:
     rows: pa.Table | None = None
     out: str | None = None
     warnings: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
     units: dict[str, str] = field(default_factory=dict)
     """Fields of bars whose units a feature sees, and how they were shown."""
 
@@ -44,6 +45,7 @@ class ScoreSummary:
         self.scored += len(scores)
         self.units |= scores.units
         self.warnings += [warning for warning in scores.warnings if warning not in self.warnings]
+        self.notes += [note for note in scores.notes if note not in self.notes]
         for row in scores.excluded.to_pylist():
             self.excluded[row["reason"]] = self.excluded.get(row["reason"], 0) + 1
             if self.out is None:

@@ -40,12 +40,6 @@ SCORE_SCHEMA = pa.schema(
 EXCLUDED_SCHEMA = pa.schema([("datetime", pa.date32()), ("instrument", pa.string()), ("reason", pa.string())])
 
 
-class Note(str):
-    """An entry of `Scores.warnings` that is for information: nothing is wrong with the table."""
-
-    __slots__ = ()
-
-
 @dataclass(frozen=True)
 class Scores:
     """`table`: datetime (date32), instrument, score (float64), rank (int32, from 1 within its date), by date, then rank.
@@ -57,14 +51,11 @@ class Scores:
     manifest: Manifest | None = field(default=None, repr=False, compare=False)
     measured: Drift | None = field(default=None, repr=False, compare=False)
     warnings: tuple[str, ...] = ()
-    """What was noticed in the data and is no error; those of `notes` are among them."""
+    """What was noticed in the data and is no error."""
     units: Mapping[str, str] = field(default_factory=dict)
     """Fields of bars whose units a feature sees -> how they were shown (constants of `alphaseal.units`)."""
-
-    @property
-    def notes(self) -> tuple[str, ...]:
-        """The warnings that only inform, such as which stocks were listed since the training."""
-        return tuple(warning for warning in self.warnings if isinstance(warning, Note))
+    notes: tuple[str, ...] = ()
+    """What only informs: which stocks the training did not know."""
 
     def __len__(self) -> int:
         return int(self.table.num_rows)
@@ -148,7 +139,9 @@ def rank_scores(
     excluded = with_excluded(excluded, [row[:2] for row in block.left_out], [reason for _, _, reason in block.left_out])
     if universe is not None:
         excluded = _with_absent(excluded, block, universe)
-    return Scores(pa.Table.from_arrays(columns, schema=SCORE_SCHEMA), excluded, warnings=block.warnings)
+    return Scores(
+        pa.Table.from_arrays(columns, schema=SCORE_SCHEMA), excluded, warnings=block.warnings, notes=block.notes
+    )
 
 
 def _reasons(
