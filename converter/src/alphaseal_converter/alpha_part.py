@@ -28,7 +28,7 @@ from alphaseal.scores import dates_array
 from .alphas import CompiledAlphas, compile_alphas
 from .errors import RefusalError
 from .golden import DAY_CASE, GoldenRows
-from .market import Market, Progress, training_bars, write_training_sample
+from .market import Market, training_bars
 from .resolve import OrderedFeature
 from .values import Recorded
 
@@ -63,8 +63,6 @@ class AlphaPart:
     inputs: Mapping[str, Sequence[str]] = field(default_factory=dict)
     not_compiled: Mapping[str, str] = field(default_factory=dict)
     invariance: Mapping[str, Mapping[str, Scaling]] = field(default_factory=dict)
-    training: tuple[Path, str] | None = None
-    """Values of a sample of training days, and in words of which."""
     note: str | None = None
     """Alpha values of the golden days that the graph does not give, if any."""
 
@@ -136,20 +134,6 @@ def prove_alphas(
         merged = {**compiled.not_compiled, **wrong, **part.not_compiled}
         return replace(part, look_backs=compiled.look_backs, inputs=compiled.inputs, not_compiled=merged)
     return proof.part(facts)
-
-
-def with_training_values(
-    part: AlphaPart, market: Market | None, segment: tuple[date, date] | None, scratch: Path, progress: Progress
-) -> AlphaPart:
-    """The part with training values of its features, for the statistics; without them where the market has none."""
-    if part.graph is None or part.description is None or market is None or segment is None:
-        return part
-    columns = AlphaColumns(part.graph, part.description)
-    try:
-        words = write_training_sample(market, columns, segment, scratch / "training.parquet", progress)
-    except RefusalError:
-        return part
-    return replace(part, training=(scratch / "training.parquet", words))
 
 
 def with_conventions(

@@ -35,19 +35,12 @@ from alphaseal.pipeline import Pipeline
 from alphaseal.trading_days import described
 
 from . import parity, values
-from .alpha_part import (
-    GOLDEN_DAYS,
-    AlphaPart,
-    compile_features,
-    prove_alphas,
-    with_conventions,
-    with_training_values,
-)
+from .alpha_part import GOLDEN_DAYS, AlphaPart, compile_features, prove_alphas, with_conventions
 from .artifacts import DatasetState, Predictions, fitted_processors, read_dataset, read_predictions
 from .artifacts import read_task_configuration as read_configuration
 from .bar_replay import BarReplay, write_bar_values
 from .configuration import TaskConfiguration
-from .describe import factors_to_try, given_creation_time, instrument_format, training_segment
+from .describe import factors_to_try, given_creation_time, instrument_format
 from .errors import RefusalError
 from .factors_table import column_names
 from .families import FamilyContext, TrainedModel, read_trained_model
@@ -65,6 +58,7 @@ from .runs import plain_file, read_file
 from .select import Anchor, choose_anchor
 from .session import Task, read_task
 from .stages import Plan, stages_of
+from .training_statistics import Training, find_training, training_segment
 from .trial import Trial, TrialRequest, try_factors
 from .units import with_units
 from .universes import describe_universes
@@ -131,6 +125,7 @@ class Proven:
     alphas: AlphaPart
     calendar: TradingDays | None
     universes: Universes
+    training: Training
     constant_scores: bool
     columns_elsewhere: frozenset[str]
     trials: Mapping[str, Trial] = field(default_factory=dict)
@@ -220,7 +215,16 @@ def prove(request: BuildRequest, scratch: Path, progress: Progress) -> Proven:
     if alphas.note is not None:
         report = msgspec.structs.replace(report, note="; ".join(filter(None, (report.note, alphas.note))))
     segment = training_segment(configuration)
-    alphas = with_training_values(alphas, bars.market, segment, scratch, progress)
+    training = find_training(
+        configuration,
+        fitted,
+        features.features,
+        model.class_name,
+        (bars.market, bars.absent),
+        alphas,
+        scratch,
+        progress,
+    )
     unused = (
         {name for name, used in zip(names, model.used, strict=True) if not used} if model.used is not None else set()
     )
@@ -258,6 +262,7 @@ def prove(request: BuildRequest, scratch: Path, progress: Progress) -> Proven:
         alphas=alphas,
         calendar=described(bars.market.provider.calendar) if bars.market is not None else None,
         universes=universes,
+        training=training,
         columns_elsewhere=columns_elsewhere(anchor, task, request.workspace_roots, request.path_maps)
         if task is not None and anchor is not None
         else frozenset(),

@@ -24,10 +24,11 @@ from . import trial
 from .configuration import Component, TaskConfiguration
 from .eligibility import Facts, judge_eligibility
 from .errors import RefusalError
-from .factors_table import ColumnStatistics, FactorsTable, column_names
+from .factors_table import FactorsTable, column_names
 from .golden import golden_day_names
 from .processors import CrossSection, DropnaProcessor, Fillna, RobustZScoreNorm
 from .select import SotaFactor, names_given_twice, newer_accepted, sota_factors
+from .training_statistics import FeatureStatistics, training_segment
 from .version import __version__
 
 if TYPE_CHECKING:
@@ -38,15 +39,6 @@ DRIFT_LIMITS = m.DriftLimits(null_ratio=0.2, outside=0.1)
 """A fifth more missing than in training, or a tenth outside all training values, is another kind of data."""
 DEFAULT_TOP_K = 50
 _TEXT_LIMIT = 100_000
-
-
-@dataclass(frozen=True)
-class FeatureStatistics:
-    """Statistics of one feature over the training segment, or why there are none."""
-
-    values: ColumnStatistics | None
-    source: str
-    missing: str | None
 
 
 @dataclass(frozen=True)
@@ -360,12 +352,6 @@ def _features(
 
 def _variables(factor: SotaFactor) -> dict[str, str]:
     return {str(_short(name)): str(_text(text)) for name, text in factor.variables.items()}
-
-
-def training_segment(configuration: TaskConfiguration | None) -> tuple[date, date] | None:
-    """First and last date of the training segment, where the configuration has both."""
-    first, last = configuration.segments.get("train", (None, None)) if configuration is not None else (None, None)
-    return (first, last) if first is not None and last is not None else None
 
 
 def _statistics(proven: Proven, numbers: FeatureStatistics) -> m.Statistics | None:

@@ -137,12 +137,16 @@ def _statistics(
         finite.append(values[np.isfinite(values)])
     if rows == 0:
         raise period.absent()
-    usable = np.concatenate(finite).astype(np.float64)
+    return summary(rows, missing, np.concatenate(finite).astype(np.float64))
+
+
+def summary(rows: int, missing: int, finite: npt.NDArray[np.float64]) -> ColumnStatistics:
+    """Statistics of a column of `rows` values, of which `missing` are missing and `finite` are finite."""
     quantiles: dict[str, float] = {}
-    if len(usable):
-        levels = np.quantile(usable, (0.0, *_QUANTILES, 1.0))
+    if len(finite):
+        levels = np.quantile(finite, (0.0, *_QUANTILES, 1.0))
         quantiles = dict(zip(("min", *map(str, _QUANTILES), "max"), levels.tolist(), strict=True))
-    return ColumnStatistics(rows, missing / rows, (rows - missing - len(usable)) / rows, quantiles)
+    return ColumnStatistics(rows, missing / rows, (rows - missing - len(finite)) / rows, quantiles)
 
 
 # --- columns --------------------------------------------------------------------------------------------------------

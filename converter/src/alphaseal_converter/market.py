@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 
@@ -139,20 +140,30 @@ def training_bars(
     return bars, int(np.searchsorted(bars.dates, inside[0]))
 
 
-def write_training_sample(
-    market: Market, columns: AlphaColumns, segment: tuple[date, date], out: Path, progress: Progress
-) -> str:
-    """Write the alpha columns of some days of the training segment, evenly spread; returns in words which.
+def sampled_days(
+    days: npt.NDArray[np.datetime64], stocks: int, rows: int = _SAMPLED_ROWS, most: int | None = None
+) -> npt.NDArray[np.datetime64]:
+    """Some of `days`, evenly spread: as many as have `rows` rows of so many stocks, at least 8, `most` at most."""
+    count = min(max(rows // max(1, stocks), 8), len(days), len(days) if most is None else most)
+    chosen: npt.NDArray[np.datetime64] = days[np.linspace(0, len(days) - 1, count).round().astype(int)]
+    return chosen
 
-    As many days as have `_SAMPLED_ROWS` rows, at least 8, at most 64.  Raises RefusalError ``provider.day`` where the
-    market data have no day of the segment.
+
+def write_alpha_days(
+    market: Market,
+    columns: AlphaColumns,
+    days: npt.NDArray[np.datetime64],
+    rows: Callable[[Sequence[str], npt.NDArray[np.datetime64]], npt.NDArray[np.bool_]],
+    out: Path,
+    progress: Progress,
+) -> None:
+    """Write the alpha columns of some days, as `write_alpha_values`; `rows` says of stocks and days which are written.
+
+    Raises RefusalError ``provider.day`` where a day is not in the market data.
     """
-    bars, chosen = training_days(market, columns, segment, _SAMPLED_ROWS)
-    _write_days(bars, columns, chosen, out, progress)
-    inside = int(
-        ((bars.dates >= np.datetime64(segment[0], "D")) & (bars.dates <= np.datetime64(segment[1], "D"))).sum()
-    )
-    return f"alphas.onnx on {len(chosen)} of {inside} days of the run's market data, evenly spread"
+    bars = market.bars(columns.fields, columns.window, days[0], days[-1])
+    bars = replace(bars, present=bars.present & rows(bars.instruments, bars.dates))
+    _write_days(bars, columns, np.searchsorted(bars.dates, days).tolist(), out, progress)
 
 
 def training_days(
@@ -169,9 +180,7 @@ def training_days(
     if not len(inside):
         raise RefusalError("provider.day", "the market data have no day of the training segment")
     bars = market.bars(columns.fields, columns.window, inside[0], inside[-1])
-    places = np.searchsorted(bars.dates, inside)
-    count = min(max(rows // max(1, len(bars.instruments)), 8), 64, len(places))
-    chosen: list[int] = places[np.linspace(0, len(places) - 1, count).round().astype(int)].tolist()
+    chosen: list[int] = np.searchsorted(bars.dates, sampled_days(inside, len(bars.instruments), rows, 64)).tolist()
     return bars, chosen
 
 

@@ -20,13 +20,13 @@ from alphaseal.output import not_writable
 
 from .alpha_part import BARS_FILE, GRAPH_FILE, write_golden_bars
 from .card import render_card
-from .describe import FeatureStatistics, SourceTexts, accepted_factors, json_value, make_manifest, training_segment
+from .describe import SourceTexts, accepted_factors, json_value, make_manifest
 from .errors import RefusalError
-from .factors_table import FactorsTable, column_names, column_statistics, rewrite_factors
+from .factors_table import column_names, rewrite_factors
 from .golden import write_golden
 from .performance import measure
-from .resolve import OrderedFeature
 from .signing import sign_staged
+from .training_statistics import feature_statistics
 from .trial import Trial
 
 if TYPE_CHECKING:
@@ -128,7 +128,15 @@ def _fill(staging: Path, proven: Proven, request: BuildRequest, progress: Callab
         progress("rewriting the factor table")
         table = rewrite_factors(proven.located.parquet, staging / "factors.parquet")
     progress("statistics of the training values")
-    statistics = _statistics(staging, proven, table)
+    parquet = proven.located.parquet
+    columns = [name for name, _ in column_names(parquet)] if parquet is not None else []
+    statistics = feature_statistics(
+        proven.training,
+        proven.features.features,
+        parquet if table is None else staging / "factors.parquet",
+        columns,
+        proven.raw,
+    )
     sources = _sources(proven)
     for path, text in sources.texts.items():
         (staging / path).parent.mkdir(parents=True, exist_ok=True)
@@ -224,55 +232,6 @@ def _sources(proven: Proven) -> SourceTexts:
             "artifacts/task, the configuration that was run",
         )
     return SourceTexts(texts, titles, factors, base)
-
-
-def _statistics(staging: Path, proven: Proven, table: FactorsTable | None) -> dict[str, FeatureStatistics]:
-    """Training values of each feature, from the factor table or the file of raw values, where these reach back so far."""
-    segment = training_segment(proven.configuration)
-    names = {name for name, _ in table.columns} if table is not None else set()
-    in_table = [feature for feature in proven.features.features if feature.name in names]
-    in_raw = [
-        f
-        for f in proven.features.features
-        if f.name not in names and proven.raw is not None and f.name in proven.raw.dtypes
-    ]
-    raw = proven.raw
-    found = _statistics_of(staging / "factors.parquet", in_table, "factors.parquet", segment)
-    if raw is not None:
-        found |= _statistics_of(raw.path, in_raw, "the raw values given for the replay", segment)
-    training = proven.alphas.training
-    if training is not None:
-        known = {name for name, numbers in found.items() if numbers.values is not None}
-        columns = {name for name, _ in column_names(training[0])} - known
-        sampled = [feature for feature in proven.features.features if feature.name in columns]
-        found |= _statistics_of(training[0], sampled, training[1], segment)
-    absent = FeatureStatistics(
-        None, "", "its training values are not at hand (pass --features with them, or --provider)"
-    )
-    return {feature.name: found.get(feature.name, absent) for feature in proven.features.features}
-
-
-def _statistics_of(
-    path: Path, features: list[OrderedFeature], source: str, segment: object
-) -> dict[str, FeatureStatistics]:
-    if not features:
-        return {}
-    if not isinstance(segment, tuple):
-        return {
-            feature.name: FeatureStatistics(None, source, "the run's training segment is not known")
-            for feature in features
-        }
-    try:
-        found = column_statistics(path, features, segment)
-    except RefusalError as error:
-        absent = error.code == "factors.date_absent"
-        why = (
-            f"no row of the training segment ({segment[0]} to {segment[1]}) in {source}"
-            if absent
-            else f"{source}: {error.message}"
-        )
-        return {feature.name: FeatureStatistics(None, source, why) for feature in features}
-    return {name: FeatureStatistics(values, source, None) for name, values in found.items()}
 
 
 def result_object(bundle: BuiltBundle) -> dict[str, object]:
