@@ -14,7 +14,7 @@ from typing import Any, Final, ParamSpec, TypeVar
 import numpy as np
 
 from alphaseal_converter.errors import RefusalError
-from alphaseal_converter.pickles._state import KeyCheck
+from alphaseal_converter.pickles import Crowd, key_problem
 from alphaseal_converter.records import Global, Record
 
 Parameters = ParamSpec("Parameters")
@@ -298,7 +298,6 @@ class Plain:
         self._results: dict[int, Any] = {}
         self._sizes: dict[int, int] = {}
         self._open: set[int] = set()
-        self._keys = KeyCheck()
 
     def convert(self, value: Any) -> Any:
         return self._convert(value)[0]
@@ -343,8 +342,14 @@ class Plain:
         return result, self._total(size for pair in converted for _, size in pair)
 
     def _check_keys(self, keys: Iterable[Any]) -> None:
+        crowd = Crowd()
         for key in keys:
-            if type(key) not in (dates.date, dates.datetime) and (problem := self._keys.problem(key)):
+            if type(key) in (dates.date, dates.datetime):
+                continue
+            problem = key_problem(key)
+            if problem is None and crowd.counts(key):
+                problem = crowd.problem(key)
+            if problem is not None:
                 raise RefusalError("pickle.key", problem)
 
     def _total(self, sizes: Iterable[int]) -> int:

@@ -22,12 +22,13 @@ class Global:
         return f"{self.module}.{self.name}"
 
 
-@dataclass(eq=False)
+@dataclass(eq=False, slots=True)
 class Record:
     """One object that a pickle would have built by calling something.
 
     `factory` is what would have been called, `args` with what (``__newobj__`` keyword arguments in `kwargs`),
     `state` the argument of BUILD (``__setstate__``), `items` what was appended, `entries` what was set by key.
+    `new` objects come from ``factory.__new__`` alone (NEWOBJ): whatever ``__init__`` does with arguments is not done.
     Records compare and hash by identity, so a hostile graph cannot make a hash expensive.
     """
 
@@ -37,6 +38,7 @@ class Record:
     state: Any = None
     items: list[Any] = field(default_factory=list)
     entries: list[tuple[Any, Any]] = field(default_factory=list)
+    new: bool = False
 
     @property
     def class_name(self) -> str:
@@ -55,5 +57,20 @@ class Record:
         return state if isinstance(state, dict) else {}
 
     def get(self, name: str, default: Any = None) -> Any:
-        """One attribute, or `default`: old pickles lack newer attributes."""
-        return self.attributes.get(name, default)
+        """One attribute, or `default`: old pickles lack newer attributes.
+
+        What a call returns may have attributes that the pickle does not show: one that is asked for and not there is
+        `RefusalError` ``pickle.unknown_attribute``.
+        """
+        attributes = self.attributes
+        if name not in attributes and not self.new:
+            # Not at the top: the child process reads pickles with the standard library alone.
+            from alphaseal_converter.errors import RefusalError
+
+            raise RefusalError(
+                "pickle.unknown_attribute",
+                f"the attribute {name} of what a call returned cannot be known",
+                expected="an object with its attributes in the pickle",
+                found=f"the result of calling {self.factory}" if isinstance(self.factory, Global) else "a call's result",
+            )
+        return attributes.get(name, default)

@@ -14,11 +14,20 @@ from typing import IO, Any
 
 from alphaseal_converter.errors import RefusalError
 from alphaseal_converter.pickles import _child, _machine, _wire
+from alphaseal_converter.pickles._keys import Crowd, key_problem
 from alphaseal_converter.pickles._machine import PERSISTENT_LOAD
 from alphaseal_converter.pickles._state import Limits, PickleFault
 from alphaseal_converter.records import Global
 
-__all__ = ["PERSISTENT_LOAD", "Limits", "PickleContents", "read_first_pickle", "read_pickle"]
+__all__ = [
+    "PERSISTENT_LOAD",
+    "Crowd",
+    "Limits",
+    "PickleContents",
+    "key_problem",
+    "read_first_pickle",
+    "read_pickle",
+]
 
 _NEXT_STEP = "check that the file is whole and from a source you trust"
 _CHUNK = 1 << 20

@@ -10,11 +10,13 @@ This module needs the standard library and `records` only: the child process tha
 from __future__ import annotations
 
 import codecs
+import math
 import re
 import struct
 from collections.abc import Callable, Sequence
 from typing import Any, Final
 
+from alphaseal_converter.pickles._calls import VIEWS
 from alphaseal_converter.pickles._state import Limits, Machine, PickleFault, kind_of
 from alphaseal_converter.records import Global, Record
 
@@ -54,6 +56,7 @@ def interpret_first(data: bytes, limits: Limits) -> tuple[Any, int]:
 def _run(machine: Machine, handlers: Sequence[Callable[[Machine], None] | None]) -> None:
     """Follow the opcodes up to STOP, which is consumed."""
     limits, size, stack, data = machine.limits, machine.size, machine.stack, machine.data
+    weight = limits.weight
     for _ in range(limits.opcodes):
         machine.operation = position = machine.position
         if position >= size:
@@ -65,6 +68,9 @@ def _run(machine: Machine, handlers: Sequence[Callable[[Machine], None] | None])
         handler = handlers[opcode]
         if handler is None:
             raise _not_read(machine, opcode)
+        weight -= _WEIGHTS[opcode]
+        if weight < 0:
+            raise machine.fault("pickle.resources", "the values of the pickle would take too much memory")
         handler(machine)
         if len(stack) > limits.stack:
             raise machine.fault("pickle.limit", f"more than {limits.stack} values are on the stack")
@@ -100,7 +106,7 @@ def _pop_mark(machine: Machine) -> None:
 
 
 def _dup(machine: Machine) -> None:
-    machine.push(machine.top())
+    machine.push_again(machine.top())
 
 
 def _protocol(machine: Machine) -> None:
@@ -139,6 +145,12 @@ def _long(width: int) -> Callable[[Machine], None]:
     return load
 
 
+# CPython reads text numbers with C's and its own functions, which take signs, spaces, underscores, other bases and, from
+# version to version, other forms.  Every form that a pickler writes has one meaning in all of them; no other is read.
+_INTEGER: Final = re.compile(rb"0|-?[1-9][0-9]*")
+_FLOAT: Final = re.compile(rb"-?[0-9]{1,20}(\.[0-9]{1,20})?(e[+-]?[0-9]{1,3})?|-?inf|nan")
+
+
 def _text_integer(machine: Machine) -> None:
     line = machine.line()
     # Protocol 1 and older write booleans as the integers 00 and 01.
@@ -153,8 +165,8 @@ def _text_long(machine: Machine) -> None:
 
 
 def _parse_integer(machine: Machine, digits: bytes) -> int:
-    if not re.fullmatch(rb"[+-]?[0-9]+", digits):
-        raise machine.fault("pickle.text", f"{digits[:40]!r} is not an integer")
+    if not _INTEGER.fullmatch(digits):
+        raise machine.fault("pickle.text", f"{digits[:40]!r} is not an integer as picklers write it")
     if len(digits) > machine.limits.integer_digits:
         raise machine.fault("pickle.limit", f"an integer has more than {machine.limits.integer_digits} digits")
     return int(digits)
@@ -162,10 +174,12 @@ def _parse_integer(machine: Machine, digits: bytes) -> int:
 
 def _text_float(machine: Machine) -> None:
     line = machine.line()
-    try:
-        machine.push(float(line))
-    except ValueError:
-        raise machine.fault("pickle.text", f"{line[:40]!r} is not a number") from None
+    if not _FLOAT.fullmatch(line):
+        raise machine.fault("pickle.text", f"{line[:40]!r} is not a number as picklers write it")
+    value = float(line)
+    if math.isinf(value) and not line.endswith(b"inf"):
+        raise machine.fault("pickle.text", f"{line[:40]!r} is beyond the largest number")
+    machine.push(value)
 
 
 def _binary_float(machine: Machine) -> None:
@@ -180,7 +194,7 @@ _ESCAPED: Final = dict(zip(b"\\'\"abfnrtv", b"\\'\"\a\b\f\n\r\t\v", strict=True)
 
 def _text_string(machine: Machine) -> None:
     """Python 2's quoted ``repr`` of a byte string; ASCII as CPython's default encoding."""
-    line = machine.line(machine.limits.literal_bytes).strip()
+    line = machine.line(machine.limits.literal_bytes)
     if len(line) < 2 or line[:1] not in (b"'", b'"') or line[-1:] != line[:1]:
         raise machine.fault("pickle.text", "the argument of STRING is not quoted")
 
@@ -228,7 +242,7 @@ def _bytes(width: int) -> Callable[[Machine], None]:
 
 
 def _empty(kind: Callable[[], Any]) -> Callable[[Machine], None]:
-    return lambda machine: machine.stack.append(kind())
+    return lambda machine: machine.push_made(kind())
 
 
 def _tuple(count: int) -> Callable[[Machine], None]:
@@ -244,18 +258,18 @@ def _tuple_of_mark(machine: Machine) -> None:
 
 
 def _list_of_mark(machine: Machine) -> None:
-    machine.push(machine.pop_mark())
+    machine.push_made(machine.pop_mark())
 
 
 def _dict_of_mark(machine: Machine) -> None:
     values = machine.pop_mark()
-    machine.push({})
-    _set_items(machine, machine.top(), values)
+    machine.push_made({})
+    _set_items(machine, machine.target(), values)
 
 
 def _frozenset_of_mark(machine: Machine) -> None:
     values = machine.pop_mark()
-    machine.check_keys(values)
+    machine.check_keys(values, values)
     machine.push_with_depth(frozenset(values), 1)
 
 
@@ -265,10 +279,10 @@ def _append(machine: Machine) -> None:
 
 
 def _append_to(machine: Machine, values: list[Any]) -> None:
-    target = machine.top()
+    target = machine.target()
     if type(target) is list:
         target.extend(values)
-    elif type(target) is Record:
+    elif machine.changeable(target):
         target.items.extend(values)
     else:
         raise machine.fault("pickle.append", f"something is appended to a {kind_of(target)}")
@@ -280,11 +294,11 @@ def _appends(machine: Machine) -> None:
 
 def _add_items(machine: Machine) -> None:
     values = machine.pop_mark()
-    target = machine.top()
+    target = machine.target()
     if type(target) is set:
-        machine.check_keys(values)
+        machine.check_keys(target, values)
         target.update(values)
-    elif type(target) is Record:
+    elif machine.changeable(target):
         target.items.extend(values)
     else:
         raise machine.fault("pickle.append", f"something is added to a {kind_of(target)}")
@@ -293,12 +307,12 @@ def _add_items(machine: Machine) -> None:
 def _set_item(machine: Machine) -> None:
     value = machine.pop()
     key = machine.pop()
-    _set_items(machine, machine.top(), [key, value])
+    _set_items(machine, machine.target(), [key, value])
 
 
 def _set_items_of_mark(machine: Machine) -> None:
     values = machine.pop_mark()
-    _set_items(machine, machine.top(), values)
+    _set_items(machine, machine.target(), values)
 
 
 def _set_items(machine: Machine, target: Any, values: list[Any]) -> None:
@@ -306,9 +320,9 @@ def _set_items(machine: Machine, target: Any, values: list[Any]) -> None:
         raise machine.fault("pickle.stack", "a key has no value")
     pairs = zip(values[::2], values[1::2], strict=True)
     if type(target) is dict:
-        machine.check_keys(values[::2])
+        machine.check_keys(target, values[::2])
         target.update(pairs)
-    elif type(target) is Record:
+    elif machine.changeable(target):
         target.entries.extend(pairs)
     else:
         raise machine.fault("pickle.append", f"a key is set on a {kind_of(target)}")
@@ -334,7 +348,12 @@ def _stack_global(machine: Machine) -> None:
 
 def _reduce(machine: Machine) -> None:
     arguments = machine.pop()
-    machine.push(machine.make_record(machine.pop(), arguments))
+    machine.push_record(machine.pop(), arguments)
+
+
+def _new_object(machine: Machine) -> None:
+    arguments = machine.pop()
+    machine.push_record(machine.pop(), arguments, new=True)
 
 
 def _new_object_extended(machine: Machine) -> None:
@@ -342,28 +361,29 @@ def _new_object_extended(machine: Machine) -> None:
     factory = machine.pop()
     if type(keywords) is not dict or not all(type(key) is str for key in keywords):
         raise machine.fault("pickle.call", f"the keyword arguments are a {kind_of(keywords)}, not a dict of names")
-    machine.push(machine.make_record(factory, arguments, keywords))
+    machine.push_record(factory, arguments, keywords, new=True)
 
 
 def _instance(machine: Machine) -> None:
     factory = _text_global(machine)
-    machine.push(machine.make_record(factory, tuple(machine.pop_mark())))
+    machine.push_record(factory, tuple(machine.pop_mark()))
 
 
 def _object(machine: Machine) -> None:
     values = machine.pop_mark()
     if not values:
         raise machine.fault("pickle.stack", "OBJ has no class")
-    machine.push(machine.make_record(values[0], tuple(values[1:])))
+    machine.push_record(values[0], tuple(values[1:]))
 
 
 def _build(machine: Machine) -> None:
     state = machine.pop()
-    target = machine.top()
-    if type(target) is not Record:
+    target = machine.target()
+    if type(target) is not Record or target.factory in VIEWS:
         raise machine.fault("pickle.build", f"a state is set on a {kind_of(target)}")
     if target.state is not None:
         raise machine.fault("pickle.build", f"a second state is set on one {kind_of(target)}")
+    machine.check_state(target, state)
     target.state = state
 
 
@@ -376,7 +396,7 @@ def _put(machine: Machine, index: int) -> None:
 def _get(machine: Machine, index: int) -> None:
     if index not in machine.memo:
         raise machine.fault("pickle.memo", f"memo entry {index} is used and was never stored")
-    machine.push(machine.memo[index])
+    machine.push_again(machine.memo[index])
 
 
 def _text_put(machine: Machine) -> None:
@@ -400,7 +420,7 @@ def _memoize(machine: Machine) -> None:
 
 
 def _persistent_id(machine: Machine) -> None:
-    machine.push(Record(PERSISTENT_LOAD, (machine.pop(),)))
+    machine.push_record(PERSISTENT_LOAD, (machine.pop(),))
 
 
 PERSISTENT_LOAD: Final = Global("pickle", "persistent_load")
@@ -463,7 +483,7 @@ _OPCODES: Final[dict[int, Callable[[Machine], None]]] = {
     ord("c"): _global,
     0x93: _stack_global,
     ord("R"): _reduce,
-    0x81: _reduce,  # NEWOBJ: class and arguments, recorded as a call is
+    0x81: _new_object,
     0x92: _new_object_extended,
     ord("i"): _instance,
     ord("o"): _object,
@@ -476,5 +496,16 @@ _OPCODES: Final[dict[int, Callable[[Machine], None]]] = {
     ord("j"): _binary_get(4),
     0x94: _memoize,
 }
+_WEIGHTS: Final = bytes(
+    {
+        **dict.fromkeys(b"IJKLMFG\x8a\x8b", 1),
+        **dict.fromkeys(b"pqr\x94", 2),
+        **dict.fromkeys(b"STUVXBC\x8c\x8d\x8e\x96t\x85\x86\x87c\x93", 8),
+        **dict.fromkeys(b"]}ld", 16),
+        **dict.fromkeys(b"\x8f\x91RioQ\x81\x92", 32),
+    }.get(opcode, 0)
+    for opcode in range(256)
+)
+"""What one opcode adds to the memory, in the units of `Limits.weight`."""
 _HANDLERS: Final = tuple(_OPCODES.get(opcode) for opcode in range(256))
 _FIRST_HANDLERS: Final = tuple({**_OPCODES, ord("Q"): _persistent_id}.get(opcode) for opcode in range(256))

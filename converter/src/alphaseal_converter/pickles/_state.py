@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
 from typing import Any, Final
 
+from alphaseal_converter.pickles._calls import CHANGERS, CONTAINERS, KNOWN, VIEWS
+from alphaseal_converter.pickles._keys import KEY_BYTES, Crowd, is_uncertain, key_problem
+from alphaseal_converter.pickles._sharing import MUTABLE, Sharing
 from alphaseal_converter.records import Global, Record
 
 
@@ -25,6 +28,8 @@ class Limits:
     stack: int = 4_000_000
     result_bytes: int = 1 << 30
     """Size of the child's answer, without the long bytes literals, which do not travel."""
+    weight: int = 16_000_000
+    """Memory and work of all values: a number is 1, a text or tuple 8, a list or dict 16, a set or an object 32."""
 
 
 class PickleFault(Exception):
@@ -37,15 +42,17 @@ class PickleFault(Exception):
         self.offset = offset
 
 
-KEY_BYTES: Final = 1 << 16
-"""Longest str or bytes (in characters or bytes) that may be a dict key or a set member."""
-_KEY_DEPTH: Final = 4
-_KEY_MEMBERS: Final = 100
-_SPREAD_INTEGER: Final = (1 << 61) - 1
-"""CPython hashes integers modulo this: below it they cannot be made to collide at will."""
-_WIDE_KEYS: Final = 10_000
 _LINE_BYTES: Final = 1 << 16
 _NAME_LENGTH: Final = 500
+
+
+class Alias:
+    """A list, dict, set or object on the stack that came from the memo, or is there twice (DUP)."""
+
+    __slots__ = ("value",)
+
+    def __init__(self, value: Any) -> None:
+        self.value = value
 
 
 class Machine:
@@ -63,7 +70,10 @@ class Machine:
         self.marks: list[int] = []
         self.memo: dict[int, Any] = {}
         self.globals: dict[Global, Global] = {}
-        self.keys = KeyCheck()
+        self.records: list[Record] = []
+        self.sharing = Sharing()
+        self.crowds: dict[int, tuple[Any, Crowd]] = {}
+        self.uncertain: dict[int, Any] = {}
         self.tuple_depths: dict[int, int] = {}
 
     def finish(self, more_may_follow: bool = False) -> Any:
@@ -75,7 +85,14 @@ class Machine:
             raise self.fault(
                 "pickle.trailing", f"{self.size - self.position} bytes follow the end of the pickle (a second pickle?)"
             )
-        self._check_nesting(root)
+        reached = self._check_nesting(root)
+        # Python would have made this call; what it changed beside its result, nobody can see any more.
+        lost = next((record for record in self.records if id(record) not in reached), None)
+        if lost is not None:
+            raise self.fault("pickle.lost_call", f"the result of calling {_named(lost)} is thrown away")
+        factories = {record.factory for record in self.records if isinstance(record.factory, Global)}
+        if (changed := self.sharing.touched_class(factories)) is not None:
+            raise self.fault("pickle.shared_argument", f"{changed} is given to a call that may change it, and used")
         return root
 
     def fault(self, code: str, message: str) -> PickleFault:
@@ -122,15 +139,47 @@ class Machine:
     def push(self, value: Any) -> None:
         self.stack.append(value)
 
+    def push_made(self, value: Any) -> None:
+        """Push a list, dict, set or record that has just been made; until it is popped, it is not finished."""
+        self.sharing.made(value)
+        self.stack.append(value)
+
+    def push_again(self, value: Any) -> None:
+        """Push a value that is somewhere else, too."""
+        if type(value) in _CONTAINERS:
+            if (problem := self.sharing.seen_again(value)) is not None:
+                raise self.fault("pickle.shared_argument", problem)
+            if type(value) in MUTABLE:
+                value = Alias(value)
+        self.stack.append(value)
+
     def pop(self) -> Any:
-        if len(self.stack) <= (self.marks[-1] if self.marks else 0):
-            raise self.fault("pickle.stack", "an opcode needs a value and the stack has none")
-        return self.stack.pop()
+        self._require()
+        value = self.stack.pop()
+        kind = type(value)
+        if kind is Alias:
+            return value.value
+        if kind in MUTABLE:
+            self.sharing.open.discard(id(value))
+        return value
 
     def top(self) -> Any:
+        """The newest value, which stays."""
+        self._require()
+        value = self.stack[-1]
+        return value.value if type(value) is Alias else value
+
+    def target(self) -> Any:
+        """The newest value, to be changed: a finished one is never changed by a pickler, and Python may hold a copy."""
+        self._require()
+        value = self.stack[-1]
+        if type(value) is Alias:
+            raise self.fault("pickle.late_change", f"a {kind_of(value.value)} from the memo is changed")
+        return value
+
+    def _require(self) -> None:
         if len(self.stack) <= (self.marks[-1] if self.marks else 0):
             raise self.fault("pickle.stack", "an opcode needs a value and the stack has none")
-        return self.stack[-1]
 
     def pop_mark(self) -> list[Any]:
         """The values above the newest mark, which is removed with them."""
@@ -139,6 +188,13 @@ class Machine:
         mark = self.marks.pop()
         values = self.stack[mark:]
         del self.stack[mark:]
+        still_open = self.sharing.open
+        for position, value in enumerate(values):
+            kind = type(value)
+            if kind is Alias:
+                values[position] = value.value
+            elif kind in MUTABLE:
+                still_open.discard(id(value))
         return values
 
     # ---- values
@@ -166,18 +222,28 @@ class Machine:
         found = Global(module, name)
         return self.globals.setdefault(found, found)
 
-    def make_record(self, factory: Any, arguments: Any, keywords: Any = None) -> Record:
+    def push_record(self, factory: Any, arguments: Any, keywords: Any = None, *, new: bool = False) -> None:
+        """Push the result of a call, or of ``factory.__new__`` alone."""
         if not isinstance(factory, (Global, Record)):
             raise self.fault("pickle.call", f"a {type(factory).__name__} is called")
         if type(arguments) is not tuple:
             raise self.fault("pickle.call", f"{_named(factory)} is called with a {kind_of(arguments)}, not a tuple")
-        return Record(factory, arguments, {} if keywords is None else keywords)
+        if factory in CHANGERS:
+            raise self.fault("pickle.changing_call", f"{_named(factory)} is called, which changes something else")
+        record = Record(factory, arguments, {} if keywords is None else keywords, new=new)
+        if (problem := self.sharing.call(record)) is not None:
+            code = "pickle.unfinished" if factory in KNOWN and not new else "pickle.shared_argument"
+            raise self.fault(code, f"{_named(factory)} is called with {problem}")
+        self.records.append(record)
+        self.push_made(record)
 
     def make_tuple(self, values: Iterable[Any]) -> None:
         """Push a tuple; its depth is followed, because tuples alone cannot be taken apart step by step."""
         result = tuple(values)
-        depths = self.tuple_depths
-        depth = 1 + max((depths.get(id(value), 0) for value in result if type(value) in _FIXED), default=0)
+        depth = 1
+        for value in result:
+            if type(value) in _FIXED:
+                depth = max(depth, 1 + self.tuple_depths.get(id(value), 0))
         self.push_with_depth(result, depth)
 
     def push_with_depth(self, value: Any, depth: int) -> None:
@@ -190,15 +256,53 @@ class Machine:
             self.tuple_depths.pop(id(value), None)
         self.stack.append(value)
 
-    def check_keys(self, keys: Iterable[Any]) -> None:
+    def check_keys(self, target: Any, keys: Iterable[Any]) -> None:
+        """Refuses keys of a dict, or members of a set, that cost more than their size or whose place is not certain."""
+        plain = uncertain = False
         for key in keys:
             # Nearly all keys are short text; the general check costs ten times as much.
             if type(key) is str and len(key) <= KEY_BYTES:
+                plain = True
                 continue
-            if problem := self.keys.problem(key):
+            problem = key_problem(key)
+            if problem is None and Crowd.counts(key):
+                problem = self._crowd(target).problem(key)
+            if problem is not None:
                 raise self.fault("pickle.key", problem)
+            strange = is_uncertain(key)
+            uncertain = uncertain or strange
+            plain = plain or not (strange or key is None)
+        if type(target) is dict and (uncertain or id(target) in self.uncertain):
+            self._check_certainty(target, plain, uncertain)
 
-    def _check_nesting(self, root: Any) -> None:
+    def _crowd(self, target: Any) -> Crowd:
+        """The count of the keys of `target`, which is kept as long as the count: its id means nothing without it."""
+        return self.crowds.setdefault(id(target), (target, Crowd()))[1]
+
+    def _check_certainty(self, target: dict[Any, Any], plain: bool, uncertain: bool) -> None:
+        """Keys of which Python might find two to be one, where we see two, are not put into one dict."""
+        if id(target) not in self.uncertain:
+            plain = plain or len(target) > (None in target)
+        if plain:
+            raise self.fault("pickle.key", "plain keys of a dict stand beside a key that a call returns")
+        self.uncertain[id(target)] = target
+
+    def check_state(self, target: Record, state: Any) -> None:
+        """Refuses a state of BUILD of which the object would get another copy than the state that is seen at the end."""
+        problem = self.sharing.unfinished_state(state, known=target.factory in KNOWN)
+        if problem is not None:
+            raise self.fault("pickle.unfinished", f"the state of {_named(target)} is {problem}")
+        for part in state if type(state) is tuple else (state,):
+            if id(part) in self.uncertain:
+                raise self.fault("pickle.key", f"attributes of {_named(target)} have names that a call returns")
+
+    def changeable(self, target: Any) -> bool:
+        """Whether members may be put into a record: what they change is its own."""
+        return type(target) is Record and (
+            target.new or target.factory in CONTAINERS or not (target.factory in KNOWN or target.factory in VIEWS)
+        )
+
+    def _check_nesting(self, root: Any) -> set[int]:
         """Walk level by level with a visited set: cycles and references to references cost one visit each."""
         seen = {id(root)}
         level = [root]
@@ -210,56 +314,18 @@ class Machine:
                         seen.add(id(child))
                         following.append(child)
             if not following:
-                return
+                return seen
             level = following
         raise self.fault("pickle.nesting", f"values are nested deeper than {self.limits.nesting}")
 
 
-class KeyCheck:
-    """Finds dict keys and set members whose hashing or comparing could cost more than their own size.
-
-    A tuple of twice the same tuple, sixty levels deep, takes 2**60 steps to hash; integers that are equal modulo
-    2**61 - 1 all meet in one slot of a dict.  One check counts over all the keys that it is shown.
-    """
-
-    def __init__(self) -> None:
-        self._wide_keys = 0
-
-    def problem(self, key: Any) -> str | None:
-        """What speaks against `key`, or None."""
-        pending = [(key, 0)]
-        seen = 0
-        while pending:
-            value, depth = pending.pop()
-            if type(value) is tuple:
-                seen += len(value)
-                if depth == _KEY_DEPTH:
-                    return f"a key is nested deeper than {_KEY_DEPTH} tuples"
-                if seen <= _KEY_MEMBERS:
-                    pending.extend((member, depth + 1) for member in value)
-            elif problem := self._scalar_problem(value):
-                return problem
-            if seen > _KEY_MEMBERS:
-                return f"a key has more than {_KEY_MEMBERS} members"
-        return None
-
-    def _scalar_problem(self, value: Any) -> str | None:
-        kind = type(value)
-        if kind is int:
-            self._wide_keys += abs(value) >= _SPREAD_INTEGER
-            return f"more than {_WIDE_KEYS} keys are integers beyond 61 bits" if self._wide_keys > _WIDE_KEYS else None
-        if kind is str or kind is bytes:
-            return f"a key is longer than {KEY_BYTES} bytes" if len(value) > KEY_BYTES else None
-        return None if kind in _KEY_TYPES else f"a {kind_of(value)} is used as a key"
-
-
-def children(value: Any) -> Iterable[Any]:
+def children(value: Any) -> Collection[Any]:
     """What `value` refers to directly, in a fixed order: for a record factory, args, kwargs, state, items, entries."""
     kind = type(value)
     if kind in (list, tuple, set, frozenset):
         return value  # type: ignore[no-any-return]
     if kind is dict:
-        return (part for pair in value.items() for part in pair)
+        return [part for pair in value.items() for part in pair]
     if kind is Record:
         entries = [part for pair in value.entries for part in pair]
         return [value.factory, value.args, value.kwargs, value.state, *value.items, *entries]
@@ -268,7 +334,6 @@ def children(value: Any) -> Iterable[Any]:
 
 _FIXED: Final = frozenset({tuple, frozenset})
 _CONTAINERS: Final = frozenset({list, tuple, set, frozenset, dict, Record})
-_KEY_TYPES: Final = frozenset({type(None), bool, float, Record, Global})
 
 
 def kind_of(value: Any) -> str:

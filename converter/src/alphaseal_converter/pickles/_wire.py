@@ -1,8 +1,8 @@
 """The inert graph as bytes, for the way from the child process to its parent.
 
 Two sections: *nodes*, one tag byte and a payload each, a tuple after its members; then the *contents* of the mutable
-nodes in the order of their tags.  Values refer to each other by node number, so shared values stay shared, cycles stay
-cycles, and nothing here is recursive.  Bytes literals longer than `INLINE` travel as their place in the pickle, which
+nodes in the order of their tags.  Values refer to each other by node number, so shared values stay shared (numbers, which
+have no identity, do not), cycles stay cycles, and nothing here is recursive.  Bytes literals longer than `INLINE` travel as their place in the pickle, which
 the parent has at hand.  There is nothing in this form that could name code.
 """
 
@@ -25,6 +25,10 @@ _FLOAT: Final = struct.Struct("<cd")
 _PLACE: Final = struct.Struct("<cQQ")
 _SINGLES: Final[dict[Any, bytes]] = {None: b"N", True: b"T", False: b"F"}
 _MUTABLE: Final[dict[type, bytes]] = {list: b"l", dict: b"m", set: b"e", Record: b"r"}
+_NEW_RECORD: Final = b"n"
+_NOTHING: Final = _NUMBER.pack(0)
+_NUMBERS: Final = frozenset({int, float})
+_FIXED: Final = frozenset({tuple, frozenset})
 
 
 @dataclass(frozen=True)
@@ -37,50 +41,74 @@ class Place:
 
 def encode(root: Any) -> Iterator[bytes]:
     """The graph below `root` in chunks."""
-    numbers: dict[int, int] = {}
-    mutable: list[Any] = []
-    buffer = bytearray()
-    _encode_tree(root, numbers, mutable, buffer)
+    encoder = _Encoder()
+    number = encoder.number(root)
+    contents = bytearray()
     # `mutable` grows while the contents found in it are numbered: every value is visited once.
-    for value in mutable:
-        for child in children(value):
-            if id(child) not in numbers:
-                _encode_tree(child, numbers, mutable, buffer)
-        if len(buffer) > _CHUNK:
-            yield bytes(buffer)
-            buffer.clear()
-    buffer += b"."
-    for value in mutable:
-        buffer += _contents(value, numbers)
-        if len(buffer) > _CHUNK:
-            yield bytes(buffer)
-            buffer.clear()
-    yield bytes(buffer + _NUMBER.pack(numbers[id(root)]))
+    for value in encoder.mutable:
+        parts = children(value)
+        contents += _references([encoder.number(part) for part in parts]) if parts else _NOTHING
+        if type(value) is Record:
+            # Of a record's references the reader has to know how many are items; the rest are keys and values.
+            contents += _NUMBER.pack(len(value.items))
+        if len(encoder.buffer) > _CHUNK:
+            yield bytes(encoder.buffer)
+            encoder.buffer.clear()
+    yield bytes(encoder.buffer + b".")
+    contents += _NUMBER.pack(number)
+    for start in range(0, len(contents), _CHUNK):
+        yield bytes(contents[start : start + _CHUNK])
 
 
-def _encode_tree(root: Any, numbers: dict[int, int], mutable: list[Any], buffer: bytearray) -> None:
-    """Number `root`; of a tuple or frozenset, which cannot be made before its members, the members first."""
-    pending = [root]
-    while pending:
-        value = pending[-1]
-        if id(value) in numbers:
-            pending.pop()
-            continue
+class _Encoder:
+    """Writes nodes and numbers them; `mutable` are those whose contents are still to be written."""
+
+    def __init__(self) -> None:
+        self.buffer = bytearray()
+        self.mutable: list[Any] = []
+        self._numbers: dict[int, int] = {}
+        self._count = 0
+
+    def number(self, value: Any) -> int:
+        """The number of `value`, which is written if it was not."""
         kind = type(value)
-        if kind in (tuple, frozenset):
-            missing = [member for member in value if id(member) not in numbers]
-            if missing:
-                pending.extend(missing)
-                continue
-            buffer += b"t" if kind is tuple else b"z"
-            buffer += _references([numbers[id(member)] for member in value])
-        elif kind in _MUTABLE:
-            buffer += _MUTABLE[kind]
-            mutable.append(value)
+        if kind in _NUMBERS:
+            return self._written(_scalar(value))
+        found = self._numbers.get(id(value))
+        if found is not None:
+            return found
+        if kind in _FIXED:
+            self._write_fixed(value)
+            return self._numbers[id(value)]
+        if kind in _MUTABLE:
+            node = _NEW_RECORD if kind is Record and value.new else _MUTABLE[kind]
+            self.mutable.append(value)
         else:
-            buffer += _scalar(value)
-        numbers[id(value)] = len(numbers)
-        pending.pop()
+            node = _scalar(value)
+        self._numbers[id(value)] = number = self._written(node)
+        return number
+
+    def _write_fixed(self, root: Any) -> None:
+        """A tuple or frozenset, which cannot be made before its members; step by step, however deep they are."""
+        numbers = self._numbers
+        pending = [root]
+        while pending:
+            value = pending[-1]
+            size = len(pending)
+            for member in value:
+                if type(member) in _FIXED and id(member) not in numbers:
+                    pending.append(member)
+            if len(pending) > size:
+                continue
+            pending.pop()
+            if id(value) not in numbers:
+                references = _references([self.number(member) for member in value])
+                numbers[id(value)] = self._written((b"t" if type(value) is tuple else b"z") + references)
+
+    def _written(self, node: bytes) -> int:
+        self.buffer += node
+        self._count += 1
+        return self._count - 1
 
 
 def _scalar(value: Any) -> bytes:
@@ -110,12 +138,6 @@ def _sized(content: bytes) -> bytes:
 
 def _references(numbers: list[int]) -> bytes:
     return struct.pack(f"<{len(numbers) + 1}I", len(numbers), *numbers)
-
-
-def _contents(value: Any, numbers: dict[int, int]) -> bytes:
-    references = _references([numbers[id(child)] for child in children(value)])
-    # Of a record's references the reader has to know how many are items; the rest are keys and values.
-    return references + _NUMBER.pack(len(value.items)) if type(value) is Record else references
 
 
 class WireError(Exception):
@@ -227,4 +249,5 @@ _READERS: Final[dict[int, Callable[[_Decoder], Any]]] = {
     ord("m"): lambda decoder: {},
     ord("e"): lambda decoder: set(),
     ord("r"): lambda decoder: Record(_UNKNOWN),
+    ord("n"): lambda decoder: Record(_UNKNOWN, new=True),
 }
