@@ -196,6 +196,7 @@ WRONG: dict[str, tuple[Add, str]] = {
         ),
         "the parts are not the whole",
     ),
+    "split_of_others": (outputs("Split", ["features"], 2, axis=1, num_outputs=1), "not the number of outputs"),
     "split_no_whole_part": (outputs("Split", ["features"], 3, axis=1, num_outputs=3), "not a whole part"),
     "fill_of_two": (
         node(

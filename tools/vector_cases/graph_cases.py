@@ -91,6 +91,46 @@ def _chain(depth: int) -> bytes:
     )
 
 
+def _divided(operator: str, *divisor: int) -> bytes:
+    """The first two features as integers, divided by constants."""
+    nodes = [
+        node("Cast", ["features"], ["n"], attribute("to", INT64)),
+        node(operator, ["n", "by"], ["k"]),
+    ]
+    return with_nodes(*nodes, tensors=[int64s("by", divisor)])
+
+
+def _filled(count: int, nodes: int) -> bytes:
+    """`nodes` constants of `count` numbers that the file does not hold, and their sum."""
+    fills = [
+        node("ConstantOfShape", ["shape"], [f"fill{place}"], attribute("value", doubles("v", [1.5])))
+        for place in range(nodes)
+    ]
+    total = node("Sum", [f"fill{place}" for place in range(nodes)], ["k"])
+    return with_nodes(*fills, total, tensors=[int64s("shape", [count])])
+
+
+def _grown(*by: bytes, width: int = 8192) -> bytes:
+    """Nodes behind `wide`, a feature as many times as `width`."""
+    first = node("Gather", ["features", "zero"], ["one"], attribute("axis", 1))
+    wide = node("Expand", ["one", "shape"], ["wide"])
+    return with_nodes(first, wide, *by, tensors=[int64s("zero", [0]), int64s("shape", [1, width])])
+
+
+def _in_turns() -> bytes:
+    """Ten values of 128 MB, each read by the next only."""
+    return _grown(*(node("Abs", [f"a{place}" if place else "wide"], [f"a{place + 1}"]) for place in range(10)))
+
+
+def _groups(count: int) -> bytes:
+    """GroupNormalization of two channels in so many groups."""
+    nodes = [
+        node("Unsqueeze", ["features", "last"], ["deep"]),
+        node("GroupNormalization", ["deep", "s", "s"], ["k"], attribute("num_groups", count)),
+    ]
+    return with_nodes(*nodes, tensors=[int64s("last", [2]), doubles("s", [1.0, 1.0])])
+
+
 _COUNT = len(tree_values()["nodes_featureids"])  # type: ignore[arg-type]
 _NAN_LEAVES = [math.nan, 0.3, 0.125, 0.05, -0.2, 0.1, -0.7, 0.7]
 _ADD = node("Add", ["features", "c"], ["k"])
@@ -410,6 +450,103 @@ OTHERS: dict[str, tuple[bytes, str, str]] = {
         "adds what does not fit",
     ),
     "axis_beyond": (_use("Concat", attribute("axis", 7)), "model.shape", "joins along an axis that there is not"),
+    "column_with_a_row": (
+        with_nodes(
+            node("Add", ["column", "row"], ["sums"]),
+            node("Reshape", ["sums", "flat"], ["four"]),
+            node("Gather", ["four", "second"], ["length"]),
+            node("ConstantOfShape", ["length"], ["k"]),
+            tensors=[
+                int64s("column", [1 << 40, 0], [2, 1]),
+                int64s("row", [0, 1], [1, 2]),
+                int64s("flat", [-1]),
+                int64s("second", [1]),
+            ],
+        ),
+        "model.shape",
+        "takes a length from the sums of a column with a row",
+    ),
+    "empty_mean": (
+        with_nodes(node("ReduceMean", ["none"], ["k"]), tensors=[int64s("none", [])]),
+        "model.shape",
+        "takes the mean of no integers",
+    ),
+    "split_of_others": (
+        with_nodes(
+            node("Split", ["features"], ["k", "l"], attribute("axis", 1), attribute("num_outputs", 1)),
+        ),
+        "model.shape",
+        "is split in one part and gives two",
+    ),
+    # what the whole graph takes
+    "memory_of_constants": (_filled(1 << 22, 40), "model.growth", "sums forty constants of 32 MB that all live"),
+    "memory_of_rows": (
+        _grown(
+            *(node("Abs", ["wide"], [f"a{place}"]) for place in range(10)),
+            node("Sum", [f"a{place}" for place in range(10)], ["k"]),
+        ),
+        "model.growth",
+        "sums ten values of 128 MB that all live",
+    ),
+    "work_of_constants": (
+        with_nodes(
+            node("ConstantOfShape", ["shape"], ["p0"], attribute("value", doubles("v", [1.5]))),
+            *(node("Pow", [f"p{place}", "e"], [f"p{place + 1}"]) for place in range(6)),
+            tensors=[int64s("shape", [1 << 23]), doubles("e", [1.0001], [])],
+        ),
+        "model.growth",
+        "raises eight million constants to a power six times",
+    ),
+    "work_of_products": (
+        with_nodes(
+            node("ConstantOfShape", ["shape"], ["p"], attribute("value", doubles("v", [1.5]))),
+            node("MatMul", ["p", "p"], ["k"]),
+            tensors=[int64s("shape", [2048, 2048])],
+        ),
+        "model.growth",
+        "multiplies two constant matrices eight thousand million times",
+    ),
+    "work_of_rows": (
+        _grown(
+            node("Pow", ["wide", "wide"], ["p0"]),
+            *(node("Pow", [f"p{place}", "wide"], [f"p{place + 1}"]) for place in range(600)),
+        ),
+        "model.growth",
+        "computes five million powers for a row",
+    ),
+    # what would end the process
+    "division_by_zero": (_divided("Div", 3, 0, 3, 3), "model.division", "divides integers by a constant with a zero"),
+    "division_by_minus_one": (
+        _divided("Div", -1),
+        "model.division",
+        "divides integers by -1, where the smallest has no result",
+    ),
+    "division_by_itself": (
+        with_nodes(
+            node("Cast", ["features"], ["n"], attribute("to", INT64)),
+            node("Div", ["n", "n"], ["k"]),
+        ),
+        "model.division",
+        "divides integers by values of the row",
+    ),
+    "remainder_of_zero": (_divided("Mod", 0), "model.division", "takes an integer's remainder of zero"),
+    "remainder_of_minus_one": (_divided("Mod", -1), "model.division", "takes an integer's remainder of -1"),
+    "groups_0": (_groups(0), "model.attribute", "normalises in no groups"),
+    "groups_negative": (_groups(-1), "model.attribute", "normalises in -1 groups"),
+    "diagonal_far_away": (
+        _use("EyeLike", attribute("k", -(1 << 63))),
+        "model.attribute",
+        "writes on a diagonal that no matrix has",
+    ),
+    "window_without_step": (
+        with_nodes(
+            node("Unsqueeze", ["features", "last"], ["deep"]),
+            node("MaxPool", ["deep"], ["k"], attribute("kernel_shape", [1]), attribute("strides", [0])),
+            tensors=[int64s("last", [2])],
+        ),
+        "model.attribute",
+        "moves a window by nothing",
+    ),
     # inputs and outputs
     "input_float": (
         file(graph(_TREES, inputs=[port("features", [None, 4], FLOAT)])),
@@ -726,6 +863,8 @@ def _passing() -> Iterator[Case]:
     for name, text, data in (
         ("infinite_threshold", "an infinite threshold, as LightGBM has it", model(tree_values(infinite))),
         ("depth_1000", "a path of exactly 1000 splits", _chain(1000)),
+        ("divided_integers", "integers divided by constants that are neither 0 nor -1", _divided("Div", 3, -2, 7, 1)),
+        ("values_one_after_the_other", "values that are large, and of which two live at one time", _in_turns()),
         ("nan_put_in_place", "NaN where it is put in the place of another value", _with_where()),
     ):
         yield Case(f"model_{name}", f"V7: {text} passes.", "verify", UNSIGNED, 0, "ok", bundle({"model.onnx": data}))

@@ -361,6 +361,9 @@ def _part(length: Size, start: int, end: int) -> Size:
 def split(call: Call) -> Result:
     shape = call.shape()
     axis, outputs = call.axis(len(shape)), len(call.node.outputs)
+    if call.integer("num_outputs", outputs) != outputs:
+        # onnxruntime writes beyond a list here.
+        raise Unknown("num_outputs is not the number of outputs")
     if call.optional(1) is not None:
         lengths = [size(length) for length in call.fixed(1)]
     else:
