@@ -171,7 +171,8 @@ def prove(request: BuildRequest, scratch: Path, progress: Progress) -> Proven:
     if located.workspace is None and request.feature_order is None:
         raise _no_workspace(located)
     context = _family_context(request, anchor, located, configuration, dataset)
-    model = read_trained_model(located.weights.data, f"{located.weights.origin}: {located.weights.name}", context)
+    weights = f"{located.weights.origin}: {located.weights.name}"
+    model = read_trained_model(located.weights.data, weights, context)
     _check_dataset_kind(context, model)
     raw = _raw_values(request, configuration, located, scratch, progress)
     fitted = fitted_processors(dataset) if dataset is not None else ()
@@ -188,7 +189,7 @@ def prove(request: BuildRequest, scratch: Path, progress: Progress) -> Proven:
         raw_dtypes=raw.dtypes if raw is not None else {},
     )
     given = read_given_order(request.feature_order) if request.feature_order is not None else None
-    features = resolve_order(sources, model.feature_count, given)
+    features = resolve_order(sources, model.feature_count, given, model.known_names, weights)
     predictions = read_predictions(artifacts.pred) if artifacts.pred is not None else None
     progress("compiling the alpha expressions")
     bars = BarReplay.find(compile_features(features.features), located, configuration, request, raw is None)

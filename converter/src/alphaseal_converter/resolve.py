@@ -1,6 +1,6 @@
 """Which column of the model is which feature, and on what evidence.
 
-LightGBM keeps no names: qlib hands it bare values.  The order is that of the frame which the run's loader returned, and
+qlib hands LightGBM bare values, so its models know no names; where weights do, they must agree.  The order is that of the frame which the run's loader returned, and
 that depends on the loader's class (qlib's NestedDataLoader sorts by name, others do not) and on the processors that drop
 columns; it is never the order of the factor table alone.  What is found here is evidence; `build` proves it by replaying
 the recorded predictions.
@@ -19,6 +19,7 @@ from alphaseal.plain_text import listed
 
 from .configuration import Expression, Loader, TaskConfiguration
 from .errors import RefusalError
+from .known_names import KnownNames
 from .processors import DropCol, Fillna, FilterCol, Processor
 
 Origin = Literal["alpha", "sota", "base", "unknown"]
@@ -67,17 +68,27 @@ class Sources:
     raw_dtypes: Mapping[str, str]
 
 
-def resolve_order(sources: Sources, feature_count: int, given: Sequence[str] | None) -> FeatureOrder:
-    """The model's features in order.
+def resolve_order(
+    sources: Sources,
+    feature_count: int,
+    given: Sequence[str] | None,
+    known: KnownNames | None = None,
+    where: str = "the weights",
+) -> FeatureOrder:
+    """The model's features in order; `known` are names that the weights `where` hold themselves.
 
-    Raises RefusalError: ``order.unknown`` (nothing says it), ``order.disagree`` (two sources differ), ``order.count``
-    (not as many as the model has), ``order.loader`` (a loader class whose rule is not known), ``order.name_twice``,
-    ``order.dtype_unknown``.
+    Raises RefusalError: ``order.unknown`` (nothing says it), ``order.disagree`` (two sources differ),
+    ``order.names_differ`` (the weights name others, or in another order), ``order.count`` (not as many as the model
+    has), ``order.loader`` (a loader class whose rule is not known), ``order.name_twice``, ``order.dtype_unknown``.
     """
     found = _by_processors(sources), _by_loader(sources)
     orders = [order for order in found if order is not None]
     if given is not None:
         orders.append((tuple(given), Evidence(code="given", text="--feature-order")))
+    only_given = len(orders) == 1 and given is not None
+    weighed = _by_weights(known, sources) if known is not None else None
+    if weighed is not None and not orders:
+        orders.append(weighed)
     if not orders:
         raise RefusalError(
             "order.unknown",
@@ -90,9 +101,26 @@ def resolve_order(sources: Sources, feature_count: int, given: Sequence[str] | N
         if other != names:
             raise _disagreement(names, first, other, evidence)
     _check_names(names, feature_count, first)
+    if known is not None:
+        known.check(names, where)
+    if weighed is not None and weighed not in orders:
+        orders.append(weighed)
     features = tuple(_feature(name, sources) for name in names)
-    only_given = len(orders) == 1 and given is not None
-    return FeatureOrder(features, "given" if only_given else "evidence", tuple(evidence for _, evidence in orders))
+    alone = only_given and weighed is None
+    return FeatureOrder(features, "given" if alone else "evidence", tuple(evidence for _, evidence in orders))
+
+
+def _by_weights(known: KnownNames, sources: Sources) -> tuple[tuple[str, ...], Evidence] | None:
+    """Names that the weights themselves hold, as the run's columns are called."""
+    columns = (
+        *(name for name, _ in sources.table),
+        *(expression.name for expression in _expressions(sources)),
+        *sources.raw_dtypes,
+    )
+    names = known.order(columns)
+    if names is None:
+        return None
+    return names, Evidence(code="names_in_weights", text=f"the weights name their features: {known.holder}")
 
 
 def _disagreement(names: Sequence[str], first: Evidence, other: Sequence[str], second: Evidence) -> RefusalError:

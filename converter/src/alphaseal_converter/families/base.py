@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from alphaseal.manifest import Bound
+from alphaseal_converter.known_names import KnownNames
 from alphaseal_converter.parity import Judge, Matrix, Vector
 from alphaseal_converter.processors import RowProcessor
 
@@ -56,10 +57,12 @@ class TrainedModel:
     processors what the rounding of each row's own sums explains beyond that: float64 [rows], for rows far from those that
     the bound was made for.
 
+    `known_names` are names of the features that the weights themselves hold, None where they hold none.
+
     `importance` is what the weights themselves say of single features, None where they say nothing.
 
-    `bind`, where it is not None, is called with names and training dtypes of the features once their order is known,
-    and gives the model to go on with; RefusalError ``order.names_differ`` where the weights themselves know other names.
+    `bind`, where it is not None, is called with names and training dtypes of the features once their order is known and
+    agrees with `known_names`, and gives the model to go on with.
     """
 
     family: str
@@ -78,5 +81,6 @@ class TrainedModel:
     batch_dependent: bool = False
     rounding: Callable[[Sequence[RowProcessor]], Callable[[Matrix], Vector]] | None = None
     notes: tuple[str, ...] = field(default=())
+    known_names: KnownNames | None = None
     importance: Importance | None = None
     bind: Callable[[Sequence[str], Sequence[str]], TrainedModel] | None = None

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -13,9 +12,10 @@ from alphaseal_converter import decode
 from alphaseal_converter.artifacts import ModelRecord
 from alphaseal_converter.errors import RefusalError
 from alphaseal_converter.families.base import EXACT, TrainedModel
-from alphaseal_converter.families.known_names import check_names
+from alphaseal_converter.families.live import given_table, plain_attributes
 from alphaseal_converter.families.row_processors import apply_processors
 from alphaseal_converter.graph.catboost import build_catboost_graph
+from alphaseal_converter.known_names import KnownNames
 from alphaseal_converter.models.catboost import CatboostModel, Link, parse_cbm
 from alphaseal_converter.parity import Judge, Matrix, Vector
 from alphaseal_converter.processors import RowProcessor
@@ -27,7 +27,6 @@ _CLASSIFIER = "catboost.core.CatBoostClassifier"
 _CLASSES = frozenset(("catboost.core.CatBoost", _REGRESSOR, "catboost.core.CatBoostRanker", _CLASSIFIER))
 # What ``CatBoostRegressor.predict`` turns into exp of the formula; the other classes never do.
 _EXPONENT = ("Poisson", "Tweedie")
-_PREDICTION = {Link.IDENTITY: "RawFormulaVal", Link.EXP: "Exponent", Link.SIGMOID: "Probability"}
 _LINK_BOUND = Bound(ulp=None, relative=4e-15, absolute=None, text="exp of two mathematical libraries")
 
 
@@ -40,12 +39,8 @@ def read(record: ModelRecord, where: str) -> TrainedModel:
     document = bytes(document)
     model = parse_cbm(document, where)
     link = _link(estimator, model, where)
-
-    def bind(names: Sequence[str], dtypes: Sequence[str]) -> TrainedModel:
-        check_names(model.feature_names, names, where)
-        return replace(trained, bind=None)
-
-    trained = TrainedModel(
+    known = KnownNames(model.feature_names, "CatBoost's feature names") if model.feature_names else None
+    return TrainedModel(
         family="catboost",
         class_name=str(record),
         framework="catboost",
@@ -56,10 +51,9 @@ def read(record: ModelRecord, where: str) -> TrainedModel:
         bound=EXACT if link is Link.IDENTITY else _LINK_BOUND,
         facts=_facts(model, link),
         graph=lambda processors: build_catboost_graph(processors, model, link),
-        judge=lambda processors: _judge(document, link, processors),
-        bind=bind,
+        judge=lambda processors: _judge(str(record), estimator, document, known, processors),
+        known_names=known,
     )
-    return trained
 
 
 def _estimator(record: ModelRecord, where: str) -> Record:
@@ -108,18 +102,29 @@ def _facts(model: CatboostModel, link: Link) -> dict[str, Any]:
     }
 
 
-def _judge(document: bytes, link: Link, processors: Sequence[RowProcessor]) -> Judge | None:
-    """CatBoost itself.  Its parser is only handed bytes that ours has found to be a proper model."""
+def _judge(
+    class_name: str,
+    estimator: Record,
+    document: bytes,
+    known: KnownNames | None,
+    processors: Sequence[RowProcessor],
+) -> Judge | None:
+    """``predict`` of CatBoost's own object.  Its parser is only handed bytes that ours has found to be a proper model."""
     try:
         import catboost
     except (ImportError, OSError):  # OSError: the package is there, its shared library does not load
         return None
-    model = catboost.CatBoost()
-    model.load_model(blob=document)
+    kind = getattr(catboost, estimator.class_name)
+    model = kind.__new__(kind)
+    model.__setstate__(plain_attributes(estimator) | {"__model": document})
+    # qlib hands over bare values, whose names CatBoost does not ask for.
+    given = given_table(known if class_name != _QLIB else None) or (lambda rows: rows)
+    ask = model.predict_proba if hasattr(model, "predict_proba") else model.predict
 
     def predict(values: Matrix) -> Vector:
         rows = apply_processors(values, processors)
-        scores = np.asarray(model.predict(rows, prediction_type=_PREDICTION[link], thread_count=1), dtype=np.float64)
-        return scores[:, 1] if link is Link.SIGMOID else scores
+        scores = np.asarray(ask(given(rows), thread_count=1), dtype=np.float64)
+        return scores[:, 1] if scores.ndim == 2 else scores
 
-    return Judge(f"catboost {catboost.__version__}", predict)
+    named = "" if estimator.class_name == "CatBoost" else f", {estimator.class_name}.{ask.__name__}"
+    return Judge(f"catboost {catboost.__version__}{named}", predict)

@@ -9,15 +9,17 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from alphaseal_converter.artifacts import ModelRecord, lightgbm_text
+from alphaseal_converter.artifacts import ModelRecord
 from alphaseal_converter.decode import as_array, as_index
 from alphaseal_converter.errors import RefusalError
 from alphaseal_converter.families.base import EXACT, TrainedModel
+from alphaseal_converter.families.lightgbm_live import library, live_booster
 from alphaseal_converter.families.row_processors import apply_processors
 from alphaseal_converter.graph.builder import GraphBuilder
 from alphaseal_converter.graph.preprocess import add_processors
 from alphaseal_converter.graph.tree_ensemble import add_tree_ensemble
-from alphaseal_converter.models.lightgbm import parse_model_text
+from alphaseal_converter.known_names import KnownNames
+from alphaseal_converter.models.lightgbm_saved import SavedLightgbm, known_names, read_saved
 from alphaseal_converter.models.trees import (
     TransformKind,
     TreeEnsembleModel,
@@ -34,11 +36,14 @@ from alphaseal_converter.records import Record
 class Member:
     """One booster, the names of its inputs in order, and its weight."""
 
-    text: str
-    best_iteration: int | None
-    model: TreeEnsembleModel
+    saved: SavedLightgbm
     names: tuple[str, ...]
     weight: float
+
+    @property
+    def model(self) -> TreeEnsembleModel:
+        """The booster's trees."""
+        return self.saved.model
 
 
 @dataclass(frozen=True, eq=False)
@@ -79,9 +84,10 @@ def _trained(
         for position, values in zip(chosen.tolist(), thresholds_by_feature(member.model), strict=True):
             thresholds[position].append(values)
 
+    known = KnownNames(tuple(names), "the DEnsembleModel's sub_features", by_name=True)
+
     def bind(resolved: Sequence[str], dtypes: Sequence[str]) -> TrainedModel:
-        if set(resolved) != set(names) or len(resolved) != len(names):
-            raise _names_differ(names, resolved, where)
+        known.check(resolved, where)
         return replace(_trained(class_name, members, tuple(resolved), divisor, where), bind=None)
 
     return TrainedModel(
@@ -96,6 +102,7 @@ def _trained(
         facts=_facts(members),
         graph=lambda processors: _graph(ensemble, processors),
         judge=lambda processors: _judge(ensemble, processors),
+        known_names=known,
         bind=bind,
     )
 
@@ -130,8 +137,8 @@ def _members(record: Record, where: str) -> tuple[Member, ...]:
 
 
 def _member(booster: Record, index: Any, weight: float, where: str) -> Member:
-    text, best_iteration, _ = lightgbm_text(booster, where)
-    model = parse_model_text(text, best_iteration)
+    saved = read_saved(booster, where, given_frames=False)
+    model = saved.model
     # A frame with a column header of two levels gives tuples; qlib has taken the upper level off.
     names = tuple(str(name) for name in as_index(index, where=where).levels[-1])
     if len(names) != model.n_features or len(set(names)) != len(names):
@@ -141,6 +148,9 @@ def _member(booster: Record, index: Any, weight: float, where: str) -> Member:
             f"{model.n_features} different names",
             str(len(names)),
         )
+    known = known_names(saved)
+    if known is not None:
+        known.check(names, where)
     if model.transform.kind is not TransformKind.IDENTITY:
         raise RefusalError(
             "model.objective",
@@ -151,7 +161,7 @@ def _member(booster: Record, index: Any, weight: float, where: str) -> Member:
         )
     if not np.isfinite(weight):
         raise malformed("the weight of a member is not finite", where)
-    return Member(text, best_iteration, model, names, weight)
+    return Member(saved, names, weight)
 
 
 def _graph(ensemble: Ensemble, processors: Sequence[RowProcessor]) -> bytes:
@@ -168,30 +178,16 @@ def _graph(ensemble: Ensemble, processors: Sequence[RowProcessor]) -> bytes:
 
 
 def _judge(ensemble: Ensemble, processors: Sequence[RowProcessor]) -> Judge | None:
-    """LightGBM's boosters, put together as ``DEnsembleModel.predict`` does."""
-    try:
-        import lightgbm
-    except (ImportError, OSError):  # OSError: the package is there, its shared library does not load
+    """LightGBM's boosters, put together as ``DEnsembleModel.predict`` does: each is handed bare values."""
+    lightgbm = library()
+    if lightgbm is None:
         return None
-    boosters = [lightgbm.Booster(model_str=member.text) for member in ensemble.members]
+    boosters = [live_booster(lightgbm, member.saved) for member in ensemble.members]
 
     def predict(values: Matrix) -> Vector:
         inputs, total = apply_processors(values, processors), np.zeros(len(values))
         for booster, member, chosen in zip(boosters, ensemble.members, ensemble.columns, strict=True):
-            scores = booster.predict(inputs[:, chosen], num_iteration=member.best_iteration)
-            total = total + np.asarray(scores, dtype=np.float64) * member.weight
+            total = total + np.asarray(booster.predict(inputs[:, chosen]), dtype=np.float64) * member.weight
         return total / ensemble.divisor
 
     return Judge(f"lightgbm {lightgbm.__version__}, as DEnsembleModel.predict", predict)
-
-
-def _names_differ(known: Sequence[str], resolved: Sequence[str], where: str) -> RefusalError:
-    odd = sorted(set(known) ^ set(resolved))[:10]
-    return RefusalError(
-        "order.names_differ",
-        "the features of the run are not those that the weights name",
-        where=where,
-        expected=f"{len(known)} features as in the weights",
-        found=f"{len(resolved)} features; in one list only: {', '.join(odd)}",
-        next_step="check that weights and run belong together",
-    )

@@ -1,22 +1,18 @@
-"""LightGBM: qlib's LGBModel, a bare Booster, the scikit-learn regressor."""
+"""LightGBM: qlib's LGBModel and HFLGBModel, a bare Booster, the scikit-learn regressor and ranker."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
-
 from alphaseal.manifest import Bound
-from alphaseal_converter.artifacts import ModelRecord, lightgbm_text
+from alphaseal_converter.artifacts import ModelRecord
 from alphaseal_converter.graph.assemble import build_scoring_graph
-from alphaseal_converter.models.lightgbm import parse_model_text, split_gains
+from alphaseal_converter.models.lightgbm import split_gains
+from alphaseal_converter.models.lightgbm_saved import SavedLightgbm, known_names, read_saved
 from alphaseal_converter.models.trees import TransformKind, TreeEnsembleModel, thresholds_by_feature, used_features
-from alphaseal_converter.parity import Judge, Matrix, Vector
-from alphaseal_converter.processors import RowProcessor
 
 from .base import EXACT, Importance, TrainedModel
-from .row_processors import apply_processors
+from .lightgbm_live import judge
 
 _IDENTITY = (TransformKind.IDENTITY, TransformKind.SIGNED_SQUARE)
 _TRANSFORM_ULP = {TransformKind.LOG1P_EXP: 14}
@@ -33,9 +29,9 @@ def _bound(model: TreeEnsembleModel) -> Bound:
 
 def read(record: ModelRecord, where: str) -> TrainedModel:
     """The trained model of a LightGBM record."""
-    text, best_iteration, _ = lightgbm_text(record, where)
-    model = parse_model_text(text, best_iteration)
-    gains = split_gains(text, best_iteration)
+    saved = read_saved(record, where)
+    model = saved.model
+    gains = split_gains(saved.text, saved.best_iteration)
     return TrainedModel(
         family="lightgbm",
         class_name=str(record),
@@ -47,9 +43,17 @@ def read(record: ModelRecord, where: str) -> TrainedModel:
         bound=_bound(model),
         facts=_tree_facts(model),
         graph=lambda processors: build_scoring_graph(processors, model, model.n_features),
-        judge=lambda processors: _judge(text, best_iteration, processors),
+        judge=lambda processors: judge(saved, processors),
+        known_names=known_names(saved),
         importance=Importance(gains, "gain of the splits on it, summed over all trees") if gains is not None else None,
+        notes=_notes(saved),
     )
+
+
+def _notes(saved: SavedLightgbm) -> tuple[str, ...]:
+    if not saved.unknown:
+        return ()
+    return (f"the wrapper has parameters that no LightGBM from 3.3 to 4.7 knows: {', '.join(saved.unknown)[:200]}",)
 
 
 def _tree_facts(model: TreeEnsembleModel) -> dict[str, Any]:
@@ -61,18 +65,3 @@ def _tree_facts(model: TreeEnsembleModel) -> dict[str, Any]:
         "linear_leaves": any(tree.linear is not None for tree in model.trees),
         "output": model.transform.kind.value,
     }
-
-
-def _judge(text: str, best_iteration: int | None, processors: Sequence[RowProcessor]) -> Judge | None:
-    """LightGBM itself.  Its parser is only handed a text that ours has found to be a proper model."""
-    try:
-        import lightgbm
-    except (ImportError, OSError):  # OSError: the package is there, its shared library does not load
-        return None
-    booster = lightgbm.Booster(model_str=text)
-
-    def predict(values: Matrix) -> Vector:
-        scores = booster.predict(apply_processors(values, processors), num_iteration=best_iteration)
-        return np.asarray(scores, dtype=np.float64)
-
-    return Judge(f"lightgbm {lightgbm.__version__}", predict)

@@ -13,11 +13,11 @@ from typing import Any
 
 import numpy as np
 
-from alphaseal_converter.artifacts import lightgbm_text
 from alphaseal_converter.decode import as_array, as_dtype, as_plain
 from alphaseal_converter.errors import RefusalError
+from alphaseal_converter.families.lightgbm_live import library, live_booster
 from alphaseal_converter.models import sklearn_trees as trees
-from alphaseal_converter.models.lightgbm import parse_model_text
+from alphaseal_converter.models.lightgbm_saved import read_saved
 from alphaseal_converter.models.sklearn_estimators import BUILT_CLASSES, version_of
 from alphaseal_converter.records import Global, Record
 
@@ -218,13 +218,15 @@ class _Building:
         return kind(*(self.value(record.get(name)) for name in parts))
 
     def _booster(self, record: Record) -> Any:
-        import lightgbm
-
-        text, best, _ = lightgbm_text(record, self._where)
-        parse_model_text(text, best)
-        booster = lightgbm.Booster(model_str=text)
-        booster.best_iteration = best or 0
-        return booster
+        lightgbm = library()
+        if lightgbm is None:
+            raise RefusalError(
+                "model.unsupported",
+                "LightGBM is needed for this estimator and is not installed",
+                where=self._where,
+                next_step="install lightgbm",
+            )
+        return live_booster(lightgbm, read_saved(record, self._where))
 
     def _unknown(self, value: Any) -> RefusalError:
         name = str(value.factory) if isinstance(value, Record) else str(value)[:80]

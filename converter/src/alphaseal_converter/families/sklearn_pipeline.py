@@ -6,7 +6,8 @@ know a class, skl2onnx converts the estimator (see `sklearn_skl2onnx`), which ne
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import warnings
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from itertools import takewhile
 from typing import Any
@@ -17,15 +18,16 @@ from alphaseal.manifest import Bound
 from alphaseal_converter.artifacts import ModelRecord
 from alphaseal_converter.errors import RefusalError
 from alphaseal_converter.families.base import EXACT, TrainedModel
-from alphaseal_converter.families.known_names import names_differ
 from alphaseal_converter.families.linear import rounding_bound, row_rounding_of
+from alphaseal_converter.families.live import given_table
 from alphaseal_converter.families.row_processors import apply_processors
 from alphaseal_converter.families.sklearn_live import live_estimator, tolerant_predict
 from alphaseal_converter.graph.sklearn_steps import build_chain_graph
+from alphaseal_converter.known_names import KnownNames
 from alphaseal_converter.models.sklearn_estimators import (
     Estimator,
     UnknownEstimatorError,
-    feature_names,
+    known_names,
     parse_estimator,
     version_of,
 )
@@ -76,8 +78,7 @@ def read(record: ModelRecord, where: str) -> TrainedModel:
         from alphaseal_converter.families import sklearn_skl2onnx
 
         return sklearn_skl2onnx.read(record, unknown.path, where)
-    names = feature_names(record.record, where)
-    model = _Model(str(record), record.record, estimator, where, names)
+    model = _Model(str(record), record.record, estimator, where, known_names(record.record, where))
     return model.trained(estimator.single)
 
 
@@ -108,7 +109,7 @@ class _Model:
     record: Record
     estimator: Estimator
     where: str
-    names: tuple[str, ...] | None
+    known: KnownNames | None
 
     def trained(self, single: bool) -> TrainedModel:
         """`single`: the table that the estimator is handed is float32, and it computes in float32."""
@@ -127,13 +128,12 @@ class _Model:
             graph=lambda processors: build_chain_graph(processors, chain, count, single),
             judge=lambda processors: self.judge(processors, single),
             rounding=row_rounding_of(chain, single) if _ends_in_sums(chain) else None,
+            known_names=self.known,
             bind=self.bind,
         )
 
     def bind(self, names: Sequence[str], dtypes: Sequence[str]) -> TrainedModel:
-        """A table is float32 where all its features are; an estimator that was fitted on a frame knows their names."""
-        if self.names is not None and list(self.names) != list(names):
-            raise names_differ(self.names, names, self.where)
+        """A table is float32 where all its features are."""
         single = self.estimator.single or all(dtype == "float32" for dtype in dtypes)
         return replace(self.trained(single), bind=None)
 
@@ -145,20 +145,31 @@ class _Model:
             if refusal.code in ("model.sklearn_missing", "model.sklearn_version", "model.unsupported"):
                 return None
             raise
-        return make_judge(live, version_of(self.record), processors, single)
+        given = given_table(self.known, self.estimator.category_columns)
+        if given is None:
+            return None
+        return make_judge(live, version_of(self.record), processors, given, single=single)
 
 
-def make_judge(live: Any, version: str | None, processors: Sequence[RowProcessor], single: bool) -> Judge:
-    """``predict`` of a live estimator behind the processors; rows that it refuses have the score NaN."""
-    # Rows come as plain arrays, and scikit-learn would warn of the names that it misses.
-    for part in (live, *(step for _, step in getattr(live, "steps", []))):
-        if hasattr(part, "feature_names_in_"):
-            vars(part).pop("feature_names_in_", None)
+def make_judge(
+    live: Any,
+    version: str | None,
+    processors: Sequence[RowProcessor],
+    given: Callable[[Matrix], Any],
+    *,
+    single: bool,
+) -> Judge:
+    """``predict`` of a live estimator behind the processors; rows that it refuses have the score NaN.
+
+    `given` turns rows into the table that the estimator was fitted on.
+    """
 
     def predict(values: Matrix) -> Vector:
         inputs = apply_processors(values, processors).astype(np.float32 if single else np.float64)
-        with np.errstate(all="ignore"):
-            scores: Vector = tolerant_predict(live.predict, inputs)
+        with np.errstate(all="ignore"), warnings.catch_warnings():
+            # Where pandas is missing an estimator gets arrays, and scikit-learn would warn of the names.
+            warnings.simplefilter("ignore")
+            scores: Vector = tolerant_predict(lambda rows: live.predict(given(rows)), inputs)
         return scores
 
     return Judge(f"scikit-learn {version}", predict)

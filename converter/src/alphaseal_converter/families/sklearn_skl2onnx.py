@@ -17,12 +17,13 @@ from alphaseal_converter.artifacts import ModelRecord
 from alphaseal_converter.errors import RefusalError
 from alphaseal_converter.families.base import TrainedModel
 from alphaseal_converter.families.linear import rounding_bound
+from alphaseal_converter.families.live import given_table
 from alphaseal_converter.families.sklearn_live import live_parts
 from alphaseal_converter.graph.builder import OPSETS, GraphBuilder
 from alphaseal_converter.graph.embed import Substitute, embed
 from alphaseal_converter.graph.preprocess import add_processors
 from alphaseal_converter.graph.sklearn_steps import add_chain, add_check
-from alphaseal_converter.models.sklearn_estimators import inputs_of, parse_estimator, version_of
+from alphaseal_converter.models.sklearn_estimators import inputs_of, known_names, parse_estimator, version_of
 from alphaseal_converter.models.sklearn_steps import Check
 from alphaseal_converter.processors import RowProcessor
 from alphaseal_converter.records import Record
@@ -44,7 +45,7 @@ def read(record: ModelRecord, unknown: str, where: str) -> TrainedModel:
     ours = {id(made): part for part, made in parts if _is_ours(part)}
     content, converter, own = _convert(live, count, ours, unknown, where)
     missing = _takes_missing(live)
-    built = {index: parse_estimator(ours[identity], where).chain for identity, index in own.items()}
+    built = {index: parse_estimator(ours[identity], where, given_frames=False).chain for identity, index in own.items()}
 
     def graph(processors: Sequence[RowProcessor]) -> bytes:
         builder = GraphBuilder()
@@ -59,6 +60,9 @@ def read(record: ModelRecord, unknown: str, where: str) -> TrainedModel:
     graph(())  # what cannot be carried over is refused before anything else is done
     from alphaseal_converter.families.sklearn_pipeline import make_judge
 
+    known = known_names(record.record, where)
+    given = given_table(known) or (lambda rows: rows)
+
     return TrainedModel(
         family="sklearn",
         class_name=str(record),
@@ -70,7 +74,8 @@ def read(record: ModelRecord, unknown: str, where: str) -> TrainedModel:
         bound=rounding_bound((), count, single=False),
         facts={"converter": converter, "estimator": unknown, "own_estimators": len(own)},
         graph=graph,
-        judge=lambda processors: make_judge(live, version_of(record.record), processors, single=False),
+        judge=lambda processors: make_judge(live, version_of(record.record), processors, given, single=False),
+        known_names=known,
     )
 
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import replace
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -13,9 +13,10 @@ from alphaseal_converter import decode
 from alphaseal_converter.artifacts import ModelRecord
 from alphaseal_converter.errors import RefusalError
 from alphaseal_converter.families.base import EXACT, Importance, TrainedModel
-from alphaseal_converter.families.known_names import check_names
+from alphaseal_converter.families.live import given_table, plain_attributes
 from alphaseal_converter.families.row_processors import apply_processors
 from alphaseal_converter.graph.xgboost import build_xgboost_graph
+from alphaseal_converter.known_names import KnownNames
 from alphaseal_converter.models.trees import thresholds_by_feature, used_features
 from alphaseal_converter.models.xgboost import Link, Rule, XgboostModel, parse_document
 from alphaseal_converter.parity import Judge, Matrix, Vector
@@ -33,10 +34,12 @@ _LINK_BOUND = Bound(
 def read(record: ModelRecord, where: str) -> TrainedModel:
     """The trained model of an XGBoost record; RefusalError ``model.untrained``, and those of `parse_document`."""
     name = str(record)
-    document, wrapper = _document(record, where)
+    saved = _saved(record, where)
+    wrapper = saved.wrapper
     linear = wrapper is not None and wrapper.get("booster") == "gblinear"
     rule = Rule() if wrapper is None or linear else Rule(best_iteration_only=True, in_place=True)
-    model = parse_document(document, rule, where)
+    model = parse_document(saved.document, rule, where)
+    _check_wrapper(saved, model, where)
     if name in _CLASSIFIERS and model.objective != "binary:logistic":
         raise RefusalError(
             "model.objective",
@@ -49,11 +52,7 @@ def read(record: ModelRecord, where: str) -> TrainedModel:
     # A DMatrix is refused by XGBoost when it holds an infinite value; prediction in place takes it as it is.
     infinite_scored = rule.in_place or bool(np.isinf(np.float32(missing)))
 
-    def bind(names: Sequence[str], dtypes: Sequence[str]) -> TrainedModel:
-        check_names(model.feature_names, names, where)
-        return replace(trained, bind=None)
-
-    trained = TrainedModel(
+    return TrainedModel(
         family="xgboost",
         class_name=name,
         framework="xgboost",
@@ -66,16 +65,23 @@ def read(record: ModelRecord, where: str) -> TrainedModel:
         graph=lambda processors: build_xgboost_graph(
             processors, model, missing=missing, infinite_scored=infinite_scored
         ),
-        judge=lambda processors: _judge(document, model, rule, missing, infinite_scored, processors),
+        judge=lambda processors: _judge(saved, model, infinite_scored, processors),
         notes=() if infinite_scored else ("a row with an infinite value gets no score, as XGBoost refuses it",),
-        bind=bind,
+        known_names=known_names(model),
         importance=_importance(model),
     )
-    return trained
 
 
-def _document(record: ModelRecord, where: str) -> tuple[bytes, Record | None]:
-    """The Booster's bytes, and the scikit-learn wrapper around it."""
+@dataclass(frozen=True, eq=False)
+class _Saved:
+    """The Booster's bytes, its object, and the scikit-learn wrapper around it, None where there is none."""
+
+    document: bytes
+    booster: Record
+    wrapper: Record | None
+
+
+def _saved(record: ModelRecord, where: str) -> _Saved:
     name, wrapper = str(record), None
     booster: Any = record.record
     if name == _QLIB:
@@ -88,7 +94,40 @@ def _document(record: ModelRecord, where: str) -> tuple[bytes, Record | None]:
     data = decode.as_plain(booster.get("handle"), where=where)
     if not isinstance(data, bytes | bytearray) or not data:
         raise RefusalError("model.untrained", "the Booster holds no model", where=where, found=type(data).__name__)
-    return bytes(data), wrapper
+    return _Saved(bytes(data), booster, wrapper)
+
+
+def _check_wrapper(saved: _Saved, model: XgboostModel, where: str) -> None:
+    """What the wrapper's predict reads beside the document: its way to predict, and before 2.0 the best round."""
+    if saved.wrapper is None:
+        return
+    predictor = saved.wrapper.get("predictor")
+    if predictor not in (None, "auto"):
+        raise RefusalError(
+            "model.predict_parameter",
+            f"the {saved.wrapper.class_name} predicts with predictor={str(predictor)[:40]}, which XGBoost before 2.0 takes another way for",
+            where=where,
+            expected="no predictor, or auto",
+            found=str(predictor)[:40],
+            next_step="take it off and pickle again: model.set_params(predictor=None)",
+        )
+    attribute = saved.booster.get("best_iteration")
+    if attribute is None and (model.version >= (2, 0, 0) or model.best_iteration is None):
+        return
+    if attribute != model.best_iteration:
+        raise RefusalError(
+            "model.malformed",
+            "the Booster and its document name two best rounds, and which one counts depends on the version of XGBoost",
+            where=where,
+            expected=f"best_iteration {model.best_iteration}",
+            found=str(attribute)[:40],
+            next_step="set both: model.get_booster().best_iteration = n; model.get_booster().set_attr(best_iteration=str(n))",
+        )
+
+
+def known_names(model: XgboostModel) -> KnownNames | None:
+    """The names that the document states."""
+    return KnownNames(model.feature_names, "XGBoost's feature_names") if model.feature_names else None
 
 
 def _missing(wrapper: Record | None, where: str) -> float:
@@ -131,39 +170,48 @@ def _facts(model: XgboostModel) -> dict[str, Any]:
 
 
 def _judge(
-    document: bytes,
-    model: XgboostModel,
-    rule: Rule,
-    missing: float,
-    infinite_scored: bool,
-    processors: Sequence[RowProcessor],
+    saved: _Saved, model: XgboostModel, infinite_scored: bool, processors: Sequence[RowProcessor]
 ) -> Judge | None:
-    """XGBoost itself.  Its parser is only handed bytes that ours has found to be a proper model."""
+    """``predict`` of XGBoost's own object.  Its parser is only handed bytes that ours has found to be a proper model."""
     try:
         import xgboost
     except (ImportError, OSError):  # OSError: the package is there, its shared library does not load
         return None
     booster = xgboost.Booster()
-    booster.__setstate__({"handle": bytearray(document)})
-    # What the model was trained on may not be here; and categories are given as codes.
+    booster.__setstate__(plain_attributes(saved.booster) | {"handle": bytearray(saved.document)})
+    # What the model was trained on may not be here.
     booster.set_param({"device": "cpu", "nthread": 1})
-    names, types = booster.feature_names, booster.feature_types
+    live = booster if saved.wrapper is None else _live_wrapper(xgboost, saved.wrapper, booster)
+    given = _as_given(xgboost, saved, model, booster)
+    ask = live.predict_proba if hasattr(live, "predict_proba") else live.predict
 
     def predict(values: Matrix) -> Vector:
         rows = apply_processors(values, processors)
-        if rule.in_place:
-            best = model.best_iteration
-            rounds = (0, 0 if best is None else best + 1)
-            scores = booster.inplace_predict(rows, iteration_range=rounds, missing=missing, validate_features=False)
-            return np.asarray(scores, dtype=np.float64)
         with np.errstate(over="ignore"):
             scored = np.full(len(rows), infinite_scored) | ~np.isinf(rows.astype(np.float32)).any(axis=1)
         result = np.full(len(rows), np.nan)
         if scored.any():
-            matrix = xgboost.DMatrix(
-                rows[scored], missing=missing, feature_names=names, feature_types=types, enable_categorical=True
-            )
-            result[scored] = booster.predict(matrix)
+            scores = np.asarray(ask(given(rows[scored])), dtype=np.float64)
+            result[scored] = scores[:, 1] if scores.ndim == 2 else scores
         return result
 
-    return Judge(f"xgboost {xgboost.__version__}", predict)
+    kind = "" if saved.wrapper is None else f", {type(live).__name__}.{ask.__name__}"
+    return Judge(f"xgboost {xgboost.__version__}{kind}", predict)
+
+
+def _live_wrapper(xgboost: Any, wrapper: Record, booster: Any) -> Any:
+    """The wrapper with its plain attributes around the Booster; the Booster where scikit-learn is missing."""
+    kind = getattr(xgboost, wrapper.class_name)
+    made = kind.__new__(kind)
+    vars(made).update(plain_attributes(wrapper))
+    made._Booster, made.n_jobs = booster, 1
+    return made
+
+
+def _as_given(xgboost: Any, saved: _Saved, model: XgboostModel, booster: Any) -> Callable[[Matrix], Any]:
+    """A wrapper is handed a table, a Booster a DMatrix; with the names that the model knows, categories as codes."""
+    coded = any(model.categorical)
+    if saved.wrapper is None:
+        names, types = booster.feature_names, booster.feature_types
+        return lambda rows: xgboost.DMatrix(rows, feature_names=names, feature_types=types, enable_categorical=coded)
+    return given_table(None if coded else known_names(model)) or (lambda rows: rows)

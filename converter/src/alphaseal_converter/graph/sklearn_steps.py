@@ -15,6 +15,7 @@ from alphaseal_converter.graph.builder import GraphBuilder
 from alphaseal_converter.graph.catboost import add_oblivious_sum
 from alphaseal_converter.graph.normal_quantile import add_normal_quantile, add_steady
 from alphaseal_converter.graph.preprocess import add_processors
+from alphaseal_converter.graph.search_tree import search_tree
 from alphaseal_converter.graph.shallow_trees import as_oblivious
 from alphaseal_converter.graph.tree_ensemble import (
     add_score,
@@ -40,7 +41,7 @@ from alphaseal_converter.models.sklearn_steps import (
     Step,
     Trees,
 )
-from alphaseal_converter.models.trees import Decision, FloatArray, IntArray, Tree, TreeEnsembleModel
+from alphaseal_converter.models.trees import FloatArray, IntArray, TreeEnsembleModel
 from alphaseal_converter.processors import RowProcessor
 
 _BOUND = 1e-7
@@ -298,7 +299,7 @@ def _add_interpolation(builder: GraphBuilder, values: str, points: FloatArray, h
     A tree per column finds the interval; then ``slope * (x - point) + height`` as numpy computes it.
     """
     count, columns = points.shape
-    trees = tuple(_search_tree(points[:, column], column, column * (count + 1)) for column in range(columns))
+    trees = tuple(search_tree(points[:, column], column, column * (count + 1)) for column in range(columns))
     numbers = add_tree_outputs(builder, TreeEnsembleModel(columns, trees), values)
     place = builder.cast(numbers, TensorProto.INT64)
     # Entry 0 of each column is for values below the first point, entry i + 1 for those from point i on.
@@ -313,36 +314,3 @@ def _add_interpolation(builder: GraphBuilder, values: str, points: FloatArray, h
     start_at, height_at, slope_at = (builder.add("Gather", table, place) for table in tables)
     distance = builder.add("Sub", values, start_at)
     return builder.add("Add", builder.add("Mul", slope_at, distance), height_at)
-
-
-def _search_tree(points: FloatArray, feature: int, first: int) -> Tree:
-    """A balanced tree whose leaf value is `first` plus the number of points that are not above the value."""
-    distinct, ends = np.unique(points, return_index=True)
-    reached = np.concatenate([[0], [*ends[1:], len(points)]]).astype(np.float64)
-    left, right = np.zeros(len(distinct), dtype=np.int64), np.zeros(len(distinct), dtype=np.int64)
-    numbered: list[int] = []
-
-    def grow(low: int, high: int) -> int:
-        """The node that parts distinct points low..high-1, or the leaf between low - 1 and low."""
-        if low == high:
-            return ~low
-        middle = (low + high) // 2
-        node = len(numbered)
-        numbered.append(middle)
-        left[node] = grow(low, middle)
-        right[node] = grow(middle + 1, high)
-        return node
-
-    grow(0, len(distinct))
-    flags = np.zeros(len(distinct), dtype=np.bool_)
-    return Tree(
-        split_feature=np.full(len(distinct), feature),
-        # "value < point" as "value <= the float below point".
-        threshold=np.nextafter(distinct[numbered], -np.inf),
-        decision=np.full(len(distinct), Decision.LESS_OR_EQUAL, dtype=np.uint8),
-        missing_left=flags,
-        zero_is_missing=flags,
-        left=left,
-        right=right,
-        leaf_value=first + reached,
-    )

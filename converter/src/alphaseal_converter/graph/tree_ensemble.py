@@ -15,6 +15,7 @@ from onnx import TensorProto, numpy_helper
 from alphaseal_converter.graph.builder import GraphBuilder
 from alphaseal_converter.graph.columns import SplitColumns
 from alphaseal_converter.graph.level_tables import Splits, add_level_tables, fits_levels
+from alphaseal_converter.graph.search_tree import search_tree
 from alphaseal_converter.graph.shallow_trees import single_below
 from alphaseal_converter.models.trees import (
     Decision,
@@ -37,6 +38,8 @@ _LANES = 8
 
 def add_tree_ensemble(builder: GraphBuilder, model: TreeEnsembleModel, features: str) -> str:
     """Adds nodes from `features` (double [rows, n_features]) to the score (double [rows, 1]); returns its name."""
+    if model.raw_categories:
+        features = _add_codes(builder, model, features)
     if any(tree.linear is not None for tree in model.trees):
         total = _add_linear_sum(builder, model, features)
     elif fits_levels(model.trees):
@@ -69,6 +72,34 @@ def add_tree_outputs(builder: GraphBuilder, model: TreeEnsembleModel, features: 
     """Adds nodes that give each tree's leaf value in a column of its own: double [rows, trees]."""
     leaves = [tree.leaf_value for tree in model.trees]
     return _add_trees(builder, model, features, leaves, range(len(leaves)), len(leaves))
+
+
+def _add_codes(builder: GraphBuilder, model: TreeEnsembleModel, features: str) -> str:
+    """`features` with the values of `raw_categories` replaced by their positions, and all others there by NaN.
+
+    A tree per column finds the only category that a value can be, and an exact comparison says whether it is.
+    """
+    columns = sorted(model.raw_categories)
+    first, searches, values, codes = 0, [], [], []
+    for column in columns:
+        categories = model.raw_categories[column]
+        order = np.argsort(categories)
+        searches.append(search_tree(categories[order], column, first))
+        # The first entry is for values below all categories, which are none: any category will do.
+        values.append(np.concatenate([categories[order[:1]], categories[order]]))
+        codes.append(np.concatenate([[0.0], order.astype(np.float64)]))
+        first += len(categories) + 1
+    numbers = add_tree_outputs(builder, TreeEnsembleModel(model.n_features, tuple(searches)), features)
+    place = builder.cast(numbers, TensorProto.INT64)
+    candidate, code = (
+        builder.add("Gather", builder.constant(np.concatenate(table)), place) for table in (values, codes)
+    )
+    raw = builder.add("Gather", features, builder.constant(columns), axis=1)
+    known = builder.add("Where", builder.add("Equal", raw, candidate), code, builder.scalar(np.nan))
+    moved = np.arange(model.n_features)
+    moved[columns] = model.n_features + np.arange(len(columns))
+    joined = builder.add("Concat", features, known, axis=1)
+    return builder.add("Gather", joined, builder.constant(moved), axis=1)
 
 
 def _add_trees(

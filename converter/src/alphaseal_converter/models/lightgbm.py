@@ -6,6 +6,7 @@ gbdt_prediction.cpp, c_api.cpp), each checked against ``Booster.predict`` by the
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from itertools import pairwise
 from typing import Any
@@ -30,7 +31,15 @@ from alphaseal_converter.models.trees import (
     used_features,
 )
 
-__all__ = ["parse_model_text", "split_gains", "thresholds_by_feature", "used_features"]
+__all__ = [
+    "feature_infos",
+    "feature_names",
+    "parse_model_text",
+    "split_gains",
+    "stated_categories",
+    "thresholds_by_feature",
+    "used_features",
+]
 
 ZERO_BOUND = float(np.float32(1e-35))
 """LightGBM's kZeroThreshold, a float constant: input values up to it are zero."""
@@ -42,6 +51,7 @@ MAXIMUM_FEATURES = 100_000
 MAXIMUM_LEAVES = 131_072
 """Of one tree: the limit of LightGBM's own ``num_leaves``."""
 
+_CATEGORIES = "pandas_categorical:"
 _HEADER_KEYS = frozenset(
     (
         *("version", "num_class", "num_tree_per_iteration", "label_index", "max_feature_idx", "objective"),
@@ -94,6 +104,27 @@ def parse_model_text(text: str, num_iteration: int | None = None) -> TreeEnsembl
         zero_bound=ZERO_BOUND,
         transform=transform,
     )
+
+
+def feature_names(text: str) -> tuple[str, ...]:
+    """[features] the names that the text states, as LightGBM writes them; of one that `parse_model_text` has accepted."""
+    return tuple(_split_text(text)[0]["feature_names"].split(" "))
+
+
+def feature_infos(text: str) -> tuple[str, ...]:
+    """[features] what was seen of each feature in training: ``[lowest:highest]``, codes ``3:1:2`` or ``none``."""
+    return tuple(_split_text(text)[0].get("feature_infos", "").split(" "))
+
+
+def stated_categories(text: str) -> Any:
+    """The categories of pandas columns that the last line of the text states, as ``Booster`` reads them; None without."""
+    *_, last = text.rstrip().rpartition("\n")
+    if not last.startswith(_CATEGORIES):
+        return None
+    try:
+        return json.loads(last.removeprefix(_CATEGORIES))
+    except (ValueError, RecursionError):
+        raise malformed("the categories of the model text are not JSON", "pandas_categorical") from None
 
 
 def split_gains(text: str, num_iteration: int | None = None) -> FloatArray | None:

@@ -13,11 +13,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from alphaseal_converter.artifacts import lightgbm_text
 from alphaseal_converter.decode import as_array, as_plain
 from alphaseal_converter.errors import RefusalError
+from alphaseal_converter.known_names import KnownNames
 from alphaseal_converter.models import sklearn_trees as trees
-from alphaseal_converter.models.lightgbm import parse_model_text
+from alphaseal_converter.models.lightgbm_saved import known_names as names_of_lightgbm
+from alphaseal_converter.models.lightgbm_saved import read_saved
 from alphaseal_converter.models.sklearn_steps import (
     Activation,
     Branches,
@@ -42,6 +43,7 @@ from alphaseal_converter.records import Global, Record
 
 _FINITE = Check(missing=False)
 _NAN_PASSES = Check(missing=True)
+_LIGHTGBM = "lightgbm.sklearn.LGBMRegressor"
 _MISSING_CRITERIA = frozenset(("squared_error", "friedman_mse", "poisson"))
 
 
@@ -56,21 +58,25 @@ class UnknownEstimatorError(Exception):
 
 @dataclass(frozen=True)
 class Estimator:
-    """What is known of a chain: its inputs, and whether its fitted numbers are float32, as from a table of float32."""
+    """What is known of a chain: its inputs, and whether its fitted numbers are float32, as from a table of float32.
+
+    `category_columns` are inputs that were categorical in the frame of the training.
+    """
 
     chain: Chain
     input_count: int
     single: bool
+    category_columns: tuple[int, ...]
 
 
-def parse_estimator(record: Record, where: str) -> Estimator:
-    """The chain of a fitted estimator or pipeline.
+def parse_estimator(record: Record, where: str, *, given_frames: bool = True) -> Estimator:
+    """The chain of a fitted estimator or pipeline, which is handed data frames or, behind other steps, bare values.
 
     Raises UnknownEstimatorError, and RefusalError for what is known and cannot be converted.
     """
-    reading = _Reading()
+    reading = _Reading(given_frames)
     chain = reading.estimator(record, where)
-    return Estimator(chain, inputs_of(record, where), reading.single)
+    return Estimator(chain, inputs_of(record, where), reading.single, reading.category_columns)
 
 
 def inputs_of(record: Record, where: str) -> int:
@@ -85,19 +91,27 @@ def inputs_of(record: Record, where: str) -> int:
         first = trees.object_members(record.get("estimators_"), where)[0]
         if isinstance(first, Record):
             return inputs_of(first, where)
-    if _path(record) == "lightgbm.sklearn.LGBMRegressor":
+    if _path(record) == _LIGHTGBM:
         return _whole(record.get("_n_features"), "_n_features", where)
     return trees.input_count(record, where)
 
 
-def feature_names(record: Record, where: str) -> tuple[str, ...] | None:
-    """``feature_names_in_`` of the estimator or of a pipeline's first step: the order in which it was trained."""
+def known_names(record: Record, where: str) -> KnownNames | None:
+    """The names that the estimator was fitted with, or a pipeline's first step that does something."""
     if _path(record) == "sklearn.pipeline.Pipeline":
         steps = record.get("steps")
-        first = steps[0][1] if isinstance(steps, list) and steps and isinstance(steps[0], tuple) else None
-        return feature_names(first, where) if isinstance(first, Record) else None
-    names = record.get("feature_names_in_")
-    return None if names is None else tuple(str(name) for name in as_array(names, where=where).tolist())
+        for entry in steps if isinstance(steps, list) else ():
+            step = _named(entry, where)
+            if isinstance(step, Record):
+                return known_names(step, where)
+        return None
+    if _path(record) == _LIGHTGBM:
+        return names_of_lightgbm(read_saved(record, where))
+    fitted = record.get("feature_names_in_")
+    if fitted is None:
+        return None
+    names = tuple(str(name) for name in as_array(fitted, where=where).tolist())
+    return KnownNames(names, "scikit-learn's feature_names_in_")
 
 
 def version_of(record: Record) -> str | None:
@@ -107,10 +121,16 @@ def version_of(record: Record) -> str | None:
 
 
 class _Reading:
-    """One reading; `single` is set by the first fitted matrix that is float32."""
+    """One reading; `single` is set by the first fitted matrix that is float32.
 
-    def __init__(self) -> None:
+    `given_frames` says whether the estimator that is read next gets the table that the user hands over: scikit-learn's
+    own steps turn it into bare values.
+    """
+
+    def __init__(self, given_frames: bool) -> None:
         self.single = False
+        self.category_columns: tuple[int, ...] = ()
+        self._given_frames = given_frames
 
     def estimator(self, record: Any, where: str) -> Chain:
         if not isinstance(record, Record):
@@ -127,13 +147,19 @@ class _Reading:
         steps = record.get("steps")
         if not isinstance(steps, list) or not steps:
             raise trees.untrained(where)
-        return tuple(step for entry in steps for step in self.member(_named(entry, where), where))
+        chain: list[Step] = []
+        for entry in steps:
+            step = _named(entry, where)
+            chain.extend(self.member(step, where))
+            self._given_frames = self._given_frames and not isinstance(step, Record)
+        return tuple(chain)
 
     def member(self, value: Any, where: str) -> Chain:
         """A step of a pipeline; None and 'passthrough' do nothing."""
         return () if value is None or value == "passthrough" else self.estimator(value, where)
 
     def column_transformer(self, record: Record, where: str) -> Chain:
+        self._given_frames = False
         fitted = record.get("transformers_")
         positions = record.get("_transformer_to_input_indices")
         if not isinstance(fitted, list) or not isinstance(positions, dict):
@@ -151,6 +177,7 @@ class _Reading:
         return (Branches(None, tuple(branches)),)
 
     def union(self, record: Record, where: str) -> Chain:
+        self._given_frames = False
         members = record.get("transformer_list")
         if record.get("transformer_weights") is not None or not isinstance(members, list):
             raise _unsupported(where, "a FeatureUnion with weights")
@@ -163,6 +190,7 @@ class _Reading:
         return (Branches(None, tuple(branches)),)
 
     def voting(self, record: Record, where: str) -> Chain:
+        self._given_frames = False
         members = tuple(
             (None, self.estimator(m, where)) for m in trees.object_members(record.get("estimators_"), where)
         )
@@ -176,6 +204,7 @@ class _Reading:
         return (Mean(None, members, weights, float(np.sum(np.array(weights)))),)
 
     def bagging(self, record: Record, where: str) -> Chain:
+        self._given_frames = False
         estimators = trees.object_members(record.get("estimators_"), where)
         chosen = trees.object_members(record.get("estimators_features_"), where)
         members = tuple(
@@ -185,6 +214,7 @@ class _Reading:
         return (Mean(None, members, None, float(len(members))),)
 
     def stacking(self, record: Record, where: str) -> Chain:
+        self._given_frames = False
         members = tuple(self.estimator(m, where) for m in trees.object_members(record.get("estimators_"), where))
         final = self.estimator(record.get("final_estimator_"), where)
         return (Stack(members, bool(record.get("passthrough")), final),)
@@ -324,8 +354,9 @@ class _Reading:
         return (Trees(None, trees.parse_hist_gradient_boosting(record, where)),)
 
     def lightgbm(self, record: Record, where: str) -> Chain:
-        text, best, _ = lightgbm_text(record, where)
-        return (Trees(None, parse_model_text(text, best)),)
+        saved = read_saved(record, where, given_frames=self._given_frames)
+        self.category_columns = saved.category_columns
+        return (Trees(None, saved.model),)
 
     # ---- fitted numbers
 
@@ -469,7 +500,7 @@ _PARSERS: Mapping[str, _Parser] = {
     "sklearn.ensemble._hist_gradient_boosting.gradient_boosting.HistGradientBoostingRegressor": (
         _Reading.hist_gradient_boosting
     ),
-    "lightgbm.sklearn.LGBMRegressor": _Reading.lightgbm,
+    _LIGHTGBM: _Reading.lightgbm,
 }
 BUILT_CLASSES = frozenset(_PARSERS)
 """Estimators that are read without scikit-learn."""
@@ -479,7 +510,7 @@ __all__ = [
     "Estimator",
     "Step",
     "UnknownEstimatorError",
-    "feature_names",
+    "known_names",
     "parse_estimator",
     "version_of",
 ]

@@ -6,8 +6,8 @@ turns its missing-value rules into `missing_left` and `zero_is_missing`, and its
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from enum import Enum, IntEnum
 from typing import Any
 
@@ -117,6 +117,9 @@ class TreeEnsembleModel:
     zero_bound: float = 0.0
     """See `Tree.zero_is_missing`."""
     transform: OutputTransform = OutputTransform()
+    raw_categories: Mapping[int, FloatArray] = field(default_factory=dict)
+    """Features whose values are replaced before any split by their position in the array, and all other values by NaN:
+    float64 [categories], distinct and finite, as a categorical column of pandas becomes codes."""
 
 
 def check_tree(tree: Tree, n_features: int, where: str) -> None:
@@ -197,6 +200,7 @@ def thresholds_by_feature(model: TreeEnsembleModel) -> list[FloatArray]:
     """Per feature the values at which some row changes its path: sorted, distinct, float64; empty where unused.
 
     Thresholds of numeric splits, codes of categorical splits, and both ends of the zero band where zero is missing.
+    Of features with `raw_categories` those values, which are what comes in.
     """
     found: list[list[Sequence[float] | FloatArray]] = [[] for _ in range(model.n_features)]
     for tree in model.trees:
@@ -208,4 +212,6 @@ def thresholds_by_feature(model: TreeEnsembleModel) -> list[FloatArray]:
                 found[feature].append([-model.zero_bound, model.zero_bound])
         for feature, codes in zip(tree.split_feature[~numeric], tree.categories, strict=True):
             found[feature].append(codes.astype(np.float64))
+    for feature, values in model.raw_categories.items():
+        found[feature] = [values] if found[feature] else []
     return [np.unique(np.concatenate(parts)) if parts else np.empty(0) for parts in found]

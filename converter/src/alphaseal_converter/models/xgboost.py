@@ -90,6 +90,10 @@ class XgboostModel:
     best_iteration: int | None = None
     feature_names: tuple[str, ...] = ()
     """Empty where it was trained on a plain matrix."""
+    categorical: tuple[bool, ...] = ()
+    """[features] which are codes of categories; empty where the document does not say."""
+    version: tuple[int, int, int] = (0, 0, 0)
+    """Of the XGBoost that wrote it."""
 
     @property
     def ensemble(self) -> TreeEnsembleModel:
@@ -118,8 +122,9 @@ def parse_document(data: bytes, rule: Rule, where: str = "the XGBoost model") ->
     document = _mapping(_load(data, where), where)
     # A pickled Booster is a snapshot of the model and its configuration; a saved one is the model alone.
     document = _mapping(document["Model"], where) if "Model" in document else document
-    _check_version(document.get("version"), where)
-    return _Parser(_mapping(document.get("learner"), f"{where}, learner"), rule, where).model()
+    version = _check_version(document.get("version"), where)
+    model = _Parser(_mapping(document.get("learner"), f"{where}, learner"), rule, where).model()
+    return replace(model, version=version)
 
 
 def _load(data: bytes, where: str) -> Any:
@@ -149,7 +154,7 @@ def _no_duplicates(pairs: Sequence[tuple[str, Any]]) -> dict[str, Any]:
     return entries
 
 
-def _check_version(version: Any, where: str) -> None:
+def _check_version(version: Any, where: str) -> tuple[int, int, int]:
     numbers = _whole_numbers(version, f"{where}, version")
     if len(numbers) != 3 or not 1 <= numbers[0] <= 3:
         raise RefusalError(
@@ -159,6 +164,8 @@ def _check_version(version: Any, where: str) -> None:
             expected="1, 2 or 3",
             found=".".join(str(number) for number in numbers[:3]),
         )
+    major, minor, patch = numbers.tolist()
+    return major, minor, patch
 
 
 class _Parser:
@@ -210,6 +217,7 @@ class _Parser:
             linear=linear,
             best_iteration=self._best_iteration(),
             feature_names=self._feature_names(n_features),
+            categorical=self._categorical(n_features),
         )
 
     def _check_outputs(self) -> None:
@@ -251,6 +259,12 @@ class _Parser:
             raise malformed("the names of the features do not fit their number", self._where, str(n_features))
         return tuple(names)
 
+    def _categorical(self, n_features: int) -> tuple[bool, ...]:
+        types = _sequence(self._learner.get("feature_types", []), f"{self._where}, feature_types")
+        if len(types) not in (0, n_features):
+            raise malformed("the types of the features do not fit their number", self._where, str(n_features))
+        return tuple(kind == "c" for kind in types)
+
     def _linear(self, model: Mapping[str, Any], n_features: int, base: np.float32) -> Linear:
         weights = _singles(model.get("weights"), f"{self._where}, weights")
         if len(weights) != n_features + 1:
@@ -262,7 +276,7 @@ class _Parser:
         return Linear(float(weights[-1] + base), weights[:-1])
 
     def _trees(self, model: Mapping[str, Any], n_features: int) -> tuple[Tree, ...]:
-        self._check_recoding(model.get("cats"))
+        self._check_recoding(model, n_features)
         documents = _sequence(model.get("trees"), f"{self._where}, trees")
         if len(documents) > MAXIMUM_TREES:
             raise _too_large("trees", MAXIMUM_TREES)
@@ -295,9 +309,18 @@ class _Parser:
             raise malformed("best_iteration and the number of trees do not agree", self._where)
         return (best + 1) * parallel
 
-    def _check_recoding(self, categories: Any) -> None:
-        """Since 3.1 a model trained on a data frame holds its categories; a matrix of numbers holds codes only."""
+    def _check_recoding(self, model: Mapping[str, Any], n_features: int) -> None:
+        """Since 3.1 a model trained on a data frame holds its categories; a matrix of numbers holds codes only.
+
+        Before, the codes of a frame's categories were lost, and a model that knows names was trained on a frame.
+        """
+        categories = model.get("cats")
         encodings = categories.get("enc") if isinstance(categories, dict) else None
+        if categories is None and any(self._categorical(n_features)) and self._feature_names(n_features):
+            raise _recoded(
+                "the model was trained on a data frame with categories, and does not say which codes they had",
+                self._where,
+            )
         for encoding in encodings or ():
             values = encoding.get("values", ()) if isinstance(encoding, dict) else ()
             if "offsets" in encoding and len(values):
@@ -305,12 +328,8 @@ class _Parser:
             else:
                 own = np.array_equal(np.asarray(values), np.arange(len(values)))
             if not own:
-                raise RefusalError(
-                    "model.categorical",
-                    "the model was trained on categories of a data frame, which are not their own codes",
-                    where=self._where,
-                    expected="categories 0, 1, 2, ... or a matrix of codes",
-                    next_step="train on the category codes as numbers",
+                raise _recoded(
+                    "the model was trained on categories of a data frame, which are not their own codes", self._where
                 )
 
     def _weighed(self, trees: Sequence[Tree], weights: SingleArray, base: np.float32) -> tuple[Tree, ...]:
@@ -465,6 +484,16 @@ def _numbers(value: Any, where: str) -> NDArray[Any]:
     if not isinstance(value, np.ndarray) or value.dtype.kind not in "iufb" or value.ndim != 1:
         raise malformed("a column of numbers is missing", where, found=type(value).__name__)
     return value
+
+
+def _recoded(message: str, where: str) -> RefusalError:
+    return RefusalError(
+        "model.categorical",
+        message,
+        where=where,
+        expected="categories 0, 1, 2, ... or a matrix of codes",
+        next_step="train on the category codes as numbers: a numpy matrix of them, with feature_types",
+    )
 
 
 def _too_large(what: str, limit: int) -> RefusalError:
