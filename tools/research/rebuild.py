@@ -76,6 +76,10 @@ def main() -> None:
         run(python, HERE / "pick_small_set.py", "--fixtures", out, "--out", small)
         shutil.rmtree(small / "tasks", ignore_errors=True)
         shutil.copytree(out / "tasks", small / "tasks")
+        for folder in (runs / "noise", small / "noise"):
+            shutil.rmtree(folder, ignore_errors=True)
+        run(python, HERE / "record_noise.py", "--out", runs / "noise")
+        shutil.copytree(runs / "noise", small / "noise")
 
 
 if __name__ == "__main__":
