@@ -17,7 +17,7 @@ from alpha_market import Stock, alpha_columns
 from alphaseal.adjustment import PRICES, unit_of
 from alphaseal_converter.alphas import CompiledAlphas, compile_alphas
 from alphaseal_converter.alphas.nodes import OPERATORS, Nodes
-from alphaseal_converter.alphas.scaling import NONE, SAME, Factor, Scaling, Shift, Unknown, derive
+from alphaseal_converter.alphas.scaling import NONE, SAME, Change, Factor, Scaling, Shift, Unknown, derive
 from alphaseal_converter.alphas.syntax import parse
 from locations import DATA
 
@@ -135,12 +135,7 @@ def test_degrees_and_shifts(text: str, change: object) -> None:
     "text",
     [
         "(EMA($close, 12) - EMA($close, 26))/$close - EMA((EMA($close, 12) - EMA($close, 26))/$close, 9)/$close",
-        "$close+1",
-        "$close>10",
-        "Greater($close, 20)",
         "If($close>$open, $close, 1)",
-        "If($close-10, 1, 2)",
-        "Log($close+1)",
         "Log(Log($close))",
         "Sum(Log($close), 5)",
         "WMA(Log($close), 5)",
@@ -158,7 +153,7 @@ def test_degrees_and_shifts(text: str, change: object) -> None:
     ],
 )
 def test_what_no_rule_covers_is_not_known(text: str) -> None:
-    """Sums of different degrees, comparisons with numbers, functions of logarithms: unknown, with the operators named."""
+    """Sums of different degrees, choices between them, functions of logarithms: unknown, with the operators named."""
     change = derived(text)["price"].change
     assert isinstance(change, Unknown)
     assert " of " in change.why
@@ -184,8 +179,26 @@ def test_thresholds_are_named(text: str, guard: str) -> None:
 def test_thresholds_beside_ratios_are_quantities() -> None:
     """A tiny number beside what has no unit is a number like any other; a larger one is never a threshold."""
     assert derived("Corr($close/Ref($close,1), $open/$close, 5)+1e-12") == {"price": Scaling(SAME)}
-    assert isinstance(derived("$close/($open+0.001)")["price"].change, Unknown)
+    assert derived("$close/($open+0.001)")["price"].guards == frozenset()
     assert derived("Rsquare(Log($close), 5)") == {"price": Scaling(SAME)}
+
+
+@pytest.mark.parametrize(
+    ("text", "change", "quantity"),
+    [
+        ("Corr($close/$open, Log($volume+1), 5)", SAME, "1 in Add"),
+        ("$close/($open+0.001)", SAME, "0.001 in Add"),
+        ("Mean($close>10, 5)", SAME, "10 in Gt"),
+        ("If($close-10, 1, 2)", SAME, "10 in Sub"),
+        ("$close+1", Factor(Fraction(1)), "1 in Add"),
+        ("Greater($close, 20)", Factor(Fraction(1)), "20 in Greater"),
+        ("Log($close+1)", Shift(Fraction(1)), "1 in Add"),
+    ],
+)
+def test_quantities_are_named(text: str, change: Change, quantity: str) -> None:
+    """A number that is no guard counts as 0 too, but is told apart: data must show that it is small, and bars what they are."""
+    unit = "volume" if "volume" in text else "price"
+    assert derived(text)[unit] == Scaling(change, quantities=frozenset({quantity}))
 
 
 def test_units() -> None:
@@ -228,7 +241,7 @@ def test_all_expressions_do_in_numbers_what_was_derived() -> None:
             found = values_of(compiled, {unit: constant})
             for place, name in enumerate(compiled.features):
                 scaling = compiled.scalings[name].get(unit, Scaling(SAME))
-                if isinstance(scaling.change, Unknown):
+                if isinstance(scaling.change, Unknown) or scaling.quantities:
                     continue
                 judged += 1
                 wrong = wrong_cells(plain[:, place], found[:, place], scaling, constant)
@@ -257,7 +270,9 @@ def test_random_constants_of_each_stock_leave_alpha158_and_alpha360() -> None:
         ]
         found = alpha_columns(compiled.graph, stocks, compiled.window).astype(np.float64)
         seen = [
-            name for name in names if unit in compiled.scalings[name] and not compiled.scalings[name][unit].unchanged
+            name
+            for name in names
+            if (scaling := compiled.scalings[name].get(unit)) and (scaling.quantities or not scaling.unchanged)
         ]
         assert seen == ([] if unit == "price" else [f"CORR{days}" for days in (5, 10, 20, 30, 60)])
         for place, name in enumerate(compiled.features):
@@ -304,7 +319,7 @@ def test_random_expressions_do_in_numbers_what_was_derived(text: str) -> None:
         return
     plain = values_of(compiled, {})
     for unit, scaling in compiled.scalings["A"].items():
-        if not isinstance(scaling.change, Unknown) and not scaling.guards:
+        if not isinstance(scaling.change, Unknown) and scaling.exact:
             found = values_of(compiled, {unit: 4.0})
             wrong = wrong_cells(plain[:, 0], found[:, 0], scaling, 4.0)
             assert wrong.mean() <= 0.02, (text, unit, scaling, wrong.mean())

@@ -34,8 +34,9 @@ def nothing_is_proven() -> None:
 def unit(**changes: Any) -> m.FieldUnit:
     """Of a field whose every constant the feature CLOSE sees."""
     said: dict[str, Any] = {
-        "per_stock": ["CLOSE"],
-        "common": ["CLOSE"],
+        "seen_by": ["CLOSE"],
+        "exact": ["CLOSE"],
+        "alike": [],
         "smallest": None,
         "largest": None,
         "sizes": None,
@@ -164,7 +165,7 @@ def test_rounding_of_float32_is_no_other_unit(bundle: alphaseal.Bundle) -> None:
 
 def test_common_constants_are_right_where_a_stage_takes_them_out(tmp_path: Path) -> None:
     """Where only the constant of a single stock is seen, all stocks may have one and the same, and no other."""
-    bundle = bundle_of(tmp_path, close=unit(common=[], sizes=SIZES))
+    bundle = bundle_of(tmp_path, close=unit(exact=[], alike=["CLOSE"], sizes=SIZES))
     assert len(scored(bundle, times(frame(), 100.0))) == 3
     error = refused(bundle, times(times(frame(), 100.0), 1.01, instrument="SZ000001"))
     assert (error.code, error.expected) == ("bars.units", "one multiple of the training's for all stocks")
@@ -173,11 +174,21 @@ def test_common_constants_are_right_where_a_stage_takes_them_out(tmp_path: Path)
 
 def test_constants_beyond_those_that_were_tried_are_refused(tmp_path: Path) -> None:
     """A feature that is a ratio for constants from a quarter to 16 is none for 20; nothing need be shown of it."""
-    bundle = bundle_of(tmp_path, close=unit(per_stock=[], common=[], smallest=0.25, largest=16.0))
+    bundle = bundle_of(tmp_path, close=unit(seen_by=[], exact=[], smallest=0.25, largest=16.0))
     assert len(scored(bundle, times(frame(), 16.0))) == 3
     assert len(scored(bundle, frame(LATER))) == 3
     error = refused(bundle, times(frame(), 20.0))
     assert (error.code, error.expected) == ("bars.units", "from 0.25 to 16 times the values of the training")
+
+
+def test_a_quantity_that_is_small_must_be_shown_within_its_range(tmp_path: Path) -> None:
+    """Of Log($volume+1) a base of adjustment may be another one, as far as was tried; nothing but golden bars shows that."""
+    bundle = bundle_of(tmp_path, close=unit(exact=[], smallest=0.25, largest=16.0, sizes=SIZES))
+    assert len(scored(bundle, times(times(frame(), 0.8, instrument="SH600001"), 3.0, instrument="SZ000001"))) == 3
+    assert refused(bundle, times(frame(), 0.01)).code == "bars.units"
+    assert refused(bundle, frame(LATER)).code == "bars.units_unproven"
+    anchors = table(times(frame(GOLDEN), 16.0, instrument="SH600001"))
+    assert len(scored(bundle, times(frame(LATER), 16.0, instrument="SH600001"), anchors=anchors)) == 3
 
 
 # --- sizes -----------------------------------------------------------------------------------------------------------------
@@ -401,7 +412,7 @@ def test_units_as_trained_are_recorded(files: Path, capsys: pytest.CaptureFixtur
 
 
 @pytest.mark.parametrize(
-    "said", [{"open": unit()}, {"close": unit(per_stock=["REV"], common=[])}, {"close": unit(per_stock=[])}]
+    "said", [{"open": unit()}, {"close": unit(seen_by=["REV"], exact=[])}, {"close": unit(seen_by=[])}]
 )
 def test_units_of_other_fields_or_features_are_refused(tmp_path: Path, said: dict[str, m.FieldUnit]) -> None:
     """Units are of the graph's fields, seen by its features; what any constant changes, one of a stock changes too."""

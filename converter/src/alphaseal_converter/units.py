@@ -104,12 +104,14 @@ def _field_unit(
     scalings = {name: found[name][unit_of(field)] for name in wanted if field in compiled.inputs[name]}
     lows = [scaling.smallest for scaling in scalings.values() if scaling.smallest is not None]
     highs = [scaling.largest for scaling in scalings.values() if scaling.largest is not None]
-    per_stock = [name for name, scaling in scalings.items() if not scaling.per_stock]
-    if not per_stock and not lows and not highs:
+    seen_by = [name for name, scaling in scalings.items() if not scaling.per_stock]
+    if not seen_by and not lows:
         return None
+    within = [name for name in seen_by if scalings[name].smallest is not None]
     return FieldUnit(
-        per_stock=per_stock,
-        common=[name for name in per_stock if not scalings[name].common],
+        seen_by=seen_by,
+        exact=[name for name in seen_by if not scalings[name].common and name not in within],
+        alike=[name for name in seen_by if scalings[name].common],
         smallest=max(lows, default=None),
         largest=min(highs, default=None),
         sizes=None if sample is None else sample.sizes(field),
@@ -120,21 +122,23 @@ def _judged(name: str, unit: str, derived: Derived, stages: Sequence[Stage], sam
     """The manifest's words on one feature and unit."""
     text = derived.text()
     if not derived.unchanged:
-        absorbed = not derived.guards and _absorbed(derived.change, name, stages)
+        absorbed = derived.exact and _absorbed(derived.change, name, stages)
         return Scaling(per_stock=False, common=absorbed, smallest=None, largest=None, text=text[:1000])
-    if not derived.guards:
+    if derived.exact:
         if sample is not None and name in sample.features:
             _check_derivation(name, unit, sample)
         return Scaling(per_stock=True, common=True, smallest=None, largest=None, text=text)
-    tried = None if sample is None or name not in sample.features else sample.unchanged_for(name, unit)
-    guards = ", ".join(sorted(derived.guards))
-    if tried is None:
-        return _not_unchanged(f"{text} only where this is negligible, which no bars showed: {guards}")
+    left_out = ", ".join(sorted(derived.guards | derived.quantities))
+    if sample is None or name not in sample.features:
+        return _not_unchanged(f"{text} only where this is negligible, which no bars showed: {left_out}")
+    tried = sample.unchanged_for(name, unit)
     if not tried.wide:
-        return _not_unchanged(f"{text} only where this is negligible, and in the training bars it is not: {guards}")
+        return _not_unchanged(f"{text} only where this is negligible, and in the training's bars it is not: {left_out}")
     low, high = 2.0**tried.low, 2.0**tried.high
-    text = f"{text} for constants from {low:g} to {high:g}, where this is negligible in the training bars: {guards}"
-    return Scaling(per_stock=True, common=True, smallest=low, largest=high, text=text[:1000])
+    # A guard is there for values that hardly occur; a quantity is always seen, and bars must show that it is small.
+    alone = not derived.quantities
+    text = f"{text} for constants from {low:g} to {high:g}, where this is negligible in the training's bars: {left_out}"
+    return Scaling(per_stock=alone, common=alone, smallest=low, largest=high, text=text[:1000])
 
 
 def _not_unchanged(text: str) -> Scaling:

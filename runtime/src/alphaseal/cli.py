@@ -470,7 +470,7 @@ def _anchor(options: argparse.Namespace) -> tuple[str, Any]:
     anchors = bundle.anchor(options.bars, instruments_from=options.instruments_from)
     _keep(options, anchors)
     units = (bundle.manifest.alphas.units or {}) if bundle.manifest.alphas is not None else {}
-    seen = [field for field, unit in units.items() if unit.per_stock]
+    seen = [field for field, unit in units.items() if unit.seen_by]
     shown = ", ".join(f"{field} of {anchors.fields[field].stocks} stocks" for field in seen)
     text = (
         f"{options.source}: the units are those of the training: {shown}"

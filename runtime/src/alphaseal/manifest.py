@@ -167,7 +167,10 @@ class Scaling(Part, frozen=True, kw_only=True):
         bool,
         Meta(description="true: one constant for all stocks changes nothing that leaves the stages before a graph"),
     ]
-    smallest: Annotated[Positive | None, Meta(description="constants for which that was shown; null: for all")]
+    smallest: Annotated[
+        Positive | None,
+        Meta(description="constants that were shown to change nothing; null: none was, or all change nothing"),
+    ]
     largest: Positive | None
     text: Annotated[Short, Meta(description="the same for people: the degree, or why nothing is known")]
 
@@ -501,11 +504,14 @@ class Sizes(Part, frozen=True, kw_only=True):
 class FieldUnit(Part, frozen=True, kw_only=True):
     """What must be shown of one field of a caller's bars; the ratio is its value over that of the training."""
 
-    per_stock: Annotated[
-        list[Short],
-        Meta(description="used features that a constant of one stock changes: the ratio is one for all stocks"),
+    seen_by: Annotated[
+        list[Short], Meta(description="used features that a constant can change: the field must be shown")
     ]
-    common: Annotated[list[Short], Meta(description="of these the ones that any constant changes: the ratio is 1")]
+    exact: Annotated[list[Short], Meta(description="of these the ones that any constant changes: the ratio is 1")]
+    alike: Annotated[
+        list[Short],
+        Meta(description="of these the ones that a constant of one stock changes: the ratio is one for all"),
+    ]
     smallest: Annotated[Positive | None, Meta(description="least ratio that changes no other used feature; null: any")]
     largest: Positive | None
     sizes: Annotated[Sizes | None, Meta(description="null: the training's bars were not at hand")]
@@ -780,7 +786,7 @@ def _check_meaning(manifest: Manifest, where: str) -> None:
         if len(alphas.tolerances) != len(alphas.features):
             refuse("alphas", "every feature of alphas.onnx has a tolerance", str(len(alphas.tolerances)))
         for field, unit in (alphas.units or {}).items():
-            known = set(alphas.features) >= set(unit.per_stock) >= set(unit.common)
+            known = set(alphas.features) >= set(unit.seen_by) >= {*unit.exact, *unit.alike}
             if not known or field not in alphas.fields:
                 refuse("alphas", "units are those of the graph's fields, seen by its features", field)
     if (universes := manifest.data.universes) is not None:

@@ -130,10 +130,10 @@ def check(
                 if _shows(known[field], enough):
                     shown.setdefault(field, how)
     # What was shown of other days, or of other bars of the source, may have changed since.
-    told = _strange_sizes(units, source, span)
+    told = _strange_sizes(units, source, span, (table, anchors))
     if told and not evidence.as_trained:
         raise told[0]
-    asked = [field for field, unit in units.items() if unit.per_stock]
+    asked = [field for field, unit in units.items() if unit.seen_by]
     unproven = [field for field in asked if field not in shown]
     if unproven and not evidence.as_trained:
         raise _unproven(alphas, golden, unproven, (table, anchors))
@@ -147,7 +147,7 @@ def require_shown(alphas: AlphaGraph, golden: FeatureBlock, anchors: Known) -> N
         if field in anchors:
             _require_right(field, unit, anchors[field], "the anchors")
         enough = _enough(golden, alphas.fields.index(field))
-        if unit.per_stock and not (field in anchors and _shows(anchors[field], enough)):
+        if unit.seen_by and not (field in anchors and _shows(anchors[field], enough)):
             unproven.append(field)
     if unproven:
         raise _unproven(alphas, golden, unproven, (anchors,))
@@ -170,37 +170,28 @@ def _require_right(field: str, unit: FieldUnit, known: FieldRatios, where: str) 
     low, high = known.smallest, known.largest
     if low is None or high is None:
         return
-    if unit.common:
-        wrong, expected, seeing = (
-            max(abs(low - 1), abs(high - 1)) > TOLERANCE,
-            "the values of the training",
-            unit.common,
-        )
-    elif unit.per_stock:
-        wrong, expected, seeing = (
-            high / low - 1 > TOLERANCE,
-            "one multiple of the training's for all stocks",
-            unit.per_stock,
-        )
-    else:
-        wrong, expected, seeing = False, "", []
-    if not wrong and ((unit.smallest or low) > low or (unit.largest or high) < high):
-        wrong = True
+    one = high / low - 1 <= TOLERANCE
+    if unit.exact and max(abs(low - 1), abs(high - 1)) > TOLERANCE:
+        expected, seen_by = "the values of the training", unit.exact
+    elif unit.alike and not one:
+        expected, seen_by = "one multiple of the training's for all stocks", unit.alike
+    elif low < (unit.smallest or 0.0) or high > (unit.largest or np.inf):
         expected = f"from {unit.smallest or 0:g} to {unit.largest or np.inf:g} times the values of the training"
-    if wrong:
-        one = high / low - 1 <= TOLERANCE
-        raise InputError(
-            "bars.units",
-            f"{field} has other units than in the training" + (f", seen by {listed(seeing)}" if seeing else ""),
-            where=f"{where}, {field}",
-            expected=expected,
-            found=f"{low:.6g} times for all stocks{_guess(field, low)}"
-            if one
-            else f"{low:.6g} times for {known.smallest_of}, {high:.6g} times for {known.largest_of}",
-            next_step=f"multiply {field} by {1 / low:.6g}"
-            if one
-            else "give bars with the units and the base of adjustment of the training's data",
-        )
+        seen_by = unit.seen_by
+    else:
+        return
+    raise InputError(
+        "bars.units",
+        f"{field} has other units than in the training" + (f", seen by {listed(seen_by)}" if seen_by else ""),
+        where=f"{where}, {field}",
+        expected=expected,
+        found=f"{low:.6g} times for all stocks{_guess(field, low)}"
+        if one
+        else f"{low:.6g} times for {known.smallest_of}, {high:.6g} times for {known.largest_of}",
+        next_step=f"multiply {field} by {1 / low:.6g}"
+        if one
+        else "give bars with the units and the base of adjustment of the training's data",
+    )
 
 
 def _guess(field: str, ratio: float) -> str:
@@ -211,7 +202,9 @@ def _guess(field: str, ratio: float) -> str:
     return ""
 
 
-def _strange_sizes(units: Mapping[str, FieldUnit], source: BarSource, span: Span) -> list[InputError]:
+def _strange_sizes(
+    units: Mapping[str, FieldUnit], source: BarSource, span: Span, given: Sequence[Known]
+) -> list[InputError]:
     """`bars.units` for each field whose values of the first or last day to score are far from the training's."""
     strange: dict[str, InputError] = {}
     for day in sorted({span.first, span.read[1]}) if units else ():
@@ -219,19 +212,30 @@ def _strange_sizes(units: Mapping[str, FieldUnit], source: BarSource, span: Span
         if rows is not None:
             for field, unit in units.items():
                 values = rows.values[:, source.fields.index(field)].astype(np.float64)
-                error = _strange_size(field, unit, values[np.isfinite(values) & (values > 0)], str(day))
+                ratios = _possible_ratios(unit, [known[field] for known in given if field in known])
+                error = _strange_size(field, unit, values[np.isfinite(values) & (values > 0)], ratios, str(day))
                 if error is not None:
                     strange.setdefault(field, error)
     return list(strange.values())
 
 
-def _strange_size(field: str, unit: FieldUnit, values: npt.NDArray[np.float64], day: str) -> InputError | None:
-    # A constant that is the same for all stocks is nobody's business where only that of a single stock is seen.
+def _possible_ratios(unit: FieldUnit, known: Sequence[FieldRatios]) -> tuple[float, float]:
+    """Smallest and largest ratio that the values of a right table may have to those of the training."""
+    shown = [ratio for ratios in known for ratio in (ratios.smallest, ratios.largest) if ratio is not None]
+    if shown:
+        return min(shown), max(shown)
+    if not unit.seen_by:
+        return unit.smallest or 0.0, unit.largest or np.inf
+    return (0.0, np.inf) if unit.alike and not unit.exact else (1.0, 1.0)
+
+
+def _strange_size(
+    field: str, unit: FieldUnit, values: npt.NDArray[np.float64], ratios: tuple[float, float], day: str
+) -> InputError | None:
     sizes = unit.sizes
-    if sizes is None or len(values) < LEAST_STOCKS or (unit.per_stock and not unit.common):
+    if sizes is None or len(values) < LEAST_STOCKS:
         return None
-    smallest, largest = (1.0, 1.0) if unit.common else (unit.smallest or 0.0, unit.largest or np.inf)
-    low, high, found = sizes.low / CLEARLY * smallest, sizes.high * CLEARLY * largest, float(np.median(values))
+    low, high, found = sizes.low / CLEARLY * ratios[0], sizes.high * CLEARLY * ratios[1], float(np.median(values))
     if low <= found <= high:
         return None
     return InputError(
@@ -245,7 +249,7 @@ def _strange_size(field: str, unit: FieldUnit, values: npt.NDArray[np.float64], 
 
 
 def _unproven(alphas: AlphaGraph, golden: FeatureBlock, fields: Sequence[str], given: Sequence[Known]) -> InputError:
-    features = sorted({name for field in fields for name in (alphas.units or {})[field].per_stock})
+    features = sorted({name for field in fields for name in (alphas.units or {})[field].seen_by})
     stocks = sorted(set(golden.instruments.to_pylist()))
     first, last = golden.dates[0], golden.dates[-1]
     enough = max(_enough(golden, alphas.fields.index(field)) for field in fields)

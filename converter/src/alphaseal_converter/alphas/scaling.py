@@ -9,9 +9,10 @@ constant c > 0 (for all days of a stock), a series becomes, by its operators:
 - `Unknown(why)`: no rule says what.  What is not derived is not taken for unchanged.
 
 It holds in real numbers: rounding, overflow and underflow are left out.  Some operators and the habits of those who write
-expressions have absolute thresholds, such as 1e-12 added to a denominator; where one meets a series that is not
-unchanged, the derivation goes on as if it were not there and names it in `Scaling.guards`: it holds only where the
-threshold is negligible, which data must show (`alphaseal_converter.units`).
+expressions have absolute numbers, such as 1e-12 added to a denominator, or 1 to a volume whose logarithm is taken.  Where
+one meets a series that is not unchanged, the derivation goes on as if it were 0 and names it, in `Scaling.guards` if it is
+against division by 0, else in `Scaling.quantities`: it holds only where that is negligible, which data must show
+(`alphaseal_converter.units`).
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ from alphaseal.adjustment import unit_of
 from alphaseal_converter.alphas.nodes import Node
 
 NEGLIGIBLE: Final = Fraction(1, 100_000)
-"""A number up to this, beside a series with a unit, is taken for a threshold against division by 0, not for a quantity."""
+"""A number up to this, beside a series with a unit, is taken for a guard against division by 0, not for a quantity."""
 
 
 @dataclass(frozen=True)
@@ -61,23 +62,29 @@ NONE: Final = Anything()
 
 @dataclass(frozen=True)
 class Scaling:
-    """How a feature changes with one unit, and the thresholds (in words) that must be negligible for that to hold."""
+    """How a feature changes with one unit, and the numbers (in words) that must be negligible for that to hold."""
 
     change: Change
     guards: frozenset[str] = frozenset()
+    quantities: frozenset[str] = frozenset()
 
     @property
     def unchanged(self) -> bool:
-        """A constant does not change the feature, if its guards are negligible."""
+        """A constant does not change the feature, if its guards and quantities are negligible."""
         return self.change == SAME or isinstance(self.change, Anything)
+
+    @property
+    def exact(self) -> bool:
+        """Nothing was left out."""
+        return not self.guards and not self.quantities
 
     def text(self) -> str:
         """What a constant does, for people."""
         match self.change:
             case Factor(degree) if degree != 0:
-                return f"of degree {degree}: multiplied by c to the power of {degree}"
+                return f"of degree {float(degree):g}: multiplied by c to the power of {float(degree):g}"
             case Shift(amount):
-                return f"of a logarithm: {amount} times log(c) is added"
+                return f"of a logarithm: {float(amount):g} times log(c) is added"
             case Unknown(why):
                 return f"not derived: {why}"
         return "of degree 0: unchanged"
@@ -110,13 +117,23 @@ def _derived(order: Sequence[Node], unit: str) -> Scaling:
     found: dict[Node, Scaling] = {}
     for node in order:
         inputs = [found[inner] for inner in node.inputs]
-        guards: set[str] = set().union(*(inner.guards for inner in inputs))
-        change = _change(node, unit, [inner.change for inner in inputs], guards)
-        found[node] = Scaling(change, frozenset(guards))
+        left_out = _LeftOut(
+            set().union(*(inner.guards for inner in inputs)), set().union(*(inner.quantities for inner in inputs))
+        )
+        change = _change(node, unit, [inner.change for inner in inputs], left_out)
+        found[node] = Scaling(change, frozenset(left_out.guards), frozenset(left_out.quantities))
     return found[order[-1]]
 
 
-def _change(node: Node, unit: str, inputs: list[Change], guards: set[str]) -> Change:
+@dataclass(frozen=True)
+class _LeftOut:
+    """What the derivation took for 0 on its way."""
+
+    guards: set[str]
+    quantities: set[str]
+
+
+def _change(node: Node, unit: str, inputs: list[Change], left_out: _LeftOut) -> Change:
     if node.operator == "number":
         return NONE if node.parameters[0] == 0 else SAME
     if node.operator == "field":
@@ -124,7 +141,7 @@ def _change(node: Node, unit: str, inputs: list[Change], guards: set[str]) -> Ch
     unknown = [part for part in inputs if isinstance(part, Unknown)]
     if unknown:
         return unknown[0]
-    return _RULES[node.operator](node, inputs, guards)
+    return _RULES[node.operator](node, inputs, left_out)
 
 
 def _not_derived(node: Node, inputs: Sequence[Change]) -> Unknown:
@@ -134,28 +151,30 @@ def _not_derived(node: Node, inputs: Sequence[Change]) -> Unknown:
 def _words(change: Change) -> str:
     match change:
         case Factor(degree):
-            return f"degree {degree}" if degree else "what is unchanged"
+            return f"degree {float(degree):g}" if degree else "what is unchanged"
         case Shift():
             return "a logarithm"
     return "0"
 
 
-def _without_thresholds(node: Node, inputs: list[Change], guards: set[str]) -> list[Change]:
-    """The inputs, where a tiny number beside a series that is not unchanged counts as 0."""
+def _without_numbers(node: Node, inputs: list[Change], left_out: _LeftOut) -> list[Change]:
+    """The inputs, where a number beside a series that is not unchanged counts as 0."""
     result = list(inputs)
     for place, inner in enumerate(node.inputs):
-        tiny = inner.operator == "number" and 0 < abs(Fraction(inner.parameters[0])) <= NEGLIGIBLE
-        if tiny and any(isinstance(other, Factor) and other != SAME for other in inputs):
+        if inner.operator == "number" and any(isinstance(other, Factor) and other != SAME for other in inputs):
+            number = Fraction(inner.parameters[0])
             result[place] = NONE
-            guards.add(f"{inner.parameters[0]:g} in {node.operator}")
+            if number:
+                kind = left_out.guards if abs(number) <= NEGLIGIBLE else left_out.quantities
+                kind.add(f"{inner.parameters[0]:g} in {node.operator}")
     return result
 
 
 # --- elementwise --------------------------------------------------------------------------------------------------------
 
 
-def _sum(node: Node, inputs: list[Change], guards: set[str]) -> Change:
-    left, right = _without_thresholds(node, inputs, guards)
+def _sum(node: Node, inputs: list[Change], left_out: _LeftOut) -> Change:
+    left, right = _without_numbers(node, inputs, left_out)
     if isinstance(right, Anything):
         return left
     if isinstance(left, Anything):
@@ -178,7 +197,7 @@ def _amount(change: Change) -> Fraction | None:
     return Fraction(0) if change == SAME else None
 
 
-def _product(node: Node, inputs: list[Change], guards: set[str]) -> Change:
+def _product(node: Node, inputs: list[Change], left_out: _LeftOut) -> Change:
     left, right = inputs
     if isinstance(left, Shift) or isinstance(right, Shift):
         return _shifted_product(node, left, right)
@@ -204,7 +223,7 @@ def _shifted_product(node: Node, left: Change, right: Change) -> Change:
     return _not_derived(node, (left, right))
 
 
-def _power(node: Node, inputs: list[Change], guards: set[str]) -> Change:
+def _power(node: Node, inputs: list[Change], left_out: _LeftOut) -> Change:
     base, exponent = inputs
     number = node.inputs[1].parameters[0] if node.inputs[1].operator == "number" else None
     if number == 0:
@@ -215,17 +234,17 @@ def _power(node: Node, inputs: list[Change], guards: set[str]) -> Change:
     return SAME if both else _not_derived(node, inputs)
 
 
-def _absolute(node: Node, inputs: list[Change], guards: set[str]) -> Change:
+def _absolute(node: Node, inputs: list[Change], left_out: _LeftOut) -> Change:
     (inner,) = inputs
     return _not_derived(node, inputs) if isinstance(inner, Shift) else inner
 
 
-def _sign(node: Node, inputs: list[Change], guards: set[str]) -> Change:
+def _sign(node: Node, inputs: list[Change], left_out: _LeftOut) -> Change:
     (inner,) = inputs
     return _not_derived(node, inputs) if isinstance(inner, Shift) else SAME
 
 
-def _logarithm(node: Node, inputs: list[Change], guards: set[str]) -> Change:
+def _logarithm(node: Node, inputs: list[Change], left_out: _LeftOut) -> Change:
     (inner,) = inputs
     if isinstance(inner, Shift):
         return _not_derived(node, inputs)
@@ -243,21 +262,21 @@ def _alike(node: Node, inputs: Sequence[Change]) -> Change:
     return known[0]
 
 
-def _extreme(node: Node, inputs: list[Change], guards: set[str]) -> Change:
-    return _alike(node, _without_thresholds(node, inputs, guards))
+def _extreme(node: Node, inputs: list[Change], left_out: _LeftOut) -> Change:
+    return _alike(node, _without_numbers(node, inputs, left_out))
 
 
-def _comparison(node: Node, inputs: list[Change], guards: set[str]) -> Change:
-    found = _alike(node, _without_thresholds(node, inputs, guards))
+def _comparison(node: Node, inputs: list[Change], left_out: _LeftOut) -> Change:
+    found = _alike(node, _without_numbers(node, inputs, left_out))
     return found if isinstance(found, Unknown) else SAME
 
 
-def _logical(node: Node, inputs: list[Change], guards: set[str]) -> Change:
+def _logical(node: Node, inputs: list[Change], left_out: _LeftOut) -> Change:
     """Truth values: none is multiplied or moved."""
     return SAME
 
 
-def _choice(node: Node, inputs: list[Change], guards: set[str]) -> Change:
+def _choice(node: Node, inputs: list[Change], left_out: _LeftOut) -> Change:
     """A condition is true where it is not 0, which a factor leaves as it is."""
     if isinstance(inputs[0], Shift):
         return _not_derived(node, inputs)
@@ -271,43 +290,43 @@ def _choice(node: Node, inputs: list[Change], guards: set[str]) -> Change:
 # --- windows ------------------------------------------------------------------------------------------------------------
 
 
-def _kept(node: Node, inputs: list[Change], guards: set[str]) -> Change:
+def _kept(node: Node, inputs: list[Change], left_out: _LeftOut) -> Change:
     """A value of the window, or a mean whose weights are 1 in all."""
     return inputs[0]
 
 
-def _total(node: Node, inputs: list[Change], guards: set[str]) -> Change:
+def _total(node: Node, inputs: list[Change], left_out: _LeftOut) -> Change:
     """Sums, and means whose weights depend on how many days have values: what is moved is moved that often."""
     return _not_derived(node, inputs) if isinstance(inputs[0], Shift) else inputs[0]
 
 
-def _spread(node: Node, inputs: list[Change], guards: set[str]) -> Change:
+def _spread(node: Node, inputs: list[Change], left_out: _LeftOut) -> Change:
     """Of deviations from the mean or a line: what is moved is unchanged."""
     return SAME if isinstance(inputs[0], Shift) else inputs[0]
 
 
-def _variance(node: Node, inputs: list[Change], guards: set[str]) -> Change:
+def _variance(node: Node, inputs: list[Change], left_out: _LeftOut) -> Change:
     (inner,) = inputs
     return Factor(2 * inner.degree) if isinstance(inner, Factor) else SAME
 
 
-def _place(node: Node, inputs: list[Change], guards: set[str]) -> Change:
+def _place(node: Node, inputs: list[Change], left_out: _LeftOut) -> Change:
     """Of order and presence only."""
     return SAME
 
 
-def _standardised(node: Node, inputs: list[Change], guards: set[str]) -> Change:
+def _standardised(node: Node, inputs: list[Change], left_out: _LeftOut) -> Change:
     """By the windows' own deviations, unless these are below a threshold of qlib's or pandas'."""
     if any(isinstance(part, Factor) and part != SAME for part in inputs):
-        guards.add(f"the smallest deviation of {node.operator}")
+        left_out.guards.add(f"the smallest deviation of {node.operator}")
     return SAME
 
 
-def _covariance(node: Node, inputs: list[Change], guards: set[str]) -> Change:
+def _covariance(node: Node, inputs: list[Change], left_out: _LeftOut) -> Change:
     return Factor(sum((part.degree for part in inputs if isinstance(part, Factor)), Fraction(0)))
 
 
-_Rule = Callable[[Node, list[Change], set[str]], Change]
+_Rule = Callable[[Node, list[Change], _LeftOut], Change]
 _RULES: Final[Mapping[str, _Rule]] = {
     **dict.fromkeys(("Add", "Sub"), _sum),
     **dict.fromkeys(("Mul", "Div"), _product),
