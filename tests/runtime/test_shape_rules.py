@@ -218,6 +218,7 @@ WRONG: dict[str, tuple[Add, str]] = {
     "conv_rank": (node("Conv", zeros(1, 2), zeros(3, 2)), "do not fit the channels"),
     "conv_kernel": (node("Conv", zeros(1, 2, 5), zeros(3, 2, 2), kernel_shape=[3]), "not that of the filters"),
     "pool_kernel": (node("MaxPool", zeros(1, 2, 5), kernel_shape=[2, 2]), "kernel_shape does not fit"),
+    "pool_no_kernel": (node("MaxPool", zeros(1, 2), kernel_shape=[], pads=[1]), "kernel_shape does not fit"),
     "pool_strides": (node("MaxPool", zeros(1, 2, 5), kernel_shape=[2], strides=[1, 1]), "do not fit"),
     "pool_pads": (node("MaxPool", zeros(1, 2, 5), kernel_shape=[2], pads=[2, 0]), "lie in the padding"),
     "recurrent_axes": (node("GRU", zeros(5, 4), zeros(1, 9, 4), zeros(1, 9, 3), hidden_size=3), "not three axes"),
