@@ -6,6 +6,8 @@ BIN := $(VENV)/bin
 RESEARCH := .environments/research
 # The environment with MLflow, Spark, Ray and qlib: only tests/adapters use it.
 ADAPTERS := .environments/adapters
+# The oldest onnxruntime that the runtime admits: what the gate of graphs lets pass runs there too.
+OLDEST := .environments/onnxruntime-oldest
 export PYTHONDONTWRITEBYTECODE := 1
 
 .PHONY: demo test check bench fidelity fuzz mutants attacks schemas fixtures research adapters format clean
@@ -21,7 +23,7 @@ $(VENV)/.families: $(VENV)/.ready requirements/families.txt
 demo: $(VENV)/.ready
 	@$(BIN)/python tools/demo.py
 
-test: check $(VENV)/.families
+test: check $(VENV)/.families $(OLDEST)/.ready
 	@$(BIN)/python tools/run_tests.py
 
 check: $(VENV)/.ready
@@ -33,8 +35,12 @@ check: $(VENV)/.ready
 fidelity: $(VENV)/.families
 	@$(BIN)/python tools/fidelity.py
 
-fuzz: $(VENV)/.ready
+fuzz: $(VENV)/.ready $(OLDEST)/.ready
 	@$(BIN)/python tools/fuzz.py --count 1000000
+	@$(BIN)/python tools/fuzz_graphs.py --count 50000 --python $(BIN)/python --python $(OLDEST)/bin/python
+
+$(OLDEST)/.ready: requirements/onnxruntime-oldest.txt
+	@$(PYTHON) tools/bootstrap.py $(OLDEST) --only requirements/onnxruntime-oldest.txt
 
 # Removes one check of the verifier after the other and looks whether a test notices.
 mutants: $(VENV)/.ready

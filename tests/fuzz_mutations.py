@@ -473,7 +473,7 @@ def _change_field(model: Message, chance: random.Random) -> None:
         parts = [part for part in _messages(model) if part and isinstance(value, list)]
         field[2] = write_message(chance.choice(parts)) if parts else b"\x08\x01"
     elif kind == 7:
-        run = [one for one in message if one[0] == number and one[1] == 0]
+        run = [one for one in message if one[0] == number and one[1] == 0 and isinstance(one[2], int)]
         message[:] = [one for one in message if one not in run]
         message.append([number, 2, b"".join(varint(one[2]) for one in run)])
     elif isinstance(value, int):

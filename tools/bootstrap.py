@@ -1,4 +1,5 @@
-"""Make an environment: ``bootstrap.py DIR`` for development, with ``--research REQUIREMENTS`` one with rdagent and qlib.
+"""Make an environment: ``bootstrap.py DIR`` for development, with ``--research REQUIREMENTS`` one with rdagent and qlib,
+with ``--only REQUIREMENTS`` one with other versions of some libraries.
 
 Standard library only; says what is missing instead of failing half-way.
 """
@@ -68,6 +69,9 @@ def main() -> None:
     parser.add_argument(
         "--add", type=Path, metavar="REQUIREMENTS", help="add these to the environment instead of making it"
     )
+    parser.add_argument(
+        "--only", type=Path, metavar="REQUIREMENTS", help="an environment with these and nothing of this project"
+    )
     options = parser.parse_args()
     if sys.version_info < MINIMUM:
         fail(f"Python {sys.version.split()[0]} is too old; run make PYTHON=python3.11 (3.10 or later)")
@@ -78,8 +82,8 @@ def main() -> None:
         add(python, options.add)
         (options.directory / f".{options.add.stem}").write_text("", encoding="utf-8")
         return
-    if options.research:
-        install(python, "-r", str(options.research))
+    if options.research or options.only:
+        install(python, "-r", str(options.research or options.only))
     else:
         install(python, "-r", str(ROOT / "requirements/development.txt"))
         install(python, "--no-deps", "--no-build-isolation", "-e", str(ROOT / "runtime"), "-e", str(ROOT / "converter"))

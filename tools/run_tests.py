@@ -19,6 +19,7 @@ class Environment:
     places: tuple[str, ...]
     requirements: str
     contents: str
+    option: str = "--research"
 
     def named(self) -> str | None:
         """The interpreter that the variable names, or one that is in its place."""
@@ -29,7 +30,7 @@ class Environment:
         """Start to install it."""
         print(f"making an environment with {self.contents} for the tests …", flush=True)
         program, place = ROOT / "tools/bootstrap.py", ROOT / self.places[-1]
-        return subprocess.Popen([sys.executable, program, place, "--research", ROOT / self.requirements])
+        return subprocess.Popen([sys.executable, program, place, self.option, ROOT / self.requirements])
 
 
 ENVIRONMENTS = (
@@ -45,6 +46,13 @@ ENVIRONMENTS = (
         (".environments/adapters",),
         "requirements/adapters.txt",
         "MLflow, Spark, Ray and qlib",
+    ),
+    Environment(
+        "ALPHASEAL_OLDEST_ONNXRUNTIME",
+        (".environments/onnxruntime-oldest",),
+        "requirements/onnxruntime-oldest.txt",
+        "the oldest onnxruntime",
+        "--only",
     ),
 )
 

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import numpy as np
 import pytest
-from onnx import TensorProto, helper, numpy_helper
+from onnx import AttributeProto, TensorProto, helper, numpy_helper
 
 from alphaseal.errors import PolicyError
 from alphaseal.model_gate import check_model
@@ -132,6 +132,13 @@ def _first_of(count: int) -> Add:
     return add
 
 
+def _pool_without_kernel(builder: GraphBuilder) -> object:
+    entry = helper.make_node("MaxPool", [builder.constant(zeros(1, 2))], ["pool"], pads=[1])
+    entry.attribute.append(helper.make_attribute("kernel_shape", [], attr_type=AttributeProto.INTS))
+    builder._nodes.append(entry)
+    return "pool"
+
+
 def _rest(left: int, right: int) -> Add:
     """A remainder that the gate does not compute, as a shape."""
     return lambda builder: builder.add(
@@ -218,6 +225,7 @@ WRONG: dict[str, tuple[Add, str]] = {
     "conv_rank": (node("Conv", zeros(1, 2), zeros(3, 2)), "do not fit the channels"),
     "conv_kernel": (node("Conv", zeros(1, 2, 5), zeros(3, 2, 2), kernel_shape=[3]), "not that of the filters"),
     "pool_kernel": (node("MaxPool", zeros(1, 2, 5), kernel_shape=[2, 2]), "kernel_shape does not fit"),
+    "pool_no_kernel": (_pool_without_kernel, "kernel_shape does not fit"),
     "pool_strides": (node("MaxPool", zeros(1, 2, 5), kernel_shape=[2], strides=[1, 1]), "do not fit"),
     "pool_pads": (node("MaxPool", zeros(1, 2, 5), kernel_shape=[2], pads=[2, 0]), "lie in the padding"),
     "recurrent_axes": (node("GRU", zeros(5, 4), zeros(1, 9, 4), zeros(1, 9, 3), hidden_size=3), "not three axes"),

@@ -15,7 +15,7 @@ from typing import NoReturn
 from . import onnx_shapes as shapes
 from .errors import PolicyError
 from .onnx_attributes import Attributes, wrong
-from .onnx_costs import Memory, scratch, steps
+from .onnx_costs import Memory, Work, scratch
 from .onnx_operators import (
     ALPHA_OPERATORS,
     IR_VERSION,
@@ -27,7 +27,7 @@ from .onnx_operators import (
 )
 from .onnx_parts import FLOAT32, FLOAT64, INT64, UINT8, Model, Node, Port, Tensor, holds_byte, integers, read_model
 from .onnx_rows import COUNT, FIXED, Mixed, Rows, State, Step, follow
-from .onnx_shapes import Call, Result, Size, Unknown, Value
+from .onnx_shapes import Call, Result, Unknown, Value
 from .onnx_trees import check_trees
 from .onnx_types import Element, bytes_of, is_real, result_types
 from .onnx_wire import Source
@@ -61,6 +61,7 @@ WHOLE_DAY = Limits(rows=_ROWS_OF_A_DAY, rows_alone=False)
 """For models whose scores depend on the other rows: they get a day at once."""
 ALPHAS = Limits(rows=256, elements=1 << 23, memory=1 << 28, work=1 << 26, constant_work=1 << 28, file_bytes=64 << 20)
 """For graphs from bars to alpha features; a call gets so many rows (`bars.ROWS_PER_CALL`)."""
+_NOTHING = shapes.size(0)
 _Operators = Mapping[tuple[str, str], Operator | None]
 
 
@@ -218,7 +219,8 @@ class _Walk:
                 raise PolicyError("model.graph", "an input is also a constant", where=source.where, found=name)
             self._values[name], self._states[name], self._types[name] = value, Rows(0), element
             self._memory.give(shapes.evaluate(shapes.product(value.shape), rows) * bytes_of(element))
-        self._work = shapes.size(0)
+        self._work = Work(rows)
+        self._empty = {name for name, value in self._values.items() if _NOTHING in value.shape}
         self._largest = self._trees = self._tree_nodes = 0
         self._operators: dict[str, int] = {}
 
@@ -238,8 +240,8 @@ class _Walk:
             self._trees,
             self._tree_nodes,
             self._largest,
-            self._work_per_row(),
-            self._work[0],
+            self._work.per_row,
+            self._work.constant,
             self._memory.most,
         )
 
@@ -266,9 +268,11 @@ class _Walk:
             )
         call = self._call(node)
         self._check_finite(node, call)
-        types = result_types(node, self._types_in(node))
+        types_in = [self._types[name] if name else None for name in node.inputs]
+        types = result_types(node, types_in)
         values = self._computed(node, call, types)
-        self._check_division(node, call)
+        if node.operator in ("Div", "Mod") and not is_real(types_in):
+            self._check_division(node, call)
         self._define(node, values, types, self._followed(node, call, values))
 
     def _check_attributes(self, node: Node, known: Attributes) -> None:
@@ -319,17 +323,11 @@ class _Walk:
                     "model.not_finite", f"{node} has an attribute that is NaN or infinite", where=self._place(node)
                 )
 
-    def _types_in(self, node: Node) -> list[Element]:
-        return [self._types[name] if name else None for name in node.inputs]
-
     def _check_division(self, node: Node, call: Call) -> None:
         """An integer is divided by numbers that are known and are neither 0 nor -1: processors trap at both.
 
         At -1 only the smallest integer does, which no rule here can exclude.
         """
-        types = self._types_in(node)
-        if node.operator not in ("Div", "Mod") or is_real(types):
-            return
         tensor, sizes = self._model.tensors.get(node.inputs[1]), call.value(1).elements
         if tensor is not None:
             source, signed = self._source, tensor.element != UINT8
@@ -348,47 +346,42 @@ class _Walk:
 
     def _computed(self, node: Node, call: Call, types: list[Element]) -> list[Value]:
         try:
-            self._check_empty(call)
+            if self._empty:
+                self._check_empty(call)
             operator = self._allowed[node.domain, node.operator]
             result = self._tree(node, call) if operator is None else operator.rule(call)
             values = list(result.values)[: max(1, len(node.outputs))]
-            largest = shapes.check(call, values, self._place(node), self._limits.elements, self._rows)
-            self._spend(node, call, values, result.work)
-            self._keep(node, call, values, types, result.work)
+            counts = shapes.check(call, values, self._place(node), self._limits.elements, self._rows)
+            self._work.run(call, values, result.work)
+            results = [count * bytes_of(element) for count, element in zip(counts, types, strict=True)]
+            more = scratch(call, sum(counts), result.work, self._rows, bytes_of(types[0]))
         except Unknown as reason:
             raise PolicyError(
                 "model.shape",
                 f"the result of {node} has no shape that can be known before it runs: {reason}",
                 where=self._place(node),
             ) from None
-        self._largest = max(self._largest, largest)
+        self._memory.run(node, results, more)
+        self._check_totals(node)
+        self._largest = max(self._largest, *counts)
         return values
 
     def _check_empty(self, call: Call) -> None:
         """Only a part of a shape may be empty, and only where shapes are put together."""
-        for position, value in enumerate(call.inputs):
-            if value is not None and shapes.size(0) in value.shape and not shapes.may_be_empty(call, position):
+        for position, name in enumerate(call.node.inputs):
+            if name in self._empty and not shapes.may_be_empty(call, position):
                 raise Unknown(f"input {position} is empty")
 
-    def _work_per_row(self) -> int:
-        return -(-(shapes.evaluate(self._work, self._rows) - self._work[0]) // self._rows)
-
-    def _spend(self, node: Node, call: Call, values: list[Value], work: Size | None) -> None:
-        self._work = shapes.plus(self._work, steps(call, values, work))
-        if self._work[0] > self._limits.constant_work or self._work_per_row() > self._limits.work:
+    def _check_totals(self, node: Node) -> None:
+        """What the nodes up to this one take."""
+        if self._work.constant > self._limits.constant_work or self._work.per_row > self._limits.work:
             raise PolicyError(
                 "model.growth",
                 f"up to {node} the graph computes more than is allowed",
                 where=self._place(node),
                 expected=f"at most {self._limits.work} steps a row, and {self._limits.constant_work} for all rows",
-                found=f"{self._work_per_row()} and {self._work[0]}",
+                found=f"{self._work.per_row} and {self._work.constant}",
             )
-
-    def _keep(self, node: Node, call: Call, values: list[Value], types: list[Element], work: Size | None) -> None:
-        """What lives after the node, and while it runs."""
-        counts = [shapes.evaluate(shapes.product(value.shape), self._rows) for value in values]
-        results = [count * bytes_of(element) for count, element in zip(counts, types, strict=True)]
-        self._memory.run(node, results, scratch(call, values, work, self._rows, bytes_of(types[0])))
         if self._memory.most > self._limits.memory:
             raise PolicyError(
                 "model.growth",
@@ -450,6 +443,8 @@ class _Walk:
                 )
             self._values[name], self._types[name] = values[position], types[position]
             self._states[name] = states[position]
+            if _NOTHING in values[position].shape:
+                self._empty.add(name)
 
     def _check_output(self) -> None:
         port = self._model.outputs[0]

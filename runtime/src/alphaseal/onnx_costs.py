@@ -52,29 +52,49 @@ _SEVERAL: Mapping[str, int] = MappingProxyType(
 )
 
 
-def steps(call: Call, values: Sequence[Value], work: Size | None) -> Size:
-    """Steps of a node that gives `values`; `work` counts its multiplications or what it reads, where that is more."""
-    operator = call.node.operator
-    given = size(0)
-    for value in values:
-        given = plus(given, product(value.shape))
-    if operator not in _PRODUCTS:
-        elements = _larger(given, work) if work is not None else given
-        return plus(size(NODE), times(elements, size(_OF_ELEMENT.get(operator, _ELEMENT))))
-    total = plus(size(NODE), plus(times(given, size(_ELEMENT)), work if work is not None else size(0)))
-    for read in filter(None, call.inputs):
-        total = plus(total, times(product(read.shape), size(_READ)))
-    return plus(total, _repeated(call, values[0]))
+class Work:
+    """The steps of the nodes so far: of a call of `rows` rows, whatever its rows, and for each of them."""
+
+    def __init__(self, rows: int) -> None:
+        self._rows = rows
+        self.total = self.constant = 0
+
+    @property
+    def per_row(self) -> int:
+        return -(-(self.total - self.constant) // self._rows)
+
+    def run(self, call: Call, values: Sequence[Value], work: Size | None) -> None:
+        """The next node, which gives `values`; `work` counts its multiplications or what it reads, where that is more."""
+        self.constant += NODE
+        self.total += NODE
+        operator = call.node.operator
+        given = [product(value.shape) for value in values]
+        if operator not in _PRODUCTS:
+            each = _OF_ELEMENT.get(operator, _ELEMENT)
+            for count in given if work is None else (*given[:-1], _larger(given[-1], work)):
+                self._add(count, each)
+            return
+        for count in given:
+            self._add(count, _ELEMENT)
+        for read in filter(None, call.inputs):
+            self._add(product(read.shape), _READ)
+        if work is not None:
+            self._add(work, 1)
+        self._add(*_repeated(call, values[0]))
+
+    def _add(self, count: Size, each: int) -> None:
+        self.constant += count[0] * each
+        self.total += evaluate(count, self._rows) * each
 
 
-def _repeated(call: Call, result: Value) -> Size:
-    """Steps for each of the small products that a node is made of."""
+def _repeated(call: Call, result: Value) -> tuple[Size, int]:
+    """How many small products a node is made of, and the steps that each takes beside its multiplications."""
     if call.node.operator in ("GRU", "LSTM", "RNN"):
-        return times(product(result.shape[:2]), size(_STEP_IN_TIME))
+        return product(result.shape[:2]), _STEP_IN_TIME
     if call.node.operator == "Conv":
-        return times(times(result.shape[0], size(call.integer("group", 1))), size(_MATRIX))
+        return times(result.shape[0], size(call.integer("group", 1))), _MATRIX
     # Einsum multiplies matrices over the letters that its operands have in common: at most as many as it gives numbers.
-    return times(product(result.shape if call.node.operator == "Einsum" else result.shape[:-2]), size(_MATRIX))
+    return product(result.shape if call.node.operator == "Einsum" else result.shape[:-2]), _MATRIX
 
 
 def _larger(left: Size, right: Size) -> Size:
@@ -84,14 +104,13 @@ def _larger(left: Size, right: Size) -> Size:
     return tuple(max(pair) for pair in pairs)
 
 
-def scratch(call: Call, values: Sequence[Value], work: Size | None, rows: int, element_bytes: int) -> int:
-    """Bytes that a node takes while it runs, beside what it is given and gives."""
+def scratch(call: Call, given: int, work: Size | None, rows: int, element_bytes: int) -> int:
+    """Bytes that a node takes while it runs, beside the `given` elements of its results and what it reads."""
     operator = call.node.operator
-    given = sum(evaluate(product(value.shape), rows) for value in values)
     if operator in ("GRU", "LSTM", "RNN"):
-        steps_, batch, inputs = call.shape()
+        steps, batch, inputs = call.shape()
         weights = product(call.shape(1)[:2])
-        held = times(times(steps_, batch), plus(weights, times(inputs, size(2))))
+        held = times(times(steps, batch), plus(weights, times(inputs, size(2))))
         return (evaluate(held, rows) + given) * element_bytes
     if operator == "Einsum":
         read = sum(evaluate(product(value.shape), rows) for value in call.inputs if value is not None)
@@ -122,11 +141,12 @@ class Memory:
 
     def run(self, node: Node, results: Sequence[int], more: int) -> None:
         """The next node, with the bytes of what it gives, and those that it takes while it runs."""
-        given = {name: count for name, count in zip(node.outputs, results, strict=False) if name}
-        self._live.update(given)
-        self._now += sum(given.values())
+        for name, count in zip(node.outputs, results, strict=False):
+            if name:
+                self._live[name] = count
+                self._now += count
         self.most = max(self.most, self._now + more)
-        for name in {*given, *node.inputs}:
+        for name in (*node.inputs, *node.outputs):
             if self._last.get(name, -1) <= self._place:
                 self._now -= self._live.pop(name, 0)
         self._place += 1

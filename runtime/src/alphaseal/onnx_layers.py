@@ -112,7 +112,7 @@ def convolution(call: Call) -> Result:
 
 def pooling(call: Call) -> Result:
     shape, kernel = call.shape(), call.integers("kernel_shape") or []
-    if len(kernel) != len(shape) - 2:
+    if len(kernel) != len(shape) - 2 or not kernel:
         raise Unknown("kernel_shape does not fit")
     if any(pad >= kernel[axis % len(kernel)] for axis, pad in enumerate(call.integers("pads") or [])):
         raise Unknown("a window would lie in the padding")

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import NamedTuple
 
 from .errors import PolicyError
@@ -106,6 +107,8 @@ def size(number: int) -> Size:
 
 
 def evaluate(polynomial: Size, rows: int) -> int:
+    if len(polynomial) == 1:
+        return polynomial[0]
     return sum(coefficient * rows**power for power, coefficient in enumerate(polynomial))
 
 
@@ -122,12 +125,16 @@ def _growing(*sizes: Size) -> None:
 
 
 def plus(left: Size, right: Size) -> Size:
+    if len(left) == len(right) == 1:
+        return (left[0] + right[0],)
     _growing(left, right)
     longest = max(len(left), len(right))
     return _trimmed([sum(side[power] for side in (left, right) if power < len(side)) for power in range(longest)])
 
 
 def times(left: Size, right: Size) -> Size:
+    if len(left) == len(right) == 1:
+        return (left[0] * right[0],)
     _growing(left, right)
     coefficients = [0] * (len(left) + len(right) - 1)
     for power, one in enumerate(left):
@@ -139,6 +146,11 @@ def times(left: Size, right: Size) -> Size:
 
 
 def product(sizes: Sequence[Size]) -> Size:
+    return _product(tuple(sizes))
+
+
+@lru_cache(maxsize=4096)  # the nodes of a graph have few shapes
+def _product(sizes: tuple[Size, ...]) -> Size:
     total = size(1)
     for factor in sizes:
         total = times(total, factor)
@@ -420,9 +432,9 @@ def may_be_empty(call: Call, position: int) -> bool:
     return call.node.operator in _OF_SHAPES or (call.node.operator in _SHAPED and position == 1)
 
 
-def check(call: Call, results: Sequence[Value], where: str, elements: int, rows: int) -> int:
-    """Refuse values that are too large, empty, or of too high a rank; the largest number of elements."""
-    largest = 0
+def check(call: Call, results: Sequence[Value], where: str, elements: int, rows: int) -> list[int]:
+    """Refuse values that are too large, empty, or of too high a rank; their numbers of elements."""
+    counts = []
     for value in results:
         # Only a part of a shape may be empty.
         least = 1 if value.elements is None else 0
@@ -434,7 +446,7 @@ def check(call: Call, results: Sequence[Value], where: str, elements: int, rows:
                 found=text(*value.shape),
             )
         count = evaluate(product(value.shape), rows)
-        largest = max(largest, count)
+        counts.append(count)
         if count > elements:
             raise PolicyError(
                 "model.growth",
@@ -443,7 +455,7 @@ def check(call: Call, results: Sequence[Value], where: str, elements: int, rows:
                 expected=f"at most {elements} for {rows} rows",
                 found=f"{text(*value.shape)}: {count}",
             )
-    return largest
+    return counts
 
 
 def text(*sizes: Size) -> str:

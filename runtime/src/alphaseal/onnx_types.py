@@ -21,13 +21,19 @@ _ALWAYS: Mapping[str, int] = MappingProxyType(
         **dict.fromkeys(("ArgMax", "ArgMin", "Shape", "Size"), INT64),
     }
 )
+_NAMED: Mapping[str, str] = MappingProxyType({"Cast": "to", "EyeLike": "dtype"})
+"""Which attribute names the type of the result."""
 _AS_INPUT: Mapping[str, int] = MappingProxyType({"CastLike": 1, "OneHot": 2, "Where": 1})
 """Which input has the type of the result, where it is not the first."""
 
 
 def result_types(node: Node, inputs: Sequence[Element]) -> list[Element]:
     """The types of what a node gives, of the types of what goes in (None: left out, or not known)."""
-    found = _ALWAYS.get(node.operator) or _of_attributes(node)
+    found = _ALWAYS.get(node.operator)
+    if found is None and node.attributes:
+        found = _of_attributes(node)
+    if found is None and node.operator == "ConstantOfShape":
+        found = FLOAT32
     if found is None:
         place = _AS_INPUT.get(node.operator, 0)
         found = inputs[place] if place < len(inputs) else None
@@ -38,10 +44,10 @@ def result_types(node: Node, inputs: Sequence[Element]) -> list[Element]:
 
 
 def _of_attributes(node: Node) -> Element:
-    named = node.attributes.get({"Cast": "to", "EyeLike": "dtype"}.get(node.operator, ""))
     if node.operator == "ConstantOfShape":
         value = node.attributes.get("value")
-        return value.element if isinstance(value, Tensor) else FLOAT32
+        return value.element if isinstance(value, Tensor) else None
+    named = node.attributes.get(_NAMED.get(node.operator, ""))
     return named if isinstance(named, int) else None
 
 
