@@ -17,9 +17,9 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from ledger_probe.mutations import objects_in, others  # noqa: E402
-from ledger_probe.subject import Case, Subject, again, case, scores_of  # noqa: E402
-from ledger_probe.tracing import Tracer  # noqa: E402
+from ledger_probe.mutations import objects_in, others
+from ledger_probe.subject import Case, Subject, again, case, scores_of
+from ledger_probe.tracing import Tracer
 
 _VALUES = 2
 
@@ -44,7 +44,7 @@ def _changed(trained: Any, packages: tuple[str, ...], owner: str, name: str, val
     return changed
 
 
-def native_cases(subject: Subject, base: np.ndarray) -> list[Case]:
+def native_cases(subject: Subject, base: np.ndarray, tried: set[str]) -> list[Case]:
     """One case for each native parameter's value that changes a score, and one of a value that does not.
 
     Of each name two values that the library takes are tried, so that a value out of its range hides nothing.
@@ -52,6 +52,7 @@ def native_cases(subject: Subject, base: np.ndarray) -> list[Case]:
     found: list[Case] = []
     quiet, taken = False, Counter()
     for change in subject.natives(subject.trained):
+        tried.add(change.name)
         if taken[change.name] == _VALUES:
             continue
         scores, _ = scores_of(subject, change.make)
@@ -65,9 +66,10 @@ def native_cases(subject: Subject, base: np.ndarray) -> list[Case]:
     return found
 
 
-def investigate(module: Any) -> tuple[dict[str, dict[str, str]], list[tuple[Subject, list[Case]]]]:
-    """Attributes by class over all subjects, and each subject with its cases, the unchanged one first."""
+def investigate(module: Any) -> tuple[dict[str, dict[str, str]], set[str], list[tuple[Subject, list[Case]]]]:
+    """Attributes by class and native parameters tried over all subjects, and each with its cases, the unchanged one first."""
     reads: dict[str, dict[str, str]] = {}
+    tried: set[str] = set()
     results = []
     for subject in module.subjects():
         pickled = again(subject.trained)
@@ -78,14 +80,14 @@ def investigate(module: Any) -> tuple[dict[str, dict[str, str]], list[tuple[Subj
         cases = [case(subject, partial(again, subject.trained), "base")]
         cases += attribute_cases(subject, module.PACKAGES, tracer.reads)
         if cases[0].scores is not None:
-            cases += native_cases(subject, cases[0].scores)
+            cases += native_cases(subject, cases[0].scores, tried)
         results.append((subject, cases))
-    return reads, results
+    return reads, tried, results
 
 
 def write(out: Path, module: Any) -> None:
     """A zip of ``report.json``, the rows of each subject, and each case's weights and scores."""
-    reads, results = investigate(module)
+    reads, tried, results = investigate(module)
     listed = []
     with zipfile.ZipFile(out, "w", zipfile.ZIP_DEFLATED) as archive:
         for number, (subject, cases) in enumerate(results):
@@ -100,8 +102,13 @@ def write(out: Path, module: Any) -> None:
                 entry = {"key": key, "rows": f"rows/{number}", "columns": subject.rows.shape[1], "changed": changed}
                 kept = ("subject", "kind", "owner", "name", "value", "error")
                 listed.append({**entry, **{field: getattr(made, field) for field in kept}})
-        names = module.native_names() if hasattr(module, "native_names") else {}
-        report = {"version": module.VERSION, "python": sys.version.split()[0], "reads": reads, "natives": names}
+        report = {
+            "version": module.VERSION,
+            "python": sys.version.split()[0],
+            "reads": reads,
+            "natives": module.listed_parameters(),
+            "tried": sorted(tried),
+        }
         archive.writestr("report.json", json.dumps({**report, "cases": listed}))
 
 

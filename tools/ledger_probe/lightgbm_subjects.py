@@ -78,26 +78,30 @@ def subjects() -> Iterator[Subject]:
     yield Subject("LGBMRanker, array", made, rows, predict(plain), _parameters)
 
 
-def native_names() -> dict[str, list[str]]:
-    """Every parameter of the library with all its names, as the library itself lists them."""
+def listed_parameters() -> dict[str, list[str]]:
+    """Every parameter of the library with its other names, as the library itself lists them; before 4.0 it lists none."""
     aliases = lightgbm.basic._ConfigAliases
-    if hasattr(aliases, "_get_all_param_aliases"):
-        return {name: sorted(names) for name, names in aliases._get_all_param_aliases().items()}
-    # Before 4.0 the library lists no names: those of its shared object's texts, most of which are no parameters.
-    listed = {name: sorted(names) for name, names in aliases.aliases.items()}
-    known = {alias for names in listed.values() for alias in names}
+    if not hasattr(aliases, "_get_all_param_aliases"):
+        return {}
+    return {name: sorted(names) for name, names in aliases._get_all_param_aliases().items()}
+
+
+def _names() -> list[str]:
+    """All names that a parameter can have; of a library that lists none the texts in it, most of which are none."""
+    listed = listed_parameters()
+    if listed:
+        return sorted({name for names in listed.values() for name in names} | set(listed))
     with open(lightgbm.libpath.find_lib_path()[0], "rb") as library:
         texts = set(re.findall(rb"(?<=\0)[a-z][a-z0-9_]{2,40}(?=\0)", library.read()))
-    return {**listed, **{text.decode(): [text.decode()] for text in sorted(texts) if text.decode() not in known}}
+    return sorted(text.decode() for text in texts)
 
 
 def _parameters(trained: Any) -> Iterator[Change]:
     """Every name in ``_other_params``, which the wrapper of 4.0 and later hands on to ``predict``."""
     together = {"pred_early_stop": True, "pred_early_stop_freq": 1, "pred_early_stop_margin": 0.1}
-    for names in native_names().values():
-        for name in names:
-            for value in (True, 2, 0.5, 1, False, "none"):
-                yield Change(name, value, partial(_with, trained, {name: value}))
+    for name in _names():
+        for value in (True, 2, 0.5, 1, False, "none"):
+            yield Change(name, value, partial(_with, trained, {name: value}))
     # Names of ``predict``'s own arguments are no native parameters.
     for name in ("num_iteration", "start_iteration", "raw_score", "pred_leaf", "pred_contrib", "validate_features"):
         yield Change(name, 1, partial(_with, trained, {name: 1}))

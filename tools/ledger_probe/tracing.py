@@ -32,7 +32,7 @@ class Tracer:
         for kind in self._topmost():
             own = kind.__dict__.get("__getattribute__")
             try:
-                setattr(kind, "__getattribute__", self._hook(kind.__getattribute__))
+                kind.__getattribute__ = self._hook(kind.__getattribute__)
             except TypeError:  # compiled classes cannot be hooked: what they read is native
                 continue
             self._restore.append((kind, own))
@@ -43,7 +43,7 @@ class Tracer:
             if own is None:
                 del hooked.__getattribute__
             else:
-                setattr(hooked, "__getattribute__", own)
+                hooked.__getattribute__ = own
         self._restore.clear()
 
     def _topmost(self) -> list[type]:

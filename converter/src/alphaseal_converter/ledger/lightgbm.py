@@ -135,3 +135,9 @@ PARAMETER_OF = {
     **{other: name for name, others in _OTHER_NAMES.items() for other in others.split()},
 }
 """Any name of a native parameter -> the one that NATIVE has."""
+
+
+def native_key(tried: str) -> str:
+    """What NATIVE calls a parameter that was changed, in the wrapper or in the model text."""
+    name = tried[len("parameters: ") :] if tried.startswith("parameters: ") else tried
+    return PARAMETER_OF.get(name, name)
