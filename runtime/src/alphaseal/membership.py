@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from .arrow_columns import numbers_of
-from .boards import Boards
+from .boards import Boards, counted
 from .errors import InputError
 from .manifest import universe_digest
 from .numeric import most_by_chance
@@ -108,6 +108,39 @@ class RecordedSpans:
             return cls(spans[0] if spans else None, None, None)
         listings, part = everything[0]
         return cls(spans[0], listings, (_day(part.first), _day(part.last)))
+
+
+@dataclass(frozen=True)
+class FactorUniverse:
+    """Whom code of factors saw in the training; everybody where that is not known."""
+
+    members: frozenset[str] | None
+    boards: Boards
+    context: frozenset[str]
+
+    @classmethod
+    def of(cls, data: Data) -> FactorUniverse:
+        universes = data.universes
+        record = universes.factor if universes is not None else None
+        lines = None if record is None else record.members
+        if universes is not None and record is not None and lines is None and universes.model is not None:
+            # Of two equal universes the model's has the members.
+            lines = universes.model.members if universes.model.sha256 == record.sha256 else None
+        members = None if lines is None else frozenset(line.split(" ")[0] for line in lines)
+        context = frozenset(universes.context if universes is not None else ())
+        return cls(members, Boards(counted(members or ())), context)
+
+    def outside(self, codes: Sequence[str]) -> list[str]:
+        """Codes that no factor may see: others than the members, of another kind or context only."""
+        if self.members is None:
+            return []
+        return [
+            code for code in codes if code not in self.members and (code in self.context or not self.boards.holds(code))
+        ]
+
+    def lacking(self, codes: Sequence[str]) -> list[str]:
+        """Context that the factors were computed with and that is not among the codes."""
+        return sorted((self.context & (self.members or frozenset())) - set(codes))
 
 
 @dataclass(frozen=True, eq=False)
