@@ -6,7 +6,7 @@ Written: qlib_bin/, src_full/daily_pv.h5, src_debug/daily_pv.h5 (a small cut for
 On purpose the data hold suspensions (rows exist, all values NaN), late listings, delistings, NaN volumes and zero volumes.
 With --provider-only nothing but qlib_bin/ is written, which needs numpy and pandas alone; without options these are the
 bytes of the market that all recorded runs of the tests were made on.  --bars also writes bars.parquet, the days from a
-date on as a trading system has them.
+date on as a trading system has them, --moving the market "moving".
 """
 
 from __future__ import annotations
@@ -81,6 +81,7 @@ def parse_options(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--seed", type=int, default=4711)
     parser.add_argument("--market", default="demo62")
     parser.add_argument("--benchmark", default="SH000905")
+    parser.add_argument("--moving", action="store_true", help="write a market whose stocks come and go, moving.txt")
     parser.add_argument("--provider-only", action="store_true", help="write qlib_bin/ alone; needs no qlib")
     parser.add_argument("--bars", metavar="FROM", help="write bars.parquet too, from this date on; needs pyarrow")
     return parser.parse_args(arguments)
@@ -124,6 +125,9 @@ def write_provider(options: argparse.Namespace) -> tuple[Path, pd.DatetimeIndex,
         rows[c] = f"{c}\t{days[i0]:%Y-%m-%d}\t{days[i1]:%Y-%m-%d}\n"
     write_lines(provider / "instruments/all.txt", rows.values())
     write_lines(provider / f"instruments/{options.market}.txt", (rows[c] for c in codes))
+    if options.moving:
+        lives = {c: (first[c], last[c]) for c in codes}
+        write_lines(provider / "instruments/moving.txt", moving(codes, days, lives))
     if options.bars is not None:
         lives = {c: (max(first[c], int(days.searchsorted(pd.Timestamp(options.bars)))), last[c] + 1) for c in codes}
         parts = [
@@ -135,6 +139,16 @@ def write_provider(options: argparse.Namespace) -> tuple[Path, pd.DatetimeIndex,
         table = pd.concat(parts).sort_values(["datetime", "instrument"])
         table.to_parquet(options.out / "bars.parquet", engine="pyarrow", index=False)
     return provider, days, codes
+
+
+def moving(codes: Sequence[str], days: pd.DatetimeIndex, lives: dict[str, tuple[int, int]]) -> Iterable[str]:
+    """An index of two thirds of the stocks, of which each quarter of a year a few go and others come, the last in December."""
+    for start in range(0, len(days), 61):
+        stop = min(start + 60, len(days) - 1)
+        for place, code in enumerate(codes):
+            begin, end = max(start, lives[code][0]), min(stop, lives[code][1])
+            if (place + 5 * (start // 61)) % 3 and begin <= end:
+                yield f"{code}\t{days[begin]:%Y-%m-%d}\t{days[end]:%Y-%m-%d}\n"
 
 
 def make_holes(

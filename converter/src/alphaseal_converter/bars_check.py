@@ -9,14 +9,20 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
+import numpy as np
 import pyarrow as pa
 
-from alphaseal import adjustment, instruments
+from alphaseal import adjustment, conventions, instruments
 from alphaseal.alpha_selftest import golden_bars
+from alphaseal.arrow_columns import FIRST_DAY, LAST_DAY
+from alphaseal.bars import Bars
 from alphaseal.bars_source import BarSource
 from alphaseal.bundle import Bundle
+from alphaseal.errors import InputError
 from alphaseal.features import FeatureBlock
-from alphaseal.manifest import Feature
+from alphaseal.manifest import AlphaGraph, Feature
+from alphaseal.membership import FactorUniverse
+from alphaseal.period import Period
 
 from .errors import RefusalError
 from .factor_process import FactorBars, Needs
@@ -27,12 +33,14 @@ _NO_GOLDEN_BARS = (
     "the bars could not be compared with those of the training: the bundle has no golden bars "
     "(a build with --provider gives it some)"
 )
+_HOLIDAYS = 30
+"""Days without trade, beside weekends, that any stretch of days may have."""
 _NO_COMMON_FIELD = "the bars could not be compared with those of the training: they have no field of the golden bars"
 
 
-def needs_of(bundle: Bundle, wanted: Sequence[Feature], instruments_from: str | None) -> Needs:
+def needs_of(bundle: Bundle, wanted: Sequence[Feature], instruments_from: str | None, period: Period) -> Needs:
     """Columns that the factors read (all of COLUMNS where that is not known of each), days of the model's window, and
-    days and fields of the golden bars.
+    days and fields that are compared with the golden bars and the conventions of the training.
 
     PolicyError `data.*`, `golden.keys`; UsageError `usage.instrument_format`.
     """
@@ -42,7 +50,10 @@ def needs_of(bundle: Bundle, wanted: Sequence[Feature], instruments_from: str | 
     compared = None
     if alphas is not None:
         days = golden_bars(bundle, alphas).dates
-        compared = (str(days[0]), str(days[-1]), tuple(alphas.fields))
+        more = [name for found in alphas.conventions or () for name in found.fields]
+        first = min(days[0], _oldest(wanted, bundle, period))
+        last = max(days[-1], np.datetime64(period.last, "D"))
+        compared = (str(first), str(last), tuple(dict.fromkeys([*alphas.fields, *more])))
     return Needs(
         columns=tuple(sorted(read | set(COLUMNS if unknown else ()))),
         before=bundle.manifest.model.step_length - 1,
@@ -53,8 +64,41 @@ def needs_of(bundle: Bundle, wanted: Sequence[Feature], instruments_from: str | 
     )
 
 
-def compare(bundle: Bundle, market: FactorBars) -> tuple[str, ...]:
-    """Compare bars with the bundle's golden ones by the runtime's rules; warnings, InputError `bars.*`.
+def _reach(wanted: Sequence[Feature], bundle: Bundle) -> int:
+    """Days that the factors of a date look at, with those that the model's windows do; at least those of the alphas."""
+    alphas = bundle.manifest.alphas
+    known = [feature.look_back for feature in wanted if feature.look_back is not None]
+    return max([*known, 1 if alphas is None else alphas.window]) + bundle.manifest.model.step_length - 1
+
+
+def _oldest(wanted: Sequence[Feature], bundle: Bundle, period: Period) -> np.datetime64:
+    """A day that is at least so many trading days before the period."""
+    days = max(period.first - 2 * _reach(wanted, bundle) - _HOLIDAYS, FIRST_DAY)
+    return np.datetime64(days, "D")
+
+
+def outside(bundle: Bundle, market: FactorBars) -> tuple[str, ...]:
+    """The codes of the bars that the factors of the training did not see: other kinds of things, and context.
+
+    InputError `universe.incomplete` where the bars lack an index that the factors were computed with.
+    """
+    universe = FactorUniverse.of(bundle.manifest.data)
+    missing = universe.lacking(market.stocks)
+    if missing:
+        raise InputError(
+            "universe.incomplete",
+            "the factors of the training were computed with an index among the stocks, and the bars lack it",
+            where="the bars",
+            expected=", ".join(missing),
+            found="no row of it",
+            next_step="give its bars too: a factor across stocks has other values without it",
+        )
+    return tuple(universe.outside(market.stocks))
+
+
+def compare(bundle: Bundle, market: FactorBars, wanted: Sequence[Feature], days: Sequence[str]) -> tuple[str, ...]:
+    """Compare bars with the bundle's golden ones by the runtime's rules, and the days that the factors of the dates `days`
+    look at with the training's conventions; warnings, InputError `bars.*`.
 
     RefusalError `bars.rows_missing`: code of factors counts rows, where the runtime counts days.
     """
@@ -70,7 +114,31 @@ def compare(bundle: Bundle, market: FactorBars) -> tuple[str, ...]:
     source = BarSource.of(table, fields, instrument_format=notation.kind, instrument_pattern=notation.pattern)
     warnings = adjustment.compare(source, golden).warnings
     _require_rows(golden, table)
+    _require_conventions(bundle, alphas, table, _reach(wanted, bundle), days)
     return warnings
+
+
+def _require_conventions(bundle: Bundle, alphas: AlphaGraph, table: pa.Table, reach: int, days: Sequence[str]) -> None:
+    """Factors may look at all stocks: one whose days of suspension are filled is enough."""
+    fields = [name for name in table.column_names if name not in ("datetime", "instrument")]
+    watch = conventions.Watch.of(alphas.conventions, fields, reach)
+    if watch is None:
+        return
+    notation = bundle.manifest.data.instrument_format
+    source = BarSource.of(table, fields, instrument_format=notation.kind, instrument_pattern=notation.pattern)
+    rows = source.read_range(np.datetime64(FIRST_DAY, "D"), np.datetime64(LAST_DAY, "D"))
+    if rows is None:
+        return
+    bars, context = Bars.of_rows(rows), FactorUniverse.of(bundle.manifest.data).context
+    scope = np.array([name not in context for name in bars.instruments])
+    places = np.flatnonzero(np.isin(bars.dates, np.array(days, "datetime64[D]")))
+    if not len(places):
+        return
+    dates = range(int(places[0]), int(places[-1]) + 1)
+    _, found = watch.look(bars, fields, scope, {}, dates)
+    for day, odd in zip(dates, found, strict=True):
+        if odd and str(bars.dates[day]) in days:
+            raise conventions.refusal(odd, bars.dates[day], "factors may look at all stocks")
 
 
 def _require_rows(golden: FeatureBlock, table: pa.Table) -> None:

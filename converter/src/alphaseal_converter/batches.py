@@ -10,16 +10,20 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+import pyarrow.compute as pc
 
 import alphaseal
 from alphaseal import Bundle, Trust
 from alphaseal.arrow_columns import days_of
 from alphaseal.errors import InputError, RollbackError, UsageError
 from alphaseal.manifest import CrossSectionStage
+from alphaseal.scores import NO_ROW
+from alphaseal.universe import Stocks, Universe, universe_of
 from alphaseal.windows import too_short
 
 DATE, INSTRUMENT = "datetime", "instrument"
@@ -58,10 +62,17 @@ class Scorer:
     """True where a score depends on nothing but its row."""
     step_length: int
     instruments_from: str | None = None
+    universe: Universe | None = None
+    """The stocks of the market, where a stage looks at all of them and the bundle does not know them by itself."""
 
     @classmethod
     def of(
-        cls, bundle_path: str | os.PathLike[str], trust: TrustLike, *, instruments_from: str | None = None
+        cls,
+        bundle_path: str | os.PathLike[str],
+        trust: TrustLike,
+        *,
+        instruments_from: str | None = None,
+        universe: Stocks | None = None,
     ) -> Scorer:
         """Verify the whole bundle here; any error of `alphaseal.open` and `Bundle.verify`."""
         path, trust = os.path.abspath(bundle_path), as_trust(trust)
@@ -71,7 +82,7 @@ class Scorer:
         of_days = model.batch_dependent or any(isinstance(part, CrossSectionStage) for part in bundle.manifest.stages)
         _OPENED[path, bundle.digest] = (trust, bundle)
         alone = model.step_length == 1 and not of_days
-        return cls(path, bundle.digest, trust, alone, model.step_length, instruments_from)
+        return cls(path, bundle.digest, trust, alone, model.step_length, instruments_from, universe_of(universe))
 
     def bundle(self) -> Bundle:
         """The bundle, opened once in a process for one trust."""
@@ -97,8 +108,11 @@ class Scorer:
         """
         if not len(table):
             return SCORED_SCHEMA.empty_table()
-        scores = self.bundle().score(table, dates=(first, None), instruments_from=self.instruments_from)
-        scored, excluded = scores.table, scores.excluded
+        options: dict[str, Any] = {"instruments_from": self.instruments_from, "universe": self.universe}
+        scores = self.bundle().score(table, dates=(first, None), **options)
+        # A row of the result belongs to one of the table, and a part of a table has few of a market's stocks.
+        absent = pc.equal(scores.excluded["reason"], NO_ROW)
+        scored, excluded = scores.table, scores.excluded.filter(pc.invert(absent))
         together = pa.concat_tables(
             [
                 scored.select([DATE, INSTRUMENT, "score"]).append_column(

@@ -41,6 +41,8 @@ class FactorBars:
     columns: tuple[str, ...]
     keys: Keyed
     """Stocks and days of the period asked for; 0 where a stock's bars of the day are all missing."""
+    stocks: tuple[str, ...] = ()
+    """Of all days."""
     compared: pa.Table | None = None
     """What `Needs.compared` asked for: `datetime`, `instrument` and the fields that there are, float32."""
 
@@ -57,6 +59,8 @@ class Needs:
     """First day, last day and fields that are compared with other bars; a day more comes on either side."""
     rewriting: tuple[str, str, str] | None = None
     """How codes of stocks are rewritten (`instruments.rewriting`), None to leave them."""
+    without: tuple[str, ...] = ()
+    """Stocks whose rows are left out, as the bundle writes them."""
 
 
 @dataclass(frozen=True)
@@ -153,7 +157,7 @@ def prepare(
         )
     order: dict[str, Any] = {"file": given, "first": _iso(period.first), "last": _iso(period.last), "history": history}
     order |= {"columns": needs.columns, "before": needs.before, "rewriting": needs.rewriting, "static": None}
-    order |= {"compared": needs.compared}
+    order |= {"compared": needs.compared, "without": needs.without}
     inputs, outputs = {given: bars}, ["bars.h5", "keys.bin"]
     if static is not None and needs.rewriting is not None:
         order["static"] = "given_static.parquet"
@@ -162,13 +166,19 @@ def prepare(
     if needs.compared is not None:
         outputs.append("compared.bin")
     answer, found = runner.call("prepare", order, inputs, outputs, "the reader of the bars")
-    days, columns = answer.get("days"), answer.get("columns")
-    if not _texts(days) or not _texts(columns):
+    days, columns, stocks = answer.get("days"), answer.get("columns"), answer.get("stocks")
+    if not _texts(days) or not _texts(columns) or not _texts(stocks):
         raise RefusalError("factor.answer", "the reader of the bars gave no answer that can be read")
     compared = None if needs.compared is None else _read_compared(answer, found["compared.bin"])
     keys = read_values(answer, found["keys.bin"])
     return FactorBars(
-        found["bars.h5"], found.get("static.parquet", static), tuple(days), tuple(columns), keys, compared
+        found["bars.h5"],
+        found.get("static.parquet", static),
+        tuple(days),
+        tuple(columns),
+        keys,
+        tuple(stocks),
+        compared,
     )
 
 

@@ -87,6 +87,8 @@ def prepare(order: dict[str, Any]) -> dict[str, Any]:
     ``keys.bin`` has one row per stock and day of `first`..`last`; its value is 0 where all bars of the row are missing.
     """
     frame = _rewritten(_keyed(_read_given(order["file"]), "bars"), order["rewriting"], "bars")
+    if order["without"]:
+        frame = frame[~frame.index.get_level_values("instrument").isin(order["without"])]
     if order["static"] is not None:
         _rewrite_static(order["static"], order["rewriting"])
     if order["history"] is not None:
@@ -125,6 +127,7 @@ def prepare(order: dict[str, Any]) -> dict[str, Any]:
     return {
         "days": [str(day) for day in calendar],
         "instruments": instruments.names,
+        "stocks": sorted(map(str, frame.index.get_level_values("instrument").unique())),
         "rows": len(frame),
         "compared": _write_compared(frame, calendar, instruments, *order["compared"]) if order["compared"] else [],
         "columns": sorted({name.removeprefix("$") for name in names}),

@@ -35,7 +35,7 @@ from alphaseal.parquet_source import decode, open_parquet, unlimited
 from alphaseal.period import Period
 from alphaseal.trust import Trust
 
-from .bars_check import compare, needs_of
+from .bars_check import compare, needs_of, outside
 from .errors import RefusalError
 from .factor_process import Days, FactorBars, Keyed, Runner, factor_inputs, prepare, read_file, read_values
 from .isolation import IsolationLimits
@@ -174,11 +174,13 @@ def compute_features(request: FeaturesRequest, progress: Callable[[str], None] =
     runner = Runner(request.python, request.limits)
     whole = complete_rows_only(bundle)
     progress("preparing the bars")
-    needs = needs_of(bundle, wanted, request.instruments_from)
+    needs = needs_of(bundle, wanted, request.instruments_from, period)
     market = prepare(runner, bars, request.bars.suffix, static, period, needs=needs)
+    if others := outside(bundle, market):
+        market = prepare(runner, bars, request.bars.suffix, static, period, needs=replace(needs, without=others))
     days = _target_days(market, period, needs.before)
     rows = Rows.of(market.keys, bundle)
-    warnings = compare(bundle, market)
+    warnings = compare(bundle, market, wanted, days)
     probes = probe_days(market.days, days)
 
     def one(feature: Feature) -> tuple[FeatureReport, npt.NDArray[np.float64] | None]:

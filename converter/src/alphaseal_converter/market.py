@@ -129,10 +129,11 @@ def training_bars(
     """
     calendar = market.provider.calendar
     inside = calendar[(calendar >= np.datetime64(segment[0], "D")) & (calendar <= np.datetime64(segment[1], "D"))]
-    stocks = {code: spans for code, spans in market.universe.items() if code not in without}
+    # A day outside of the market is no suspension: of every stock all days count.
+    stocks: Universe = {code: None for code in market.universe if code not in without}
     if not len(inside) or not stocks:
         return None
-    stocks_only = replace(market, universe=stocks)
+    stocks_only = replace(market, universe=stocks, rows=(None, None))
     try:
         bars = stocks_only.bars([*fields, *more], 2, inside[0], inside[-1])
     except RefusalError:

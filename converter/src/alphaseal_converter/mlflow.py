@@ -26,6 +26,7 @@ import pyarrow as pa
 from alphaseal import Bundle, Trust, selftest, tree
 from alphaseal import manifest as m
 from alphaseal.errors import NotReadableError, NotTrustedError, UsageError
+from alphaseal.universe import Stocks
 
 from .batches import DATE, HISTORY, INSTRUMENT, Scorer, TrustLike
 from .version import __version__
@@ -126,14 +127,17 @@ def log_model(bundle_path: str | os.PathLike[str], *, trust: TrustLike, name: st
     return Model.log(None, sys.modules[__name__], name=name, bundle_path=os.fspath(bundle_path), trust=trust, **options)
 
 
-def load_model(model_uri: str, *, trust: TrustLike, dst_path: str | None = None) -> BundleModel:
+def load_model(
+    model_uri: str, *, trust: TrustLike, universe: Stocks | None = None, dst_path: str | None = None
+) -> BundleModel:
     """The bundle of a logged model, opened under `trust`.
 
     Only the bundle of the artefact is read: MLflow's own ``pyfunc.load_model`` runs what the artefact's MLmodel names, so
-    it is for artefacts of a store whose writers you trust.
+    it is for artefacts of a store whose writers you trust.  `universe`, as in `Bundle.score`, names the market's stocks
+    where the model needs that.
     """
     local = Path(mlflow.artifacts.download_artifacts(artifact_uri=model_uri, dst_path=dst_path))
-    return BundleModel(_scorer(local / _DATA, trust))
+    return BundleModel(_scorer(local / _DATA, trust, universe))
 
 
 def _load_pyfunc(path: str, model_config: dict[str, Any] | None = None) -> BundleModel:
@@ -178,12 +182,12 @@ def input_example(bundle: Bundle) -> pd.DataFrame | None:
     return frame
 
 
-def _scorer(directory: Path, trust: TrustLike) -> Scorer:
+def _scorer(directory: Path, trust: TrustLike, universe: Stocks | None = None) -> Scorer:
     if not directory.is_dir():
         raise NotReadableError(
             "bundle.not_readable", "the model holds no bundle", where=str(directory), expected="a model of log_model"
         )
-    scorer = Scorer.of(directory, trust)
+    scorer = Scorer.of(directory, trust, universe=universe)
     selftest.run(scorer.bundle())
     return scorer
 

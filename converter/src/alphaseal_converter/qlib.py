@@ -34,6 +34,7 @@ except ImportError as error:
 from alphaseal import Bundle, selftest
 from alphaseal.errors import InputError, UsageError
 from alphaseal.features import read_table
+from alphaseal.universe import Universe
 
 from .batches import Scorer, TrustLike, as_trust
 
@@ -108,6 +109,9 @@ def _score(bundle: Bundle, frame: pd.DataFrame, first: pd.Timestamp) -> pd.Serie
         instrument_format=instruments.kind,
         instrument_pattern=instruments.pattern,
     )
+    # The dataset's own instruments are the market of its days.
+    market = Universe.of(block.instruments.unique().to_pylist())
+    block = bundle.members(market, crosses=bundle.pipeline().needs_whole_day).choose(block)
     rows, scores = bundle.pipeline().run(block, np.datetime64(first, "D"))
     keys = [block.dates[rows].astype("datetime64[ns]"), np.array(block.instruments.to_pylist(), object)[rows]]
     return pd.Series(scores, index=pd.MultiIndex.from_arrays(keys, names=["datetime", "instrument"]))

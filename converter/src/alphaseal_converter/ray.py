@@ -23,6 +23,8 @@ from .batches import DATE, FIRST_COLUMN, ROWS_COLUMN, Scorer, TrustLike, calenda
 if TYPE_CHECKING:
     import numpy.typing as npt
 
+    from alphaseal.universe import Stocks
+
 
 class BundleScorer:
     """For ``map_batches`` with ``batch_format="pyarrow"``: a table of features in, `batches.SCORED_SCHEMA` out.
@@ -44,14 +46,15 @@ def score(
     *,
     trust: TrustLike,
     instruments_from: str | None = None,
+    universe: Stocks | None = None,
     days: int = 64,
     concurrency: int = 1,
 ) -> Any:
     """Dataset of `batches.SCORED_SCHEMA` with a row per row of `dataset`, without those that are only history.
 
-    `concurrency` is the number of workers; `days` those of a part, for models that need whole days.
+    `universe`, as in `Bundle.score`, names the market's stocks where the model needs that.  `concurrency` is the number of workers; `days` those of a part, for models that need whole days.
     """
-    scorer = Scorer.of(bundle_path, trust, instruments_from=instruments_from)
+    scorer = Scorer.of(bundle_path, trust, instruments_from=instruments_from, universe=universe)
     options: dict[str, Any] = {
         "fn_constructor_args": (scorer,),
         "batch_format": "pyarrow",

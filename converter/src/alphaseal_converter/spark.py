@@ -27,6 +27,8 @@ from .batches import DATE, FIRST_COLUMN, ROWS_COLUMN, Scorer, TrustLike, calenda
 if TYPE_CHECKING:
     import pyarrow as pa
 
+    from alphaseal.universe import Stocks
+
 SCHEMA = "datetime date, instrument string, score double, excluded string"
 
 
@@ -42,10 +44,17 @@ class ScoreFunction:
 
 
 def score_function(
-    bundle_path: str | os.PathLike[str], *, trust: TrustLike, instruments_from: str | None = None
+    bundle_path: str | os.PathLike[str],
+    *,
+    trust: TrustLike,
+    instruments_from: str | None = None,
+    universe: Stocks | None = None,
 ) -> ScoreFunction:
-    """Verify the bundle here and give the function; `trust` (a Trust, or a trust file read here) goes with it."""
-    return ScoreFunction(Scorer.of(bundle_path, trust, instruments_from=instruments_from))
+    """Verify the bundle here and give the function; `trust` (a Trust, or a trust file read here) goes with it.
+
+    `universe`, as in `Bundle.score`, names the market's stocks where the model needs that.
+    """
+    return ScoreFunction(Scorer.of(bundle_path, trust, instruments_from=instruments_from, universe=universe))
 
 
 def score(frame: Any, function: ScoreFunction, *, days: int = 64) -> Any:

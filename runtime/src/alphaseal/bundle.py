@@ -162,7 +162,7 @@ class Bundle:
             return scores
         _check_table(table)
         pipeline, first = self._proven_pipeline(), None
-        members = self._members(chosen, crosses=pipeline.needs_whole_day)
+        members = self.members(chosen, crosses=pipeline.needs_whole_day)
         if pipeline.step_length > 1:
             table = table if is_file(table) else table_of(table)
             span = span_of(table, self.manifest.features, pipeline.step_length, calendar, date=date, dates=dates)
@@ -192,7 +192,7 @@ class Bundle:
         manifest, chosen = self.manifest, universe_of(universe)
         read = reader_of(table, max_rows=max_rows, max_bytes=max_bytes)
         block = read(table, manifest.features, date=date, **self._notation(instruments_from))
-        block = self._members(chosen, crosses=False).choose(block)
+        block = self.members(chosen, crosses=False).choose(block)
         return measure(block, manifest.features, manifest.drift, chosen)
 
     def score_stream(
@@ -239,7 +239,7 @@ class Bundle:
             max_bytes=max_bytes,
             **self._notation(instruments_from),
         )
-        members = self._members(chosen, crosses=pipeline.needs_whole_day)
+        members = self.members(chosen, crosses=pipeline.needs_whole_day)
         days = self._day_check(calendar, pipeline)
 
         def stocks(block: FeatureBlock) -> FeatureBlock:
@@ -258,7 +258,7 @@ class Bundle:
         counted = calendar is None and pipeline.step_length > 1
         return DayCheck(self.manifest.data.calendar if counted else None, "the features")
 
-    def _members(self, universe: Universe | None, *, crosses: bool) -> Membership:
+    def members(self, universe: Universe | None, *, crosses: bool) -> Membership:
         """Who is a stock of the model; `crosses`: a stage looks at all stocks of a day."""
         from .membership import Membership, RecordedSpans
 
@@ -306,7 +306,7 @@ class Bundle:
             table,
             recorded=alphas.description.conventions,
             trading_days=self.manifest.data.calendar,
-            members=self._members(universe, crosses=pipeline.needs_whole_day),
+            members=self.members(universe, crosses=pipeline.needs_whole_day),
             step_length=pipeline.step_length,
             calendar=calendar,
             notation=self._notation(instruments_from),

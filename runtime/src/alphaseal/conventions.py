@@ -388,11 +388,13 @@ def _in_words(oddities: Iterable[Oddity]) -> str:
     )
 
 
-def refusal(oddities: Sequence[Oddity], date: np.datetime64) -> InputError:
-    """The error of a day on which a stage looks at all stocks."""
+def refusal(
+    oddities: Sequence[Oddity], date: np.datetime64, why: str = "a stage of the model looks at all stocks"
+) -> InputError:
+    """The error of a day that is computed of all stocks."""
     return InputError(
         "bars.suspended",
-        "days without trade are not as in the training, and a stage of the model looks at all stocks",
+        f"days without trade are not as in the training, and {why}",
         where=f"the bars up to {date}",
         expected="no values on such days, as far as the training had none",
         found=_in_words(oddities),

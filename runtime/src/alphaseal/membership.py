@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from .arrow_columns import numbers_of
-from .boards import Boards
+from .boards import Boards, counted
 from .errors import InputError
 from .manifest import universe_digest
 from .numeric import most_by_chance
@@ -108,6 +108,39 @@ class RecordedSpans:
             return cls(spans[0] if spans else None, None, None)
         listings, part = everything[0]
         return cls(spans[0], listings, (_day(part.first), _day(part.last)))
+
+
+@dataclass(frozen=True)
+class FactorUniverse:
+    """Whom code of factors saw in the training; everybody where that is not known."""
+
+    members: frozenset[str] | None
+    boards: Boards
+    context: frozenset[str]
+
+    @classmethod
+    def of(cls, data: Data) -> FactorUniverse:
+        universes = data.universes
+        record = universes.factor if universes is not None else None
+        lines = None if record is None else record.members
+        if universes is not None and record is not None and lines is None and universes.model is not None:
+            # Of two equal universes the model's has the members.
+            lines = universes.model.members if universes.model.sha256 == record.sha256 else None
+        members = None if lines is None else frozenset(line.split(" ")[0] for line in lines)
+        context = frozenset(universes.context if universes is not None else ())
+        return cls(members, Boards(counted(members or ())), context)
+
+    def outside(self, codes: Sequence[str]) -> list[str]:
+        """Codes that no factor may see: others than the members, of another kind or context only."""
+        if self.members is None:
+            return []
+        return [
+            code for code in codes if code not in self.members and (code in self.context or not self.boards.holds(code))
+        ]
+
+    def lacking(self, codes: Sequence[str]) -> list[str]:
+        """Context that the factors were computed with and that is not among the codes."""
+        return sorted((self.context & (self.members or frozenset())) - set(codes))
 
 
 @dataclass(frozen=True, eq=False)
@@ -390,34 +423,48 @@ class Membership:
         )
 
     def _require_whole(self, places: npt.NDArray[np.int64], days: Days, dates: Days) -> None:
-        """The rows that a stage sees on a date are nearly all stocks that the date has."""
+        """The rows that a stage sees on a date are nearly all stocks that the date has, and its context among them."""
         if self.record is None:
             return
-        last = _day(self.record.last)
+        names = [] if self.members is None else list(self.members.place)
+        context = self.facts(names).context
         ends = zip(np.searchsorted(days, dates), np.searchsorted(days, dates, "right"), strict=True)
         for day, (start, stop) in zip(dates.tolist(), ends, strict=True):
             there = places[start:stop]
-            wanted, share, number = self._expected(day, last, there)
-            absent = wanted - number
-            if absent > max(most_by_chance(wanted * _ABSENT), share * wanted):
-                raise InputError(
-                    "universe.incomplete",
-                    "a stage of the model looks at all stocks of its universe, and many of them have no row on the date",
-                    where=f"{np.datetime64(day, 'D')}",
-                    expected=f"nearly all of {wanted} stocks ({self.record.text})",
-                    found=f"{number}",
-                    next_step="give the rows of the whole universe; a suspended stock may be left out",
-                )
+            active, gone = self._active(day)
+            if active is None:
+                wanted, number = self._named_on(day), len(there)
+            else:
+                wanted, number = int(active.sum()), int(active[there[there >= 0]].sum())
+                active[there[there >= 0]] = False
+                if (lacking := np.flatnonzero(active & context)).size:
+                    # An index is never suspended, and no stage of the training was without it.
+                    raise self._incomplete(day, names[lacking[0]])
+            if wanted - number > max(most_by_chance(wanted * _ABSENT), gone * wanted):
+                raise self._incomplete(day, f"{wanted - number} of {wanted} stocks")
 
-    def _expected(self, day: int, last: int, there: npt.NDArray[np.int64]) -> tuple[int, float, int]:
-        """(stocks that belong to the date, share of them that may be gone, how many of them have a row)."""
-        if self.members is not None and self.record is not None:
-            recorded = _day(self.record.first) <= day <= last
-            if recorded or self.record.kind != "market":
-                wanted = self.members.active(day if recorded else last)
-                return int(wanted.sum()), 0.0 if recorded else _GONE, int(wanted[there[there >= 0]].sum())
-        named = 0 if self.given is None else len(self.given.on(np.datetime64(day, "D")))
-        return named, _GONE, len(there)
+    def _active(self, day: int) -> tuple[Mask | None, float]:
+        """(the members of a day, as far as they are recorded; share of them that may have gone since)."""
+        if self.members is None or self.record is None:
+            return None, _GONE
+        first, last = _day(self.record.first), _day(self.record.last)
+        recorded = first <= day <= last
+        if not recorded and self.record.kind == "market":
+            return None, _GONE
+        return self.members.active(day if recorded else last), 0.0 if recorded else _GONE
+
+    def _named_on(self, day: int) -> int:
+        return 0 if self.given is None else len(self.given.on(np.datetime64(day, "D")))
+
+    def _incomplete(self, day: int, lacking: str) -> InputError:
+        return InputError(
+            "universe.incomplete",
+            "a stage of the model looks at all stocks of its universe, and not all of them have a row on the date",
+            where=f"{np.datetime64(day, 'D')}",
+            expected=f"rows of {self.record.text if self.record is not None else 'the universe'}",
+            found=f"none of {lacking}",
+            next_step="give the rows of the whole universe; only suspended stocks may be left out",
+        )
 
 
 def _day(text: str) -> int:
