@@ -41,7 +41,8 @@ def scored(world: World, live: Live) -> Found:
     given: dict[str, Any] = dict(live.options)
     features = None if live.features is None else live.encode(live.features)
     bars = None if live.bars is None else live.encode(live.bars)
-    result = world.bundle.score(features, bars=bars, date=live.date.date(), **given)
+    anchors = None if live.anchors is None or bars is None else live.encode(live.anchors)
+    result = world.bundle.score(features, bars=bars, date=live.date.date(), anchors=anchors, **given)
     table, excluded = result.table.to_pydict(), result.excluded.to_pydict()
     drift = result.drift().out_of_range().to_pylist()
     return Found(

@@ -13,6 +13,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from alphaseal.arrow_versions import is_string_view
 from alphaseal.errors import InputError
 from alphaseal.number_types import require_exact
 
@@ -120,7 +121,7 @@ def text_of(column: Any) -> Any:
 
 def _refuse_long_texts(values: Any) -> None:
     kind = values.type
-    if pa.types.is_string_view(kind):
+    if is_string_view(kind):
         values = values.cast(pa.large_string())
     elif not (pa.types.is_string(kind) or pa.types.is_large_string(kind)):
         raise _not_text(kind)
@@ -150,7 +151,7 @@ def _decoded(column: Any) -> Any:
         return column
     values = column.dictionary
     # Arrow has no kernel that takes from a view array.
-    if pa.types.is_string_view(values.type):
+    if is_string_view(values.type):
         values = values.cast(pa.string())
     return values.take(column.indices)
 

@@ -14,6 +14,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from .arrow_versions import PLAIN_TYPES
 from .errors import PolicyError
 from .manifest import FactorTable
 from .parquet_pages import CODECS, Chunk, PageProblem, ReadAt, check_pages, read_footer
@@ -81,7 +82,7 @@ def _open(handle: Any, schema: pa.Schema, rows: int, where: str) -> Any:
     texts = [field.name for field in schema if pa.types.is_string(field.type)]
     try:
         file = pq.ParquetFile(
-            handle, metadata=metadata, read_dictionary=texts, pre_buffer=False, arrow_extensions_enabled=False
+            handle, metadata=metadata, read_dictionary=texts, pre_buffer=False, **PLAIN_TYPES
         )
         found = [_as_written(field) for field in file.schema_arrow]
         if found != [(field.name, field.type, field.nullable) for field in schema]:

@@ -20,6 +20,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from alphaseal.arrow_columns import FIRST_DAY, INSTRUMENT_COLUMN, LAST_DAY, UNITS_PER_DAY, days_of
+from alphaseal.arrow_versions import PLAIN_TYPES
 from alphaseal.errors import InputError, NotReadableError
 from alphaseal.parquet_pages import FURTHER_CODECS, PageProblem, arrow_chunks, check_ends, check_pages
 from alphaseal.period import Period
@@ -76,7 +77,7 @@ class ParquetSource(pq.ParquetFile):  # type: ignore[misc]
             read_dictionary=read_dictionary,
             buffer_size=_FILE_BUFFER,
             pre_buffer=False,
-            arrow_extensions_enabled=False,
+            **PLAIN_TYPES,
         )
         self.handle = handle
 
