@@ -16,6 +16,7 @@ def _unit(seen_by: list[str], exact: list[str], alike: list[str] | None = None, 
 
 
 EXACT = _unit(["CLOSE5"], ["CLOSE5"])
+"""One stock of the small bundle's golden bars has a positive close on both days."""
 
 
 def _says(units: dict[str, Any] | None) -> Edit:
@@ -64,8 +65,10 @@ def cases() -> Iterator[Case]:
     yield _score("units_within", "bars in a multiple that was tried", "ok", within, "bars_adjusted")
     beyond = {"close": _unit([], [], smallest=0.25, largest=1.5)}
     yield _score("units_beyond", "bars in a multiple that was not tried", "bars.units", beyond, "bars_adjusted")
-    few = "bars_other_stocks"
-    yield _score("units_unproven", "bars of fewer golden stocks than there are", "bars.units_unproven", exact, few)
+    few = "bars_without_first_stock"
+    yield _score(
+        "units_unproven", "bars without the stock that the golden bars can show", "bars.units_unproven", exact, few
+    )
     yield _score("units_of_anchors", "the same with anchors of the source", "ok", exact, few, anchors="bars")
     yield _score(
         "units_of_other_anchors",
