@@ -24,6 +24,7 @@ from vector_cases import (  # noqa: E402 - the path is set above
     table_cases,
     text_cases,
     trust_cases,
+    unit_cases,
     version_cases,
 )
 from vector_cases.base import Case, bundle, check_names  # noqa: E402
@@ -34,7 +35,7 @@ def all_cases() -> list[Case]:
     """Every vector, in order of name."""
     modules = (
         *(text_cases, version_cases, trust_cases, file_cases, graph_cases, limit_cases),
-        *(table_cases, origin_cases, bar_cases),
+        *(table_cases, origin_cases, bar_cases, unit_cases),
     )
     return check_names(case for module in modules for case in module.cases())
 

@@ -157,7 +157,8 @@ def _enough(golden: FeatureBlock, place: int) -> int:
     """How many stocks show a field; 0 where the golden bars themselves hold too little to show it."""
     stocks = golden.instruments.dictionary_encode()
     codes = np.asarray(stocks.indices.to_numpy(zero_copy_only=False))
-    days = np.bincount(codes[golden.values[:, place] > 0], minlength=len(stocks.dictionary))
+    values = golden.values[:, place]
+    days = np.bincount(codes[(values > 0) & np.isfinite(values)], minlength=len(stocks.dictionary))
     return min(LEAST_STOCKS, int((days >= LEAST_DAYS).sum()))
 
 
