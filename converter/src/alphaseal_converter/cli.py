@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import importlib
 import importlib.util
 import sys
 from collections.abc import Callable, Sequence
@@ -12,37 +13,70 @@ from typing import Any
 from alphaseal import instants
 from alphaseal.console import SHELLS, Outcome, Parser, Progress, Version, run_command
 from alphaseal.errors import UsageError
-from alphaseal.manifest import FORMAT, FORMATS
 
-from . import features_command, signing_commands
 from .version import __version__
+
+Run = Callable[[argparse.Namespace], Outcome]
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Entry point; the return value is the exit status of the table in spec/bundle-v1.md."""
     given = list(sys.argv[1:] if arguments is None else arguments)
-    verbs: dict[str, Callable[[argparse.Namespace], Outcome]] = {
+    verbs: dict[str, Run] = {
         "inspect": _inspect,
         "build": _build,
         "replay": _replay,
-        "features": features_command.run,
+        "features": _later("features_command", "run"),
         "validate": _validate,
         "doctor": _doctor,
         "completion": _completion,
-        "keygen": signing_commands.keygen,
-        "sign": signing_commands.sign,
-        "approve": signing_commands.approve,
-        "attest": signing_commands.attest,
-        "provenance": signing_commands.show_provenance,
+        "keygen": _later("signing_commands", "keygen"),
+        "sign": _later("signing_commands", "sign"),
+        "approve": _later("signing_commands", "approve"),
+        "attest": _later("signing_commands", "attest"),
+        "provenance": _later("signing_commands", "show_provenance"),
     }
-    return run_command(_parser(), given, verbs)
+    parser = _doctors_parser() if given[:1] == ["doctor"] else _parser()
+    return run_command(parser, given, verbs)
+
+
+def _later(module: str, verb: str) -> Run:
+    """A verb of a module that is loaded when the verb is asked for."""
+
+    def run(options: argparse.Namespace) -> Outcome:
+        outcome: Outcome = getattr(importlib.import_module(f".{module}", __package__), verb)(options)
+        return outcome
+
+    return run
+
+
+def _empty_parser() -> tuple[Parser, Any]:
+    """(the command's parser, where its verbs are added)."""
+    parser = Parser(prog="alphaseal-convert", description="Turn an RD-Agent task into a bundle that needs no pickle.")
+    parser.add_argument("--version", action=Version, text=_version)
+    return parser, parser.add_subparsers(dest="verb", required=True, metavar="VERB", parser_class=Parser)
+
+
+def _doctors_parser() -> Parser:
+    """With the verb doctor alone: the others' options load libraries, one of which may be what doctor is to find."""
+    parser, verbs = _empty_parser()
+    _add_doctor(verbs)
+    return parser
+
+
+def _add_doctor(verbs: Any) -> None:
+    look = verbs.add_parser(
+        "doctor", parents=[_common()], help="what of this machine would stop the work; whether a file can be read"
+    )
+    look.add_argument(
+        "target", type=Path, nargs="?", metavar="MODEL_FILE|TASK_DIR", help="weights file or task to look at too"
+    )
 
 
 def _parser() -> Parser:
-    parser = Parser(prog="alphaseal-convert", description="Turn an RD-Agent task into a bundle that needs no pickle.")
-    parser.add_argument("--version", action=Version, text=_version)
-    verbs = parser.add_subparsers(dest="verb", required=True, metavar="VERB", parser_class=Parser)
+    from . import features_command, signing_commands
 
+    parser, verbs = _empty_parser()
     inspect = verbs.add_parser(
         "inspect", parents=[_common()], help="the story of a task: experiments, decisions, weights, the anchor"
     )
@@ -69,12 +103,7 @@ def _parser() -> Parser:
         metavar="FILE",
         help="manifest.json, or a bundle directory; an envelope, a trust file, a store's current.json",
     )
-    look = verbs.add_parser(
-        "doctor", parents=[_common()], help="what of this machine would stop the work; whether a file can be read"
-    )
-    look.add_argument(
-        "target", type=Path, nargs="?", metavar="MODEL_FILE|TASK_DIR", help="weights file or task to look at too"
-    )
+    _add_doctor(verbs)
     shell = verbs.add_parser("completion", parents=[_common()], help="print a script for tab completion")
     shell.add_argument("shell", choices=SHELLS, help="the shell that is to complete")
     features_command.add_verb(verbs, _common())
@@ -83,6 +112,10 @@ def _parser() -> Parser:
 
 
 def _add_build(build: argparse.ArgumentParser) -> None:
+    from alphaseal.manifest import FORMAT, FORMATS
+
+    from . import signing_commands
+
     build.add_argument(
         "task", type=Path, nargs="?", metavar="TASK_DIR", help="log/<timestamp> of an RD-Agent task; none for a scan"
     )
@@ -133,6 +166,7 @@ def _add_build(build: argparse.ArgumentParser) -> None:
 
 def _version() -> str:
     from alphaseal import doctor as runtime
+    from alphaseal.manifest import FORMAT
 
     from . import doctor
 
@@ -282,6 +316,9 @@ def _replay(options: argparse.Namespace) -> tuple[str, Any]:
 
 
 def _request(options: argparse.Namespace, out: Path) -> Any:
+    from alphaseal.manifest import FORMAT
+
+    from . import signing_commands
     from .build import BuildRequest
 
     return BuildRequest(

@@ -35,7 +35,12 @@ _TRIAL = "import sys; open('answer.txt', 'w').write('closed off')\n"
 
 def run(options: argparse.Namespace) -> Findings:
     """The verb."""
-    checks = [Check("converter", __version__), *runtime.machine(), *_libraries(), _isolation()]
+    checks = [
+        Check("converter", __version__),
+        *runtime.machine(),
+        *_libraries(),
+        runtime.attempt("isolation", _isolation),
+    ]
     if options.target is not None:
         look = _task if options.target.is_dir() else _model
         name = "task" if options.target.is_dir() else "model file"
@@ -49,17 +54,19 @@ def versions() -> str:
 
 
 def _libraries() -> Iterator[Check]:
-    for name, minimum in LIBRARIES.items():
-        yield runtime.library(name, minimum, "pip install --upgrade alphaseal-converter")
-    for name, (minimum, extra, purpose) in EXTRAS.items():
-        if runtime.installed(name) is None:
-            # An extra that is missing is no fault: only the family that needs it asks for it.
-            yield Check(name, f"not installed; {purpose} (alphaseal-converter[{extra}])")
-        else:
-            yield runtime.library(name, minimum, f"pip install --upgrade 'alphaseal-converter[{extra}]'")
+    asked = [(name, minimum, "pip install --upgrade alphaseal-converter") for name, minimum in LIBRARIES.items()]
+    for name, (minimum, extra, _) in EXTRAS.items():
+        # An extra that is missing is no fault: only the family that needs it asks for it.
+        if runtime.installed(name) is not None:
+            asked.append((name, minimum, f"pip install --upgrade 'alphaseal-converter[{extra}]'"))
+    found = {check.name: check for check in runtime.libraries(asked)}
+    yield from (found[name] for name in LIBRARIES)
+    for name, (_, extra, purpose) in EXTRAS.items():
+        absent = Check(name, f"not installed; {purpose} (alphaseal-converter[{extra}])")
+        yield found.get(name, absent)
 
 
-def _isolation() -> Check:
+def _isolation() -> str:
     """Whether a program can be closed off here: a network's own code runs in no other way."""
     import tempfile
 
@@ -71,9 +78,9 @@ def _isolation() -> Check:
         try:
             answer = run_isolated(program, inputs={}, outputs=["answer.txt"], what="a trial program")
         except RefusalError as refusal:
-            return Check("isolation", f"not here, so --run-model-code is refused: {refusal.message}")
+            return f"not here, so --run-model-code is refused: {refusal.message}"
     assert answer["answer.txt"] == b"closed off"
-    return Check("isolation", f"works on {sys.platform}: --run-model-code can be allowed")
+    return f"works on {sys.platform}: --run-model-code can be allowed"
 
 
 def _task(path: Path) -> str:

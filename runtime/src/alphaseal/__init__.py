@@ -7,11 +7,37 @@ picks = scores.top(50)
 
 from __future__ import annotations
 
-from .bundle import Bundle, Verified
-from .bundle import open_bundle as open  # noqa: A004  (alphaseal.open reads as it should)
+from typing import TYPE_CHECKING, Any
+
 from .errors import AlphasealError
-from .manifest import Manifest
-from .trust import Trust
 from .version import __version__
 
+if TYPE_CHECKING:
+    from .bundle import Bundle, Verified
+    from .bundle import open_bundle as open  # noqa: A004  (alphaseal.open reads as it should)
+    from .manifest import Manifest
+    from .trust import Trust
+
 __all__ = ["AlphasealError", "Bundle", "Manifest", "Trust", "Verified", "__version__", "open"]
+_PLACES = {
+    "Bundle": ("bundle", "Bundle"),
+    "Manifest": ("manifest", "Manifest"),
+    "Trust": ("trust", "Trust"),
+    "Verified": ("bundle", "Verified"),
+    "open": ("bundle", "open_bundle"),
+}
+
+
+def __getattr__(name: str) -> Any:
+    """Names are loaded when they are asked for, so that ``alphaseal doctor`` runs where a library does not load."""
+    if name not in _PLACES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from importlib import import_module
+
+    module, attribute = _PLACES[name]
+    value = globals()[name] = getattr(import_module(f".{module}", __name__), attribute)
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_PLACES})

@@ -9,15 +9,14 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from . import bundle as bundle_module
 from .console import SHELLS, Findings, Outcome, Parser, Progress, Version, run_command
 from .errors import DifferentError, NotReadableError, UsageError
-from .trust import Trust
 from .version import __version__
 
 if TYPE_CHECKING:
     from .bundle import Bundle
     from .store import Current
+    from .trust import Trust
     from .units import Anchors
     from .universe import Universe
 
@@ -248,7 +247,9 @@ def _add_anchor(parser: Parser) -> None:
 
 def _open(options: argparse.Namespace) -> Bundle:
     """The bundle of the command line under the trust of the command line, with its warnings said."""
-    bundle = bundle_module.open_bundle(options.bundle, trust=read_trust(options))
+    from .bundle import open_bundle
+
+    bundle = open_bundle(options.bundle, trust=read_trust(options))
     _warn(bundle.warnings, options)
     return bundle
 
@@ -261,6 +262,8 @@ def _warn(warnings: Sequence[str], options: argparse.Namespace) -> None:
 
 def read_trust(options: argparse.Namespace) -> Trust:
     """What the options accept; without any of them nothing is."""
+    from .trust import Trust
+
     at = None
     if options.at is not None:
         from . import instants
@@ -556,6 +559,7 @@ def _current(options: argparse.Namespace) -> tuple[str, Any]:
 def _rollback(options: argparse.Namespace) -> tuple[str, Any]:
     """Without a trust option the trust of the day it was installed counts: files and self-test are checked again."""
     from . import store
+    from .trust import Trust
 
     trust = read_trust(options)
     warnings = list(trust.warnings)

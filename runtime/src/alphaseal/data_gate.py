@@ -81,9 +81,7 @@ def _open(handle: Any, schema: pa.Schema, rows: int, where: str) -> Any:
         )
     texts = [field.name for field in schema if pa.types.is_string(field.type)]
     try:
-        file = pq.ParquetFile(
-            handle, metadata=metadata, read_dictionary=texts, pre_buffer=False, **PLAIN_TYPES
-        )
+        file = pq.ParquetFile(handle, metadata=metadata, read_dictionary=texts, pre_buffer=False, **PLAIN_TYPES)
         found = [_as_written(field) for field in file.schema_arrow]
         if found != [(field.name, field.type, field.nullable) for field in schema]:
             raise _other_columns(schema, ", ".join(f"{name} {kind}" for name, kind, _ in found), where)

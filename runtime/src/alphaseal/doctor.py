@@ -1,5 +1,8 @@
 """`alphaseal doctor`: what of this machine, of its owner's files and of a bundle would stop the work, and what to do.
 
+What is looked at may be what is broken: nothing of this module's imports loads a library, each library is loaded in a process
+of its own, and whatever else goes wrong is a finding, not an end.
+
 Exit status 0 when nothing would; otherwise that of the first finding: 3 for the machine and for files that cannot be
 read, a bundle's own for a bundle.
 """
@@ -9,28 +12,41 @@ from __future__ import annotations
 import argparse
 import base64
 import importlib.metadata
+import json
 import os
 import platform
 import re
+import subprocess
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
 from .console import Findings, Parser
 from .errors import AlphasealError, NotReadableError
+from .plain_text import one_line
 
 MINIMUM_PYTHON = (3, 10)
 _OLD_PYTHON = sys.version_info < (3, 11)
-# What runtime/pyproject.toml asks for.
+# What runtime/pyproject.toml asks for: the oldest that has wheels for the Python that runs.
 LIBRARIES: dict[str, str] = {
-    "numpy": "1.24",
+    "numpy": "1.24" if sys.version_info < (3, 12) else "1.26" if sys.version_info < (3, 13) else "2.1",
     "onnxruntime": "1.21" if _OLD_PYTHON else "1.27",
-    "pyarrow": "15",
+    "pyarrow": "15" if sys.version_info < (3, 13) else "18",
     "cryptography": "42",
     "msgspec": "0.19",
 }
+MODULES = {"scikit-learn": "sklearn"}
+"""What a distribution is called in Python, where that is another name."""
 _TREES_FAULT = ("1.21", "1.24")
+_SECONDS = 120
+"""For a library to load: torch takes its time on a cold disk."""
+# `sys.path` of this process, for what was put there by hand.
+_LOAD = "import importlib, json, sys; sys.path[:] = json.loads(sys.argv[1]); importlib.import_module(sys.argv[2])"
+_TRY_GRAPH = (
+    "import json, sys; sys.path[:] = json.loads(sys.argv[1]); from alphaseal.doctor import run_graph; run_graph()"
+)
 _FLAGS = ("sse4_2", "avx", "avx2", "fma", "avx512f", "asimd", "sve")
 # score = features + features, double [rows, 1]; ir_version 10, opset 18.
 GRAPH = base64.b64decode(
@@ -91,34 +107,83 @@ def report(checks: Sequence[Check]) -> Findings:
 
 
 def attempt(name: str, look: Callable[[], str]) -> Check:
-    """What `look` says, or the error that it ends with."""
+    """What `look` says, or the error that it ends with, whatever that is."""
     try:
         return Check(name, look())
     except AlphasealError as error:
         return Check(name, error.message, error)
+    except Exception as fault:
+        message = f"cannot be looked at: {type(fault).__name__}: {one_line(str(fault))}"
+        step = "mend what the lines above name, then run doctor again; report it if nothing else is wrong"
+        return Check(name, message, NotReadableError("doctor.failed", f"the {name} {message}", next_step=step))
 
 
 def machine() -> Iterator[Check]:
     """Python, the libraries, the processor, and whether a graph runs."""
-    yield Check("alphaseal", _own_version())
+    yield attempt("alphaseal", _own_version)
     yield _python()
-    for name, minimum in LIBRARIES.items():
-        yield library(name, minimum, "pip install --upgrade alphaseal")
+    wanted = [(name, minimum, "pip install --upgrade alphaseal") for name, minimum in LIBRARIES.items()]
+    found = libraries(wanted)
+    yield from found
     yield Check("processor", _processor())
-    yield attempt("onnx graph", _run_graph)
+    broken = [check.name for check in found if not check.ok]
+    if broken:
+        yield Check("onnx graph", f"not tried without {', '.join(broken)}")
+    else:
+        yield attempt("onnx graph", _graph_of_its_own)
+
+
+def libraries(wanted: Iterable[tuple[str, str, str]]) -> list[Check]:
+    """Whether distributions are there, new enough, and load: (name, oldest version, next step) of each.
+
+    They are loaded in processes of their own, some at once: one that is broken may take the process with it.
+    """
+    with ThreadPoolExecutor(max_workers=os.cpu_count() or 1) as pool:
+        return list(pool.map(lambda each: library(*each), wanted))
 
 
 def library(name: str, minimum: str, next_step: str) -> Check:
-    """Whether a distribution is there, and new enough; nothing is imported."""
+    """Whether a distribution is there, new enough, and loads in a process of its own."""
     found = installed(name)
     if found is None:
         return Check(name, "not installed", _library(f"{name} is not installed", name, minimum, None, next_step))
     if numbers(found) < numbers(minimum):
         return Check(name, f"{found}, too old", _library(f"{name} is too old", name, minimum, found, next_step))
+    problem = _problem(_LOAD, MODULES.get(name, name))
+    if problem is not None:
+        again = f"install it again: pip install --force-reinstall {name}"
+        message = f"{name} does not load: {problem}"
+        return Check(name, f"{found}, does not load: {problem}", _library(message, name, minimum, found, again))
     note = ""
     if name == "onnxruntime" and numbers(_TREES_FAULT[0]) <= numbers(found) < numbers(_TREES_FAULT[1]):
         note = "; it misreads some trees (its issue 24679), which the graphs of this format avoid"
     return Check(name, f"{found} ({minimum} or later{note})")
+
+
+def _problem(program: str, *arguments: str) -> str | None:
+    """What ended a small program of this Python, in a line; None where nothing did."""
+    command = [sys.executable, "-c", program, json.dumps(sys.path), *arguments]
+    try:
+        done = subprocess.run(
+            command,
+            capture_output=True,
+            text=True,
+            errors="replace",
+            timeout=_SECONDS,
+            stdin=subprocess.DEVNULL,
+            check=False,
+        )
+    except subprocess.TimeoutExpired:
+        return f"no answer in {_SECONDS} seconds"
+    except OSError as error:
+        return f"{sys.executable or 'Python'} does not start: {error}"
+    if done.returncode == 0:
+        return None
+    said = [line for line in done.stderr.splitlines() if line.strip()]
+    ended = f"ended by signal {-done.returncode}" if done.returncode < 0 else f"exit status {done.returncode}"
+    # An exception's line stands at the left edge; libraries write lines of advice behind it.
+    lines = [line for line in said if re.match(r"[A-Za-z_][\w.]*(Error|Exception|Interrupt|Exit)\b", line)]
+    return one_line((lines or said or [ended])[-1])
 
 
 def _library(message: str, name: str, minimum: str, found: str | None, next_step: str) -> NotReadableError:
@@ -142,9 +207,12 @@ def numbers(version: str) -> tuple[int, ...]:
 
 
 def _own_version() -> str:
-    from .manifest import FORMAT
     from .version import __version__
 
+    try:
+        from .manifest import FORMAT
+    except ImportError:
+        return __version__
     return f"{__version__}, bundle format {FORMAT}"
 
 
@@ -173,24 +241,27 @@ def _processor() -> str:
     return f"{os.cpu_count() or 1} cores, {known}"
 
 
-def _run_graph() -> str:
-    try:
-        import numpy as np
-
-        from .graph import Graph
-    except ImportError as problem:
-        # A library that is there and does not load: the wrong system, or another library's fault.
+def _graph_of_its_own() -> str:
+    """The trial graph in a process of its own: a library that was built for another processor ends it."""
+    problem = _problem(_TRY_GRAPH)
+    if problem is not None:
         raise NotReadableError(
             "doctor.graph",
-            f"a library does not load: {problem}",
-            next_step="install it again: pip install --force-reinstall alphaseal",
-        ) from None
-    scores = Graph(GRAPH, 1, "doctor").run(np.array([[1.5], [-2.0]]))
-    if scores.tolist() != [3.0, -4.0]:
-        raise NotReadableError(
-            "doctor.graph", "onnxruntime adds wrongly here", expected="3.0, -4.0", found=str(scores.tolist())
+            f"a trial graph does not run: {problem}",
+            next_step="install it again: pip install --force-reinstall alphaseal onnxruntime numpy",
         )
     return "runs, and gives the right numbers"
+
+
+def run_graph() -> None:
+    """Score two rows with the trial graph; RuntimeError where the numbers are wrong."""
+    import numpy as np
+
+    from .graph import Graph
+
+    scores = Graph(GRAPH, 1, "doctor").run(np.array([[1.5], [-2.0]])).tolist()
+    if scores != [3.0, -4.0]:
+        raise RuntimeError(f"onnxruntime adds wrongly here: {scores}, expected 3.0 and -4.0")
 
 
 def _trust(path: Path) -> str:
