@@ -71,6 +71,8 @@ class Record:
                 "pickle.unknown_attribute",
                 f"the attribute {name} of what a call returned cannot be known",
                 expected="an object with its attributes in the pickle",
-                found=f"the result of calling {self.factory}" if isinstance(self.factory, Global) else "a call's result",
+                found=f"the result of calling {self.factory}"
+                if isinstance(self.factory, Global)
+                else "a call's result",
             )
         return attributes.get(name, default)
