@@ -27,8 +27,20 @@ from alpha_comparison import LIMIT, Column, compare, read_recorded  # noqa: E402
 from alpha_market import ODD, add_odd_stocks  # noqa: E402
 from alphaseal_converter.alphas import CompiledAlphas  # noqa: E402
 from alphaseal_converter.alphas.nodes import GAP, NOT_COMPILED, TAIL, Nodes  # noqa: E402
+from alphaseal_converter.alphas.scaling import Scaling  # noqa: E402
 from alphaseal_converter.alphas.syntax import parse  # noqa: E402
 
+UNITS = """What a constant does that multiplies all prices, or all volumes, of a stock, as derived from the expressions. The
+bundle's manifest says the same of its own features, with the ranges that the training's bars allow.
+
+| word | meaning |
+|---|---|
+| – | the features do not read it |
+| free | unchanged by any constant |
+| free within a range | unchanged as long as the number or threshold that is named is negligible, in the bars of the training for constants of a range; outside, and where it is not (days without volume), seen |
+| must be shown within a range | the same, but the number that is named is always seen: bars must show that they are in the range |
+| seen | changed by any constant: bars must show that they have the units of the training |
+"""
 DOCUMENT = ROOT / "docs" / "alphas.md"
 RECORDER = ROOT / "tools" / "research" / "record_alphas.py"
 SAMPLE = ROOT / "tests" / "data" / "alphas"
@@ -140,6 +152,11 @@ def _document(measured: Mapping[str, tuple[CompiledAlphas, dict[str, Column]]], 
         "## Listed cells\n",
         "At these cells the values may differ by anything; they are not in the tables above. Alpha158 and Alpha360 have none.\n",
         _listed(columns),
+        "## Units\n",
+        UNITS,
+        *(f"{name}:\n\n{_units(compiled.scalings)}" for name, (compiled, _) in measured.items() if name != "operators"),
+        "Operators, over the same expressions as above:\n",
+        _units(measured["operators"][0].scalings, _group),
         "## Unlimited look-back\n",
         f"`EMA`, and `Mean`, `Sum`, `Std` … with a weight between 0 and 1 in the place of a window, read all days of a stock. Their windows are so long that the days before weigh less than {TAIL:g} even after {GAP} days without a value; the manifest's `truncated` says the weight. qlib itself loads only as many days before a query as the window's number, so its values of the first days of a query differ.\n",
         "`Ref` and windows of 0 days (all days from the first one that a query asks for) are refused.\n",
@@ -171,6 +188,31 @@ def _line(name: str, count: int, column: Column) -> str:
     share = "all" if column.identical == column.cells else f"{100 * column.identical / column.cells:.3f} %"
     largest = "0" if column.largest == 0 else f"{column.largest:.1e}"
     return f"| {name} | {count} | {_number(column.cells)} | {share} | {largest} | {column.wrong_nan} |"
+
+
+def _units(scalings: Mapping[str, Mapping[str, Scaling]], group_of: Callable[[str], str] | None = None) -> str:
+    """What constants do, a line for each group of features of which the same is derived."""
+    lines: dict[tuple[str, str], dict[str, None]] = {}
+    counts: dict[tuple[str, str], int] = {}
+    for name, units in scalings.items():
+        said = tuple(_scaling(units.get(unit)) for unit in ("price", "volume"))
+        key = (said[0], said[1])
+        lines.setdefault(key, {})[group_of(name) if group_of else re.sub(r"\d+$", "", name)] = None
+        counts[key] = counts.get(key, 0) + 1
+    rows = [
+        f"| {', '.join(groups)} | {counts[price, volume]} | {price} | {volume} |"
+        for (price, volume), groups in lines.items()
+    ]
+    return "\n".join(["| features | number | price | volume |", "|---|---|---|---|", *rows]) + "\n"
+
+
+def _scaling(scaling: Scaling | None) -> str:
+    if scaling is None:
+        return "–"
+    if not scaling.unchanged:
+        return "seen"
+    words = ", ".join(sorted(scaling.guards | scaling.quantities))
+    return "free" if scaling.exact else f"{'must be shown' if scaling.quantities else 'free'} within a range: {words}"
 
 
 def _number(count: int) -> str:

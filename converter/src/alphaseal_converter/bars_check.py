@@ -9,10 +9,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
+import msgspec
 import numpy as np
 import pyarrow as pa
 
-from alphaseal import adjustment, conventions, instruments
+from alphaseal import adjustment, conventions, instruments, units
 from alphaseal.alpha_selftest import golden_bars
 from alphaseal.arrow_columns import FIRST_DAY, LAST_DAY
 from alphaseal.bars import Bars
@@ -20,12 +21,15 @@ from alphaseal.bars_source import BarSource
 from alphaseal.bundle import Bundle
 from alphaseal.errors import InputError
 from alphaseal.features import FeatureBlock
-from alphaseal.manifest import AlphaGraph, Feature
+from alphaseal.history import Span
+from alphaseal.manifest import AlphaGraph, Feature, FieldUnit
 from alphaseal.membership import FactorUniverse
 from alphaseal.period import Period
+from alphaseal.units import Evidence
 
 from .errors import RefusalError
 from .factor_process import FactorBars, Needs
+from .units import field_unit
 
 COLUMNS = ("open", "close", "high", "low", "volume")
 """Of RD-Agent's daily_pv.h5, which every factor is written for."""
@@ -96,11 +100,15 @@ def outside(bundle: Bundle, market: FactorBars) -> tuple[str, ...]:
     return tuple(universe.outside(market.stocks))
 
 
-def compare(bundle: Bundle, market: FactorBars, wanted: Sequence[Feature], days: Sequence[str]) -> tuple[str, ...]:
+def compare(
+    bundle: Bundle, market: FactorBars, wanted: Sequence[Feature], days: Sequence[str], evidence: Evidence
+) -> tuple[str, ...]:
     """Compare bars with the bundle's golden ones by the runtime's rules, and the days that the factors of the dates `days`
     look at with the training's conventions; warnings, InputError `bars.*`.
 
-    RefusalError `bars.rows_missing`: code of factors counts rows, where the runtime counts days.
+    The units are those that the code of the `wanted` factors sees: of every column that it reads, unless a trial showed
+    that a constant changes nothing.  RefusalError `bars.rows_missing`: code of factors counts rows, where the runtime
+    counts days.
     """
     alphas, table = bundle.manifest.alphas, market.compared
     if alphas is None or table is None:
@@ -112,10 +120,29 @@ def compare(bundle: Bundle, market: FactorBars, wanted: Sequence[Feature], days:
     golden = replace(golden, values=golden.values[:, [alphas.fields.index(field) for field in fields]])
     notation = bundle.manifest.data.instrument_format
     source = BarSource.of(table, fields, instrument_format=notation.kind, instrument_pattern=notation.pattern)
-    warnings = adjustment.compare(source, golden).warnings
+    found = adjustment.compare(source, golden)
     _require_rows(golden, table)
     _require_conventions(bundle, alphas, table, _reach(wanted, bundle), days)
-    return warnings
+    if alphas.units is None:
+        return found.warnings
+    seen = msgspec.structs.replace(alphas, fields=fields, units=_units_of(wanted, fields))
+    last = golden.dates[-1]
+    shown = units.check(seen, golden, source, Span((last, last), last), units.known_of(found), evidence)
+    return (*units.told(found.warnings, evidence), *shown.warnings)
+
+
+def _units_of(wanted: Sequence[Feature], fields: Sequence[str]) -> dict[str, FieldUnit]:
+    """What must be shown of the fields that the code of factors reads."""
+    read = {feature.name: set(COLUMNS if feature.inputs is None else feature.inputs) for feature in wanted}
+    asked: dict[str, FieldUnit] = {}
+    for field in fields:
+        unit = adjustment.unit_of(field)
+        scalings = {
+            feature.name: (feature.invariance or {}).get(unit) for feature in wanted if field in read[feature.name]
+        }
+        if scalings:
+            asked[field] = field_unit(scalings, None)
+    return asked
 
 
 def _require_conventions(bundle: Bundle, alphas: AlphaGraph, table: pa.Table, reach: int, days: Sequence[str]) -> None:

@@ -47,6 +47,8 @@ DAY = "datetime64[D]"
 # The ladder of histories; between two rungs the search halves.
 LADDER = (1, 2, 3, 5, 10, 20, 30, 60, 120, 250, 500, 1000, 2000, 4000)
 TOLERANCE = {"float32": 1e-5, "float64": 1e-6}
+# Columns of bars are multiplied by 2 to this power and to its negative: it changes no bit but the exponent.
+EXPONENT = 4
 
 
 class Problem(Exception):
@@ -325,11 +327,24 @@ class Market:
             [f"static:{name}" for name in self.static.columns if name not in keys] if self.has_static else []
         )
 
-    def lay_out(self, first: str | None, last: str | None, without: Sequence[str] = ()) -> None:
-        """``daily_pv.h5`` and ``static_factors.parquet`` in an otherwise empty directory."""
+    def lay_out(
+        self,
+        first: str | None,
+        last: str | None,
+        without: Sequence[str] = (),
+        scaled: Sequence[str] = (),
+        by: Any = 1.0,
+    ) -> None:
+        """``daily_pv.h5`` and ``static_factors.parquet`` in an otherwise empty directory; the columns `scaled` times `by`."""
         for name in set(os.listdir(".")) - OURS:
             os.unlink(name)
-        if first is None and last is None and not without:
+        if scaled:
+            part = self.bars.copy()
+            for name in part.columns:
+                if str(name).removeprefix("$") in scaled:
+                    part[name] = (part[name] * by).astype(part[name].dtype)
+            part.to_hdf("daily_pv.h5", key="data", mode="w")
+        elif first is None and last is None and not without:
             shutil.copyfile(BARS, "daily_pv.h5")
         else:
             part = self.bars[_between(_days(self.bars), first, last)]
@@ -517,13 +532,14 @@ class Trial:
         self.calendar = np.unique(_days(self.market.bars))
         self.runs = 0
         self.stocks: list[str] = order["instruments"]
+        self.units: dict[str, list[str]] = order["units"]
 
-    def values(self, first: str | None, last: str | None, without: Sequence[str] = ()) -> Any:
+    def values(self, first: str | None, last: str | None, without: Sequence[str] = (), **scaled: Any) -> Any:
         """All values of one run, in training dtype."""
         if time.monotonic() > self.deadline:
             raise Problem("time", "the trial took longer than it may")
         self.runs += 1
-        self.market.lay_out(first, last, without)
+        self.market.lay_out(first, last, without, **scaled)
         run_code()
         return values_of(self.feature, None, None).astype(self.dtype)
 
@@ -532,6 +548,7 @@ class Trial:
             raise Problem("date_absent", f"the bars have no rows of {self.day}, the last recorded day")
         whole = self.values(None, None)
         answer: dict[str, Any] = {"look_ahead": self.looks_ahead(whole), "look_back": None, "inputs": None}
+        answer["unchanged"] = {}
         if answer["look_ahead"]:
             return answer
         self.compare_with_recorded(self.values(None, self.day))
@@ -539,8 +556,33 @@ class Trial:
         wanted = {day: _by_stock(whole, day) for day in days}
         answer["look_back"] = length = self.least_history(days, wanted)
         if length is not None:
-            answer["inputs"] = self.columns_read(days, wanted, length)
+            answer["inputs"] = inputs = self.columns_read(days, wanted, length)
+            read = {unit: columns for unit, columns in self.units.items() if set(columns) & set(inputs)}
+            answer["unchanged"] = {unit: self.unchanged(columns, days, wanted) for unit, columns in read.items()}
         return answer
+
+    def unchanged(self, columns: Sequence[str], days: Sequence[str], wanted: dict[str, dict[str, Any]]) -> list[bool]:
+        """Whether the values are the same with the columns times one constant for all stocks, and times one for each."""
+        stocks = self.market.bars.index.get_level_values("instrument")
+        places = pd.factorize(stocks, sort=True)[0] % 2
+        return [
+            all(self.equal_scaled(columns, sign * exponents, days, wanted) for sign in (1, -1))
+            for exponents in (np.full(len(places), EXPONENT), EXPONENT * (2 * places - 1))
+        ]
+
+    def equal_scaled(
+        self, columns: Sequence[str], exponents: Any, days: Sequence[str], wanted: dict[str, dict[str, Any]]
+    ) -> bool:
+        try:
+            found = self.values(None, None, scaled=columns, by=np.exp2(exponents))
+        except Problem:
+            # Without time left nothing is known, and so it is where the code fails.
+            return False
+        return all(self.same_day(wanted[day], _by_stock(found, day)) for day in days)
+
+    def same_day(self, wanted: dict[str, Any], found: dict[str, Any]) -> bool:
+        scale = _scale(wanted)
+        return all(self.same(value, found.get(name), scale) for name, value in wanted.items())
 
     def position(self, day: str) -> int:
         return int(np.searchsorted(self.calendar, np.datetime64(day)))
@@ -602,8 +644,7 @@ class Trial:
                 if problem.code == "time":
                     raise
                 return False
-            scale = _scale(wanted[day])
-            if not all(self.same(value, found.get(name), scale) for name, value in wanted[day].items()):
+            if not self.same_day(wanted[day], found):
                 return False
         return True
 

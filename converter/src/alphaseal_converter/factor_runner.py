@@ -66,6 +66,9 @@ class FeaturesRequest:
     jobs: int = 1
     allow_missing: bool = False
     limits: IsolationLimits = field(default_factory=IsolationLimits)
+    anchors: Any = None
+    """Bars of the golden stocks and days from the same source, or what `Bundle.anchor` made of them."""
+    units_as_trained: bool = False
 
 
 @dataclass(frozen=True)
@@ -180,7 +183,8 @@ def compute_features(request: FeaturesRequest, progress: Callable[[str], None] =
         market = prepare(runner, bars, request.bars.suffix, static, period, needs=replace(needs, without=others))
     days = _target_days(market, period, needs.before)
     rows = Rows.of(market.keys, bundle)
-    warnings = compare(bundle, market, wanted, days)
+    evidence = bundle.evidence(request.anchors, request.units_as_trained, request.instruments_from)
+    warnings = compare(bundle, market, wanted, days, evidence)
     probes = probe_days(market.days, days)
 
     def one(feature: Feature) -> tuple[FeatureReport, npt.NDArray[np.float64] | None]:

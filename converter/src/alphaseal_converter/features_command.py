@@ -6,7 +6,8 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from alphaseal.cli import add_trust_options, read_range, read_trust
+from alphaseal.bundle import open_bundle
+from alphaseal.cli import add_trust_options, add_unit_options, read_anchors, read_range, read_trust
 from alphaseal.console import Findings, Outcome, Parser, Progress
 from alphaseal.feature_origin import sidecar_of
 from alphaseal.output import check_target
@@ -35,6 +36,7 @@ def add_verb(verbs: Any, common: Parser) -> None:
         help="notation of the stocks of bars and static table, where not the bundle's",
     )
     features.add_argument("--out", type=Path, required=True, metavar="FILE.parquet", help="file to write")
+    add_unit_options(features)
     add_trust_options(features)
     features.add_argument(
         "--python", type=Path, metavar="PYTHON", help="Python with pandas and tables that runs the factors' code"
@@ -60,12 +62,13 @@ def run(options: argparse.Namespace) -> Outcome:
     from .isolation import IsolationLimits
 
     check_output(options.out)
-    inputs = (options.bars, options.static, options.trust, options.key)
+    inputs = (options.bars, options.static, options.anchors, options.trust, options.key)
     for path in (options.out, sidecar_of(options.out)):
         check_target(path, inputs=inputs, bundle=options.bundle)
+    trust = read_trust(options)
     request = FeaturesRequest(
         bundle=options.bundle,
-        trust=read_trust(options),
+        trust=trust,
         bars=options.bars,
         out=options.out,
         date=options.date,
@@ -75,6 +78,8 @@ def run(options: argparse.Namespace) -> Outcome:
         python=options.python,
         signing_key=signing_commands.build_key(options),
         jobs=options.jobs,
+        anchors=read_anchors(options, open_bundle(options.bundle, trust=trust)),
+        units_as_trained=options.units_as_trained,
         allow_missing=options.allow_missing,
         limits=IsolationLimits(
             seconds=options.seconds, cpu_seconds=2 * options.seconds, memory_bytes=options.memory << 30

@@ -15,10 +15,11 @@ from typing import Any
 import msgspec
 import numpy as np
 
+from alphaseal.adjustment import unit_of
 from alphaseal.arrow_columns import date_text
 from alphaseal.errors import AlphasealError
 from alphaseal.features import FeatureBlock, Plan, read_parquet
-from alphaseal.manifest import Dtype, Feature
+from alphaseal.manifest import Dtype, Feature, Scaling
 from alphaseal.parquet_source import Layout, open_parquet
 from alphaseal.period import Period
 
@@ -31,6 +32,8 @@ HISTORY_DAYS = 1000
 """Trading days before the recorded one that a trial looks at; a factor that needs more keeps null."""
 LATER_DAYS = 60
 SECONDS = 120
+LARGEST_CONSTANT = 16.0
+"""What `factor_program` multiplies columns by."""
 _RECORDED_DAYS = 60
 """Calendar days of the parquet's end among which a recorded value is looked for."""
 
@@ -67,6 +70,8 @@ class Trial:
     reason: str | None
     runs: int | None = None
     """How often the code was run."""
+    unchanged: Mapping[str, tuple[bool, bool]] | None = None
+    """By unit of the bars that it reads: one constant for all stocks changes nothing, and one of each does not."""
 
     def to_plain(self) -> dict[str, Any]:
         return asdict(self)
@@ -119,6 +124,24 @@ def describe(feature: Feature, trial: Trial | None) -> Feature:
         look_back_from=None if trial.look_back is None else "trial",
         look_ahead=trial.look_ahead,
         inputs=None if trial.inputs is None else list(trial.inputs),
+        invariance=None
+        if trial.unchanged is None
+        else {unit: _scaling(*same) for unit, same in trial.unchanged.items()},
+    )
+
+
+def _scaling(common: bool, per_stock: bool) -> Scaling:
+    """What a trial with constants says."""
+    tried = f"tried with {1 / LARGEST_CONSTANT:g} and {LARGEST_CONSTANT:g}"
+    same = (
+        f"{tried}: unchanged by a constant of each stock" if per_stock else f"{tried}: changed by a constant of a stock"
+    )
+    return Scaling(
+        per_stock=per_stock,
+        common=common,
+        smallest=1 / LARGEST_CONSTANT if common else None,
+        largest=LARGEST_CONSTANT if common else None,
+        text=same if per_stock or not common else f"{same}, unchanged by one for all",
     )
 
 
@@ -161,6 +184,7 @@ def _try(
         "seconds": request.seconds,
         "static": market.static is not None,
         "instruments": [recorded.instruments[int(row)].as_py() for row in rows],
+        "units": _units(market.columns),
     }
     data = b"".join(
         part.tobytes()
@@ -180,9 +204,18 @@ def _try(
     return _read(answer)
 
 
+def _units(columns: Sequence[str]) -> dict[str, list[str]]:
+    """The columns of the bars by their units."""
+    units: dict[str, list[str]] = {}
+    for column in columns:
+        units.setdefault(unit_of(column), []).append(column)
+    return units
+
+
 def _read(answer: Mapping[str, Any]) -> Trial:
     """The child's answer, as far as it is one."""
     back, ahead, inputs, runs = (answer.get(key) for key in ("look_back", "look_ahead", "inputs", "runs"))
+    same: Any = answer.get("unchanged")
     good = (
         (back is None or (type(back) is int and 1 <= back <= HISTORY_DAYS))
         and isinstance(ahead, bool)
@@ -190,6 +223,8 @@ def _read(answer: Mapping[str, Any]) -> Trial:
             inputs is None or (isinstance(inputs, list) and all(isinstance(i, str) and len(i) <= 1000 for i in inputs))
         )
         and type(runs) is int
+        and isinstance(same, dict)
+        and all(len(unit) <= 1000 and _truths(pair) for unit, pair in same.items())
     )
     if not good:
         return _nothing("its process gave no answer that can be read")
@@ -198,4 +233,10 @@ def _read(answer: Mapping[str, Any]) -> Trial:
         reason = "data after the date change its value"
     elif back is None:
         reason = "all bars that are there are needed to give its value, or more"
-    return Trial(back, ahead, None if inputs is None else tuple(inputs), reason, runs)
+    columns = None if inputs is None else tuple(inputs)
+    unchanged = None if inputs is None else {unit: (common, each) for unit, (common, each) in same.items()}
+    return Trial(back, ahead, columns, reason, runs, unchanged)
+
+
+def _truths(pair: Any) -> bool:
+    return isinstance(pair, list) and len(pair) == 2 and all(isinstance(truth, bool) for truth in pair)

@@ -102,19 +102,23 @@ def _field_unit(
 ) -> FieldUnit | None:
     """What must be shown of a field; None where no used feature sees its constant."""
     scalings = {name: found[name][unit_of(field)] for name in wanted if field in compiled.inputs[name]}
-    lows = [scaling.smallest for scaling in scalings.values() if scaling.smallest is not None]
-    highs = [scaling.largest for scaling in scalings.values() if scaling.largest is not None]
-    seen_by = [name for name, scaling in scalings.items() if not scaling.per_stock]
-    if not seen_by and not lows:
-        return None
-    within = [name for name in seen_by if scalings[name].smallest is not None]
+    unit = field_unit(scalings, None if sample is None else sample.sizes(field))
+    return unit if unit.seen_by or unit.smallest is not None else None
+
+
+def field_unit(scalings: Mapping[str, Scaling | None], sizes: Sizes | None) -> FieldUnit:
+    """What must be shown of a field that these features read, by what is known of them (None: nothing)."""
+    known = [scaling for scaling in scalings.values() if scaling is not None]
+    common = {name for name, scaling in scalings.items() if scaling is not None and scaling.common}
+    within = {name for name, scaling in scalings.items() if scaling is not None and scaling.smallest is not None}
+    seen_by = [name for name, scaling in scalings.items() if scaling is None or not scaling.per_stock]
     return FieldUnit(
         seen_by=seen_by,
-        exact=[name for name in seen_by if not scalings[name].common and name not in within],
-        alike=[name for name in seen_by if scalings[name].common],
-        smallest=max(lows, default=None),
-        largest=min(highs, default=None),
-        sizes=None if sample is None else sample.sizes(field),
+        exact=[name for name in seen_by if name not in common | within],
+        alike=[name for name in seen_by if name in common],
+        smallest=max((scaling.smallest for scaling in known if scaling.smallest is not None), default=None),
+        largest=min((scaling.largest for scaling in known if scaling.largest is not None), default=None),
+        sizes=sizes,
     )
 
 

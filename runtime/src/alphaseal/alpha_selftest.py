@@ -10,7 +10,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from . import units
-from .adjustment import NOT_COMPARED, compare
+from .adjustment import compare
 from .arrow_columns import floats_of, plain_name
 from .bars import AlphaColumns, Bars
 from .bars_source import BarSource, names_of
@@ -46,9 +46,7 @@ class LoadedAlphas:
         """Warnings about a table of bars, and how its units were shown (`units.check`); InputError `bars.*`."""
         found = compare(source, self.golden)
         shown = units.check(self.description, self.golden, source, span, units.known_of(found), evidence)
-        # Anchors of the same source were compared in its place.
-        told = () if evidence.anchors is not None and found.warnings == (NOT_COMPARED,) else found.warnings
-        return (*told, *shown.warnings), dict(shown.fields)
+        return (*units.told(found.warnings, evidence), *shown.warnings), dict(shown.fields)
 
     def anchors(self, table: Any, golden: str, notation: dict[str, Any]) -> Anchors:
         """What bars of the golden stocks and days say of their source; `golden` is the digest of the golden bars.

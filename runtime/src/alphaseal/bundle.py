@@ -154,10 +154,11 @@ class Bundle:
         _check_dates(date, dates)
         chosen = universe_of(universe)
         self._check_origin(table, date, dates)
-        evidence = self._evidence(bars, anchors, units_as_trained, instruments_from)
+        _check_anchors(bars, anchors, units_as_trained)
         if bars is not None:
             limits = {"max_rows": max_rows, "max_bytes": max_bytes}
-            options: dict[str, Any] = {"universe": chosen, "calendar": calendar, "limits": limits, "evidence": evidence}
+            options: dict[str, Any] = {"universe": chosen, "calendar": calendar, "limits": limits}
+            options["evidence"] = self.evidence(anchors, units_as_trained, instruments_from)
             (scores,) = self._score_bars(bars, table, date, dates, instruments_from, stream=False, **options)
             return scores
         _check_table(table)
@@ -221,10 +222,11 @@ class Bundle:
 
         chosen = universe_of(universe)
         self._check_origin(path, None, dates)
-        evidence = self._evidence(bars, anchors, units_as_trained, instruments_from)
+        _check_anchors(bars, anchors, units_as_trained)
         if bars is not None:
             limits = {"max_rows": max_rows, "max_bytes": max_bytes}
-            options: dict[str, Any] = {"universe": chosen, "calendar": calendar, "limits": limits, "evidence": evidence}
+            options: dict[str, Any] = {"universe": chosen, "calendar": calendar, "limits": limits}
+            options["evidence"] = self.evidence(anchors, units_as_trained, instruments_from)
             return self._score_bars(bars, path, None, dates or (None, None), instruments_from, stream=True, **options)
         path = _check_table(path)
         pipeline, first = self._proven_pipeline(), None
@@ -336,14 +338,10 @@ class Bundle:
         """sha256 of the golden bars, which anchors are compared with; UsageError `usage.bars` where there are none."""
         return self.manifest.file(self.alphas().description.golden).sha256
 
-    def _evidence(self, bars: Any, anchors: Any, as_trained: bool, instruments_from: str | None) -> Evidence:
-        """What shows the units of the bars, beside themselves; UsageError `usage.anchors` where there are no bars."""
+    def evidence(self, anchors: Any, as_trained: bool, instruments_from: str | None) -> Evidence:
+        """What shows the units of bars beside themselves: `anchors` and `units_as_trained` of `score`."""
         from .units import Anchors, Evidence
 
-        if bars is None and (anchors is not None or as_trained):
-            raise UsageError(
-                "usage.anchors", "anchors and units are those of bars", expected="bars, or neither of these two"
-            )
         if anchors is None or isinstance(anchors, Anchors):
             return Evidence(anchors, as_trained)
         return Evidence(self.anchor(anchors, instruments_from=instruments_from), as_trained)
@@ -506,6 +504,13 @@ def _check_table(table: Any) -> Any:
             "usage.features", "there is nothing to score", expected="a table of features, or bars, or both"
         )
     return table
+
+
+def _check_anchors(bars: Any, anchors: Any, as_trained: bool) -> None:
+    if bars is None and (anchors is not None or as_trained):
+        raise UsageError(
+            "usage.anchors", "anchors and units are those of bars", expected="bars, or neither of these two"
+        )
 
 
 def _check_dates(date: Any, dates: DateRange | None) -> None:

@@ -154,18 +154,7 @@ def _add_score(parser: Parser) -> None:
         metavar="FILE.parquet",
         help="daily bars (datetime, instrument, open, high and so on) that the alpha features are computed from",
     )
-    parser.add_argument(
-        "--anchors",
-        type=Path,
-        metavar="FILE.parquet",
-        help="bars of the golden bars' stocks and days from the same source, which show the units of --bars; with --store and --source what they show is kept",
-    )
-    _add_source(parser, required=False)
-    parser.add_argument(
-        "--units-as-trained",
-        action="store_true",
-        help="take the bars as having the units of the training where nothing shows it; recorded in the result",
-    )
+    add_unit_options(parser)
     day = parser.add_mutually_exclusive_group(required=True)
     day.add_argument("--date", metavar="YYYY-MM-DD", help="score exactly this date")
     day.add_argument(
@@ -218,6 +207,22 @@ def _add_score(parser: Parser) -> None:
         "--instruments-from",
         choices=["qlib", "ts"],
         help="convert SH600000 (qlib) or 600000.SH (ts) to the bundle's form",
+    )
+
+
+def add_unit_options(parser: argparse.ArgumentParser) -> None:
+    """What shows the units of bars beside themselves; `read_anchors` reads them."""
+    parser.add_argument(
+        "--anchors",
+        type=Path,
+        metavar="FILE.parquet",
+        help="bars of the golden bars' stocks and days from the same source, which show the units of --bars; with --store and --source what they show is kept",
+    )
+    _add_source(parser, required=False)
+    parser.add_argument(
+        "--units-as-trained",
+        action="store_true",
+        help="take the bars as having the units of the training where nothing shows it; recorded in the result",
     )
 
 
@@ -408,7 +413,7 @@ def _score(options: argparse.Namespace) -> tuple[str, Any]:
         "calendar": _calendar(options.calendar),
     }
     choices |= {"max_rows": options.max_rows, "max_bytes": options.max_bytes, "bars": options.bars}
-    choices |= {"anchors": _anchors(options, bundle), "units_as_trained": options.units_as_trained}
+    choices |= {"anchors": read_anchors(options, bundle), "units_as_trained": options.units_as_trained}
     guard, picked = drift.Guard(bundle.manifest.drift, strict=options.strict), None
     if options.date is not None:
         scores = bundle.score(_features(options, bundle), date=options.date, **choices)
@@ -441,7 +446,7 @@ def _score(options: argparse.Namespace) -> tuple[str, Any]:
     }
 
 
-def _anchors(options: argparse.Namespace, bundle: Bundle) -> Anchors | None:
+def read_anchors(options: argparse.Namespace, bundle: Bundle) -> Anchors | None:
     """What shows the units of the bars beside themselves: a file, which is kept where a store is named, or the store."""
     if (options.store is None) != (options.source is None):
         raise UsageError("usage.source", "a source of bars has its name in a store", expected="--store with --source")

@@ -16,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 from msgspec import Meta
 
+from .adjustment import NOT_COMPARED
 from .errors import InputError
 from .manifest import AlphaGraph, Count, FieldUnit, Part, Positive, Sha256, Short
 from .plain_text import listed
@@ -83,6 +84,11 @@ class Shown:
             return ()
         said = f"nothing shows that {', '.join(taken)} have the units of the training; the caller says so"
         return (*((said,) if taken else ()), *self.strange)
+
+
+def told(warnings: tuple[str, ...], evidence: Evidence) -> tuple[str, ...]:
+    """The warnings of a comparison, without the one that anchors of the same source answer."""
+    return () if evidence.anchors is not None and warnings == (NOT_COMPARED,) else warnings
 
 
 def known_of(comparison: Comparison) -> dict[str, FieldRatios]:
