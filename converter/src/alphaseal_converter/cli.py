@@ -8,13 +8,16 @@ import importlib.util
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from alphaseal import instants
 from alphaseal.console import SHELLS, Outcome, Parser, Progress, Version, run_command
 from alphaseal.errors import UsageError
 
 from .version import __version__
+
+if TYPE_CHECKING:
+    from alphaseal.manifest import Manifest
 
 Run = Callable[[argparse.Namespace], Outcome]
 
@@ -293,11 +296,26 @@ def _build(options: argparse.Namespace) -> tuple[str, Any]:
             if parity.days is not None
             else ""
         ),
+        *_differences(manifest),
         *(trial.line(name) for name, trial in bundle.trials.items()),
         f"bundle  {bundle.path}  sha256 {bundle.digest}",
         f"card    {bundle.path / 'card.html'}",
     ]
     return "\n".join(lines), result_object(bundle)
+
+
+def _differences(manifest: Manifest) -> list[str]:
+    """Near ties and noise, where there are any: a bundle is as good with them, and its owner should know."""
+    days, replay, lines = manifest.parity.days, manifest.order.replay, []
+    if days is not None and days.swaps:
+        lines.append(
+            f"ties    {days.swaps} pairs of stocks changed places within near ties, at most {days.largest_gap:.3g} apart"
+        )
+    if replay is not None and replay.noise is not None:
+        from .replay_noise import in_words
+
+        lines.append(f"noise   {in_words(replay.noise, replay.rows)}")
+    return lines
 
 
 def _replay(options: argparse.Namespace) -> tuple[str, Any]:

@@ -21,6 +21,10 @@ _SAMPLED = 512
 _SEED = 20260122
 
 
+_ENDS = 2
+"""Choices of a value without a threshold in between."""
+
+
 @dataclass(frozen=True, eq=False)
 class Reach:
     """Scores from `low` to `high` can be reached, and a missing one if `missing`; `alone` float64 [values] says how wide
@@ -48,10 +52,12 @@ def reach(
     choices = {place: _choices(values[place], apart[place], borders[place], dtypes[place]) for place in moving.tolist()}
     rows = np.concatenate([values[None], *(_moved(values, place, chosen) for place, chosen in choices.items())])
     found = score(rows)
-    base, single = found[0], np.split(found[1:], np.cumsum([len(chosen) for chosen in choices.values()])[:-1])
+    base, start = found[0], 1
     alone, falls, rises = np.zeros(len(values)), 0.0, 0.0
     important: dict[int, Vector] = {}
-    for (place, chosen), scores in zip(choices.items(), single, strict=True):
+    for place, chosen in choices.items():
+        scores = found[start : start + len(chosen)]
+        start += len(chosen)
         low, high = _range(np.r_[base, scores])
         with np.errstate(invalid="ignore"):
             # Infinite on both sides: all there is can be reached.
@@ -64,9 +70,6 @@ def reach(
     if np.isfinite(base):
         low, high = min(low, base + falls), max(high, base + rises)
     return Reach(low, high, bool(np.isnan(np.r_[found, together]).any()), alone)
-
-
-_ENDS = 2
 
 
 def _choices(value: float, apart: float, borders: Vector, dtype: str) -> Vector:

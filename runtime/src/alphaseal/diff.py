@@ -261,6 +261,10 @@ def _parity(manifest: Manifest) -> dict[str, Any]:
     }
     if parity.days is not None:
         facts["days in another order"] = parity.days.days - parity.days.same_order
+        facts["pairs that changed places within near ties"] = parity.days.swaps or 0
+    if manifest.order.replay is not None:
+        noise = manifest.order.replay.noise
+        facts["recorded predictions that differ by noise"] = noise.rows if noise is not None else 0
     return facts
 
 

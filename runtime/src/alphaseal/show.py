@@ -29,6 +29,7 @@ def describe(manifest: Manifest, digest: str) -> str:
             f"parity     {case.case}: {case.bit_identical} of {case.rows} rows bit-identical to {case.judge}, largest {case.largest_ulp} ulp"
             for case in parity.cases
         ),
+        *_order(manifest),
         "metrics    "
         + ", ".join(
             f"{name} {value:.4g}"
@@ -44,6 +45,25 @@ def describe(manifest: Manifest, digest: str) -> str:
         ),
     ]
     return "\n".join(lines)
+
+
+def _order(manifest: Manifest) -> list[str]:
+    """The order of the stocks of each day, and recorded predictions whose difference is noise."""
+    days, replay = manifest.parity.days, manifest.order.replay
+    lines = []
+    if days is not None:
+        line = f"order      of all stocks the same on {days.same_order} of {days.days} days"
+        if days.swaps:
+            line += f"; {days.swaps} pairs changed places within near ties, at most {days.largest_gap or 0.0:.2g} apart"
+        lines.append(line)
+    if replay is not None and replay.noise is not None:
+        noise = replay.noise
+        named = ", ".join(f"{name} {rows}" for name, rows in noise.features.items())
+        lines.append(
+            f"noise      {noise.rows} of {replay.rows} recorded predictions differ by up to "
+            f"{noise.largest_difference:.2g} for the noise of qlib's windows: {named}"
+        )
+    return lines
 
 
 def _alphas(manifest: Manifest) -> list[str]:

@@ -287,10 +287,8 @@ def _regression(life: Life, node: Node, days: Days) -> Doubles:
     size_of = window.magnitude()
     lost = count * mixed + first * total + 4 * _UNIT * size**3 * size_of + 2 * window.apart * size * first
     infinite = life.memory.get(("infinite", inner), lambda: np.maximum.accumulate(np.isinf(raw)))[days]
-    if node.operator == "Rsquare":
-        apart = _determination(window, present, places, spread, lost)
-    else:
-        apart = lost / spread
+    squared = node.operator == "Rsquare"
+    apart = _determination(window, present, places, spread, lost) if squared else lost / spread
     if node.operator == "Resi":
         mean = first / count
         apart = apart * np.abs(size - mean) + total / count + 2 * window.apart + 8 * _UNIT * size_of

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from alphaseal.manifest import Manifest, Producer, Source
+from alphaseal.manifest import Manifest, Producer, ReplayNoise, Source
 from alphaseal.strategy import describe_selection
 
 from . import pictures
@@ -52,6 +52,9 @@ def proof(card: Card) -> list[Element]:
     ]
     if (days := parity.days) is not None:
         facts.append(("Whole days", f"same order of all stocks on {part_of(days.same_order, days.days)} days"))
+        if days.swaps:
+            gap = short_number(days.largest_gap or 0.0)
+            facts.append(("Near ties", f"{days.swaps:,} pairs of stocks changed places, at most {gap} apart"))
         tops = sorted(days.same_top.items(), key=lambda item: by_number(item[0]))
         facts += [
             (f"Top {top}", f"same stocks in the same order on {part_of(same, days.days)} days") for top, same in tops
@@ -88,7 +91,15 @@ def _order(manifest: Manifest) -> list[Element]:
             ("Raw values from", _REPLAY_VALUES[replay.values]),
             ("Their sha256", code_text(replay.values_sha256)),
         ]
+        if replay.noise is not None:
+            facts.append(("Noise of qlib's windows", _noise(replay.noise, replay.rows)))
     return [fact_list(*facts), *([data_table(["Evidence", "~What was found"], evidence)] if evidence else [])]
+
+
+def _noise(noise: ReplayNoise, compared: int) -> str:
+    named = ", ".join(f"{name} on {rows:,} rows" for name, rows in noise.features.items())
+    largest = short_number(noise.largest_difference)
+    return f"{part_of(noise.rows, compared)} recorded predictions differ for it, by up to {largest}: {named}"
 
 
 _REPLAY_VALUES = {
