@@ -63,7 +63,9 @@ OBJECTS: Final = frozenset(
     | _names("pandas.core.indexes.base", names=("_new_Index",))
     | _names("pandas.core.indexes.datetimes", names=("_new_DatetimeIndex",))
     | _names("pandas.core.internals.managers", names=("BlockManager", "SingleBlockManager"))
-    | _names("pandas._libs.internals", names=("_unpickle_block", "BlockManager", "SingleBlockManager", "BlockPlacement"))
+    | _names(
+        "pandas._libs.internals", names=("_unpickle_block", "BlockManager", "SingleBlockManager", "BlockPlacement")
+    )
     | _names("pandas.core.internals.blocks", names=("new_block",))
     | _names("pandas._libs.arrays", names=("__pyx_unpickle_NDArrayBacked",))
     | _names("pyarrow.lib", names=("_restore_array", "chunked_array"))
@@ -76,7 +78,9 @@ OBJECTS: Final = frozenset(
 )
 """They keep or copy what they are given and change none of it."""
 
-VIEWS: Final = frozenset(_names("operator", "_operator", names=("getitem",)) | _names("builtins", "__builtin__", names=("getattr",)))
+VIEWS: Final = frozenset(
+    _names("operator", "_operator", names=("getitem",)) | _names("builtins", "__builtin__", names=("getattr",))
+)
 """They return a part of what they are given: a change of the result changes it too."""
 
 CHANGERS: Final = frozenset(
