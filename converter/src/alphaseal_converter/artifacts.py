@@ -209,7 +209,7 @@ def _plain_entries(value: Any) -> dict[str, Any]:
     entries = {}
     for name, entry in value.items() if isinstance(value, dict) else ():
         with contextlib.suppress(RefusalError):
-            entries[str(name)] = decode.as_plain(entry)
+            entries[str(decode.as_plain(name))] = decode.as_plain(entry)
     return entries
 
 

@@ -311,6 +311,8 @@ def _find(request: BuildRequest, progress: Progress) -> tuple[Task | None, Ancho
                 "a scan looks at workspaces only",
                 next_step="leave TASK_DIR out, or use --weights workspace",
             )
+        if request.session_key is not None:
+            raise UsageError("usage.scan", "a scan reads no session; --session-key does not go with it")
         if len(request.workspace_roots) != 1:
             raise UsageError(
                 "usage.scan", "a scan needs exactly one --workspace-root", found=str(len(request.workspace_roots))

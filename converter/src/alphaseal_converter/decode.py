@@ -16,6 +16,7 @@ from typing import Any, Final
 from alphaseal_converter.decode_arrays import Values, as_array
 from alphaseal_converter.decode_index import IndexData, as_index, column_values, rows_of
 from alphaseal_converter.decode_scalars import (
+    as_bytes,
     as_dtype,
     as_path,
     as_plain,
@@ -24,6 +25,7 @@ from alphaseal_converter.decode_scalars import (
     constructor,
     describe,
     guarded,
+    shown,
     unknown,
     whole,
 )
@@ -34,6 +36,7 @@ __all__ = [
     "IndexData",
     "SeriesData",
     "as_array",
+    "as_bytes",
     "as_dtype",
     "as_frame",
     "as_index",
@@ -41,6 +44,8 @@ __all__ = [
     "as_plain",
     "as_series",
     "as_text",
+    "describe",
+    "shown",
 ]
 
 

@@ -19,6 +19,7 @@ from alphaseal_converter.decode_scalars import (
     from_bytes,
     guarded,
     numpy_scalar,
+    shown,
     unknown,
     whole,
 )
@@ -69,7 +70,7 @@ def _from_buffer(value: Record) -> Array:
         array = from_bytes(as_bytes(content), dtype, lengths, "C")
         return np.transpose(array, [whole(axis) for axis in axes[0]])
     if order not in ("C", "F"):
-        raise bad_value(f"the memory order {order!r} is not known")
+        raise bad_value(f"the memory order {shown(order)} is not known")
     return from_bytes(as_bytes(content), dtype, lengths, order)
 
 
@@ -143,7 +144,7 @@ def _arrow_texts(content: Any) -> list[str | None]:
     kind, length, _, offset, buffers, children, *dictionary = content
     if children or any(dictionary) or constructor(kind) != ("pyarrow.lib", "type_for_alias"):
         raise unknown(kind, "an Arrow array of text")
-    code = _OFFSETS.get(kind.args[0])
+    code = _OFFSETS.get(kind.args[0]) if type(kind.args[0]) is str else None
     if code is None:
         raise unknown(kind, "an Arrow array of text")
     count, start = whole(length), whole(offset)

@@ -82,6 +82,8 @@ def _backed(value: Record) -> Array:
         (state,) = state
     first, second, *_ = state
     dtype, content = (second, first) if constructor(first) in RECONSTRUCT | FROM_BUFFER else (first, second)
+    if type(kind) is not Global:  # anything else may take for ever to hash
+        raise unknown(kind, "a column array of pandas")
     if kind in _CATEGORICAL:
         return _categorical(dtype, as_array(content))
     array = as_array(content)
@@ -145,7 +147,7 @@ def _index_parts(value: Any) -> tuple[str, dict[str, Any]]:
     if constructor(value) not in (_BASE, _DATETIME):
         raise unknown(value, "an index of pandas")
     kind, contents = value.args
-    name = getattr(kind, "name", "")
+    name = kind.name if type(kind) is Global else ""
     # Up to pandas 2 the classes name the module that defines them, pandas 3 the public one.
     if name not in _MODULES or kind.module not in ("pandas", _MODULES[name]):
         raise unknown(kind, "an index of pandas")

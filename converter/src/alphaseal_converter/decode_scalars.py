@@ -65,11 +65,17 @@ def unknown(value: Any, wanted: str) -> RefusalError:
 
 
 def constructor(value: Any) -> Name:
-    """(module, name) of what a record would call, with Python 3's module names; empty for anything else."""
-    if type(value) is Record and isinstance(value.factory, Global):
-        module = value.factory.module
-        return _PYTHON2.get(module, module), value.factory.name
-    return "", ""
+    """(module, name) of what a record would call, with Python 3's module names; empty for anything else.
+
+    Empty too for an object that ``__new__`` alone made of arguments, which is not what a call would make of them, and
+    for members that were put into something else than a container: they would change it.
+    """
+    if type(value) is not Record or not isinstance(value.factory, Global):
+        return "", ""
+    name = _PYTHON2.get(value.factory.module, value.factory.module), value.factory.name
+    if (value.new and (value.args or value.kwargs)) or ((value.items or value.entries) and name not in _CONTAINERS):
+        return "", ""
+    return name
 
 
 def describe(value: Any) -> str:
@@ -79,6 +85,13 @@ def describe(value: Any) -> str:
     if isinstance(value, Record):
         return str(value.factory) if isinstance(value.factory, Global) else "the result of a call"
     return f"a {type(value).__name__}"
+
+
+def shown(value: Any) -> str:
+    """Any value of a graph in a message: numbers and text as they are, cut; of all else only what it is."""
+    if value is None or isinstance(value, bool | int | float | str | bytes):
+        return repr(value[:60] if isinstance(value, str | bytes) else value)[:80]
+    return describe(value)
 
 
 def whole(value: Any, lowest: int = 0) -> int:
@@ -111,8 +124,8 @@ def as_bytes(value: Any) -> bytes:
 
 
 def _encode(text: Any, encoding: Any) -> bytes:
-    if type(text) is not str or encoding not in ("latin1", "latin-1"):
-        raise bad_value(f"bytes are written as {describe(text)} in {encoding!r}, not as text in latin1")
+    if type(text) is not str or type(encoding) is not str or encoding not in ("latin1", "latin-1"):
+        raise bad_value(f"bytes are written as {describe(text)} in {shown(encoding)}, not as text in latin1")
     return text.encode("latin-1")
 
 
@@ -129,7 +142,8 @@ def as_dtype(value: Any, *, where: str | None = None) -> np.dtype[Any]:
     names, fields = (state[3], state[4]) if state is not None else (None, None)
     if names is None:
         return dtype
-    if dtype.kind != "V" or type(fields) is not dict or set(fields) != set(names):
+    named = type(names) is tuple and all(type(name) is str for name in names)
+    if dtype.kind != "V" or not named or type(fields) is not dict or set(fields) != set(names):
         raise bad_value("the fields of a structured dtype do not fit together")
     inner = [_simple_dtype(fields[name][0]) for name in names]
     if any(field.kind not in _FLAT for field in inner):
@@ -144,7 +158,7 @@ def _simple_dtype(value: Any) -> np.dtype[Any]:
         raise unknown(value, "numpy.dtype")
     code, state = value.args[0], value.state
     if type(code) is not str or not _TYPE_CODE.fullmatch(code):
-        raise bad_value(f"the dtype {code!r} is not known")
+        raise bad_value(f"the dtype {shown(code)} is not known")
     if state is None:
         return np.dtype(code)
     if state[2] is not None:
@@ -156,7 +170,7 @@ def _simple_dtype(value: Any) -> np.dtype[Any]:
             raise bad_value(f"the time unit {text!r} is not known")
         code = f"{code}[{whole(count, 1)}{text}]" if text != "generic" else code
     if state[1] not in ("<", ">", "=", "|"):
-        raise bad_value(f"the byte order {state[1]!r} is not known")
+        raise bad_value(f"the byte order {shown(state[1])} is not known")
     dtype: np.dtype[Any] = np.dtype(code).newbyteorder(state[1])
     return dtype
 
@@ -198,7 +212,7 @@ def timestamp(value: Record) -> np.datetime64:
     count, _, zone, *resolution = value.args
     if zone is not None:
         raise bad_value("a Timestamp has a time zone; the dates of a daily model have none")
-    unit = _RESOLUTIONS[resolution[0] if resolution else 10]
+    unit = _RESOLUTIONS[whole(resolution[0]) if resolution else 10]
     return np.datetime64(whole(count, -(1 << 63)), unit)  # type: ignore[call-overload,no-any-return]
 
 
@@ -397,6 +411,7 @@ _SEQUENCES: Final[dict[Name, Callable[[list[Any]], Any]]] = {
     ("builtins", "frozenset"): frozenset,
     ("builtins", "tuple"): tuple,
 }
+_CONTAINERS: Final = _MAPPINGS | _SEQUENCES.keys()
 
 
 def _complex(value: Record) -> complex:

@@ -8,7 +8,7 @@ None in a pickle of another version; what is missing stays None or empty here an
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import PurePath, PurePosixPath, PureWindowsPath
 from typing import Any, Literal
@@ -16,7 +16,7 @@ from typing import Any, Literal
 from alphaseal.errors import AlphasealError
 from alphaseal_converter import decode
 from alphaseal_converter.errors import RefusalError
-from alphaseal_converter.records import Record
+from alphaseal_converter.records import Global, Record
 
 Kind = Literal["factor", "model", "other"]
 
@@ -108,15 +108,32 @@ def read_history(trace: Record, where: str) -> tuple[HistoryItem, ...]:
     positions = {id(experiment): index for index, (experiment, _) in enumerate(pairs)}
     loops = trace.get("idx2loop_id")
     loop_of = loops if isinstance(loops, dict) else {}
-    return tuple(
-        _item(index, loop_of.get(index), experiment, feedback, positions, f"{where}: history {index}")
-        for index, (experiment, feedback) in enumerate(pairs)
-    )
+    items = []
+    for index, (experiment, feedback) in enumerate(pairs):
+        place = f"{where}: history {index}"
+        try:
+            items.append(_item(index, loop_of.get(index), experiment, feedback, positions, place))
+        except RefusalError as refusal:
+            refusal.where = refusal.where or place
+            raise
+    return tuple(items)
 
 
 def sequence(value: Any) -> Sequence[Any]:
-    """A list or tuple of the graph, or an empty one for anything else."""
-    return value if isinstance(value, list | tuple) else ()
+    """A list or tuple of the graph, or an empty one for any other plain value; what a call returns is refused."""
+    return value if isinstance(_plain(value), list | tuple) else ()
+
+
+def _plain(value: Any) -> Any:
+    """The value itself, unless it is what a call returns or a module defines: Python may have a list or True there."""
+    if isinstance(value, Record | Global):
+        raise RefusalError(
+            "session.call",
+            "a value that is needed is the result of a call, which is not made here",
+            expected="a plain value",
+            found=decode.describe(value),
+        )
+    return value
 
 
 def _pair(entry: Any, index: int, where: str) -> tuple[Record, Any]:
@@ -136,14 +153,16 @@ def _item(
     index: int, loop: Any, experiment: Record, feedback: Any, positions: Mapping[int, int], where: str
 ) -> HistoryItem:
     review = feedback if isinstance(feedback, Record) else None
-    decision = review.get("decision") if review else None
+    if review is None:
+        _plain(feedback)
+    decision = _plain(review.get("decision")) if review else None
     metrics = _metrics(experiment, must_decode=decision is True, where=where)
     hypothesis = experiment.get("hypothesis")
     return HistoryItem(
         index=index,
         loop=loop if isinstance(loop, int) and not isinstance(loop, bool) else None,
         kind=_kind(experiment.class_name),
-        experiment_class=str(experiment.factory) if not isinstance(experiment.factory, Record) else "",
+        experiment_class=str(experiment.factory) if isinstance(experiment.factory, Global) else "",
         accepted=decision is True and metrics is not None,
         decision=_scalar(decision),
         hypothesis=_text(hypothesis.get("hypothesis")) if isinstance(hypothesis, Record) else _text(hypothesis),
@@ -193,7 +212,9 @@ def _metrics(experiment: Record, *, must_decode: bool, where: str) -> dict[str, 
         raise RefusalError(
             "session.result", f"the result of an accepted experiment cannot be read: {error.message}", where=where
         ) from error
-    return {str(name): _finite(value) for name, value in zip(names, values, strict=True)}
+    if not all(isinstance(name, str) for name in names):
+        raise RefusalError("session.result", "the result's names of metrics are not text", where=where)
+    return {name: _finite(value) for name, value in zip(names, values, strict=True)}
 
 
 def _finite(value: Any) -> float | None:
@@ -207,7 +228,7 @@ def _finite(value: Any) -> float | None:
 def _sub_tasks(experiment: Record) -> tuple[SubTask, ...]:
     workspaces = sequence(experiment.get("sub_workspace_list"))
     feedback = experiment.get("prop_dev_feedback")
-    listed = feedback.get("feedback_list") if isinstance(feedback, Record) else feedback
+    listed = _plain(feedback.get("feedback_list")) if isinstance(feedback, Record) else feedback
     reviews = listed if isinstance(listed, list | tuple) else None
     tasks = []
     for position, task in enumerate(sequence(experiment.get("sub_tasks"))):
@@ -223,12 +244,12 @@ def _approved(reviews: Sequence[Any] | None, position: int) -> bool | None:
     if reviews is None:
         return None
     review = reviews[position] if position < len(reviews) else None
-    return isinstance(review, Record) and review.get("final_decision") is True
+    return isinstance(review, Record) and _plain(review.get("final_decision")) is True
 
 
 def _sub_task(task: Record, workspace: WorkspaceRef | None, approved: bool | None) -> SubTask:
     def first(*names: str) -> str | None:
-        return next((text for text in (_text(task.get(name)) for name in names) if text is not None), None)
+        return next((text for text in (_text(_plain(task.get(name))) for name in names) if text is not None), None)
 
     return SubTask(
         name=first("factor_name", "name") or "",
@@ -247,10 +268,19 @@ def _sub_task(task: Record, workspace: WorkspaceRef | None, approved: bool | Non
 def _workspace(value: Any) -> WorkspaceRef | None:
     if not isinstance(value, Record):
         return None
-    files = value.get("file_dict")
-    kept = {str(k): v for k, v in files.items() if isinstance(v, str | bytes)} if isinstance(files, dict) else {}
+    files = _plain(value.get("file_dict"))
+    kept = dict(_files(files)) if isinstance(files, dict) else {}
     path = recorded_path(value.get("workspace_path"))
     return WorkspaceRef(path=path, name=path.name or None if path is not None else None, file_dict=kept)
+
+
+def _files(files: Mapping[Any, Any]) -> Iterator[tuple[str, str | bytes]]:
+    """Names with their text or bytes; bytes may be written as a call, as old protocols do."""
+    for name, content in files.items():
+        if isinstance(content, Record):
+            content = decode.as_bytes(content)
+        if isinstance(_plain(name), str) and isinstance(_plain(content), str | bytes):
+            yield name, content
 
 
 def recorded_path(value: Any) -> PurePosixPath | PureWindowsPath | None:
@@ -278,7 +308,7 @@ def _texts(value: Any) -> dict[str, str]:
     """A mapping with its values as text; numbers and nested plain values in the form Python prints them."""
     if not isinstance(value, dict):
         return {}
-    return {str(name): _printed(entry) for name, entry in value.items()}
+    return {_printed(name): _printed(entry) for name, entry in value.items()}
 
 
 def _printed(value: Any) -> str:

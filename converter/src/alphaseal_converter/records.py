@@ -22,7 +22,7 @@ class Global:
         return f"{self.module}.{self.name}"
 
 
-@dataclass(eq=False, slots=True)
+@dataclass(eq=False, slots=True, repr=False)
 class Record:
     """One object that a pickle would have built by calling something.
 
@@ -39,6 +39,10 @@ class Record:
     items: list[Any] = field(default_factory=list)
     entries: list[tuple[Any, Any]] = field(default_factory=list)
     new: bool = False
+
+    def __repr__(self) -> str:
+        # Without what it holds: a graph in which much is shared would be an endless text.
+        return f"<record of {self.factory if isinstance(self.factory, Global) else 'the result of a call'}>"
 
     @property
     def class_name(self) -> str:

@@ -154,7 +154,8 @@ def read_task(task_dir: Path, key_file: Path | None = None, progress: Progress |
     """Read every snapshot of a task and take the history of the one with the longest, then of the newest.
 
     The newest snapshot by (loop, step) must be readable: it may hold the longest history, and to use an older one
-    without having seen it would be a guess.  Other unreadable snapshots are listed in `Task.unreadable`.
+    without having seen it would be a guess.  Other unreadable snapshots are listed in `Task.unreadable`.  Where a key
+    was named (`find_session_key`), a snapshot that it did not sign is none that could be read.
     """
     directory = find_task_directory(task_dir)
     files = _snapshot_files(directory)
@@ -252,8 +253,8 @@ def _read(file: _File, key: SessionKey | None) -> _Read | AlphasealError:
 
 
 def _newest_unreadable(file: _File, error: AlphasealError) -> AlphasealError:
-    """The refusal for the newest snapshot; a wrong key keeps its own code, since it concerns every snapshot alike."""
-    if error.code == "session.wrong_key":
+    """The refusal for the newest snapshot; what concerns the named key keeps its own code and its way out."""
+    if error.code in ("session.wrong_key", "session.not_signed"):
         return error
     return RefusalError(
         "session.unreadable",

@@ -17,6 +17,7 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
+from alphaseal_converter.decode_scalars import shown
 from alphaseal_converter.errors import RefusalError
 from alphaseal_converter.pickles import PERSISTENT_LOAD, read_first_pickle
 from alphaseal_converter.records import Global, Record
@@ -128,7 +129,7 @@ class _Reader:
             raise self.refuse("network.form", f"{name} is not a dict")
         for key, entry in pairs:
             if not isinstance(key, str) or not key or "." in key:
-                raise self.refuse("network.form", f"{name} has a key that is no name", found=repr(key)[:80])
+                raise self.refuse("network.form", f"{name} has a key that is no name", found=shown(key))
             yield key, entry
 
     # ---- tensors

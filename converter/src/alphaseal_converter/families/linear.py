@@ -8,7 +8,7 @@ import numpy as np
 
 from alphaseal.manifest import Bound
 from alphaseal_converter.artifacts import ModelRecord
-from alphaseal_converter.decode import as_array
+from alphaseal_converter.decode import as_array, as_plain
 from alphaseal_converter.errors import RefusalError
 from alphaseal_converter.families.base import Importance, TrainedModel
 from alphaseal_converter.families.row_processors import apply_processors
@@ -70,7 +70,11 @@ def read(record: ModelRecord, where: str) -> TrainedModel:
         used=None,
         thresholds=[np.empty(0)] * count,
         bound=rounding_bound((step,), count, single),
-        facts={"estimator": str(record.record.get("estimator")), "coefficients": count, "dtype": str(raw.dtype)},
+        facts={
+            "estimator": str(as_plain(record.record.get("estimator"), where=where)),
+            "coefficients": count,
+            "dtype": str(raw.dtype),
+        },
         graph=lambda processors: build_chain_graph(processors, (step,), count, single),
         judge=lambda processors: _judge(step, single, processors),
         rounding=row_rounding_of((step,), single),

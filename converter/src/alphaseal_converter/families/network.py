@@ -160,14 +160,15 @@ def _read(record: ModelRecord, where: str, context: FamilyContext) -> _Network:
     module = record.record.get("dnn_model")
     if record.record.get("fitted") is not True or not isinstance(module, Record):
         raise RefusalError("model.untrained", "the GeneralPTNN holds no trained network", where=where)
-    location, _, variable = str(record.record.get("pt_model_uri")).rpartition(".")
+    uri = record.record.get("pt_model_uri")
+    location, _, variable = uri.rpartition(".") if isinstance(uri, str) else ("", "", "")
     if location != "model" or not variable.isidentifier():
         raise RefusalError(
             "model.unsupported",
             "the network's class is not one of the workspace's model.py",
             where=where,
             expected="model.model_cls",
-            found=str(record.record.get("pt_model_uri"))[:200],
+            found=decode.shown(uri),
         )
     kwargs = decode.as_plain(record.record.get("pt_model_kwargs"), where=where)
     if not isinstance(kwargs, dict) or not _positive(kwargs.get("num_features")):

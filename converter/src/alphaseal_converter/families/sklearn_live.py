@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from alphaseal_converter.decode import as_array, as_dtype, as_plain
+from alphaseal_converter.decode import as_array, as_dtype, as_plain, shown
 from alphaseal_converter.errors import RefusalError
 from alphaseal_converter.families.lightgbm_live import library, live_booster
 from alphaseal_converter.models import sklearn_trees as trees
@@ -229,7 +229,7 @@ class _Building:
         return live_booster(lightgbm, read_saved(record, self._where))
 
     def _unknown(self, value: Any) -> RefusalError:
-        name = str(value.factory) if isinstance(value, Record) else str(value)[:80]
+        name = shown(value)
         return RefusalError(
             "model.unsupported",
             f"{name} is not among the parts of scikit-learn that can be made again",

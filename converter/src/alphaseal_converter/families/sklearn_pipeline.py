@@ -16,6 +16,7 @@ import numpy as np
 
 from alphaseal.manifest import Bound
 from alphaseal_converter.artifacts import ModelRecord
+from alphaseal_converter.decode import as_plain, shown
 from alphaseal_converter.errors import RefusalError
 from alphaseal_converter.families.base import EXACT, TrainedModel
 from alphaseal_converter.families.linear import rounding_bound, row_rounding_of
@@ -46,7 +47,7 @@ from alphaseal_converter.models.sklearn_steps import (
     walk,
 )
 from alphaseal_converter.models.sklearn_trees import single_boundaries
-from alphaseal_converter.models.trees import TransformKind, thresholds_by_feature, used_features
+from alphaseal_converter.models.trees import TransformKind, malformed, thresholds_by_feature, used_features
 from alphaseal_converter.parity import Judge, Matrix, Vector
 from alphaseal_converter.processors import RowProcessor
 from alphaseal_converter.records import Record
@@ -200,7 +201,9 @@ def _summing_bound(record: Record, ensembles: Sequence[Trees]) -> Bound:
     final = record
     while isinstance(final.get("steps"), list) and final.get("steps"):
         final = final.get("steps")[-1][1]
-    jobs = final.get("n_jobs") if isinstance(final, Record) else None
+    jobs = as_plain(final.get("n_jobs")) if isinstance(final, Record) else None
+    if jobs is not None and not isinstance(jobs, int):
+        raise malformed("n_jobs is no whole number", record.class_name, found=shown(jobs))
     forests = [step.model for step in ensembles if step.model.average]
     if jobs in (None, 1) or not forests:
         return EXACT

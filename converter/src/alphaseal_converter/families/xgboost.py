@@ -135,7 +135,7 @@ def _missing(wrapper: Record | None, where: str) -> float:
     if value is None:
         return np.nan
     if isinstance(value, bool) or not isinstance(value, int | float):
-        raise RefusalError("model.missing", "the missing value is not a number", where=where, found=str(value)[:40])
+        raise RefusalError("model.missing", "the missing value is not a number", where=where, found=decode.shown(value))
     return float(value)
 
 

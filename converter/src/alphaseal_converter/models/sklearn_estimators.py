@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from alphaseal_converter.decode import as_array, as_plain
+from alphaseal_converter.decode import as_array, as_plain, shown
 from alphaseal_converter.errors import RefusalError
 from alphaseal_converter.known_names import KnownNames
 from alphaseal_converter.models import sklearn_trees as trees
@@ -252,7 +252,7 @@ class _Reading:
     def imputer(self, record: Record, where: str) -> Chain:
         marker = as_plain(record.get("missing_values", float("nan")), where=where)
         if not isinstance(marker, float) or not np.isnan(marker):
-            raise _unsupported(where, f"missing values marked as {marker!r}")
+            raise _unsupported(where, f"missing values marked as {shown(marker)}")
         statistics = as_array(record.get("statistics_"), where=where).astype(np.float64)
         keep_empty = bool(record.get("keep_empty_features", False))
         kept = np.arange(len(statistics)) if keep_empty else np.flatnonzero(~np.isnan(statistics))
@@ -265,7 +265,7 @@ class _Reading:
     def quantile(self, record: Record, where: str) -> Chain:
         distribution = record.get("output_distribution")
         if distribution not in ("uniform", "normal"):
-            raise malformed("the output distribution is not known", where, "uniform or normal", str(distribution)[:40])
+            raise malformed("the output distribution is not known", where, "uniform or normal", shown(distribution))
         quantiles = self.matrix(record, "quantiles_", where, 2)
         references = self.matrix(record, "references_", where, 1)
         if len(quantiles) != len(references) or len(references) < 2 or (np.diff(quantiles, axis=0) < 0).any():
@@ -429,7 +429,7 @@ def _named(entry: Any, where: str) -> Any:
 def _whole(value: Any, name: str, where: str) -> int:
     plain = as_plain(value, where=where)
     if isinstance(plain, bool) or not isinstance(plain, int) or plain < 0:
-        raise malformed(f"{name} is no whole number", where, found=str(plain)[:40])
+        raise malformed(f"{name} is no whole number", where, found=shown(plain))
     return plain
 
 
@@ -451,7 +451,7 @@ def _list(value: Any, where: str) -> Sequence[Any]:
 
 def _activation(value: Any, where: str) -> Activation:
     if value not in ("identity", "logistic", "tanh", "relu", "exp"):
-        raise RefusalError("model.objective", "the activation is not known", where=where, found=str(value)[:40])
+        raise RefusalError("model.objective", "the activation is not known", where=where, found=shown(value))
     activation: Activation = value
     return activation
 

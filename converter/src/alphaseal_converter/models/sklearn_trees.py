@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from alphaseal_converter.decode import as_array, as_plain
+from alphaseal_converter.decode import as_array, as_plain, shown
 from alphaseal_converter.errors import RefusalError
 from alphaseal_converter.models.trees import (
     Decision,
@@ -261,7 +261,7 @@ def number(value: Any, name: str, where: str) -> float:
     """A finite int or float, plain or of numpy."""
     plain = as_plain(value, where=where)
     if isinstance(plain, bool) or not isinstance(plain, int | float) or not np.isfinite(plain):
-        raise malformed(f"{name} is no finite number", where, found=str(plain)[:40])
+        raise malformed(f"{name} is no finite number", where, found=shown(plain))
     return float(plain)
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any, Final
 
-from alphaseal_converter.pickles._calls import KNOWN, VALUES, VIEWS
+from alphaseal_converter.pickles._calls import KNOWN, OBJECTS, VALUES, VIEWS
 from alphaseal_converter.records import Global, Record
 
 MUTABLE: Final = frozenset({list, dict, set, Record})
@@ -24,11 +24,11 @@ class Sharing:
 
     def __init__(self) -> None:
         self.open: set[int] = set()
-        """Made and still on the stack: a list, dict, set or object that may yet grow."""
+        """Made and still on the stack: lists, dicts, sets and objects that may yet grow."""
+        self.copied: set[int] = set()
+        """Those of them of which Python has a copy: they must not grow any more."""
         self._again: set[int] = set()
         """Used a second time: from the memo, or by DUP."""
-        self._early: set[int] = set()
-        """Lists, dicts and sets that were used a second time before they were finished."""
         self._spent: set[int] = set()
         """Given to a call that may have changed them."""
         self._touched: set[Global] = set()
@@ -39,9 +39,11 @@ class Sharing:
         """A list, dict, set or record that is new on the stack."""
         key = id(value)
         self.open.add(key)
-        if key in self._again:  # of a freed value at the same address
+        # What was noted of a freed value at the same address has to go.
+        if key in self._again:
             self._again.discard(key)
-            self._early.discard(key)
+        if key in self.copied:
+            self.copied.discard(key)
 
     def seen_again(self, value: Any) -> str | None:
         """A value is used a second time, and with it what it holds: what speaks against it."""
@@ -58,8 +60,6 @@ class Sharing:
         if key in self._spent:
             return "what was given to a call that may have changed it is used again"
         self._again.add(key)
-        if key in self.open and type(value) is not Record:
-            self._early.add(key)
         return None
 
     def _parts_again(self, value: Any) -> str | None:
@@ -86,18 +86,18 @@ class Sharing:
         if not record.args and not record.kwargs:
             return None
         if not record.new and record.factory in KNOWN:
-            return self.unfinished((record.args, record.kwargs))
+            return self._copy((record.args, record.kwargs), records=record.factory in OBJECTS)
         return self._touch(record)
 
-    def unfinished(self, values: Iterable[Any]) -> str | None:
-        """What of `values`, or of plain values inside, is not finished, where Python would take a copy now."""
+    def _copy(self, values: Iterable[Any], records: bool) -> str | None:
+        """Python takes a copy of `values` now, and of the plain values inside; of `records` where it looks into them."""
         pending = list(values)
         seen = set()
         while pending:
             value = pending.pop()
             kind = type(value)
-            if kind in MUTABLE and id(value) in self.open:
-                return f"{_described(value)} that is not finished"
+            if kind in MUTABLE and id(value) in self.open and (records or kind is not Record):
+                self.copied.add(id(value))
             if kind in _CONTAINERS and kind is not Record and id(value) not in seen:
                 seen.add(id(value))
                 parts = _contents(value)
@@ -106,15 +106,13 @@ class Sharing:
                     return problem
         return None
 
-    def unfinished_state(self, state: Any, known: bool) -> str | None:
-        """The same for the argument of BUILD: Python copies the entries of a dict, or of both dicts of a pair."""
-        if not self._early:
-            return None
-        if known:
-            return self.unfinished((state,))
-        parts = state if type(state) is tuple else (state,)
-        if any(type(part) is dict and id(part) in self.open for part in parts):
-            return "a dict that is not finished"
+    def state(self, target: Record, state: Any) -> str | None:
+        """A state is set: Python copies the entries of a dict, or of both dicts of a pair; of known classes we read more."""
+        if target.factory in KNOWN:
+            return self._copy((state,), records=False)
+        for part in state if type(state) is tuple else (state,):
+            if type(part) is dict and id(part) in self.open:
+                self.copied.add(id(part))
         return None
 
     def touched_class(self, factories: Iterable[Global]) -> Global | None:

@@ -175,6 +175,8 @@ class Machine:
         value = self.stack[-1]
         if type(value) is Alias:
             raise self.fault("pickle.late_change", f"a {kind_of(value.value)} from the memo is changed")
+        if id(value) in self.sharing.copied:
+            raise self.fault("pickle.late_change", f"a {kind_of(value)} is changed after it was copied")
         return value
 
     def _require(self) -> None:
@@ -232,8 +234,7 @@ class Machine:
             raise self.fault("pickle.changing_call", f"{_named(factory)} is called, which changes something else")
         record = Record(factory, arguments, {} if keywords is None else keywords, new=new)
         if (problem := self.sharing.call(record)) is not None:
-            code = "pickle.unfinished" if factory in KNOWN and not new else "pickle.shared_argument"
-            raise self.fault(code, f"{_named(factory)} is called with {problem}")
+            raise self.fault("pickle.shared_argument", f"{_named(factory)} is called with {problem}")
         self.records.append(record)
         self.push_made(record)
 
@@ -289,9 +290,8 @@ class Machine:
 
     def check_state(self, target: Record, state: Any) -> None:
         """Refuses a state of BUILD of which the object would get another copy than the state that is seen at the end."""
-        problem = self.sharing.unfinished_state(state, known=target.factory in KNOWN)
-        if problem is not None:
-            raise self.fault("pickle.unfinished", f"the state of {_named(target)} is {problem}")
+        if (problem := self.sharing.state(target, state)) is not None:
+            raise self.fault("pickle.limit", f"{_named(target)} gets {problem}")
         for part in state if type(state) is tuple else (state,):
             if id(part) in self.uncertain:
                 raise self.fault("pickle.key", f"attributes of {_named(target)} have names that a call returns")

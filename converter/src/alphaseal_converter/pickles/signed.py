@@ -38,8 +38,8 @@ class SessionBytes:
 class SessionKey:
     """A key for signed sessions.
 
-    `named` keys were given for this session (``--session-key``, the environment variable): one that does not fit is a
-    refusal.  rdagent's own key file of this machine is only found: a session of another machine is not its business,
+    `named` keys were given for this session (``--session-key``, the environment variable): only what they signed exists,
+    so a file with another signature or with none is a refusal.  rdagent's own key file of this machine is only found: a session of another machine is not its business,
     so one that does not fit proves nothing, and the session is read as not authenticated.
     """
 
@@ -83,14 +83,17 @@ def _read_key(path: Path) -> bytes:
 def open_session_file(path: Path, key: SessionKey | None) -> SessionBytes:
     """Read `path` once; check its code where it is signed and a `key` (from `find_session_key`) is given.
 
-    Raises `RefusalError` ``session.wrong_key`` if a key that was named and the code do not belong together, ``session.truncated`` if the
-    signed header is cut off, `NotReadableError` if the file cannot be read.
+    Raises `RefusalError` ``session.wrong_key`` if a key that was named and the code do not belong together,
+    ``session.not_signed`` if a key was named and there is no code, ``session.truncated`` if the signed header is cut off,
+    `NotReadableError` if the file cannot be read.
     """
     content = _read(path)
     digest = hashlib.sha256(content).hexdigest()
     if not content.startswith(MAGIC):
         if content and MAGIC.startswith(content[: len(MAGIC)]):
             raise _truncated(path)
+        if key is not None and key.named:
+            raise _not_signed(path, key)
         return SessionBytes(content, digest, signed=False, authenticated=False)
     start = len(MAGIC) + _CODE_BYTES
     if len(content) <= start:
@@ -108,6 +111,18 @@ def open_session_file(path: Path, key: SessionKey | None) -> SessionBytes:
             next_step="pass the key file of the machine that wrote the session with --session-key FILE",
         )
     return SessionBytes(payload, digest, signed=True, authenticated=authenticated)
+
+
+def _not_signed(path: Path, key: SessionKey) -> RefusalError:
+    without = f"unset {_KEY_VARIABLE}" if _KEY_VARIABLE in key.source else "leave --session-key away"
+    return RefusalError(
+        "session.not_signed",
+        "a key was named, and this snapshot is not signed",
+        where=str(path),
+        expected=f"a snapshot that was signed with {key.source}",
+        found="no signature",
+        next_step=f"move the file away if it is not RD-Agent's own; {without} only if you vouch for the session yourself",
+    )
 
 
 def _truncated(path: Path) -> RefusalError:
