@@ -304,6 +304,9 @@ WRONG: dict[str, tuple[Add, str]] = {
         node("RNN", zeros(5, 2, 4), zeros(1, 3, 4), zeros(1, 3, 3), hidden_size=3, activations=["Tanh", "Tanh"]),
         "one activation per direction",
     ),
+    "squeeze_of_no_axes": (node("Squeeze", zeros(1, 1), np.zeros(0, np.int64)), "input 1 is empty"),
+    "reduction_of_no_axes": (node("ReduceSum", "features", np.zeros(0, np.int64)), "input 1 is empty"),
+    "slice_of_no_axes": (node("Slice", "features", *[np.zeros(0, np.int64)] * 2), "input 1 is empty"),
     "empty_constant": (node("ReduceMean", np.zeros(0, np.int64)), "input 0 is empty"),
     "empty_shape_reduced": (
         lambda b: b.add("ReduceMean", b.add("Shape", "features", start=1, end=1)),

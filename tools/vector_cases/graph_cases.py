@@ -471,6 +471,15 @@ OTHERS: dict[str, tuple[bytes, str, str]] = {
         "model.shape",
         "takes the mean of no integers",
     ),
+    "squeeze_of_no_axes": (
+        with_nodes(
+            node("Squeeze", ["place", "axes"], ["scalar"]),
+            node("Gather", ["features", "scalar"], ["k"], attribute("axis", 1)),
+            tensors=[int64s("place", [0]), int64s("axes", [])],
+        ),
+        "model.shape",
+        "takes away no axes, which is all of them",
+    ),
     "split_of_others": (
         with_nodes(
             node("Split", ["features"], ["k", "l"], attribute("axis", 1), attribute("num_outputs", 1)),

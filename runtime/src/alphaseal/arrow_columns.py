@@ -58,30 +58,59 @@ def days_of(column: Any) -> Days:
     Takes date32, date64 and timestamps of any unit without time zone, plain or dictionary-encoded.  Raises InputError
     `features.date_type`, `features.time_zone`, `features.time_of_day`, `features.null_key`, `features.date_range`.
     """
-    column = _decoded(column)
-    _refuse_null_keys(column, DATE_COLUMN)
-    kind = column.type
-    if pa.types.is_date32(kind):
-        days = numbers_of(column, np.dtype(np.int32)).astype(np.int64)
+    numbers, per_day = _date_numbers(column)
+    if per_day == 1:
+        days = numbers.astype(np.int64)
     else:
-        require_date_type(kind)
-        per_day = UNITS_PER_DAY["ms" if pa.types.is_date64(kind) else kind.unit]
-        days, rest = np.divmod(numbers_of(column, np.dtype(np.int64)), per_day)
+        days, rest = np.divmod(numbers, per_day)
         if rest.any():
-            first = int(np.argmax(rest != 0))
+            row = int(np.argmax(rest != 0))
             raise InputError(
                 "features.time_of_day",
                 "a date has a time of day",
                 where=f"column '{DATE_COLUMN}'",
                 expected="midnight of the trading date, or a date type",
-                found=column[first].cast(pa.string()).as_py(),
+                found=_instant_text(int(numbers[row]), per_day),
                 next_step="normalise the column to dates",
             )
-    if len(days) and (int(days.min()) < FIRST_DAY or int(days.max()) > LAST_DAY):
+    if len(days):
+        _require_years(int(days.min()), int(days.max()))
+    return days
+
+
+def day_span(column: Any) -> tuple[int, int]:
+    """The first and the last of the days of an Arrow column that has some; errors as of `days_of`, but for times of day."""
+    numbers, per_day = _date_numbers(column)
+    first, last = int(numbers.min()) // per_day, int(numbers.max()) // per_day
+    _require_years(first, last)
+    return first, last
+
+
+def _date_numbers(column: Any) -> tuple[npt.NDArray[Any], int]:
+    """(the numbers of a column of dates, how many of them are a day)."""
+    column = _decoded(column)
+    _refuse_null_keys(column, DATE_COLUMN)
+    kind = column.type
+    if pa.types.is_date32(kind):
+        return numbers_of(column, np.dtype(np.int32)), 1
+    require_date_type(kind)
+    return numbers_of(column, np.dtype(np.int64)), UNITS_PER_DAY["ms" if pa.types.is_date64(kind) else kind.unit]
+
+
+def _require_years(first: int, last: int) -> None:
+    if first < FIRST_DAY or last > LAST_DAY:
         raise InputError(
             "features.date_range", "a date is outside the years 1 to 9999", where=f"column '{DATE_COLUMN}'"
         )
-    return days
+
+
+def _instant_text(number: int, per_day: int) -> str:
+    """Date and time of a number of units, of which `per_day` are a day."""
+    day, rest = divmod(number, per_day)
+    if not FIRST_DAY <= day <= LAST_DAY:
+        return f"{number / per_day:g} days from 1970-01-01"
+    seconds = rest * 86_400 / per_day
+    return f"{date_text(day)} {int(seconds) // 3600:02}:{int(seconds) // 60 % 60:02}:{seconds % 60:09.6f}"
 
 
 def require_date_type(kind: Any) -> None:

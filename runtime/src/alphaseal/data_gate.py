@@ -17,7 +17,9 @@ import pyarrow.parquet as pq
 from .arrow_versions import PLAIN_TYPES
 from .errors import PolicyError
 from .manifest import FactorTable
-from .parquet_pages import CODECS, Chunk, PageProblem, ReadAt, check_pages, read_footer
+from .parquet_footer import Footer, ReadAt, read_footer
+from .parquet_pages import CODECS, check_pages
+from .parquet_thrift import PageProblem
 
 MAXIMUM_TEXT = 64
 """Bytes of an instrument code or of the name of a golden case."""
@@ -66,18 +68,16 @@ def _budget(schema: pa.Schema, rows: int) -> int:
 
 def _open(handle: Any, schema: pa.Schema, rows: int, where: str) -> Any:
     """The parquet file, its footer and pages checked; texts are left as dictionaries, so that none is repeated."""
-    metadata, chunks = _footer(handle, where)
-    paths = [metadata.schema.column(place).path for place in range(metadata.num_columns)]
-    if paths != schema.names:
-        raise _other_columns(schema, ", ".join(paths), where)
-    counted = sum(metadata.row_group(group).num_rows for group in range(metadata.num_row_groups))
-    if metadata.num_rows != rows or counted != rows or metadata.num_row_groups > max(1, rows):
+    metadata, footer = _footer(handle, where)
+    if list(footer.columns) != schema.names:
+        raise _other_columns(schema, ", ".join(footer.columns), where)
+    if footer.rows != rows or len(footer.groups) > max(1, rows):
         raise PolicyError(
             "data.schema",
             "the rows are not those of the manifest",
             where=where,
             expected=str(rows),
-            found=f"{metadata.num_rows}, in groups {counted}",
+            found=f"{footer.rows}, in {len(footer.groups)} groups",
         )
     texts = [field.name for field in schema if pa.types.is_string(field.type)]
     try:
@@ -85,8 +85,7 @@ def _open(handle: Any, schema: pa.Schema, rows: int, where: str) -> Any:
         found = [_as_written(field) for field in file.schema_arrow]
         if found != [(field.name, field.type, field.nullable) for field in schema]:
             raise _other_columns(schema, ", ".join(f"{name} {kind}" for name, kind, _ in found), where)
-        if [chunk.name for chunk in chunks] != schema.names * metadata.num_row_groups:
-            raise PageProblem("its columns are not in the order of its schema")
+        chunks = footer.chunks(range(len(footer.groups)))
         check_pages(_reader(handle), chunks, codecs=CODECS, maximum=_budget(schema, rows))
     except (pa.ArrowException, OSError, ValueError) as error:
         raise _unreadable(error, where) from None
@@ -95,8 +94,8 @@ def _open(handle: Any, schema: pa.Schema, rows: int, where: str) -> Any:
     return file
 
 
-def _footer(handle: Any, where: str) -> tuple[Any, list[Chunk]]:
-    """pyarrow's footer and our own reading of its chunks: bounded before it is parsed, and without an Arrow schema.
+def _footer(handle: Any, where: str) -> tuple[Any, Footer]:
+    """pyarrow's footer and our own reading of it: bounded before it is parsed, and without an Arrow schema.
 
     Arrow makes whatever extension type of this process such a schema names, though extension types are switched off
     (pyarrow 26): a file that carries one is refused before Arrow reads it.
@@ -111,7 +110,7 @@ def _footer(handle: Any, where: str) -> tuple[Any, list[Chunk]]:
                 expected="none",
                 found=", ".join(footer.keys)[:200],
             )
-        return pq.read_metadata(handle), footer.chunks
+        return pq.read_metadata(handle), footer
     except PageProblem as problem:
         raise _problem(problem, where) from None
     except (pa.ArrowException, OSError, ValueError) as error:

@@ -95,8 +95,8 @@ class Result(NamedTuple):
 
 
 Rule = Callable[[Call], Result]
-_OF_SHAPES = frozenset({"Cast", "Concat", "ConstantOfShape", "Identity", "Slice", "Squeeze", "Unsqueeze"})
-_SHAPED = frozenset({"Expand", "Reshape", "Squeeze", "Unsqueeze", "ReduceSum"})
+_OF_SHAPES = frozenset({"Cast", "ConstantOfShape", "Identity", "Slice", "Squeeze", "Unsqueeze"})
+_SHAPED = frozenset({"Expand", "Reshape"})
 
 
 # --- polynomials ----------------------------------------------------------------------------------------------------
@@ -427,9 +427,11 @@ def element_count(call: Call) -> Result:
 
 def may_be_empty(call: Call, position: int) -> bool:
     """Whether an empty input is a shape, or a part of one, that the operator puts together or reads as such."""
+    operator = call.node.operator
     if call.value(position).elements is None:
         return False
-    return call.node.operator in _OF_SHAPES or (call.node.operator in _SHAPED and position == 1)
+    # No axes would be all axes to some operators; so they are never empty.
+    return operator == "Concat" or (operator in (_SHAPED if position == 1 else _OF_SHAPES) and position < 2)
 
 
 def check(call: Call, results: Sequence[Value], where: str, elements: int, rows: int) -> list[int]:

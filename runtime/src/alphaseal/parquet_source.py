@@ -1,14 +1,13 @@
 """Parquet files of a caller or a research machine: opened without extension types, decoded in bounded batches.
 
-Row groups are chosen by the statistics of their date column; `Layout` knows where the days of a file lie by reading that
-column itself, so that no order is assumed.
+What the footer says is read by `parquet_footer` and never asked of pyarrow, and its statistics are not looked at: which
+row groups hold a day is known from the date column itself, and so no order is assumed.
 """
 
 from __future__ import annotations
 
 import bisect
 import contextlib
-import json
 import os
 import sys
 from collections.abc import Iterator, Sequence
@@ -19,17 +18,20 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from alphaseal.arrow_columns import FIRST_DAY, INSTRUMENT_COLUMN, LAST_DAY, UNITS_PER_DAY, days_of
+from alphaseal.arrow_columns import FIRST_DAY, INSTRUMENT_COLUMN, LAST_DAY, day_span, days_of
 from alphaseal.arrow_versions import PLAIN_TYPES
 from alphaseal.errors import InputError, NotReadableError
-from alphaseal.parquet_pages import FURTHER_CODECS, PageProblem, arrow_chunks, check_ends, check_pages
+from alphaseal.parquet_footer import Footer, read_footer
+from alphaseal.parquet_pages import FURTHER_CODECS, check_pages
+from alphaseal.parquet_thrift import PageProblem
 from alphaseal.period import Period
 
 _FILE_BUFFER = 256 << 10
 _LEAST_BYTES = 64 << 20
 _LARGEST_EXPANSION = 100
 """Times that a table of real values may grow when it is read: repeated dates and codes do, values hardly."""
-_UNIT_NAMES = {"milliseconds": "ms", "microseconds": "us", "nanoseconds": "ns"}
+_DATES_BATCH = 131_072
+_WHEREVER = (FIRST_DAY, LAST_DAY)
 
 
 @dataclass
@@ -68,36 +70,42 @@ class Budget:
 
 
 class ParquetSource(pq.ParquetFile):  # type: ignore[misc]
-    """A parquet file with the handle that it is read through, for a look at its pages before they are unpacked."""
+    """A parquet file with the handle that it is read through, and our own reading of its footer."""
 
-    def __init__(self, handle: Any, metadata: Any, read_dictionary: list[str]) -> None:
+    def __init__(self, handle: Any, footer: Footer) -> None:
         super().__init__(
             handle,
-            metadata=metadata,
-            read_dictionary=read_dictionary,
+            metadata=pq.read_metadata(handle),
+            read_dictionary=[INSTRUMENT_COLUMN] if INSTRUMENT_COLUMN in footer.columns else [],
             buffer_size=_FILE_BUFFER,
             pre_buffer=False,
             **PLAIN_TYPES,
         )
         self.handle = handle
+        self.footer = footer
+        self.days_of_groups: dict[str, list[tuple[int, int]]] = {}
+        """By date column: the first and the last day of each row group, where that was looked at."""
 
-    def read_at(self, offset: int, count: int) -> bytes:
-        return bytes(self.handle.read_at(count, offset))
+    @property
+    def num_row_groups(self) -> int:
+        return len(self.footer.groups)
 
     def check_group(self, group: int, columns: Sequence[str], budget: Budget) -> None:
         """InputError `features.too_large` or `features.not_parquet` by the page headers of what is about to be read."""
-        schema = self.metadata.schema
         wanted = set(columns)
-        places = [place for place in range(self.metadata.num_columns) if schema.column(place).path in wanted]
+        places = [place for place, name in enumerate(self.footer.columns) if name in wanted]
         try:
             left = budget.max_bytes - budget.seen_pages
-            budget.seen_pages += check_pages(
-                self.read_at, arrow_chunks(self.metadata, [group], places), codecs=FURTHER_CODECS, maximum=left
-            )
+            chunks = self.footer.chunks([group], places)
+            budget.seen_pages += check_pages(_reader(self.handle), chunks, codecs=FURTHER_CODECS, maximum=left)
         except PageProblem as problem:
             if problem.growth:
                 budget.refuse(f"at most {budget.max_bytes} bytes", str(problem))
             raise _not_parquet(problem) from None
+
+
+def _reader(handle: Any) -> Any:
+    return lambda offset, count: bytes(handle.read_at(count, offset))
 
 
 @contextlib.contextmanager
@@ -114,20 +122,24 @@ def open_parquet(source: str | os.PathLike[str] | bytes) -> Iterator[Any]:
             raise NotReadableError(
                 "features.not_readable", "the features file cannot be read", where=str(source), found=str(error)
             ) from error
-        try:
-            check_ends(lambda offset, count: bytes(handle.read_at(count, offset)), handle.size())
-            metadata = pq.read_metadata(handle)
-            paths = {metadata.schema.column(index).path for index in range(metadata.num_columns)}
-            file = ParquetSource(handle, metadata, sorted(paths & {INSTRUMENT_COLUMN}))
-            # A schema that Arrow cannot express shows here.
-            file.schema_arrow  # noqa: B018
-        except (pa.ArrowException, OSError, ValueError, PageProblem) as error:
-            raise _not_parquet(error) from error
+        with as_input_errors():
+            file = ParquetSource(handle, read_footer(_reader(handle), handle.size()))
+            # A schema that Arrow cannot express, or names that are no text, show here.
+            file.schema_arrow.names  # noqa: B018
         yield file
 
 
+@contextlib.contextmanager
+def as_input_errors() -> Iterator[None]:
+    """What pyarrow raises for damaged data, which is of many types, as InputError `features.not_parquet`."""
+    try:
+        yield
+    except (pa.ArrowException, OSError, ValueError, TypeError, LookupError, ArithmeticError, PageProblem) as error:
+        raise _not_parquet(error) from error
+
+
 def _not_parquet(error: Exception) -> InputError:
-    return InputError("features.not_parquet", "the file is not readable as parquet", found=str(error))
+    return InputError("features.not_parquet", "the file is not readable as parquet", found=str(error)[:500])
 
 
 def batch_rows(width: int, batch_bytes: int) -> int:
@@ -140,37 +152,43 @@ def decode(file: Any, groups: Sequence[int], columns: list[str], rows: int, budg
 
     Raises InputError `features.not_parquet` for damaged pages and `features.too_large` beyond `budget`.
     """
-    try:
-        for group in groups:
-            file.check_group(group, columns, budget)
-            # One date's batches are small: threads for their columns cost twice the CPU and save no time (make bench).
-            for batch in file.iter_batches(
+    for group in groups:
+        file.check_group(group, columns, budget)
+        # One date's batches are small: threads for their columns cost twice the CPU and save no time (make bench).
+        with as_input_errors():
+            batches = file.iter_batches(
                 batch_size=rows, row_groups=[group], columns=columns, use_threads=len(groups) > 1
-            ):
-                budget.spend(batch)
+            )
+        while True:
+            with as_input_errors():
+                batch = next(batches, None)
+            if batch is None:
+                break
+            budget.spend(batch)
+            with as_input_errors():
                 # Places in a dictionary and ends of texts are used unchecked from here on.
                 batch.validate(full=True)
-                yield batch
-    except (pa.ArrowException, OSError) as error:
-        raise _not_parquet(error) from error
+            yield batch
 
 
 def date_ranges(file: Any, date_column: str) -> list[tuple[int, int]]:
-    """(first day, last day) of each row group by its statistics; all of time where there are none."""
-    metadata = file.metadata
-    everything = (FIRST_DAY, LAST_DAY)
-    positions = [index for index in range(metadata.num_columns) if metadata.schema.column(index).path == date_column]
-    if len(positions) != 1:
-        return [everything] * metadata.num_row_groups
-    per_day = _units_per_day(metadata.schema.column(positions[0]).logical_type)
-    ranges = []
-    for group in range(metadata.num_row_groups):
-        statistics = metadata.row_group(group).column(positions[0]).statistics
-        if per_day is None or statistics is None or not statistics.has_min_max:
-            ranges.append(everything)
-        else:
-            ranges.append((int(statistics.min_raw) // per_day, int(statistics.max_raw) // per_day))
-    return ranges
+    """(first day, last day) of each row group, by the date column itself; all of time for the only row group of a file.
+
+    Statistics may lie, and what they hide is neither scored nor told.  Raises what `decode` and `days_of` do.
+    """
+    if file.num_row_groups <= 1:
+        return [_WHEREVER] * file.num_row_groups
+    if date_column not in file.days_of_groups:
+        budget, ranges = Budget.of_file(file, None, None), []
+        for group in range(file.num_row_groups):
+            first, last = LAST_DAY + 1, FIRST_DAY - 1
+            for batch in decode(file, [group], [date_column], _DATES_BATCH, budget):
+                oldest, newest = day_span(batch.column(date_column))
+                first, last = min(first, oldest), max(last, newest)
+            ranges.append((first, last))
+        file.days_of_groups[date_column] = ranges
+    found: list[tuple[int, int]] = file.days_of_groups[date_column]
+    return found
 
 
 def groups_of(file: Any, date_column: str, period: Period) -> list[int]:
@@ -182,17 +200,6 @@ def groups_of(file: Any, date_column: str, period: Period) -> list[int]:
         else:
             period.note_absent(first, last)
     return groups
-
-
-def _units_per_day(logical_type: Any) -> int | None:
-    """What one day is in the raw statistics of a date column; None where the type is not known."""
-    description = json.loads(logical_type.to_json())
-    if description.get("Type") == "Date":
-        return 1
-    if description.get("Type") == "Timestamp":
-        unit = _UNIT_NAMES.get(description.get("timeUnit"))
-        return None if unit is None else UNITS_PER_DAY[unit]
-    return None
 
 
 class Segment(NamedTuple):
