@@ -155,8 +155,6 @@ def _document(measured: Mapping[str, tuple[CompiledAlphas, dict[str, Column]]], 
         "## Units\n",
         UNITS,
         *(f"{name}:\n\n{_units(compiled.scalings)}" for name, (compiled, _) in measured.items() if name != "operators"),
-        "Operators, over the same expressions as above:\n",
-        _units(measured["operators"][0].scalings, _group),
         "## Unlimited look-back\n",
         f"`EMA`, and `Mean`, `Sum`, `Std` … with a weight between 0 and 1 in the place of a window, read all days of a stock. Their windows are so long that the days before weigh less than {TAIL:g} even after {GAP} days without a value; the manifest's `truncated` says the weight. qlib itself loads only as many days before a query as the window's number, so its values of the first days of a query differ.\n",
         "`Ref` and windows of 0 days (all days from the first one that a query asks for) are refused.\n",
@@ -190,19 +188,16 @@ def _line(name: str, count: int, column: Column) -> str:
     return f"| {name} | {count} | {_number(column.cells)} | {share} | {largest} | {column.wrong_nan} |"
 
 
-def _units(scalings: Mapping[str, Mapping[str, Scaling]], group_of: Callable[[str], str] | None = None) -> str:
-    """What constants do, a line for each group of features of which the same is derived."""
+def _units(scalings: Mapping[str, Mapping[str, Scaling]]) -> str:
+    """What constants do, a line for all features of which the same is derived."""
     lines: dict[tuple[str, str], dict[str, None]] = {}
     counts: dict[tuple[str, str], int] = {}
     for name, units in scalings.items():
-        said = tuple(_scaling(units.get(unit)) for unit in ("price", "volume"))
-        key = (said[0], said[1])
-        lines.setdefault(key, {})[group_of(name) if group_of else re.sub(r"\d+$", "", name)] = None
-        counts[key] = counts.get(key, 0) + 1
-    rows = [
-        f"| {', '.join(groups)} | {counts[price, volume]} | {price} | {volume} |"
-        for (price, volume), groups in lines.items()
-    ]
+        said = _scaling(units.get("price")), _scaling(units.get("volume"))
+        group = re.sub(r"\d+$", "", name)
+        lines.setdefault(said, {})[name if group in scalings else group] = None
+        counts[said] = counts.get(said, 0) + 1
+    rows = [f"| {', '.join(groups)} | {counts[said]} | {' | '.join(said)} |" for said, groups in lines.items()]
     return "\n".join(["| features | number | price | volume |", "|---|---|---|---|", *rows]) + "\n"
 
 

@@ -158,6 +158,68 @@ def test_bars_of_the_training_pass(tmp_path: Path) -> None:
     assert later.warnings[0] in later.text()
 
 
+# --- units ------------------------------------------------------------------------------------------------------------
+
+FREE = m.Scaling(per_stock=True, common=True, smallest=0.0625, largest=16.0, text="tried")
+
+
+def of_units(bundle: Path, invariance: dict[str, m.Scaling] | None) -> Path:
+    """The bundle as one whose manifest knows of units, and this of REV."""
+    manifest = m.parse((bundle / m.FILE_NAME).read_bytes())
+    assert manifest.alphas is not None
+    features = [
+        msgspec.structs.replace(one, invariance=invariance) if one.name == "REV" else one for one in manifest.features
+    ]
+    alphas = msgspec.structs.replace(manifest.alphas, units={})
+    (bundle / m.FILE_NAME).write_bytes(m.encode(msgspec.structs.replace(manifest, features=features, alphas=alphas)))
+    return bundle
+
+
+@needs_tables
+def test_code_of_factors_sees_the_units_of_its_columns(tmp_path: Path) -> None:
+    """What is not known to be a ratio is none: other units are refused, and units that nothing shows."""
+    bundle = of_units(bundle_of(tmp_path / "bundle"), None)
+    later = frame()[frame().datetime >= DAYS[3]]
+    assert features_of(bundle, frame(), tmp_path)[0].warnings == ()
+    assert features_of(bundle, frame().assign(volume=1.0), tmp_path)[0].warnings == ()  # which REV does not read
+    (tmp_path / "features.parquet").unlink()
+    other = refused(bundle, frame().assign(close=frame().close * 3), tmp_path)
+    assert (other.code, other.where) == ("bars.units", "the bars, close")
+    assert refused(bundle, later, tmp_path).code == "bars.units_unproven"
+    anchors = pa.Table.from_pandas(frame()[frame().datetime < DAYS[3]], preserve_index=False)
+    shown, table = features_of(bundle, later, tmp_path, anchors=anchors)
+    assert shown.warnings == ()
+    assert table.equals(features_of(bundle, frame(), tmp_path)[1])
+    taken, _ = features_of(bundle, later, tmp_path, units_as_trained=True)
+    assert any("the caller says so" in warning for warning in taken.warnings)
+
+
+@needs_tables
+def test_trials_say_which_units_code_does_not_see(tmp_path: Path) -> None:
+    """A factor that a trial found unchanged by constants takes any base that was tried, and asks for nothing."""
+    bundle = of_units(bundle_of(tmp_path / "bundle"), {"price": FREE})
+    assert features_of(bundle, frame().assign(close=frame().close * 3), tmp_path)[0].warnings == ()
+    later, _ = features_of(bundle, frame()[frame().datetime >= DAYS[3]], tmp_path)
+    assert len(later.warnings) == 1
+    (tmp_path / "features.parquet").unlink()
+    assert refused(bundle, frame().assign(close=frame().close * 20), tmp_path).code == "bars.units"
+
+
+@needs_tables
+def test_command_takes_anchors_and_units_as_trained(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The options are those of `score`, with the same meaning."""
+    bundle = of_units(bundle_of(tmp_path / "bundle"), None)
+    asked = request(bundle, frame()[frame().datetime >= DAYS[3]], tmp_path)
+    anchors = tmp_path / "anchors.parquet"
+    pq.write_table(pa.Table.from_pandas(frame()[frame().datetime < DAYS[3]], preserve_index=False), anchors)
+    arguments = ["features", str(bundle), "--bars", str(asked.bars), "--date", str(DAY), "--out", str(asked.out)]
+    arguments += ["--allow-unsigned", "--python", RESEARCH]
+    assert convert(arguments) == 18
+    assert convert([*arguments, "--anchors", str(anchors)]) == 0
+    assert convert([*arguments, "--units-as-trained"]) == 0
+    capsys.readouterr()
+
+
 # --- bars that cannot be used -----------------------------------------------------------------------------------------
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from fractions import Fraction
 
@@ -19,7 +20,7 @@ from alphaseal_converter.alphas import CompiledAlphas, compile_alphas
 from alphaseal_converter.alphas.nodes import OPERATORS, Nodes
 from alphaseal_converter.alphas.scaling import NONE, SAME, Change, Factor, Scaling, Shift, Unknown, derive
 from alphaseal_converter.alphas.syntax import parse
-from locations import DATA
+from locations import DATA, REPOSITORY
 
 FIELDS = ("open", "high", "low", "close", "vwap", "volume", "factor")
 
@@ -285,6 +286,21 @@ def test_correlations_with_the_logarithm_of_volume_see_lots() -> None:
     compiled = compile_alphas({"CORR5": "Corr($close, Log($volume+1), 5)"})
     plain, lots = values_of(compiled, {}), values_of(compiled, {"volume": 1e-5})
     assert wrong_cells(plain[:, 0], lots[:, 0], Scaling(SAME), 1.0).mean() > 0.5
+
+
+def test_the_document_says_what_is_derived() -> None:
+    """docs/alphas.md, Units: every feature of Alpha158 and Alpha360 stands in the line of what is derived of it."""
+    text = (REPOSITORY / "docs/alphas.md").read_text(encoding="utf-8").split("## Units")[1].split("## Unlimited")[0]
+    expressions, lines = recorded(), re.findall(r"^\| ([\w, ]+) \| (\d+) \| ([^|]+) \| ([^|]+) \|$", text, re.MULTILINE)
+    assert sum(int(count) for _, count, *_ in lines) == 158 + 360
+    for groups, _, *words in lines:
+        for name in groups.split(", "):
+            found = derived(expressions.get(name, expressions.get(f"{name}5", "")))
+            for unit, said in zip(("price", "volume"), words, strict=True):
+                scaling = found.get(unit)
+                wanted = "–" if scaling is None else "must" if scaling.quantities else "free"
+                assert said.startswith(wanted), (name, unit, said)
+                assert scaling is None or (said == "free") == scaling.exact
 
 
 _FIELD = st.sampled_from([f"${field}" for field in FIELDS])

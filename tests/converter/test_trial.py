@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ from alphaseal_converter.provider import open_provider
 from alphaseal_converter.trial import Trial, TrialRequest, TriedFactor, try_factors
 from bundles import FACTOR_PLAIN, factor_plain_request
 from factor_bars import DAYS, FACTOR, RESEARCH, STOCKS, bars_table, needs_tables
+from manifests import example_manifest
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="isolation uses the Linux kernel's means")
 
@@ -61,6 +63,29 @@ def test_history_is_the_least_that_is_needed(tmp_path: Path, days: int, length: 
     body = f"value = pv['$close'].astype('float64') - pv['$close'].astype('float64').groupby(level='instrument').shift({days})"
     found = tried(tmp_path, body, close_of() - shifted(close_of(), days))
     assert (found.look_back, found.look_ahead, found.inputs, found.reason) == (length, False, ("close",), None)
+
+
+@needs_tables
+@pytest.mark.parametrize(
+    ("body", "recorded", "unchanged"),
+    [
+        ("value = close / close.groupby(level='instrument').shift(3)", lambda c: c / shifted(c, 3), (True, True)),
+        ("value = close - close.groupby(level='instrument').shift(3)", lambda c: c - shifted(c, 3), (False, False)),
+        ("value = close.groupby(level='datetime').rank()", lambda c: c.argsort(1).argsort(1) + 1.0, (True, False)),
+    ],
+)
+def test_constants_that_change_nothing_are_found(
+    tmp_path: Path, body: str, recorded: Callable[[np.ndarray], np.ndarray], unchanged: tuple[bool, bool]
+) -> None:
+    """A ratio sees no constant, a rank of the day sees that of a single stock, a difference sees any; others are not read."""
+    body = f"close = pv['$close'].astype('float64')\n{body}"
+    with np.errstate(invalid="ignore"):
+        found = tried(tmp_path, body, recorded(close_of()))
+    assert (found.reason, found.inputs, found.unchanged) == (None, ("close",), {"price": unchanged})
+    feature = trial.describe(example_manifest().features[0], found)
+    assert feature.invariance is not None
+    scaling = feature.invariance["price"]
+    assert ((scaling.common, scaling.per_stock), scaling.largest) == (unchanged, 16.0 if unchanged[0] else None)
 
 
 @needs_tables

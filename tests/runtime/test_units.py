@@ -100,6 +100,16 @@ def test_nothing_is_asked_where_nothing_is_seen(tmp_path: Path) -> None:
         assert scores.units == {}
 
 
+def test_a_bundle_of_format_1_0_asks_for_nothing(tmp_path: Path) -> None:
+    """It records no units: scored as before, and the warning of opening names the guard that it lacks."""
+    path = write_bundle(tmp_path / "bundle", edit={"units": {"close": unit()}}, format=m.FIRST_FORMAT)
+    bundle = alphaseal.open(path, trust=alphaseal.Trust.unsigned())
+    assert any("units" in warning for warning in bundle.warnings)
+    assert bundle.manifest.alphas is not None
+    assert bundle.manifest.alphas.units is None
+    assert len(scored(bundle, times(frame(), 2.0))) == len(scored(bundle, times(frame(LATER), 2.0))) == 3
+
+
 @pytest.mark.parametrize(
     ("rows", "found"),
     [
