@@ -31,6 +31,7 @@ PRICE = "price"
 """The unit of all of them together; every other field is its own."""
 TOLERANCE = 1e-4
 """Of the ratio to the bars of the training: float32 twice, with room; a split changes it by a thousand times that."""
+MENDS = 'give missing values, or no row, for days of a suspension: fill nothing (AIstock: nan_policy="none", docs/aistock.md)'
 _FALL = 0.45
 """More than any exchange lets a price fall in a day."""
 _RISE = 1.5
@@ -128,9 +129,7 @@ def _require_same_missing(ours: Bars, theirs: Bars, both: npt.NDArray[np.bool_],
         where=f"the bars, {fields[field]} of {ours.instruments[stock]} on {ours.dates[day]}",
         expected="a missing value, as in the golden bars" if filled else f"a value: the golden bars have {value:.6g}",
         found=f"{value:.6g}" if filled else "a missing value",
-        next_step="give missing values for suspended days: do not fill prices forward, nor volume with 0"
-        if filled
-        else "load the missing values; only days on which the stock was suspended have none",
+        next_step=MENDS if filled else "load the missing values; only days on which the stock was suspended have none",
     )
 
 

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
-from .adjustment import PRICES
+from .adjustment import MENDS, PRICES
 from .errors import InputError
 from .manifest import Convention, Conventions
 from .membership import LATE, MARKED, UNLISTED
@@ -56,7 +56,6 @@ _MORE_SUSPENDED = 3
 """So many suspensions are taken to be possible in as many days of stocks as the training has, if it has none."""
 _STOCKS_AT_ONCE = 256
 _EPSILON = 4 * float(np.finfo(np.float32).eps)
-MENDS = 'give missing values, or no row, for days of a suspension: fill nothing (AIstock: nan_policy="none", docs/aistock.md)'
 
 
 @dataclass(frozen=True, eq=False)
