@@ -602,17 +602,23 @@ def test_pages_of_more_values_than_rows_are_refused() -> None:
     )
 
 
-def test_fewer_values_than_rows_are_refused() -> None:
-    """A footer that says one row more than the pages hold, in every place where it says so."""
+@pytest.mark.parametrize(
+    ("everywhere", "words"), [(False, "not one value for each row"), (True, "have not the values that the footer says")]
+)
+def test_fewer_values_than_rows_are_refused(everywhere: bool, words: str) -> None:
+    """A footer that says one row more than the pages hold, in the groups only or of every column too."""
 
     def change(footer: Fields) -> None:
         put(footer, 3, ROWS + 1)
         put(group(footer), 3, ROWS + 1)
+        for place in range(len(field(group(footer), 1)[1]) if everywhere else 0):
+            put(field(chunk(footer, place), 3), 5, ROWS + 1)
 
     schema = selftest.golden_schema(small_bundle().manifest.features)
     with pytest.raises(PolicyError) as caught:
         data_gate.read_exact(golden_with(change), schema, ROWS + 1, "golden.parquet")
-    assert (caught.value.code, caught.value.found) == ("data.schema", str(ROWS))
+    assert caught.value.code == "data.parquet"
+    assert words in caught.value.message
 
 
 def test_damaged_pages_are_called_damaged() -> None:

@@ -71,13 +71,13 @@ def _open(handle: Any, schema: pa.Schema, rows: int, where: str) -> Any:
     metadata, footer = _footer(handle, where)
     if list(footer.columns) != schema.names:
         raise _other_columns(schema, ", ".join(footer.columns), where)
-    if footer.rows != rows or len(footer.groups) > max(1, rows):
+    if footer.rows != rows or footer.counted_rows != rows or len(footer.groups) > max(1, rows):
         raise PolicyError(
             "data.schema",
             "the rows are not those of the manifest",
             where=where,
             expected=str(rows),
-            found=f"{footer.rows}, in {len(footer.groups)} groups",
+            found=f"{footer.rows}, in groups {footer.counted_rows}",
         )
     texts = [field.name for field in schema if pa.types.is_string(field.type)]
     try:

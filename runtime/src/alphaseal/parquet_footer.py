@@ -47,14 +47,17 @@ class Footer:
     def __init__(self, data: bytes) -> None:
         """Raises `PageProblem`."""
         self._data = data
-        self.rows, self.columns, self.keys = 0, tuple[str, ...](), tuple[str, ...]()
+        self.rows, self.columns, self.keys = -1, tuple[str, ...](), tuple[str, ...]()
         self.groups = tuple[Group, ...]()
         try:
             self._read()
         except IndexError:
             raise PageProblem("its footer is cut off") from None
-        if self.rows != sum(group.rows for group in self.groups):
-            raise PageProblem("its row groups have not the rows that it says")
+
+    @property
+    def counted_rows(self) -> int:
+        """The rows of all row groups, which are `rows` in a file that is whole."""
+        return sum(group.rows for group in self.groups)
 
     def chunks(self, groups: Iterable[int], columns: Iterable[int] | None = None) -> Iterator[Chunk]:
         """Some columns (by place; None: all) of some row groups.  Raises `PageProblem`."""
@@ -71,7 +74,7 @@ class Footer:
             if byte == 0:
                 break
             if byte < 16:
-                raise PageProblem("its footer has fields out of order")
+                raise PageProblem("its footer has a field twice, or fields out of order")
             number += byte >> 4
             kind, position = byte & 15, position + 1
             seen.add(number)
@@ -85,8 +88,10 @@ class Footer:
                     self.rows = _number({3: value}, 3)
                 elif number == 5:
                     self.keys = tuple(_text(_field(entry, 1)) for entry in _as_list(value))
-        if position + 1 != len(data) or {8, 9} & seen or not {2, 3, _GROUPS} <= seen:
-            raise PageProblem("its footer has more than a footer holds, or less")
+        if position + 1 != len(data) or {8, 9} & seen:
+            raise PageProblem("its footer has more than a footer holds")
+        if not {2, _GROUPS} <= seen:
+            raise PageProblem("its footer lacks a list")
 
     def _read_groups(self, position: int) -> int:
         count, kind, position = list_head(self._data, position)
@@ -107,7 +112,7 @@ class Footer:
             if byte == 0:
                 break
             if byte < 16:
-                raise PageProblem("its footer has fields out of order")
+                raise PageProblem("its footer has a field twice, or fields out of order")
             number += byte >> 4
             if number == _COLUMNS_OF_GROUP and byte & 15 == LIST:
                 count, kind, position = list_head(data, position)
@@ -223,8 +228,7 @@ def _as_list(found: Any) -> list[Any]:
 
 
 def _number(fields: Any, number: int) -> int:
-    """A number that is not negative."""
     found = _field(fields, number)
-    if not isinstance(found, int) or found < 0:
+    if not isinstance(found, int):
         raise PageProblem("its footer lacks a number")
     return found

@@ -60,6 +60,8 @@ def _column(read_at: ReadAt, chunk: Chunk, codecs: frozenset[str], left: int) ->
                 raise PageProblem(
                     f"a dictionary of column {name!r} is not its first page, or has more values than bytes"
                 )
+        elif header.values > chunk.rows:
+            raise PageProblem(f"a page of column {name!r} has more values than its row group has rows")
         else:
             values += header.values
         position = header.end + header.packed

@@ -123,7 +123,10 @@ def open_parquet(source: str | os.PathLike[str] | bytes) -> Iterator[Any]:
                 "features.not_readable", "the features file cannot be read", where=str(source), found=str(error)
             ) from error
         with as_input_errors():
-            file = ParquetSource(handle, read_footer(_reader(handle), handle.size()))
+            footer = read_footer(_reader(handle), handle.size())
+            if footer.rows != footer.counted_rows:
+                raise PageProblem("its row groups have not the rows that it says")
+            file = ParquetSource(handle, footer)
             # A schema that Arrow cannot express, or names that are no text, show here.
             file.schema_arrow.names  # noqa: B018
         yield file
