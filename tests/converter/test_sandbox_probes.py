@@ -9,12 +9,13 @@ from __future__ import annotations
 import json
 import os
 import socket
+import subprocess
 import sys
 import tempfile
 import threading
 import time
 from collections.abc import Iterator, Mapping
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -257,22 +258,57 @@ def outside() -> Iterator[dict[str, Any]]:
             yield given | names | {"sockets": (server, stream, datagram, abstract)}
 
 
-@pytest.fixture(scope="module")
-def outcomes(outside: dict[str, Any], tmp_path_factory: pytest.TempPathFactory) -> Mapping[str, str]:
-    """What became of each probe, all of them tried in one process."""
+UNPRIVILEGED = """
+import json, os, sys, tempfile
+from pathlib import Path
+import encodings.idna, encodings.latin_1
+from alphaseal_converter import isolation
+os.setgroups([])
+os.setresgid(12345, 12345, 12345)
+os.setresuid(12345, 12345, 12345)
+sys.executable = sys.argv[1]
+inputs = {"outside.json": sys.argv[3].encode()}
+limits = isolation.IsolationLimits(**json.loads(sys.argv[4]))
+found = isolation.run_isolated(Path(sys.argv[2]), inputs=inputs, outputs=["answer"], limits=limits)
+sys.stdout.write(found["answer"].decode())
+"""
+"""Runs a program isolated as a user without any rights, who has no account either."""
+
+
+def anybodys_python() -> str:
+    """A Python that every user can start; skips where there is none, or where this process cannot become another user."""
+    if os.getuid() != 0:
+        pytest.skip("not root: all other tests are run by a user without rights")
+    for path in ("/usr/bin/python3", "/usr/local/bin/python3", sys.executable):
+        real = Path(os.path.realpath(path))
+        if real.exists() and all(parent.stat().st_mode & 1 for parent in real.parents) and real.stat().st_mode & 1:
+            return path
+    pytest.skip("no Python that every user can start")
+
+
+@pytest.fixture(scope="module", params=["as we are", "without rights"])
+def outcomes(request: pytest.FixtureRequest, outside: dict[str, Any]) -> Mapping[str, str]:
+    """What became of each probe, all of them tried in one process; by this user, and where it is root by another one."""
     text = [HEAD]
     for probes in KINDS.values():
         for name, body in probes.items():
             lines = "".join(f"    {line}\n" for line in body.splitlines())
             text.append(f"@probe({name!r})\ndef body():\n{lines}")
     text.append("json.dump(outcomes, open('answer', 'w'))\n")
-    program = tmp_path_factory.mktemp("probes") / "probes.py"
-    program.write_text("\n".join(text), encoding="utf-8")
-    given = {key: value for key, value in outside.items() if key != "sockets"}
-    inputs = {"outside.json": json.dumps(given).encode()}
-    found: dict[str, str] = json.loads(
-        run_isolated(program, inputs=inputs, outputs=["answer"], limits=LIMITS)["answer"]
-    )
+    given = json.dumps({key: value for key, value in outside.items() if key != "sockets"})
+    # Where any user may read it.
+    with tempfile.TemporaryDirectory() as directory:
+        os.chmod(directory, 0o755)
+        program = Path(directory) / "probes.py"
+        program.write_text("\n".join(text), encoding="utf-8")
+        if request.param == "without rights":
+            arguments = [anybodys_python(), str(program), given, json.dumps(asdict(LIMITS))]
+            command = [sys.executable, "-c", UNPRIVILEGED, *arguments]
+            answer = subprocess.run(command, check=True, capture_output=True, timeout=300).stdout
+        else:
+            inputs = {"outside.json": given.encode()}
+            answer = run_isolated(program, inputs=inputs, outputs=["answer"], limits=LIMITS)["answer"]
+    found: dict[str, str] = json.loads(answer)
     return found
 
 
