@@ -21,7 +21,6 @@ from alphaseal import feature_origin
 from alphaseal import manifest as m
 from alphaseal.errors import AlphasealError, InputError
 from alphaseal_converter.cli import main as convert
-from alphaseal_converter.factor_process import _read_compared
 from alphaseal_converter.factor_runner import FeaturesRequest, FeaturesResult, compute_features
 from alphaseal_converter.isolation import IsolationLimits
 from factor_bars import RESEARCH, needs_tables
@@ -264,23 +263,6 @@ def test_a_file_of_another_kind_is_named(tmp_path: Path) -> None:
         )
     assert caught.value.code == "factor.bars"
     assert "HDF5" in str(caught.value.expected)
-
-
-@pytest.mark.parametrize(
-    ("answer", "data"),
-    [
-        ({"instruments": ["A"], "compared": ["close"]}, b"1"),
-        ({"instruments": ["A"], "compared": ["close"]}, np.array([0, 1, 0], "<i4").tobytes()),
-        ({"instruments": ["A"], "compared": ["datetime"]}, b""),
-        ({"instruments": "A", "compared": ["close"]}, b""),
-        ({"instruments": ["A"], "compared": None}, b""),
-    ],
-)
-def test_rows_of_a_child_are_checked(answer: dict[str, Any], data: bytes) -> None:
-    """Lengths, places and names that do not fit are refused."""
-    with pytest.raises(AlphasealError) as caught:
-        _read_compared(answer, data)
-    assert caught.value.code == "factor.answer"
 
 
 # --- windows ----------------------------------------------------------------------------------------------------------

@@ -25,7 +25,7 @@ from alphaseal.period import Period
 from alphaseal_converter import isolation
 from alphaseal_converter.cli import main as convert
 from alphaseal_converter.errors import RefusalError
-from alphaseal_converter.factor_process import FactorBars, Runner, prepare, read_values
+from alphaseal_converter.factor_process import FactorBars, Runner, prepare
 from alphaseal_converter.factor_runner import (
     FeatureReport,
     FeaturesRequest,
@@ -276,6 +276,17 @@ def test_the_last_line_of_a_failure_is_told(runner: Runner, market: FactorBars) 
 
 # --- hostile code ---------------------------------------------------------------------------------------------------
 
+FORGED = """
+import os
+import numpy as np
+from alphaseal_converter.plain_table import Texts, Told, encode_answer
+days, stocks = np.array(["2024-02-14"], "datetime64[D]"), Texts(["SH600000"], np.array([0], np.int32))
+value, written = np.array([1.0]), np.array([1])
+{body}
+open("answer.bin", "wb").write(data)
+os._exit(0)
+"""
+"""Writes the answer itself and ends."""
 CLOSED = "no network, no other process and no file outside"
 
 
@@ -292,28 +303,15 @@ CLOSED = "no network, no other process and no file outside"
         ("x = bytearray(1 << 45)", "factor.memory", "memory"),
         ("open('big', 'wb').write(bytes(64 << 20))", "factor.failed", "File too large"),
         ("import os\nos.symlink('/etc/passwd', 'result.h5')", "factor.failed", CLOSED),
-        ("import os\nos.link('daily_pv.h5', 'result.h5')", "factor.result", "link"),
-        ("import os\nos._exit(0)", "isolation.no_output", "answer.json"),
+        ("import os\nos.link('daily_pv.h5', 'result.h5')", "factor.failed", CLOSED),
+        ("import os\nos._exit(0)", "isolation.no_output", "answer.bin"),
         ("import os\nos.abort()", "isolation.died", ""),
+        (FORGED.format(body="data = b'ASANSWER' + bytes([1])"), "factor.answer", ""),
+        (FORGED.format(body="data = b'{}'"), "factor.answer", ""),
+        (FORGED.format(body="data = encode_answer(Told('../x', 'text'))"), "factor.answer", ""),
+        (FORGED.format(body="data = encode_answer(Told('failed', 'its own words'))"), "factor.failed", "its own words"),
         (
-            "import os\nopen('answer.json', 'w').write('{\"problem\": null, \"instruments\": [\"\\\\ud800\"]}')\n"
-            "open('values.bin', 'wb').write(bytes(7))\nos._exit(0)",
-            "json.surrogate",
-            "",
-        ),
-        (
-            "import os, json\nopen('answer.json', 'w').write(json.dumps({'instruments': ['x'], 'differing': [1], 'seconds': 'a'}))\n"
-            "open('values.bin', 'wb').write(bytes(16))\nos._exit(0)",
-            "factor.answer",
-            "",
-        ),
-        (
-            'import os\nopen(\'answer.json\', \'w\').write(\'{"problem": {"code": "../x", "text": 3}}\')\nos._exit(0)',
-            "factor.answer",
-            "",
-        ),
-        (
-            "import os, threading\ndef late():\n    while True: open('answer.json', 'w').write('late')\n"
+            "import os, threading\ndef late():\n    while True: open('answer.bin', 'w').write('late')\n"
             "threading.Thread(target=late, daemon=True).start()\nraise ValueError('end')",
             None,
             "",
@@ -366,21 +364,73 @@ def test_a_pickle_in_the_result_is_not_read(runner: Runner, market: FactorBars) 
     assert (report.code, "pickled objects" in str(report.reason)) == ("factor.pickle", True)
 
 
+TABLE = "encode_answer({'datetime': days, 'instrument': stocks, 'value': value, 'written': written})"
+
+
+@needs_tables
+@pytest.mark.attack("factors: forged answers")
 @pytest.mark.parametrize(
-    ("answer", "data"),
+    "body",
     [
-        ({"instruments": ["A"]}, bytes(15)),
-        ({"instruments": [1]}, bytes(16)),
-        ({}, bytes(16)),
-        ({"instruments": []}, bytes(16)),
-        ({"instruments": ["A"]}, np.array([0, -1], "<i4").tobytes() + bytes(8)),
+        "pass",
+        "days = days.astype('datetime64[ns]')",
+        "days = days + np.timedelta64(1, 'D')",
+        "days = days - np.timedelta64(1, 'D')",
+        "value = value.astype('f4')",
+        "value = Texts(['1.0'], np.array([0], np.int32))",
+        "stocks = Texts(['SH600000'], np.array([-1], np.int32))",
+        "stocks = np.array([1.0])",
+        "written = written * 1.0",
+        "days, value, written = (np.repeat(one, 2) for one in (days, value, written)); stocks = stocks.take([0, 0])",
     ],
 )
-def test_a_childs_numbers_are_checked(answer: dict[str, Any], data: bytes) -> None:
-    """Lengths and places that do not fit are refused."""
-    with pytest.raises(RefusalError) as caught:
-        read_values(answer, data)
+def test_a_claim_is_checked(runner: Runner, market: FactorBars, body: str) -> None:
+    """Values for the days asked for, each once, in their own form; anything else is no answer."""
+    source = FORGED.format(body=f"{body}\ndata = {TABLE}").encode()
+    with runner.session("the code") as session:
+        if body == "pass":
+            claim = session.run(source, "FACTOR", market.market, period=("2024-02-14", "2024-02-14"))
+            assert claim.on("2024-02-14") == {"SH600000": 1.0}
+            return
+        with pytest.raises(RefusalError) as caught:
+            session.run(source, "FACTOR", market.market, period=("2024-02-14", "2024-02-14"))
     assert caught.value.code == "factor.answer"
+
+
+@needs_tables
+@pytest.mark.attack("factors: seeing more than the part")
+@pytest.mark.parametrize(
+    ("keep", "kept"),
+    [
+        ("__import__('builtins').kept = pv", "hasattr(__import__('builtins'), 'kept')"),
+        ("os.environ['KEPT'] = '1'", "'KEPT' in os.environ"),
+        ("sys.modules['kept'] = os", "'kept' in sys.modules"),
+        ("pd.DataFrame.kept = 1", "hasattr(pd.DataFrame, 'kept')"),
+        ("open('/sandbox/kept', 'w')", "os.path.exists('/sandbox/kept')"),
+        ("open('kept.h5', 'w')", "os.path.exists('kept.h5')"),
+        ("threading.current_thread().kept = 1", "hasattr(threading.current_thread(), 'kept')"),
+        ("os.chdir('/')", "os.getcwd() == '/'"),
+        ("os.dup2(1, 77)", "'77' in os.listdir('/proc/self/fd')"),
+        ("sys.setrecursionlimit(777)", "sys.getrecursionlimit() == 777"),
+        ("os.umask(0o077)", "os.umask(0o077) == 0o077"),
+        ("resource.setrlimit(resource.RLIMIT_NOFILE, (99, 99))", "resource.getrlimit(resource.RLIMIT_NOFILE)[0] == 99"),
+        # What is there although it is not the part's.
+        ("pass", "any(len(one) > len(pv) for one in gc.get_objects() if isinstance(one, pd.DataFrame))"),
+        ("pass", "set(os.listdir('.')) - {'daily_pv.h5', 'factor.py'}"),
+        ("pass", "any(n.endswith(('.h5', '.bin', '.parquet')) for d in ('/program', '/') for n in looked_at(d))"),
+    ],
+)
+def test_a_run_sees_its_part_only(runner: Runner, market: FactorBars, keep: str, kept: str) -> None:
+    """What the run on all bars keeps is not there in the run on cut ones, nor anything else that would tell of later days:
+    with it both would give the same, and the look-ahead would not be seen."""
+    body = (
+        "import gc, os, resource, sys, threading\n"
+        "def looked_at(directory):\n    try:\n        return os.listdir(directory)\n    except OSError:\n        return []\n"
+        f"whole = len(pv) > 200\nif whole:\n    {keep}\n"
+        f"value = pv['close'] * (2 if whole or ({kept}) else 1)\n"
+        "os.chdir('/sandbox')\n"
+    )
+    assert refusal(runner, market, FACTOR.format(body=body)).code == "factor.looks_ahead"
 
 
 # --- bars -----------------------------------------------------------------------------------------------------------
@@ -398,8 +448,8 @@ def test_hdf5_is_read_as_parquet_is(runner: Runner, bars: Path, tmp_path: Path) 
     period = Period.of(DAY, None)
     one = prepare(runner, bars.read_bytes(), ".parquet", None, period)
     other = prepare(runner, path.read_bytes(), ".h5", None, period)
-    assert (one.days, one.columns) == (other.days, other.columns)
-    assert one.columns == ("close", "high", "low", "open", "volume")
+    assert (one.days, one.market.names()) == (other.days, other.market.names())
+    assert one.market.names() == ["close", "high", "low", "open", "volume"]
     assert sorted(one.keys.stocks.tolist()) == sorted(other.keys.stocks.tolist()) == list(STOCKS)
     body = "value = pv['$close'] - pv['close'] + pv['volume']"
     left, right = (run(runner, market, FACTOR.format(body=body))[1] for market in (one, other))

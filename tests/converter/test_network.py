@@ -458,16 +458,22 @@ def test_hostile_code_gets_nothing(make: Make, tmp_path: Path) -> None:
         (weights, replace(context, model_code=f"open({str(secret)!r}).read()\n{context.model_code}"), network)
     )
     assert problem.code == "isolation.died"
-    assert "PermissionError" in str(problem.found)
+    assert "FileNotFoundError" in str(problem.found)
 
 
 @needs_torch
+@pytest.mark.attack("networks: forged answers", attempts=5)
 def test_forged_answers_are_refused(make: Make) -> None:
     """model.py that writes the answer itself does not get its graph through."""
     weights, context, network = make(net("return self.line(x)"))
-    for answer in ("[]", '{"torch": "2", "error": null}'):
-        forged = f"open('answer.json', 'w').write({answer!r})\nopen('scores.bin', 'wb')\nimport os\nos._exit(0)\n"
+    begin = "import os\nimport numpy as np\nfrom alphaseal_converter.plain_table import Texts, Told, encode_answer\n"
+    rows = "none = Texts([], np.full(5, -1, 'i4'))\ndata = encode_answer({'score': np.zeros(5, 'f4'), 'torch': none, 'error': none})"
+    for answer in ("data = b'{}'", "data = b''", "data = encode_answer({'score': np.zeros(5, 'f4')})", rows):
+        forged = f"{begin}{answer}\nopen('answer.bin', 'wb').write(data)\nos._exit(0)\n"
         assert refused((weights, replace(context, model_code=forged), network)).code == "model.code_answer"
+    told = "data = encode_answer(Told('model.ready', 'all is well'))"
+    forged = f"{begin}{told}\nopen('answer.bin', 'wb').write(data)\nos._exit(0)\n"
+    assert refused((weights, replace(context, model_code=forged), network)).code == "model.code_mismatch"
 
 
 @needs_torch

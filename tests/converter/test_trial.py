@@ -13,14 +13,14 @@ import pyarrow.parquet as pq
 import pytest
 
 import alphaseal
+from alphaseal import manifest as m
 from alphaseal.manifest import Dtype
-from alphaseal_converter import trial
+from alphaseal_converter import isolation, trial
 from alphaseal_converter.build import build
 from alphaseal_converter.cli import main as convert
-from alphaseal_converter.errors import RefusalError
 from alphaseal_converter.provider import open_provider
 from alphaseal_converter.trial import Trial, TrialRequest, TriedFactor, try_factors
-from bundles import FACTOR_PLAIN, factor_plain_request
+from bundles import FACTOR_PLAIN, factor_plain_bundle, factor_plain_request
 from factor_bars import DAYS, FACTOR, RESEARCH, STOCKS, bars_table, needs_tables
 from manifests import example_manifest
 
@@ -161,36 +161,18 @@ def test_recorded_values_of_another_period_and_no_table(tmp_path: Path) -> None:
     assert try_factors(request, [], parquet, lambda text: None) == {}
 
 
-def test_without_isolation_the_build_refuses(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A trial that was asked for and cannot be isolated is a refusal, not a null."""
-
-    def unavailable(*_: object, **__: object) -> None:
-        raise RefusalError("isolation.unavailable", "no")
-
-    monkeypatch.setattr("alphaseal_converter.factor_process.run_isolated", unavailable)
-    with pytest.raises(RefusalError) as caught:
-        tried(tmp_path, "pass", close_of())
-    assert caught.value.code == "isolation.unavailable"
-
-
-@pytest.mark.parametrize(
-    "answer",
-    [
-        {},
-        {"look_back": 0, "look_ahead": False, "inputs": None, "runs": 1},
-        {"look_back": True, "look_ahead": False, "inputs": None, "runs": 1},
-        {"look_back": 10**9, "look_ahead": False, "inputs": None, "runs": 1},
-        {"look_back": 1, "look_ahead": 0, "inputs": None, "runs": 1},
-        {"look_back": 1, "look_ahead": False, "inputs": [1], "runs": 1},
-        {"look_back": 1, "look_ahead": False, "inputs": ["x" * 1001], "runs": 1},
-        {"look_back": 1, "look_ahead": False, "inputs": None, "runs": None},
-    ],
-)
-def test_the_childs_answer_is_checked(answer: dict[str, Any]) -> None:
-    """Numbers and names of a process that nobody trusts fit the manifest, or are not taken."""
-    found = trial._read(answer)
-    assert (found.look_back, found.look_ahead, found.inputs) == (None, None, None)
-    assert found.reason == "its process gave no answer that can be read"
+def test_without_isolation_nothing_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where code cannot be closed off none runs: all is null, the manifest says why, and the build goes on."""
+    crippled = tmp_path / "launcher.py"
+    source = isolation._LAUNCHER.read_text(encoding="utf-8")
+    crippled.write_text(source.replace("= 444, 445, 446", "= 99444, 99445, 99446"), encoding="utf-8")
+    monkeypatch.setattr(isolation, "_LAUNCHER", crippled)
+    found = tried(tmp_path, "pass", close_of())
+    assert (found.look_back, found.look_ahead, found.inputs, found.runs) == (None, None, None, None)
+    assert found.not_run == "no isolation"
+    assert "Landlock" in str(found.reason)
+    feature = m.parse((factor_plain_bundle() / m.FILE_NAME).read_bytes()).features[0]
+    assert trial.describe(feature, found).not_compiled == "no isolation"
 
 
 # --- in a build -----------------------------------------------------------------------------------------------------

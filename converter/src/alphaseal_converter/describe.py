@@ -551,6 +551,7 @@ def _eligibility(proven: Proven, features: Sequence[m.Feature]) -> m.Eligibility
             processors_known=proven.processors_known,
             constant_scores=proven.constant_scores,
             looking_ahead=[feature.name for feature in features if feature.look_ahead],
+            scores_not_recorded=proven.model.judged_by_its_own_code and proven.recorded is None,
             problems=[(problem.code, problem.text) for problem in located.problems],
         )
     )

@@ -24,11 +24,13 @@ class Facts:
     constant_scores: bool
     problems: Sequence[tuple[str, str]]
     looking_ahead: Sequence[str] = ()
+    scores_not_recorded: bool = False
+    """What the model scores is known from its own code alone, without recorded predictions beside it."""
 
 
 def judge_eligibility(facts: Facts) -> Eligibility:
-    """ready = order replayed, parity within bounds against recorded predictions, run proven to be the anchor's, every
-    feature with one source that does not look ahead, no newer accepted experiment, not found by a scan."""
+    """ready = order replayed, parity within bounds, against recorded predictions where the judge is code of the run, run
+    proven to be the anchor's, every feature with one source that does not look ahead, no newer accepted experiment, not found by a scan."""
     reasons = [
         *_order(facts),
         *_source(facts),
@@ -53,6 +55,12 @@ def _order(facts: Facts) -> list[Reason]:
         reasons.append(Reason(code="order_not_replayed", text=text))
     if not facts.parity.within_bound:
         reasons.append(Reason(code="parity_out_of_bounds", text="the graph's scores differ from the judge's"))
+    if facts.scores_not_recorded:
+        text = (
+            "only its own code, which nobody has read, says what the network scores: "
+            "qlib's recorded predictions were not compared with it"
+        )
+        reasons.append(Reason(code="scores_not_recorded", text=text))
     if not facts.processors_known:
         text = "the run's dataset is gone, so it is not known whether the features were normalised in training"
         reasons.append(Reason(code="processors_unknown", text=text))

@@ -1,8 +1,9 @@
 """Builds a network from its own code, scores with it and exports it: run isolated by `families.network`, never imported.
 
 It reads ``request.json``, ``model.py`` (code that nobody has read), ``tensors.bin`` and ``batches.bin`` from its
-working directory and writes ``answer.json``, ``scores.bin`` and, where an export is asked for and succeeds,
-``graph.onnx``.  Weights come as plain arrays; nothing is unpickled.
+working directory and writes ``answer.bin`` (`plain_table`: `score` of all batches, and in `torch` and `error` the version
+and why there is no graph) and, where an export is asked for and succeeds, ``graph.onnx``.  Weights come as plain arrays;
+nothing is unpickled.
 """
 
 from __future__ import annotations
@@ -18,7 +19,10 @@ from typing import Any
 # Isolated programs make no directories: torch's compiler shall not want one of its own when it is imported.
 os.environ["TORCHINDUCTOR_CACHE_DIR"] = os.getcwd()
 
+import numpy as np
 import torch
+
+from alphaseal_converter.plain_table import Column, Texts, Told, encode_answer
 
 OPSET = 18
 
@@ -44,8 +48,7 @@ def main() -> None:
     torch.set_num_threads(1)
     torch.use_deterministic_algorithms(True, warn_only=True)
     request = json.loads(Path("request.json").read_text(encoding="utf-8"))
-    answer: dict[str, Any] = {"torch": torch.__version__, "error": None}
-    scores = b""
+    answer: Told | dict[str, Column]
     try:
         network = build(request)
         batches = read_arrays(request["batches"], "batches.bin")
@@ -55,13 +58,18 @@ def main() -> None:
             raise Refused(
                 "model.random", "two calls with the same rows give different scores (dropout that never ends?)"
             )
-        scores = b"".join(result.numpy().tobytes() for result in results)
-        if request["exporter"] is not None:
-            answer["error"] = export(network, batches[0], request["exporter"])
+        scores = torch.cat(results).numpy()
+        error = None if request["exporter"] is None else export(network, batches[0], request["exporter"])
+        answer = {"score": scores, "torch": same(torch.__version__, len(scores)), "error": same(error, len(scores))}
     except Refused as reason:
-        answer["refused"] = list(reason.args)
-    Path("answer.json").write_text(json.dumps(answer), encoding="utf-8")
-    Path("scores.bin").write_bytes(scores)
+        answer = Told(*reason.args)
+    Path("answer.bin").write_bytes(encode_answer(answer))
+
+
+def same(text: str | None, rows: int) -> Texts:
+    """One text, or none, in every row."""
+    names = [] if text is None else [str(text)]
+    return Texts(names, np.full(rows, len(names) - 1, np.int32))
 
 
 def read_arrays(entries: list[dict[str, Any]], name: str) -> list[torch.Tensor]:

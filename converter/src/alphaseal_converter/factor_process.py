@@ -1,44 +1,45 @@
-"""Isolated runs of factors' code: the bars as `factor_program` wants them, and the plain numbers that come back.
+"""Isolated runs of factors' code: the bars in, claims of values out.
 
-`factor_runner` and `trial` work through this.  Nothing of the caller's HDF5 and nothing that a factor writes is opened
-here; what a child answers is checked.
+`factor_runner` and `trial` work through this.  Each run is a fresh process that holds only its part of the bars.  What comes
+back was written by a process in which code ran that nobody has read: it is plain numbers in one fixed form, checked here,
+and it says only what that code gives for that part.  What follows from it is decided here, by comparing runs.
 """
 
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Final, TypeGuard
+from types import TracebackType
+from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from alphaseal import strict_json
 from alphaseal.errors import NotReadableError
 from alphaseal.period import Period
 
 from .errors import RefusalError
-from .isolation import IsolationLimits, run_isolated
+from .factor_market import KEYS, WHOLE, Days, Market, Part, plain
+from .isolation import IsolationLimits, Sandbox, answer_modules
+from .plain_table import Column, Texts, Told, decode_answer
 
 PROGRAM: Final = Path(__file__).resolve().with_name("factor_program.py")
-MAXIMUM_ANSWER: Final = 16 << 20
-_KEYS: Final = ("datetime", "instrument")
+ANSWER: Final = "answer.bin"
+_PRELOAD: Final = ("numpy", "pandas", "tables", "pyarrow.parquet", "alphaseal_converter.plain_table")
 _SIGNATURES: Final = {"given.parquet": b"PAR1", "given.h5": b"\x89HDF\r\n\x1a\n"}
-Days = npt.NDArray[np.datetime64]
 
 
 @dataclass(frozen=True)
 class FactorBars:
-    """Bars in the form that the factors read, and what is known of them."""
+    """Bars in the form that runs are made from, and what is known of them."""
 
-    data: bytes
-    """``daily_pv.h5`` of all days."""
-    static: bytes | None
+    market: Market
     days: tuple[str, ...]
-    columns: tuple[str, ...]
+    """The calendar."""
     keys: Keyed
     """Stocks and days of the period asked for; 0 where a stock's bars of the day are all missing."""
     stocks: tuple[str, ...] = ()
@@ -73,53 +74,163 @@ class Keyed:
 
 
 @dataclass(frozen=True)
+class Claim:
+    """What a factor's process gave: values by day and stock, no pair twice; a missing value is as if it were not there."""
+
+    days: Days
+    stocks: Texts
+    values: npt.NDArray[np.float64]
+    written: int = 0
+    """Rows of all days, as it says."""
+
+    def keyed(self) -> Keyed:
+        """All of it, missing values too."""
+        return Keyed(self.days, self.stocks.values(), self.values)
+
+    def cast(self, dtype: str) -> Claim:
+        """The values as a feature of that dtype has them."""
+        with np.errstate(over="ignore"):
+            return replace(self, values=self.values.astype(dtype).astype(np.float64))
+
+    def on(self, day: str) -> dict[str, float]:
+        """Stock -> its value on the day."""
+        rows = (self.days == np.datetime64(day)) & ~np.isnan(self.values)
+        return dict(zip(self.stocks.take(rows).values().tolist(), self.values[rows].tolist(), strict=True))
+
+    def differing(self, other: Claim, first: str, last: str) -> list[tuple[str, str]]:
+        """Days from `first` to `last` and stocks whose values are not the same bit by bit, in order of day."""
+        names = {name: place for place, name in enumerate(dict.fromkeys([*self.stocks.names, *other.stocks.names]))}
+        (left, ours), (right, theirs) = (one._sorted(names, first, last) for one in (self, other))
+        common, at_left, at_right = np.intersect1d(left, right, assume_unique=True, return_indices=True)
+        equal = common[ours[at_left].view(np.int64) == theirs[at_right].view(np.int64)]
+        keys = np.setdiff1d(np.union1d(left, right), equal, assume_unique=True)
+        found, listed = np.sort(keys), list(names)
+        days = (found // len(names)).astype("datetime64[D]") if len(names) else np.empty(0, "datetime64[D]")
+        return [(str(day), listed[key % len(names)]) for day, key in zip(days, found.tolist(), strict=True)]
+
+    def _sorted(self, names: Mapping[str, int], first: str, last: str) -> tuple[Any, npt.NDArray[np.float64]]:
+        """(a number for each day and stock, its value) of the values that there are in the period."""
+        rows = (self.days >= np.datetime64(first)) & (self.days <= np.datetime64(last)) & ~np.isnan(self.values)
+        places = np.array([names[name] for name in self.stocks.names] or [0], np.int64)[self.stocks.places[rows]]
+        return self.days[rows].astype(np.int64) * len(names) + places, self.values[rows]
+
+
+@dataclass(frozen=True)
 class Runner:
     """How isolated runs are made: with which Python and within which limits."""
 
     python: Path | None
     limits: IsolationLimits
 
+    def session(self, what: str) -> Session:
+        """A closed-off system for several runs, each of them fresh."""
+        return Session(self, what)
+
+
+class Session:
+    """Runs of `factor_program`, each in a fresh process; a context manager."""
+
+    def __init__(self, runner: Runner, what: str) -> None:
+        self.limits, self.what = runner.limits, what
+        self.sandbox = Sandbox(PROGRAM, python=runner.python, preload=_PRELOAD, modules=answer_modules(), what=what)
+
+    def __enter__(self) -> Session:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.sandbox.close()
+
     def call(
-        self, verb: str, order: Mapping[str, Any], inputs: Mapping[str, bytes], outputs: Sequence[str], what: str
-    ) -> tuple[dict[str, Any], Mapping[str, bytes]]:
-        """One run of the program; RefusalError ``isolation.*``, or ``factor.*`` with the problem that the program tells."""
+        self,
+        verb: str,
+        order: Mapping[str, Any],
+        inputs: Mapping[str, bytes],
+        outputs: Sequence[str] = (),
+        seconds: float | None = None,
+    ) -> tuple[dict[str, Column], Mapping[str, bytes]]:
+        """One run: the table of its answer, and files; RefusalError ``isolation.*``, or ``factor.*`` with the problem that
+        the program tells."""
         size = sum(map(len, inputs.values()))
         limits = replace(
             self.limits,
-            # The directory holds the inputs, a part of them as the factor sees it, and what comes out.
-            directory_bytes=self.limits.directory_bytes + 4 * size,
-            file_bytes=self.limits.file_bytes + 2 * size,
-            output_bytes=self.limits.output_bytes + 4 * size,
+            seconds=self.limits.seconds if seconds is None else min(seconds, self.limits.seconds),
+            # The directory holds the inputs, the same as the factor sees them, and what comes out.
+            directory_bytes=self.limits.directory_bytes + 6 * size,
+            file_bytes=self.limits.file_bytes + 3 * size,
+            output_bytes=self.limits.output_bytes + 3 * size,
         )
-        found = run_isolated(
-            PROGRAM,
+        found = self.sandbox.run(
             arguments=[verb],
             inputs={**inputs, "order.json": json.dumps(order).encode()},
-            outputs=["answer.json"],
+            outputs=[ANSWER],
             optional_outputs=outputs,
-            python=self.python,
             limits=limits,
-            what=what,
         )
-        answer = strict_json.loads(found["answer.json"], where=f"the answer of {what}", maximum_bytes=MAXIMUM_ANSWER)
-        if not isinstance(answer, dict):
-            raise RefusalError("factor.answer", f"{what} gave no answer that can be read")
-        problem = answer.get("problem")
-        if problem is not None:
-            raise _problem(problem, what)
-        missing = [name for name in outputs if name not in found]
-        if missing:
-            raise RefusalError("factor.answer", f"{what} gave no {', '.join(missing)}")
+        try:
+            answer = decode_answer(found[ANSWER])
+        except ValueError:
+            raise self.no_answer() from None
+        if isinstance(answer, Told):
+            raise self._problem(answer)
+        if any(name not in found for name in outputs):
+            raise self.no_answer()
         return answer, found
 
+    def no_answer(self) -> RefusalError:
+        """For what is no answer."""
+        return RefusalError("factor.answer", f"{self.what} gave no answer that can be read")
 
-def _problem(problem: Any, what: str) -> RefusalError:
-    """What the program tells of; its words are data of a process that nobody trusts."""
-    code, text = (problem.get(key) if isinstance(problem, dict) else None for key in ("code", "text"))
-    if not isinstance(code, str) or not isinstance(text, str) or not code.isidentifier() or len(code) > 40:
-        return RefusalError("factor.answer", f"{what} gave no answer that can be read")
-    step = "name the Python of the research environment with --python" if code == "python" else None
-    return RefusalError(f"factor.{code}", text[:1000], where=what, next_step=step)
+    def _problem(self, told: Told) -> RefusalError:
+        """What the program tells of; its words are data of a process that nobody trusts."""
+        if not told.code.isidentifier() or not told.code.isascii() or len(told.code) > 40:
+            return self.no_answer()
+        step = "name the Python of the research environment with --python" if told.code == "python" else None
+        return RefusalError(f"factor.{told.code}", told.text[:1000], where=self.what, next_step=step)
+
+    def run(
+        self,
+        source: bytes,
+        feature: str,
+        market: Market,
+        part: Part = WHOLE,
+        period: tuple[str | None, str | None] = (None, None),
+        seconds: float | None = None,
+    ) -> Claim:
+        """What the source gives for that part of the market on the days of the period."""
+        inputs = {"bars.bin": market.bars(part), "factor.py": source}
+        if market.static is not None:
+            inputs["static.parquet"] = self.static(market, part, seconds)
+        order = {"feature": feature, "first": period[0], "last": period[1]}
+        return self._claim(self.call("run", order, inputs, seconds=seconds)[0], period)
+
+    def static(self, market: Market, part: Part, seconds: float | None = None) -> bytes:
+        """The part's static table: cut in a process of its own, in which no factor runs."""
+        assert market.static is not None
+        order = market.static_order(part)
+        if order is None:
+            return market.static
+        return self.call("static", order, {"static.parquet": market.static}, ["static.parquet"], seconds)[1][
+            "static.parquet"
+        ]
+
+    def _claim(self, answer: Mapping[str, Column], period: tuple[str | None, str | None]) -> Claim:
+        """Values for days of the period, one for a day and stock; anything else is no answer."""
+        if list(answer) != [*KEYS, "value", "written"]:
+            raise self.no_answer()
+        days, stocks, values, written = answer.values()
+        if not (isinstance(stocks, Texts) and isinstance(days, np.ndarray) and isinstance(values, np.ndarray)):
+            raise self.no_answer()
+        kinds = (days.dtype, values.dtype) == (np.dtype("datetime64[D]"), np.dtype(np.float64))
+        if not kinds or not isinstance(written, np.ndarray) or written.dtype != np.int64 or (stocks.places < 0).any():
+            raise self.no_answer()
+        early = period[0] is not None and (days < np.datetime64(period[0])).any()
+        late = period[1] is not None and (days > np.datetime64(period[1])).any()
+        pairs = days.astype(np.int64) * max(1, len(stocks.names)) + stocks.places
+        if early or late or len(np.unique(pairs)) != len(pairs):
+            raise self.no_answer()
+        return Claim(days, stocks, values, int(written[0]) if len(written) else 0)
 
 
 def read_file(path: Path) -> bytes:
@@ -132,6 +243,9 @@ def read_file(path: Path) -> bytes:
         ) from None
 
 
+# --- bars -----------------------------------------------------------------------------------------------------------
+
+
 def prepare(
     runner: Runner,
     bars: bytes,
@@ -141,7 +255,7 @@ def prepare(
     history: tuple[str, int, int] | None = None,
     needs: Needs | None = None,
 ) -> FactorBars:
-    """Let an isolated child read the bars (`ending`: ``.parquet``, or HDF5) and write them as the factors read them.
+    """Let an isolated child read the bars (`ending`: ``.parquet``, or HDF5) and give them as plain columns.
 
     `history` (day, n, m) keeps n days before that day and m after it.  RefusalError `factor.*`.
     """
@@ -155,77 +269,128 @@ def prepare(
             found=f"a file that begins with {bars[:16]!r}",
             next_step="write the bars as parquet",
         )
-    order: dict[str, Any] = {"file": given, "first": _iso(period.first), "last": _iso(period.last), "history": history}
-    order |= {"columns": needs.columns, "before": needs.before, "rewriting": needs.rewriting, "static": None}
-    order |= {"compared": needs.compared, "without": needs.without}
-    inputs, outputs = {given: bars}, ["bars.h5", "keys.bin"]
-    if static is not None and needs.rewriting is not None:
-        order["static"] = "given_static.parquet"
-        inputs["given_static.parquet"] = static
-        outputs.append("static.parquet")
-    if needs.compared is not None:
-        outputs.append("compared.bin")
-    answer, found = runner.call("prepare", order, inputs, outputs, "the reader of the bars")
-    days, columns, stocks = answer.get("days"), answer.get("columns"), answer.get("stocks")
-    if not _texts(days) or not _texts(columns) or not _texts(stocks):
-        raise RefusalError("factor.answer", "the reader of the bars gave no answer that can be read")
-    compared = None if needs.compared is None else _read_compared(answer, found["compared.bin"])
-    keys = read_values(answer, found["keys.bin"])
-    return FactorBars(
-        found["bars.h5"],
-        found.get("static.parquet", static),
-        tuple(days),
-        tuple(columns),
-        keys,
-        tuple(stocks),
-        compared,
-    )
+    with runner.session("the reader of the bars") as session:
+        answer, _ = session.call("bars", {"file": given}, {given: bars})
+        market = _market(session, answer)
+        names: tuple[str, ...] = ()
+        if static is not None:
+            order: dict[str, Any] = {
+                "rewriting": needs.rewriting,
+                "first": None,
+                "last": None,
+                "without": [],
+                "noise": None,
+            }
+            columns, files = session.call("static", order, {"static.parquet": static}, ["static.parquet"])
+            static, texts = files["static.parquet"], columns.get("columns")
+            if not isinstance(texts, Texts):
+                raise session.no_answer()
+            names = tuple(texts.names)
+    stocks = _rewritten(market.stocks, needs.rewriting)
+    market = replace(market, stocks=stocks, static=static, static_columns=names)
+    if needs.without:
+        market = market.without(needs.without)
+    if history is not None:
+        market = market.around(*history)
+    _require_numbers(market, needs)
+    calendar = tuple(str(day) for day in market.calendar)
+    compared = None if needs.compared is None else _compared(market, *needs.compared)
+    return FactorBars(market, calendar, _keys(market, period, needs.before), market.instruments, compared)
 
 
-def _read_compared(answer: Mapping[str, Any], data: bytes) -> pa.Table:
-    """``compared.bin``: days and places as in every ``.bin``, then float32 of each field."""
-    names, fields = answer.get("instruments"), answer.get("compared")
-    if not _texts(names) or not _texts(fields) or len({*fields, *_KEYS}) != len(fields) + len(_KEYS):
-        raise RefusalError("factor.answer", "the child's answer cannot be read")
-    width = 8 + 4 * len(fields)
-    count = len(data) // width
-    places = np.frombuffer(data, "<i4", count, 4 * count)
-    if len(data) % width or (count and (places.min() < 0 or places.max() >= len(names))):
-        raise RefusalError("factor.answer", "the child's answer cannot be read")
-    days = np.frombuffer(data, "<i4", count)
-    values = np.frombuffer(data, "<f4", len(fields) * count, 8 * count).reshape(len(fields), count)
+def _market(session: Session, answer: Mapping[str, Column]) -> Market:
+    """The bars that the child read; `factor.answer` where they are none."""
+    columns = dict(answer)
+    days, stocks = columns.pop("datetime", None), columns.pop("instrument", None)
+    if not isinstance(days, np.ndarray) or not isinstance(stocks, Texts) or days.dtype != np.dtype("datetime64[D]"):
+        raise session.no_answer()
+    pairs = days.astype(np.int64) * max(1, len(stocks.names)) + stocks.places
+    names = list(map(plain, columns))
+    if (
+        (stocks.places < 0).any()
+        or (np.diff(days) < np.timedelta64(0)).any()
+        or len(np.unique(pairs)) != len(pairs)
+        or not names
+        or len(set(names)) != len(names)
+    ):
+        raise session.no_answer()
+    return Market(days, stocks, columns)
+
+
+def _rewritten(stocks: Texts, rewriting: tuple[str, str, str] | None) -> Texts:
+    """Stocks in the bundle's notation; they are all in that one already, or all in the other one."""
+    if rewriting is None:
+        return stocks
+    own, given = re.compile(rewriting[0]), re.compile(rewriting[1])
+    if all(own.fullmatch(name) for name in stocks.names):
+        return stocks
+    strange = [name for name in stocks.names if not given.fullmatch(name)]
+    if strange:
+        raise RefusalError(
+            "factor.instruments",
+            f"bars: {len(strange)} stocks are not in the notation named, such as {strange[:3]}",
+            where="the reader of the bars",
+        )
+    return Texts([given.sub(rewriting[2], name) for name in stocks.names], stocks.places)
+
+
+def _require_numbers(market: Market, needs: Needs) -> None:
+    """Columns that must be there, and others that need not be, hold numbers."""
+    missing = [name for name in needs.columns if market.find(name) is None]
+    if missing:
+        there = ", ".join(sorted(map(plain, market.columns)))
+        raise RefusalError(
+            "factor.bars",
+            f"the bars lack the columns {', '.join(missing)}; they have {there}",
+            where="the reader of the bars",
+        )
+    compared = needs.compared[2] if needs.compared is not None else ()
+    for name in sorted({*needs.columns, *compared}):
+        column = market.find(name)
+        if column is not None and not _is_number(column):
+            kind = "text" if isinstance(column, Texts) else column.dtype
+            raise RefusalError(
+                "factor.bars",
+                f"the column {name!r} of the bars is {kind}, numbers are expected",
+                where="the reader of the bars",
+            )
+
+
+def _is_number(column: Column) -> bool:
+    return isinstance(column, np.ndarray) and column.dtype.kind in "iuf"
+
+
+def _keys(market: Market, period: Period, before: int) -> Keyed:
+    """Stocks and days of the period and of so many days before it; 0 where a row has no number in any column."""
+    first, last = (np.datetime64(day, "D") for day in (period.first, period.last))
+    asked = int(np.searchsorted(market.calendar, first))
+    if asked < len(market.calendar):
+        first = market.calendar[max(0, asked - before)]
+    rows = (market.days >= first) & (market.days <= last)
+    traded = np.zeros(int(rows.sum()), np.bool_)
+    for column in market.columns.values():
+        if isinstance(column, np.ndarray) and column.dtype.kind in "iuf":
+            traded |= ~np.isnan(column[rows])
+    return Keyed(market.days[rows], market.stocks.take(rows).values(), traded.astype(np.float64))
+
+
+def _compared(market: Market, first: str, last: str, wanted: Sequence[str]) -> pa.Table:
+    """The rows from `first` to `last`, and a day more on either side; the fields that the bars have."""
+    start, stop = market.position(first), int(np.searchsorted(market.calendar, np.datetime64(last), side="right"))
+    rows = np.zeros(len(market.days), np.bool_)
+    if start < stop:
+        days = market.calendar[max(0, start - 1) : stop + 1]
+        rows = (market.days >= days[0]) & (market.days <= days[-1])
+    fields = {name: market.find(name) for name in wanted}
+    stocks = market.stocks.take(rows)
     return pa.table(
         {
-            "datetime": pa.array(days.astype("datetime64[D]"), pa.date32()),
-            "instrument": pa.array(names, pa.string()).take(pa.array(places, pa.int32())),
-            **{field: pa.array(column.astype(np.float32)) for field, column in zip(fields, values, strict=True)},
+            "datetime": pa.array(market.days[rows], pa.date32()),
+            "instrument": pa.array(stocks.names, pa.string()).take(pa.array(stocks.places, pa.int32())),
+            **{
+                name: pa.array(column[rows].astype(np.float32))
+                for name, column in fields.items()
+                if isinstance(column, np.ndarray)
+            },
         }
     )
-
-
-def _iso(day: int) -> str:
-    return str(np.datetime64(day, "D"))
-
-
-def _texts(value: Any) -> TypeGuard[list[str]]:
-    return isinstance(value, list) and all(isinstance(text, str) for text in value)
-
-
-def read_values(answer: Mapping[str, Any], data: bytes) -> Keyed:
-    """A ``.bin`` of the program with the stocks that its answer lists; RefusalError `factor.answer` where they do not fit."""
-    names = answer.get("instruments")
-    if not _texts(names) or len(data) % 16:
-        raise RefusalError("factor.answer", "the child's answer cannot be read")
-    count = len(data) // 16
-    days = np.frombuffer(data, "<i4", count).astype("datetime64[D]")
-    places = np.frombuffer(data, "<i4", count, 4 * count)
-    if count and (places.min() < 0 or places.max() >= len(names)):
-        raise RefusalError("factor.answer", "the child's answer cannot be read")
-    stocks = np.array(names, np.object_)[places] if count else np.empty(0, np.object_)
-    return Keyed(days, stocks, np.frombuffer(data, "<f8", count, 8 * count).astype(np.float64))
-
-
-def factor_inputs(bars: FactorBars, source: bytes) -> dict[str, bytes]:
-    """What the run of a factor sees, before `factor_program` lays it out as RD-Agent does."""
-    static = {"static.parquet": bars.static} if bars.static is not None else {}
-    return {"bars.h5": bars.data, "factor.py": source, **static}

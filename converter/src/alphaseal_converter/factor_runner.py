@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -37,7 +38,8 @@ from alphaseal.trust import Trust
 
 from .bars_check import compare, needs_of, outside
 from .errors import RefusalError
-from .factor_process import Days, FactorBars, Keyed, Runner, factor_inputs, prepare, read_file, read_values
+from .factor_market import Days, Part
+from .factor_process import Claim, FactorBars, Keyed, Runner, Session, prepare, read_file
 from .isolation import IsolationLimits
 from .version import __version__
 
@@ -364,27 +366,18 @@ def run_feature(
     probes: Sequence[str],
 ) -> tuple[FeatureReport, npt.NDArray[np.float64] | None]:
     """One factor in its own process: its report, and its values at `rows` where all is well."""
-    order = {
-        "feature": feature.name,
-        "static": market.static is not None,
-        "first": days[0],
-        "last": days[-1],
-        "probes": list(probes),
-    }
     try:
-        answer, found = runner.call(
-            "run", order, factor_inputs(market, source), ["values.bin"], f"the code of {feature.name}"
-        )
-        values, there = rows.spread(read_values(answer, found["values.bin"]))
-        differing, seconds, written = answer["differing"], float(answer["seconds"]), int(answer["rows"])
-        ahead = _look_ahead(differing) if differing else None
+        with runner.session(f"the code of {feature.name}") as session:
+            started = time.monotonic()
+            claim = session.run(source, feature.name, market.market)
+            seconds, written = round(time.monotonic() - started, 3), claim.written
+            ahead = look_ahead(session, source, feature.name, market, claim, probes)
     except AlphasealError as problem:
         if problem.code == "isolation.unavailable":
             raise
         return FeatureReport(feature.name, "failed", problem.message, problem.code, None, None), None
-    except (KeyError, TypeError, ValueError, AttributeError):
-        text = "its process gave no answer that can be read"
-        return FeatureReport(feature.name, "failed", text, "factor.answer", None, None), None
+    chosen = (claim.days >= np.datetime64(days[0])) & (claim.days <= np.datetime64(days[-1]))
+    values, there = rows.spread(Keyed(claim.days[chosen], claim.stocks.take(chosen).values(), claim.values[chosen]))
     if ahead is not None:
         return FeatureReport(feature.name, "looks_ahead", ahead, "factor.looks_ahead", seconds, written), None
     with np.errstate(over="ignore"):
@@ -396,13 +389,29 @@ def run_feature(
     return FeatureReport(feature.name, "computed", None, None, seconds, written, missing, tuple(probes)), values
 
 
-def _look_ahead(differing: Mapping[str, Any]) -> str:
-    """What the program found, in words."""
-    day, found = sorted(differing.items())[0]
-    stocks = ", ".join(str(name) for name in found["stocks"][:3])
-    if found["by_chance"]:
-        return f"its values of {day} differ from run to run ({stocks})"
-    return f"days after {day} change its values of that day, for {int(found['count'])} stocks ({stocks})"
+def look_ahead(
+    session: Session, source: bytes, name: str, bars: FactorBars, whole: Claim, probes: Sequence[str]
+) -> str | None:
+    """Whether bars that end with a day of `probes` give other values of that day than all bars do, in words."""
+    for day in probes:
+        cut = _cut_at(session, source, name, bars, day)
+        differing = whole.differing(cut, day, day)
+        if not differing:
+            continue
+        stocks = ", ".join(stock for _, stock in differing[:3])
+        if cut.differing(_cut_at(session, source, name, bars, day), day, day):
+            return f"its values of {day} differ from run to run ({stocks})"
+        return f"days after {day} change its values of that day, for {len(differing)} stocks ({stocks})"
+    return None
+
+
+def _cut_at(session: Session, source: bytes, name: str, bars: FactorBars, day: str) -> Claim:
+    """Values of `day` on bars that end with it."""
+    try:
+        return session.run(source, name, bars.market, Part(last=day), (day, day))
+    except RefusalError as problem:
+        problem.message = f"with the bars up to {day} only: {problem.message}"
+        raise
 
 
 def _write(

@@ -27,12 +27,13 @@ from typing import Final
 from alphaseal_converter.errors import RefusalError
 from alphaseal_converter.isolation_filter import filter_program
 
-__all__ = ["IsolationLimits", "Sandbox", "run_isolated"]
+__all__ = ["IsolationLimits", "Sandbox", "answer_modules", "run_isolated"]
 
 _LAUNCHER: Final = Path(__file__).resolve().with_name("isolation_launcher.py")
 _RUNNER: Final = Path(__file__).resolve().with_name("isolation_runner.py")
 _PROGRAMS: Final = "/program"
 """Where the runner and the program are inside; the working directory is another one."""
+_MODULES: Final = "/program/modules"
 _PLACE: Final = "/sandbox"
 _NAME: Final = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,99}")
 _TAIL_BYTES: Final = 4096
@@ -96,29 +97,44 @@ def run_isolated(
     outputs: Sequence[str],
     optional_outputs: Sequence[str] = (),
     python: Path | None = None,
+    modules: Mapping[str, bytes] | None = None,
     limits: IsolationLimits = _DEFAULT,
     what: str = "the program",
 ) -> Mapping[str, bytes]:
     """Run the Python file `program` once, see `Sandbox.run`."""
-    with Sandbox(program, python=python, what=what) as sandbox:
+    with Sandbox(program, python=python, modules=modules, what=what) as sandbox:
         return sandbox.run(
             arguments=arguments, inputs=inputs, outputs=outputs, optional_outputs=optional_outputs, limits=limits
         )
+
+
+def answer_modules() -> dict[str, bytes]:
+    """`plain_table`, in which programs answer, as a module that they can import."""
+    source = Path(__file__).resolve().with_name("plain_table.py")
+    return {f"{__package__}/__init__.py": b"", f"{__package__}/{source.name}": source.read_bytes()}
 
 
 class Sandbox:
     """A closed-off system in which `program` can be run several times, each time in a fresh process that sees nothing of
     the runs before.
 
-    `python` is the interpreter (default: the running one).  Modules named by `preload` are imported once, before anything
-    runs, where the installation has them: they have to be libraries that are as trusted as the interpreter.  To be used
-    by one thread at a time, and as a context manager: it ends all that is inside.  `what` names the program in errors.
+    `python` is the interpreter (default: the running one).  `modules` are files by path that the program can import.
+    Modules named by `preload` are imported once, before anything runs, where they are there: they have to be as trusted as
+    the interpreter.  To be used by one thread at a time, and as a context manager: it ends all that is inside.  `what`
+    names the program in errors.
     """
 
     def __init__(
-        self, program: Path, *, python: Path | None = None, preload: Sequence[str] = (), what: str = "the program"
+        self,
+        program: Path,
+        *,
+        python: Path | None = None,
+        preload: Sequence[str] = (),
+        modules: Mapping[str, bytes] | None = None,
+        what: str = "the program",
     ) -> None:
         self.program, self.preload, self.what = program, tuple(preload), what
+        self.modules = dict(modules or {})
         self.interpreter = os.path.abspath(python if python is not None else sys.executable)
         self._child: _Child | None = None
 
@@ -199,13 +215,15 @@ class Sandbox:
                 next_step="use Linux, or WSL 2 on Windows",
             )
         bound, links, command = _layout(self.interpreter)
-        programs = {f"{_PROGRAMS}/runner.py": _RUNNER, f"{_PROGRAMS}/{self.program.name}": self.program}
+        programs = {f"{_PROGRAMS}/{path.name}": path.read_bytes() for path in (_RUNNER, self.program)}
+        programs |= {f"{_MODULES}/{path}": content for path, content in self.modules.items()}
         order = {
             "bound": bound,
             "links": links,
             "readable": [*bound, *_READABLE, _PROGRAMS],
-            "programs": {path: source.read_bytes().decode("latin-1") for path, source in programs.items()},
-            "command": [command, "-I", "-B", f"{_PROGRAMS}/runner.py"],
+            "programs": {path: content.decode("latin-1") for path, content in programs.items()},
+            "command": [command, "-I", "-B", f"{_PROGRAMS}/{_RUNNER.name}"],
+            "modules": _MODULES,
             "environment": _environment(),
             "preload": list(self.preload),
             "filter": filter_program().hex(),
@@ -223,6 +241,8 @@ def _environment() -> dict[str, str]:
     fresh = {"HOME": _PLACE, "TMPDIR": _PLACE, "PATH": "", "LC_ALL": "C.UTF-8", "OMP_NUM_THREADS": "1"}
     # Locks on files are refused, since others could see them; HDF5 asks for one of every file otherwise.
     fresh["HDF5_USE_FILE_LOCKING"] = "FALSE"
+    # A process that forks must have one thread; pyarrow's allocator would have a second one.
+    fresh["JE_ARROW_MALLOC_CONF"] = "background_thread:false"
     # The loader's path for a Python with a shared library.
     return fresh | {name: os.environ[name] for name in ("LD_LIBRARY_PATH",) if name in os.environ}
 

@@ -319,7 +319,8 @@ class Init:
 
     def start_runner(self) -> None:
         """A process without rights, in a user namespace in which there is nobody but nobody."""
-        for preload in (self.order["preload"], []):
+        preloads: list[list[str]] = [self.order["preload"], []]
+        for preload in preloads:
             self.spawn_runner()
             self.tell(self.setting(preload))
             ready = self.reply(time.monotonic() + _READY_SECONDS)
@@ -332,7 +333,7 @@ class Init:
 
     def setting(self, preload: list[str]) -> dict[str, Any]:
         ours = {"preload": preload, "writable": ["/dev/null"], "place": _PLACE, "landlock": _LANDLOCK}
-        return ours | {key: self.order[key] for key in ("readable", "filter")}
+        return ours | {key: self.order[key] for key in ("readable", "filter", "modules")}
 
     def spawn_runner(self) -> None:
         orders, self.runner_orders = os.pipe()

@@ -6,8 +6,8 @@ what it has imported beforehand (``preload``, libraries of the installation) is 
 
 Standard library only, Python 3.10 on.  Arguments: the file descriptors of orders and of replies, lines of JSON:
 
-- in: ``{"preload": [...], "readable": [...], "writable": [...], "place": ..., "landlock": [...], "filter": hex}``, then
-  for each run ``{"program": path, "arguments": [...], "limits": {...}}``;
+- in: ``{"preload": [...], "readable": [...], "writable": [...], "place": ..., "landlock": [...], "filter": hex,
+  "modules": path}``, then for each run ``{"program": path, "arguments": [...], "limits": {...}}``;
 - out: ``{"ready": ...}`` once; for each run ``{"started": pid}`` and ``{"ended": status}``, or ``{"unavailable": reason}``.
 """
 
@@ -36,6 +36,7 @@ def main() -> None:
     orders, replies = int(sys.argv[1]), int(sys.argv[2])
     with os.fdopen(orders, encoding="utf-8") as lines:
         setting = json.loads(lines.readline())
+        sys.path.insert(0, setting["modules"])
         for name in setting["preload"]:
             try:
                 importlib.import_module(name)
@@ -78,7 +79,6 @@ def become(order: dict[str, Any], setting: dict[str, Any], orders: int, replies:
 
 def run_as_main(order: dict[str, Any]) -> None:
     sys.argv = [order["program"], *order["arguments"]]
-    sys.path[:] = [path for path in sys.path if path != os.path.dirname(os.path.abspath(__file__))]
     loader = importlib.machinery.SourceFileLoader("__main__", order["program"])
     module = importlib.util.module_from_spec(importlib.util.spec_from_loader("__main__", loader))  # type: ignore[arg-type]
     sys.modules["__main__"] = module

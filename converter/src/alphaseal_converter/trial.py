@@ -1,21 +1,22 @@
 """Look-back, columns and look-ahead of the SOTA factors, found by running them while a bundle is built.
 
-Each factor's source runs isolated (`factor_program.py trial`) on the bars that ``build --bars`` names.  First it must
-give the values that the run's parquet recorded on its last date; then the shortest history, and the columns without
-which the values are others, are searched.  What cannot be found stays null in the manifest, with a reason for the report.
+Each factor's source runs isolated, in a fresh process for each part of the bars that ``build --bars`` names, and what it is
+found to be follows from comparing these runs (`factor_search`).  What cannot be found stays null in the manifest, with a
+reason for the report.
 """
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import msgspec
 import numpy as np
+import numpy.typing as npt
 
-from alphaseal.adjustment import unit_of
 from alphaseal.arrow_columns import date_text
 from alphaseal.errors import AlphasealError
 from alphaseal.features import FeatureBlock, Plan, read_parquet
@@ -24,7 +25,8 @@ from alphaseal.parquet_source import Layout, open_parquet
 from alphaseal.period import Period
 
 from .errors import RefusalError
-from .factor_process import FactorBars, Runner, factor_inputs, prepare, read_file
+from .factor_process import FactorBars, Runner, prepare, read_file
+from .factor_search import EXPONENT, Search
 from .factors_table import column_names
 from .isolation import IsolationLimits
 
@@ -32,8 +34,10 @@ HISTORY_DAYS = 1000
 """Trading days before the recorded one that a trial looks at; a factor that needs more keeps null."""
 LATER_DAYS = 60
 SECONDS = 120
-LARGEST_CONSTANT = 16.0
-"""What `factor_program` multiplies columns by."""
+LARGEST_CONSTANT = 2.0**EXPONENT
+"""What columns are multiplied by."""
+NO_ISOLATION = "no isolation"
+"""Why a factor was not run, in the manifest's words."""
 _RECORDED_DAYS = 60
 """Calendar days of the parquet's end among which a recorded value is looked for."""
 
@@ -72,6 +76,8 @@ class Trial:
     """How often the code was run."""
     unchanged: Mapping[str, tuple[bool, bool]] | None = None
     """By unit of the bars that it reads: one constant for all stocks changes nothing, and one of each does not."""
+    not_run: str | None = None
+    """`NO_ISOLATION` where the code could not be run at all."""
 
     def to_plain(self) -> dict[str, Any]:
         return asdict(self)
@@ -88,8 +94,8 @@ def try_factors(
 ) -> dict[str, Trial]:
     """A trial of each factor; `parquet` is the run's table of recorded values.
 
-    RefusalError ``isolation.unavailable``, and `factor.*` for bars that cannot be read; anything wrong with a factor is
-    its trial's reason.
+    RefusalError `factor.*` for bars that cannot be read; anything wrong with a factor is its trial's reason, and so is a
+    system on which code cannot be closed off: then none runs, and `Trial.not_run` says so.
     """
     if not factors:
         return {}
@@ -107,10 +113,16 @@ def try_factors(
     progress("preparing the bars for the trial of the factors")
     static = read_file(request.static) if request.static is not None else None
     bars, history = read_file(request.bars), (last, HISTORY_DAYS, LATER_DAYS)
-    market = prepare(runner, bars, request.bars.suffix, static, Period.of(last, None), history)
+    try:
+        market = prepare(runner, bars, request.bars.suffix, static, Period.of(last, None), history)
+    except RefusalError as problem:
+        if problem.code != "isolation.unavailable":
+            raise
+        return trials | {factor.name: _not_run(problem) for factor in factors}
+    digest = hashlib.sha256(bars).digest() + hashlib.sha256(static or b"").digest()
     for number, factor in enumerate(factors):
         progress(f"trial of {factor.name}, {number + 1} of {len(factors)}")
-        trials[factor.name] = _try(runner, request, factor, market, recorded, number)
+        trials[factor.name] = _try(runner, request, factor, market, digest, recorded, number)
     return trials
 
 
@@ -127,6 +139,7 @@ def describe(feature: Feature, trial: Trial | None) -> Feature:
         invariance=None
         if trial.unchanged is None
         else {unit: _scaling(*same) for unit, same in trial.unchanged.items()},
+        not_compiled=trial.not_run,
     )
 
 
@@ -149,6 +162,10 @@ def _nothing(reason: str) -> Trial:
     return Trial(None, None, None, reason)
 
 
+def _not_run(problem: AlphasealError) -> Trial:
+    return replace(_nothing(f"{NO_ISOLATION}: {problem.message}"), not_run=NO_ISOLATION)
+
+
 def _recorded(parquet: Path, factors: Sequence[TriedFactor]) -> FeatureBlock:
     """The last rows of the run's parquet, sorted by date."""
     with open_parquet(parquet) as file:
@@ -166,77 +183,41 @@ def _try(
     runner: Runner,
     request: TrialRequest,
     factor: TriedFactor,
-    market: FactorBars,
+    bars: FactorBars,
+    bars_digest: bytes,
     recorded: FeatureBlock,
     column: int,
 ) -> Trial:
     """One factor; its day is the last one with a recorded value that the bars have, too."""
     values = recorded.values[:, column]
-    known = np.isin(recorded.dates, np.array(market.days, "datetime64[D]")) & ~np.isnan(values)
+    known = np.isin(recorded.dates, np.array(bars.days, "datetime64[D]")) & ~np.isnan(values)
     if not known.any():
         return _nothing("no day with recorded values is among the bars")
-    day = recorded.dates[known].max()
-    rows = np.flatnonzero((recorded.dates == day) & ~np.isnan(values))
-    order = {
-        "feature": factor.name,
-        "dtype": factor.dtype,
-        "day": str(day),
-        "seconds": request.seconds,
-        "static": market.static is not None,
-        "instruments": [recorded.instruments[int(row)].as_py() for row in rows],
-        "units": _units(market.columns),
-    }
-    data = b"".join(
-        part.tobytes()
-        for part in (
-            recorded.dates[rows].astype("datetime64[D]").astype("<i4"),
-            np.arange(len(rows), dtype="<i4"),
-            values[rows].astype("<f8"),
-        )
+    day = recorded.dates[known].max().astype("datetime64[D]")
+    search = Search(
+        session=runner.session(f"the code of {factor.name}"),
+        source=factor.code.encode("utf-8", "backslashreplace"),
+        feature=factor.name,
+        dtype=factor.dtype,
+        market=bars.market,
+        recorded=_days(recorded, column, known),
+        seconds=request.seconds,
+        digest=bars_digest,
     )
-    inputs = factor_inputs(market, factor.code.encode("utf-8", "backslashreplace")) | {"recorded.bin": data}
     try:
-        answer, _ = runner.call("trial", order, inputs, [], f"the code of {factor.name}")
+        with search.session:
+            found = search.find(str(day))
     except AlphasealError as problem:
         if problem.code == "isolation.unavailable":
-            raise
-        return _nothing(problem.message)
-    return _read(answer)
+            return _not_run(problem)
+        return replace(_nothing(problem.message), runs=search.runs)
+    return Trial(found.look_back, found.look_ahead, found.inputs, found.reason, search.runs, found.unchanged)
 
 
-def _units(columns: Sequence[str]) -> dict[str, list[str]]:
-    """The columns of the bars by their units."""
-    units: dict[str, list[str]] = {}
-    for column in columns:
-        units.setdefault(unit_of(column), []).append(column)
-    return units
-
-
-def _read(answer: Mapping[str, Any]) -> Trial:
-    """The child's answer, as far as it is one."""
-    back, ahead, inputs, runs = (answer.get(key) for key in ("look_back", "look_ahead", "inputs", "runs"))
-    same: Any = answer.get("unchanged")
-    good = (
-        (back is None or (type(back) is int and 1 <= back <= HISTORY_DAYS))
-        and isinstance(ahead, bool)
-        and (
-            inputs is None or (isinstance(inputs, list) and all(isinstance(i, str) and len(i) <= 1000 for i in inputs))
-        )
-        and type(runs) is int
-        and isinstance(same, dict)
-        and all(len(unit) <= 1000 and _truths(pair) for unit, pair in same.items())
-    )
-    if not good:
-        return _nothing("its process gave no answer that can be read")
-    reason = None
-    if ahead:
-        reason = "data after the date change its value"
-    elif back is None:
-        reason = "all bars that are there are needed to give its value, or more"
-    columns = None if inputs is None else tuple(inputs)
-    unchanged = None if inputs is None else {unit: (common, each) for unit, (common, each) in same.items()}
-    return Trial(back, ahead, columns, reason, runs, unchanged)
-
-
-def _truths(pair: Any) -> bool:
-    return isinstance(pair, list) and len(pair) == 2 and all(isinstance(truth, bool) for truth in pair)
+def _days(recorded: FeatureBlock, column: int, rows: npt.NDArray[np.bool_]) -> dict[str, dict[str, float]]:
+    """Day -> stock -> the recorded value, of these rows."""
+    days: dict[str, dict[str, float]] = {}
+    for row in np.flatnonzero(rows):
+        stock, value = recorded.instruments[int(row)].as_py(), float(recorded.values[row, column])
+        days.setdefault(str(recorded.dates[row].astype("datetime64[D]")), {})[stock] = value
+    return days

@@ -63,6 +63,9 @@ class TrainedModel:
 
     `bind`, where it is not None, is called with names and training dtypes of the features once their order is known and
     agrees with `known_names`, and gives the model to go on with.
+
+    `judged_by_its_own_code` says that the judge is code of the run, which nobody has read: what it says of its scores
+    counts beside qlib's recorded predictions only.
     """
 
     family: str
@@ -84,3 +87,4 @@ class TrainedModel:
     known_names: KnownNames | None = None
     importance: Importance | None = None
     bind: Callable[[Sequence[str], Sequence[str]], TrainedModel] | None = None
+    judged_by_its_own_code: bool = False

@@ -30,8 +30,9 @@ from alphaseal_converter.families.row_processors import apply_processors
 from alphaseal_converter.graph.builder import GraphBuilder
 from alphaseal_converter.graph.embed import embed
 from alphaseal_converter.graph.preprocess import add_processors
-from alphaseal_converter.isolation import IsolationLimits, run_isolated
+from alphaseal_converter.isolation import IsolationLimits, answer_modules, run_isolated
 from alphaseal_converter.parity import Judge, Matrix, Vector
+from alphaseal_converter.plain_table import Column, Texts, Told, decode_answer
 from alphaseal_converter.processors import Fillna, RobustZScoreNorm, RowProcessor, TanhProcess
 from alphaseal_converter.records import Record
 from alphaseal_converter.torch_tensors import NetworkState, read_network_state
@@ -150,6 +151,7 @@ def read_in_context(record: ModelRecord, where: str, context: FamilyContext) -> 
         step_length=network.step_length or 1,
         batch_dependent=batch_dependent,
         notes=notes,
+        judged_by_its_own_code=True,
     )
 
 
@@ -251,14 +253,14 @@ def _run(network: _Network, batches: Sequence[Single], exporter: str | None = No
         "tensors.bin": tensor_bytes,
         "batches.bin": batch_bytes,
     }
-    outputs = ["answer.json", "scores.bin"]
     try:
         files = run_isolated(
             _PROGRAM,
             inputs=inputs,
-            outputs=outputs,
+            outputs=["answer.bin"],
             optional_outputs=["graph.onnx"],
             python=network.python,
+            modules=answer_modules(),
             limits=_LIMITS,
             what=_WHAT,
         )
@@ -288,22 +290,30 @@ def _pack(arrays: Sequence[npt.NDArray[Any]]) -> tuple[list[dict[str, Any]], byt
 def _parse(files: Mapping[str, bytes], lengths: Sequence[int], where: str) -> _Answer:
     """The answer is of a process that ran unread code: it is checked as any foreign file."""
     try:
-        answer = json.loads(files["answer.json"])
-        refused = answer.get("refused")
-        if refused is not None:
-            code, message = refused
+        answer = decode_answer(files["answer.bin"])
+        if isinstance(answer, Told):
             known = {"model.code_mismatch", "model.multi_output", "model.random"}
-            raise RefusalError(code if code in known else "model.code_mismatch", str(message)[:500], where=where)
-        scores = np.frombuffer(files["scores.bin"], dtype=np.float32)
-        if len(scores) != sum(lengths):
-            raise ValueError(f"{len(scores)} scores for {sum(lengths)} rows")
-        error = None if answer["error"] is None else str(answer["error"])[:300]
-        version = str(answer["torch"])[:60]
-    except (ValueError, KeyError, TypeError, AttributeError) as problem:
+            code = answer.code if answer.code in known else "model.code_mismatch"
+            raise RefusalError(code, answer.text[:500], where=where)
+        if list(answer) != ["score", "torch", "error"]:
+            raise ValueError("other columns than scores, version and error")
+        scores, version, error = answer.values()
+        if not isinstance(scores, np.ndarray) or scores.dtype != np.float32 or len(scores) != sum(lengths):
+            raise ValueError(f"no scores of {sum(lengths)} rows")
+        texts = [_one_text(version), _one_text(error)]
+    except ValueError as problem:
         raise RefusalError(
             "model.code_answer", f"the isolated program gave no usable answer: {problem}"[:300], where=where
         ) from None
-    return _Answer(version, np.split(scores, np.cumsum(lengths)[:-1]), files.get("graph.onnx", b""), error)
+    batches = np.split(scores, np.cumsum(lengths)[:-1])
+    return _Answer((texts[0] or "")[:60], batches, files.get("graph.onnx", b""), texts[1])
+
+
+def _one_text(column: Column) -> str | None:
+    """The text of all rows, as far as it is one, cut; None where they have none."""
+    if not isinstance(column, Texts) or len(column.names) > 1:
+        raise ValueError("a text that is none")
+    return column.names[0][:300] if column.names else None
 
 
 # ---- proof
