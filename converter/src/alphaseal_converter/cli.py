@@ -13,6 +13,7 @@ from alphaseal import instants
 from alphaseal.console import SHELLS, Outcome, Parser, Progress, Version, run_command
 from alphaseal.errors import UsageError
 from alphaseal.manifest import FORMAT, FORMATS
+from alphaseal.plain_text import Printable, printable
 
 from . import features_command, signing_commands
 from .version import __version__
@@ -131,12 +132,14 @@ def _add_build(build: argparse.ArgumentParser) -> None:
     signing_commands.add_build_key(build)
 
 
-def _version() -> str:
+def _version() -> Printable:
     from alphaseal import doctor as runtime
 
     from . import doctor
 
-    return f"alphaseal-convert {__version__}, bundle format {FORMAT}\n{runtime.versions()}\n{doctor.versions()}"
+    return printable(
+        [f"alphaseal-convert {__version__}, bundle format {FORMAT}", runtime.versions(), doctor.versions()]
+    )
 
 
 def _common() -> Parser:
@@ -225,7 +228,7 @@ def _sequence(text: str) -> int:
     return int(text)
 
 
-def _inspect(options: argparse.Namespace) -> tuple[str, Any]:
+def _inspect(options: argparse.Namespace) -> tuple[Printable, Any]:
     from .inspect import inspect_task
 
     progress = Progress(enabled=not options.json)
@@ -234,7 +237,7 @@ def _inspect(options: argparse.Namespace) -> tuple[str, Any]:
     return story.text(), story.to_plain()
 
 
-def _build(options: argparse.Namespace) -> tuple[str, Any]:
+def _build(options: argparse.Namespace) -> tuple[Printable, Any]:
     from .build import build
     from .write import result_object
 
@@ -263,10 +266,10 @@ def _build(options: argparse.Namespace) -> tuple[str, Any]:
         f"bundle  {bundle.path}  sha256 {bundle.digest}",
         f"card    {bundle.path / 'card.html'}",
     ]
-    return "\n".join(lines), result_object(bundle)
+    return printable(lines), result_object(bundle)
 
 
-def _replay(options: argparse.Namespace) -> tuple[str, Any]:
+def _replay(options: argparse.Namespace) -> tuple[Printable, Any]:
     from .build import write_raw_values
 
     if options.replay_with is None and importlib.util.find_spec("qlib") is not None:
@@ -278,7 +281,8 @@ def _replay(options: argparse.Namespace) -> tuple[str, Any]:
         written = write_raw_values(_request(options, options.out), progress)
     finally:
         progress.close()
-    return f"written: {options.out} ({written} features)", {"out": str(options.out), "features": written}
+    text = printable([f"written: {options.out} ({written} features)"])
+    return text, {"out": str(options.out), "features": written}
 
 
 def _request(options: argparse.Namespace, out: Path) -> Any:
@@ -315,11 +319,11 @@ def _doctor(options: argparse.Namespace) -> Outcome:
     return doctor.run(options)
 
 
-def _completion(options: argparse.Namespace) -> tuple[str, Any]:
+def _completion(options: argparse.Namespace) -> tuple[Printable, Any]:
     from alphaseal import completion
 
     text = completion.script(options.shell, _parser())
-    return text, {"shell": options.shell, "script": text}
+    return printable(text.split("\n")), {"shell": options.shell, "script": text}
 
 
 def _trial(options: argparse.Namespace) -> Any:

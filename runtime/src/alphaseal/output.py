@@ -13,6 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from .errors import NotReadableError, UsageError
+from .plain_text import Printable, printable
 from .scores import SCORE_SCHEMA, Scores
 from .store import is_store
 
@@ -176,7 +177,7 @@ def replacing(path: Path) -> Iterator[Path]:
             temporary.unlink()
 
 
-def as_text(summary: ScoreSummary) -> str:
+def as_text(summary: ScoreSummary) -> Printable:
     """For people: a ranked table, or where the file went, and who was left out."""
     lines = []
     if summary.rows is not None:
@@ -197,4 +198,4 @@ def as_text(summary: ScoreSummary) -> str:
         lines.append(f"  and {len(summary.excluded_rows) - _EXCLUDED_SHOWN} more (--json lists all)")
     if summary.out is not None:
         lines.append(f"written: {summary.out}")
-    return "\n".join(lines)
+    return printable(lines)
