@@ -118,3 +118,25 @@ def test_no_private_place_is_named() -> None:
             if path != Path(__file__) and private.search(text) and not name.startswith("tests/data/"):
                 found.append(name)
     assert found == []
+
+
+PRINTING = {
+    "print": {"console.py", "replay_program.py"},
+    "Printable": {"plain_text.py"},
+    "complain": {"cli.py", "console.py"},
+}
+"""Who may call what; the replay program answers the process that started it."""
+
+
+@pytest.mark.parametrize("path", [*modules(RUNTIME), *modules(CONVERTER)], ids=lambda path: path.name)
+def test_only_the_console_prints(path: Path) -> None:
+    """Nobody else prints or writes to the standard streams, and `Printable` is made where texts are escaped, nowhere else."""
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in PRINTING:
+            assert path.name in PRINTING[node.func.id], f"{path.name}:{node.lineno}"
+        # isatty and the like do no harm, and a child's answer is read by its parent.
+        if isinstance(node, ast.Attribute) and node.attr in ("write", "writelines") and path.name != "console.py":
+            assert ast.unparse(node.value) not in ("sys.stdout", "sys.stderr", "sys.stdout.buffer"), (
+                f"{path.name}:{node.lineno}"
+            )

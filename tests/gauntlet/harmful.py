@@ -318,7 +318,7 @@ def values_lost(world: World, live: Live, random: Random) -> Live | None:
     bars = bars.copy()
     traded = np.flatnonzero(~_holes(bars).to_numpy())
     chosen = random.choice(traded, int(random.integers(1, max(2, len(traded) // 20))), replace=False)
-    column = str(random.choice([name for name in world.fields]))
+    column = str(random.choice(list(world.fields)))
     bars.loc[bars.index[chosen], column if random.random() < 0.5 else _fields(bars)] = np.float32(np.nan)
     return replace(live, bars=bars)
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from alphaseal import instants
 from alphaseal.console import SHELLS, Outcome, Parser, Progress, Version, run_command
 from alphaseal.errors import UsageError
+from alphaseal.plain_text import Printable, printable
 
 from .version import __version__
 
@@ -167,13 +168,15 @@ def _add_build(build: argparse.ArgumentParser) -> None:
     signing_commands.add_build_key(build)
 
 
-def _version() -> str:
+def _version() -> Printable:
     from alphaseal import doctor as runtime
     from alphaseal.manifest import FORMAT
 
     from . import doctor
 
-    return f"alphaseal-convert {__version__}, bundle format {FORMAT}\n{runtime.versions()}\n{doctor.versions()}"
+    return printable(
+        [f"alphaseal-convert {__version__}, bundle format {FORMAT}", runtime.versions(), doctor.versions()]
+    )
 
 
 def _common() -> Parser:
@@ -262,7 +265,7 @@ def _sequence(text: str) -> int:
     return int(text)
 
 
-def _inspect(options: argparse.Namespace) -> tuple[str, Any]:
+def _inspect(options: argparse.Namespace) -> tuple[Printable, Any]:
     from .inspect import inspect_task
 
     progress = Progress(enabled=not options.json)
@@ -271,7 +274,7 @@ def _inspect(options: argparse.Namespace) -> tuple[str, Any]:
     return story.text(), story.to_plain()
 
 
-def _build(options: argparse.Namespace) -> tuple[str, Any]:
+def _build(options: argparse.Namespace) -> tuple[Printable, Any]:
     from .build import build
     from .write import result_object
 
@@ -301,7 +304,7 @@ def _build(options: argparse.Namespace) -> tuple[str, Any]:
         f"bundle  {bundle.path}  sha256 {bundle.digest}",
         f"card    {bundle.path / 'card.html'}",
     ]
-    return "\n".join(lines), result_object(bundle)
+    return printable(lines), result_object(bundle)
 
 
 def _differences(manifest: Manifest) -> list[str]:
@@ -318,7 +321,7 @@ def _differences(manifest: Manifest) -> list[str]:
     return lines
 
 
-def _replay(options: argparse.Namespace) -> tuple[str, Any]:
+def _replay(options: argparse.Namespace) -> tuple[Printable, Any]:
     from .build import write_raw_values
 
     if options.replay_with is None and importlib.util.find_spec("qlib") is not None:
@@ -330,7 +333,8 @@ def _replay(options: argparse.Namespace) -> tuple[str, Any]:
         written = write_raw_values(_request(options, options.out), progress)
     finally:
         progress.close()
-    return f"written: {options.out} ({written} features)", {"out": str(options.out), "features": written}
+    text = printable([f"written: {options.out} ({written} features)"])
+    return text, {"out": str(options.out), "features": written}
 
 
 def _request(options: argparse.Namespace, out: Path) -> Any:
@@ -370,11 +374,11 @@ def _doctor(options: argparse.Namespace) -> Outcome:
     return doctor.run(options)
 
 
-def _completion(options: argparse.Namespace) -> tuple[str, Any]:
+def _completion(options: argparse.Namespace) -> tuple[Printable, Any]:
     from alphaseal import completion
 
     text = completion.script(options.shell, _parser())
-    return text, {"shell": options.shell, "script": text}
+    return printable(text.split("\n")), {"shell": options.shell, "script": text}
 
 
 def _trial(options: argparse.Namespace) -> Any:

@@ -34,6 +34,7 @@ from alphaseal.manifest import Feature
 from alphaseal.output import replacing
 from alphaseal.parquet_source import decode, open_parquet, unlimited
 from alphaseal.period import Period
+from alphaseal.plain_text import Printable, printable
 from alphaseal.trust import Trust
 
 from .bars_check import compare, needs_of, outside
@@ -119,7 +120,7 @@ class FeaturesResult:
     def to_plain(self) -> dict[str, Any]:
         return asdict(self)
 
-    def text(self) -> str:
+    def text(self) -> Printable:
         """A line for every feature, then what was written."""
         lines = []
         for feature in self.features:
@@ -133,7 +134,7 @@ class FeaturesResult:
         written = (
             f"written: {self.out} for {days}, bundle {self.bundle}" if self.out is not None else "nothing was written"
         )
-        return "\n".join([*(f"warning: {text}" for text in self.warnings), *lines, written])
+        return printable([*(f"warning: {text}" for text in self.warnings), *lines, written])
 
 
 class IncompleteError(RefusalError):

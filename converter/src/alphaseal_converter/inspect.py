@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from alphaseal.errors import AlphasealError
-from alphaseal.plain_text import one_line
+from alphaseal.plain_text import Printable, one_line, printable
 
 from .artifacts import read_dataset, read_task_configuration
 from .describe import json_value
@@ -107,7 +107,7 @@ class Story:
             "weights_problem": found if isinstance(found, str) else None,
         }
 
-    def text(self) -> str:
+    def text(self) -> Printable:
         """For people."""
         snapshot = self.task.snapshot
         origin = (
@@ -126,7 +126,7 @@ class Story:
         for item in self.task.history:
             lines += self._item_lines(item)
         lines += [*self._anchor_lines(), *self._factor_lines(), self._next()]
-        return "\n".join(lines)
+        return printable(lines)
 
     def _item_lines(self, item: HistoryItem) -> list[str]:
         verdict = "accepted" if item.accepted else "rejected"

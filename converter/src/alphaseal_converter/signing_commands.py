@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from alphaseal.console import Parser
 from alphaseal.errors import UsageError
 from alphaseal.keys import SigningKey
+from alphaseal.plain_text import Printable, printable
 
 from . import signing
 from .signing import Signed
@@ -97,31 +98,31 @@ def _uri(text: str) -> str:
     return text
 
 
-def keygen(options: argparse.Namespace) -> tuple[str, Any]:
+def keygen(options: argparse.Namespace) -> tuple[Printable, Any]:
     """Make a pair of keys."""
     secret = signing.passphrase(options.passphrase_env)
     private, public, keyid = signing.generate_key(options.out, secret)
-    text = f"private key {private}: keep it secret\npublic key  {public}\nkey id      {keyid}"
+    text = printable([f"private key {private}: keep it secret", f"public key  {public}", f"key id      {keyid}"])
     return text, {"private_key": str(private), "public_key": str(public), "key_id": keyid, "locked": secret is not None}
 
 
-def sign(options: argparse.Namespace) -> tuple[str, Any]:
+def sign(options: argparse.Namespace) -> tuple[Printable, Any]:
     """Sign a bundle."""
     signed = signing.sign(options.bundle, signing.read_signing_key(options.key, options.passphrase_env))
-    return _describe("signed", signed), _result(signed)
+    return printable(_describe("signed", signed)), _result(signed)
 
 
-def approve(options: argparse.Namespace) -> tuple[str, Any]:
+def approve(options: argparse.Namespace) -> tuple[Printable, Any]:
     """Sign a bundle that others have signed, and say what was approved."""
     key = signing.read_signing_key(options.key, options.passphrase_env)
     signed = signing.approve(options.bundle, key, options.signed_by)
-    text = _describe("approved", signed)
+    lines = _describe("approved", signed)
     if not options.signed_by:
-        text += "\nthe earlier signatures were not checked: name their keys with --signed-by"
-    return text, _result(signed) | {"checked": [str(path) for path in options.signed_by]}
+        lines.append("the earlier signatures were not checked: name their keys with --signed-by")
+    return printable(lines), _result(signed) | {"checked": [str(path) for path in options.signed_by]}
 
 
-def attest(options: argparse.Namespace) -> tuple[str, Any]:
+def attest(options: argparse.Namespace) -> tuple[Printable, Any]:
     """Write the provenance of a bundle."""
     from . import provenance
 
@@ -132,14 +133,14 @@ def attest(options: argparse.Namespace) -> tuple[str, Any]:
     return _provenance("attested", provenance.attest(options.bundle, key, place))
 
 
-def show_provenance(options: argparse.Namespace) -> tuple[str, Any]:
+def show_provenance(options: argparse.Namespace) -> tuple[Printable, Any]:
     """Check the provenance of a bundle."""
     from . import provenance
 
     return _provenance("provenance of", provenance.check(options.bundle, options.key))
 
 
-def _provenance(verb: str, found: Provenance) -> tuple[str, Any]:
+def _provenance(verb: str, found: Provenance) -> tuple[Printable, Any]:
     predicate = found.statement["predicate"]
     materials = predicate["buildDefinition"]["resolvedDependencies"]
     lines = [
@@ -152,7 +153,7 @@ def _provenance(verb: str, found: Provenance) -> tuple[str, Any]:
         ),
         f"by  {', '.join(found.keys)}",
     ]
-    return "\n".join(lines), {
+    return printable(lines), {
         "bundle": str(found.bundle),
         "digest": found.digest,
         "keys": list(found.keys),
@@ -160,20 +161,18 @@ def _provenance(verb: str, found: Provenance) -> tuple[str, Any]:
     }
 
 
-def _describe(verb: str, signed: Signed) -> str:
+def _describe(verb: str, signed: Signed) -> list[str]:
     manifest = signed.manifest
     reasons = ", ".join(reason.code for reason in manifest.eligibility.reasons)
     parity = manifest.parity
-    return "\n".join(
-        [
-            f"{verb}  {manifest.name} {manifest.sequence}, sha256 {signed.digest}",
-            f"verdict  {'ready' if manifest.eligibility.ready else f'not ready: {reasons}'}",
-            f"model  {manifest.model.class_name}, {len(manifest.features)} features, order {manifest.order.proof}",
-            f"parity  {sum(case.rows for case in parity.cases)} rows within bounds of {' and '.join(parity.judges)}",
-            f"by  {signed.key}",
-            f"signatures  {len(signed.signatures)}: {', '.join(signed.signatures)}",
-        ]
-    )
+    return [
+        f"{verb}  {manifest.name} {manifest.sequence}, sha256 {signed.digest}",
+        f"verdict  {'ready' if manifest.eligibility.ready else f'not ready: {reasons}'}",
+        f"model  {manifest.model.class_name}, {len(manifest.features)} features, order {manifest.order.proof}",
+        f"parity  {sum(case.rows for case in parity.cases)} rows within bounds of {' and '.join(parity.judges)}",
+        f"by  {signed.key}",
+        f"signatures  {len(signed.signatures)}: {', '.join(signed.signatures)}",
+    ]
 
 
 def _result(signed: Signed) -> dict[str, Any]:

@@ -18,6 +18,7 @@ from alphaseal import manifest as m
 from alphaseal.console import Findings
 from alphaseal.errors import AlphasealError, MalformedError, NotReadableError
 from alphaseal.keys import decode_base64
+from alphaseal.plain_text import printable
 
 from . import provenance
 from .schema import current_schema, envelope_schema, manifest_schema, sources_schema, trust_schema
@@ -46,7 +47,7 @@ def validate(paths: Sequence[Path]) -> Findings:
         for error in problems
     ]
     errors = [error for problems in found.values() for error in problems]
-    return Findings("\n".join(f"valid: {path}" for path in valid), {"valid": valid, "problems": plain}, errors)
+    return Findings(printable(f"valid: {path}" for path in valid), {"valid": valid, "problems": plain}, errors)
 
 
 def examine(path: Path) -> list[AlphasealError]:

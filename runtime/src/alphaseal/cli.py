@@ -9,8 +9,9 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .console import SHELLS, Findings, Outcome, Parser, Progress, Version, run_command
+from .console import SHELLS, Findings, Outcome, Parser, Progress, Version, complain, run_command
 from .errors import DifferentError, NotReadableError, UsageError
+from .plain_text import Printable, printable
 from .version import __version__
 
 if TYPE_CHECKING:
@@ -40,10 +41,10 @@ def _parser(verb: str) -> Parser:
     return parser
 
 
-def _version() -> str:
+def _version() -> Printable:
     from . import doctor, manifest
 
-    return f"alphaseal {__version__}, bundle format {manifest.FORMAT}\n{doctor.versions()}"
+    return printable([f"alphaseal {__version__}, bundle format {manifest.FORMAT}", doctor.versions()])
 
 
 def _add_bundle(parser: Parser) -> None:
@@ -261,8 +262,8 @@ def _open(options: argparse.Namespace) -> Bundle:
 
 def _warn(warnings: Sequence[str], options: argparse.Namespace) -> None:
     """For people at once; with ``--json`` they are in the result."""
-    for warning in warnings if not options.json else ():
-        print(f"warning: {warning}", file=sys.stderr)
+    if not options.json:
+        complain(printable(f"warning: {warning}" for warning in warnings))
 
 
 def read_trust(options: argparse.Namespace) -> Trust:
@@ -285,13 +286,13 @@ def read_trust(options: argparse.Namespace) -> Trust:
     return Trust(allow_unsigned=options.allow_unsigned, at=at)
 
 
-def _trust_file(options: argparse.Namespace) -> tuple[str, Any]:
+def _trust_file(options: argparse.Namespace) -> tuple[Printable, Any]:
     from . import trust_commands
 
     return trust_commands.run(options)
 
 
-def _verify(options: argparse.Namespace) -> tuple[str, Any]:
+def _verify(options: argparse.Namespace) -> tuple[Printable, Any]:
     verified = _open(options).verify()
     verdict = "ready" if verified.ready else "not ready: " + ", ".join(verified.reasons)
     text = f"verified {verified.name} {verified.sequence}: {verified.files} files, {verified.bytes} bytes, sha256 {verified.digest}, {verdict}"
@@ -299,10 +300,10 @@ def _verify(options: argparse.Namespace) -> tuple[str, Any]:
         text += ", signed by " + " and ".join(f"{signer.name} ({signer.role})" for signer in verified.signers)
     elif verified.signed:
         text += ", signatures not checked"
-    return text, asdict(verified)
+    return printable([text]), asdict(verified)
 
 
-def _show(options: argparse.Namespace) -> tuple[str, Any]:
+def _show(options: argparse.Namespace) -> tuple[Printable, Any]:
     from . import manifest, tree
     from .show import describe
 
@@ -329,7 +330,8 @@ def _diff(options: argparse.Namespace) -> Outcome:
     from . import diff, diff_report
 
     found = diff.difference(options.old, options.new)
-    text = "" if options.json else diff_report.as_markdown(found) if options.markdown else diff_report.as_text(found)
+    report = diff_report.as_markdown if options.markdown else diff_report.as_text
+    text = printable([]) if options.json else report(found)
     errors = [] if found.same or not options.exit_code else [_different(found.old.digest, found.new.digest)]
     return Findings(text, found.to_plain(), errors)
 
@@ -340,7 +342,7 @@ def _different(old: str, new: str) -> DifferentError:
     )
 
 
-def _export(options: argparse.Namespace) -> tuple[str, Any]:
+def _export(options: argparse.Namespace) -> tuple[Printable, Any]:
     from . import export
 
     bundle = _open(options)
@@ -348,7 +350,7 @@ def _export(options: argparse.Namespace) -> tuple[str, Any]:
     ready = bundle.manifest.eligibility.ready
     verdict = "" if ready else "; the bundle is not ready"
     text = f"{written.layout}: {len(written.files)} files, {written.out}{verdict}"
-    return text, asdict(written) | {
+    return printable([text]), asdict(written) | {
         "out": str(written.out),
         "ready": ready,
         "warnings": list(bundle.warnings),
@@ -361,14 +363,14 @@ def _doctor(options: argparse.Namespace) -> Outcome:
     return doctor.run(options)
 
 
-def _completion(options: argparse.Namespace) -> tuple[str, Any]:
+def _completion(options: argparse.Namespace) -> tuple[Printable, Any]:
     from . import completion
 
     text = completion.script(options.shell, _parser(""))
-    return text, {"shell": options.shell, "script": text}
+    return printable(text.split("\n")), {"shell": options.shell, "script": text}
 
 
-def _selftest(options: argparse.Namespace) -> tuple[str, Any]:
+def _selftest(options: argparse.Namespace) -> tuple[Printable, Any]:
     from . import selftest, strict_json
 
     if options.report is not None:
@@ -386,10 +388,10 @@ def _selftest(options: argparse.Namespace) -> tuple[str, Any]:
         text += f"; {report['swaps']} pairs of stocks changed places within near ties, {report['largest_gap']:.2g} apart at most"
     if (alphas := report["alphas"]) is not None:
         text += f"; {alphas['features']} alpha features of {alphas['stocks']} stocks from bars within {alphas['largest']:.2g} of their tolerances"
-    return text, report
+    return printable([text]), report
 
 
-def _score(options: argparse.Namespace) -> tuple[str, Any]:
+def _score(options: argparse.Namespace) -> tuple[Printable, Any]:
     from . import drift, output, picks
 
     if options.top is not None and options.top < 1:
@@ -429,11 +431,11 @@ def _score(options: argparse.Namespace) -> tuple[str, Any]:
         result = output.collect_scores(parts, options.top or bundle.manifest.selection.top_k, progress)
     progress.close()
     _warn(result.warnings, options)
-    for note in result.notes if not options.json else ():
-        print(f"note: {note}", file=sys.stderr)
+    if not options.json:
+        complain(printable([f"note: {note}" for note in result.notes]))
     found = guard.drift()
-    if not options.json and (lines := drift.as_text(found)):
-        print(lines, file=sys.stderr)
+    if not options.json:
+        complain(drift.as_text(found))
     text = output.as_text(result) if picked is None else picks.as_text(picked)
     return text, result.to_plain() | {
         "bundle": bundle.digest,
@@ -470,7 +472,7 @@ def _keep(options: argparse.Namespace, anchors: Anchors) -> None:
     sources.keep(options.store, options.source, anchors, at=read_trust(options).now())
 
 
-def _anchor(options: argparse.Namespace) -> tuple[str, Any]:
+def _anchor(options: argparse.Namespace) -> tuple[Printable, Any]:
     from . import sources
 
     sources.check_name(options.source)
@@ -485,7 +487,12 @@ def _anchor(options: argparse.Namespace) -> tuple[str, Any]:
         if seen
         else (f"{options.source}: no feature sees the units of the bars")
     )
-    return text, {"source": options.source, "bundle": bundle.digest, "units": seen, "warnings": list(bundle.warnings)}
+    return printable([text]), {
+        "source": options.source,
+        "bundle": bundle.digest,
+        "units": seen,
+        "warnings": list(bundle.warnings),
+    }
 
 
 def _features(options: argparse.Namespace, bundle: Bundle) -> Path | bytes | None:
@@ -542,26 +549,25 @@ def _replace_file(path: Path, data: bytes) -> None:
         temporary.write_bytes(data)
 
 
-def _install(options: argparse.Namespace) -> tuple[str, Any]:
+def _install(options: argparse.Namespace) -> tuple[Printable, Any]:
     from . import store
 
     trust = read_trust(options)
     _warn(trust.warnings, options)
     installed = store.install(options.bundle, options.store, trust=trust)
-    return f"in force: {installed.name} {installed.sequence}, {installed.path}", _plain(installed) | {
-        "warnings": list(trust.warnings)
-    }
+    text = f"in force: {installed.name} {installed.sequence}, {installed.path}"
+    return printable([text]), _plain(installed) | {"warnings": list(trust.warnings)}
 
 
-def _current(options: argparse.Namespace) -> tuple[str, Any]:
+def _current(options: argparse.Namespace) -> tuple[Printable, Any]:
     """The path alone for people, so that a script can use it."""
     from . import store
 
     current = store.current(options.store)
-    return str(current.path), _plain(current)
+    return printable([str(current.path)]), _plain(current)
 
 
-def _rollback(options: argparse.Namespace) -> tuple[str, Any]:
+def _rollback(options: argparse.Namespace) -> tuple[Printable, Any]:
     """Without a trust option the trust of the day it was installed counts: files and self-test are checked again."""
     from . import store
     from .trust import Trust
@@ -574,7 +580,8 @@ def _rollback(options: argparse.Namespace) -> tuple[str, Any]:
             warnings.append("no --trust or --key: files and self-test are checked, signatures and revocations are not")
     _warn(warnings, options)
     current = store.rollback(options.store, to=options.to, reason=options.reason, trust=trust)
-    return f"in force: {current.name} {current.sequence}, {current.path}", _plain(current) | {"warnings": warnings}
+    text = f"in force: {current.name} {current.sequence}, {current.path}"
+    return printable([text]), _plain(current) | {"warnings": warnings}
 
 
 def _plain(current: Current) -> dict[str, Any]:

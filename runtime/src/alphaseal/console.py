@@ -1,4 +1,7 @@
-"""What both commands share: running a verb, one JSON object or one line of error, progress on a terminal only."""
+"""What both commands share: running a verb, one JSON object or one line of error, progress on a terminal only.
+
+Nothing else prints, and nothing is printed but `Printable`: text in which no file's content can act on who reads it.
+"""
 
 from __future__ import annotations
 
@@ -10,9 +13,10 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, NoReturn, Union
+from typing import Any, NoReturn, TextIO, Union
 
 from .errors import AlphasealError, NotReadableError, UsageError
+from .plain_text import Printable, printable, printable_json
 
 INTERNAL_EXIT = 1
 SHELLS = ("bash", "zsh", "fish", "powershell")
@@ -32,10 +36,10 @@ class Version(argparse.Action):
         super().__init__(
             option_strings, argparse.SUPPRESS, nargs=0, help="versions of the command, format and libraries"
         )
-        self._text: Callable[[], str] = options["text"]
+        self._text: Callable[[], Printable] = options["text"]
 
     def __call__(self, parser: argparse.ArgumentParser, *_: Any, **__: Any) -> NoReturn:
-        print(self._text())
+        _print(self._text())
         parser.exit()
 
 
@@ -43,12 +47,12 @@ class Version(argparse.Action):
 class Findings:
     """What a verb has to say, and the errors that it found: each gets a line, the first one is the command's."""
 
-    text: str
+    text: Printable
     result: Any
     errors: Sequence[AlphasealError]
 
 
-Outcome = Union[tuple[str, Any], Findings]
+Outcome = Union[tuple[Printable, Any], Findings]
 
 
 def run_command(
@@ -77,7 +81,7 @@ def run_command(
         return _report_findings(outcome, as_json)
     text, result = (outcome.text, outcome.result) if isinstance(outcome, Findings) else outcome
     if as_json:
-        return _say(json.dumps(_object(True, "ok", 0, "done", None, result), default=str), 0)
+        return _say(_json(_object(True, "ok", 0, "done", None, result)), 0)
     return _say(text, 0) if text else 0
 
 
@@ -86,25 +90,38 @@ def _report_findings(findings: Findings, as_json: bool) -> int:
     first = findings.errors[0]
     if as_json:
         plain = _object(False, first.code, first.exit, first.message, first, findings.result)
-        return _say(json.dumps(plain, default=str), first.exit)
+        return _say(_json(plain), first.exit)
     status = _say(findings.text, first.exit) if findings.text else first.exit
-    for error in findings.errors:
-        print(f"error [{error.code}]: {error}", file=sys.stderr)
+    complain(printable(f"error [{error.code}]: {error}" for error in findings.errors))
     return status
 
 
-def _say(text: str, exit_status: int) -> int:
+def complain(text: Printable) -> None:
+    """Print on standard error, where there is something to say."""
+    if text:
+        _print(text, sys.stderr)
+
+
+def _print(text: Printable, stream: TextIO | None = None) -> None:
+    print(text, file=stream, flush=True)
+
+
+def _json(plain: dict[str, Any]) -> Printable:
+    return printable_json(json.dumps(plain, default=str))
+
+
+def _say(text: Printable, exit_status: int) -> int:
     """Print on standard output; the exit status is the given one, or 3 where the text could not be written.
 
     A reader that went away (head, less) has seen what it wanted and is no error.
     """
     try:
-        print(text, flush=True)
+        _print(text)
     except OSError as error:
         # Python flushes standard output once more at its end and would complain there.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         if not isinstance(error, BrokenPipeError):
-            print(f"error [output.not_writable]: cannot write to standard output: {error.strerror}", file=sys.stderr)
+            complain(printable([f"error [output.not_writable]: cannot write to standard output: {error.strerror}"]))
             return NotReadableError.exit
     return exit_status
 
@@ -112,8 +129,8 @@ def _say(text: str, exit_status: int) -> int:
 def _report(exit_status: int, code: str, line: str, error: AlphasealError | None, as_json: bool) -> int:
     if as_json:
         message = error.message if error is not None else line
-        return _say(json.dumps(_object(False, code, exit_status, message, error, None), default=str), exit_status)
-    print(f"error [{code}]: {line}", file=sys.stderr)
+        return _say(_json(_object(False, code, exit_status, message, error, None)), exit_status)
+    complain(printable([f"error [{code}]: {line}"]))
     return exit_status
 
 
@@ -137,7 +154,7 @@ class Progress:
         now = time.monotonic()
         if self._enabled and now - self._last > 0.1:
             self._last = now
-            print(f"\r\x1b[K{text[:100]}", end="", file=sys.stderr, flush=True)
+            print(f"\r\x1b[K{printable([text])[:100]}", end="", file=sys.stderr, flush=True)
 
     def close(self) -> None:
         """Clear the line."""

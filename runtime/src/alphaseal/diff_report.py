@@ -12,6 +12,7 @@ from typing import Any, Union
 
 from . import plain_text, strict_json
 from .diff import Change, Code, Difference, Identity, MetricChange, NumberChange
+from .plain_text import Printable, printable
 
 _ROWS = 40
 _CODE_LINES = 80
@@ -115,26 +116,28 @@ class Section:
     blocks: Sequence[Block]
 
 
-def as_text(difference: Difference) -> str:
+def as_text(difference: Difference) -> Printable:
     """For the terminal."""
-    return "\n".join(line for section in _sections(difference) for line in _text_of(section)).rstrip("\n")
+    lines = [line for section in _sections(difference) for line in _text_of(section)]
+    while lines and not lines[-1]:
+        lines.pop()
+    return printable(lines)
 
 
-def as_markdown(difference: Difference) -> str:
+def as_markdown(difference: Difference) -> Printable:
     """For a comment: below 65536 characters, sections that do not fit are named at the end."""
     parts, left_out, length = [], [], 0
     for section in _sections(difference):
-        part = "\n\n".join(_markdown_of(section))
+        part = printable("\n\n".join(_markdown_of(section)).split("\n"))
         if length + len(part) > _MAXIMUM_MARKDOWN:
             left_out.append(section.title)
             continue
         parts.append(part)
         length += len(part) + 2
     if left_out:
-        parts.append(
-            f"Left out, because a comment has its limits: {', '.join(left_out)}. `alphaseal diff` prints them."
-        )
-    return "\n\n".join(parts)
+        note = f"Left out, because a comment has its limits: {', '.join(left_out)}. `alphaseal diff` prints them."
+        parts.append(printable([note]))
+    return printable("\n\n".join(parts).split("\n"))
 
 
 # --- content --------------------------------------------------------------------------------------------------------

@@ -25,7 +25,7 @@ from pathlib import Path
 
 from .console import Findings, Parser
 from .errors import AlphasealError, NotReadableError
-from .plain_text import one_line
+from .plain_text import one_line, printable
 
 MINIMUM_PYTHON = (3, 10)
 _OLD_PYTHON = sys.version_info < (3, 11)
@@ -103,7 +103,7 @@ def report(checks: Sequence[Check]) -> Findings:
         }
         for check in checks
     ]
-    return Findings("\n".join(lines), {"checks": plain}, [check.error for check in checks if check.error is not None])
+    return Findings(printable(lines), {"checks": plain}, [check.error for check in checks if check.error is not None])
 
 
 def attempt(name: str, look: Callable[[], str]) -> Check:

@@ -17,7 +17,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from .errors import InputError
-from .plain_text import listed
+from .plain_text import Printable, listed, printable
 from .scores import dates_array, text_array
 
 if TYPE_CHECKING:
@@ -231,11 +231,11 @@ def _ratios(values: _Ratios) -> pa.Array:
     return pa.Array.from_buffers(pa.float64(), len(values), [valid, pa.py_buffer(np.ascontiguousarray(values))])
 
 
-def as_text(drift: Drift) -> str:
+def as_text(drift: Drift) -> Printable:
     """For people: the features out of range of a date, or the dates of a range; "" where there is nothing to say."""
     rows, unknown = drift.out_of_range().to_pylist(), drift.not_known()
     if not rows and not unknown:
-        return ""
+        return printable([])
     lines = [f"drift: {drift.summary()}"]
     if rows:
         lines.append(f"drift: allowed are {drift.allowed()}")
@@ -243,7 +243,7 @@ def as_text(drift: Drift) -> str:
         lines += found[: _SHOWN + 1]
         if len(found) > _SHOWN + 1:
             lines.append(f"and {len(found) - _SHOWN - 1} more (--json lists all)")
-    return "\n".join(lines)
+    return printable(lines)
 
 
 def _by_feature(rows: Sequence[dict[str, Any]]) -> list[str]:

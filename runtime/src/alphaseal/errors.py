@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from typing import ClassVar
 
+from .plain_text import printable
+
 
 class AlphasealError(Exception):
     """Base of all errors of the runtime and the converter.
@@ -46,8 +48,8 @@ class AlphasealError(Exception):
             parts.append(f"found {self.found}")
         if self.next_step is not None:
             parts.append(f"next: {self.next_step}")
-        # LLM texts and file names end up in messages: a line break in one of them must not forge a second line.
-        return "; ".join(part.translate(_ONE_LINE) for part in parts)
+        # LLM texts and file names end up in messages: none must forge a second line, or act on who reads it.
+        return printable(["; ".join(parts)])
 
 
 MAXIMUM_WHERE = 400
@@ -60,12 +62,6 @@ def _shortened(where: str) -> str:
         return where
     half = (MAXIMUM_WHERE - 1) // 2
     return f"{where[:half]}…{where[-half:]}"
-
-
-_ONE_LINE = {code: f"\\x{code:02x}" for code in (*range(32), 127, *range(128, 160))} | {
-    0x2028: "\\u2028",
-    0x2029: "\\u2029",
-}
 
 
 class UsageError(AlphasealError):

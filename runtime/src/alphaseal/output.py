@@ -15,6 +15,7 @@ import pyarrow.parquet as pq
 
 from . import strict_json
 from .errors import NotReadableError, UsageError
+from .plain_text import Printable, printable
 from .scores import SCORE_SCHEMA, Scores
 from .store import is_store
 from .units import AS_TRAINED
@@ -196,7 +197,7 @@ def replacing(path: Path) -> Iterator[Path]:
             temporary.unlink()
 
 
-def as_text(summary: ScoreSummary) -> str:
+def as_text(summary: ScoreSummary) -> Printable:
     """For people: a ranked table, or where the file went, and who was left out."""
     lines = []
     if summary.rows is not None:
@@ -217,4 +218,4 @@ def as_text(summary: ScoreSummary) -> str:
         lines.append(f"  and {len(summary.excluded_rows) - _EXCLUDED_SHOWN} more (--json lists all)")
     if summary.out is not None:
         lines.append(f"written: {summary.out}")
-    return "\n".join(lines)
+    return printable(lines)

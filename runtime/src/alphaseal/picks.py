@@ -23,6 +23,7 @@ import pyarrow as pa
 from .errors import InputError, NotReadableError, UsageError
 from .files import read_text
 from .instruments import normalise
+from .plain_text import Printable, printable
 from .scores import NO_ROW, NON_FINITE, text_array
 from .strategy import numbers_of_run
 
@@ -207,7 +208,7 @@ def _not_holdings(path: Path) -> UsageError:
     )
 
 
-def as_text(picks: Picks) -> str:
+def as_text(picks: Picks) -> Printable:
     """For people."""
     lines = [f"{'action':<6}  {'rank':>5}  {'instrument':<12}  score"]
     lines += [
@@ -221,7 +222,7 @@ def as_text(picks: Picks) -> str:
         f"  held without a score: {row['instrument']}, {row['reason'].replace('_', ' ')}"
         for row in picks.unscored.to_pylist()
     ]
-    return "\n".join(lines)
+    return printable(lines)
 
 
 def to_plain(picks: Picks) -> dict[str, Any]:

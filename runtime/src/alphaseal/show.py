@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from .manifest import Manifest
+from .plain_text import Printable, printable
 from .strategy import describe_selection
 
 
-def describe(manifest: Manifest, digest: str) -> str:
+def describe(manifest: Manifest, digest: str) -> Printable:
     """What a person wants to know first, in a screen."""
     source, parity = manifest.source, manifest.parity
     used = sum(feature.used is not False for feature in manifest.features)
@@ -44,7 +45,7 @@ def describe(manifest: Manifest, digest: str) -> str:
             for i, feature in enumerate(manifest.features)
         ),
     ]
-    return "\n".join(lines)
+    return printable(lines)
 
 
 def _order(manifest: Manifest) -> list[str]:

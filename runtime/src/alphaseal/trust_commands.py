@@ -12,6 +12,7 @@ import msgspec
 from . import instants, keys, manifest, names, trust_file
 from .console import Parser
 from .errors import UsageError
+from .plain_text import Printable, printable
 from .trust_file import BundleRule, Key, TrustFile
 
 _ID = re.compile(r"[0-9a-f]{64}")
@@ -73,7 +74,7 @@ def _action(actions: Any, name: str, text: str) -> Any:
     return parser
 
 
-def run(options: argparse.Namespace) -> tuple[str, Any]:
+def run(options: argparse.Namespace) -> tuple[Printable, Any]:
     """Carry out one action; every change is written whole or not at all."""
     if options.action == "show":
         trust = trust_file.load(options.file)
@@ -147,7 +148,7 @@ def _revoke(trust: TrustFile, options: argparse.Namespace) -> TrustFile:
     return msgspec.structs.replace(trust, revoked_keys=[*trust.revoked_keys, found])
 
 
-def _describe(trust: TrustFile) -> str:
+def _describe(trust: TrustFile) -> Printable:
     lines = [f"{needed} signature(s) of role {role}" for role, needed in sorted(trust.thresholds.items())]
     for key in sorted(trust.keys, key=lambda key: (key.role, key.name)):
         state = (
@@ -169,7 +170,7 @@ def _describe(trust: TrustFile) -> str:
     if trust.lowest_format != manifest.FIRST_FORMAT:
         lines.append(f"bundles of format {trust.lowest_format} or later")
     lines.append("ready bundles only" if trust.require_ready else "bundles need not be ready")
-    return "\n".join(lines)
+    return printable(lines)
 
 
 def _threshold(text: str) -> tuple[str, int]:

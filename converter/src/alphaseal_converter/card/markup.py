@@ -12,6 +12,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal, Union
 
+from alphaseal import plain_text
+
 Tag = Literal[
     "a", "article", "body", "caption", "code", "dd", "details", "div", "dl", "dt", "figure", "footer", "h1", "h2", "h3",
     "h4", "header", "li", "main", "nav", "ol", "p", "pre", "section", "span", "strong", "summary", "table", "tbody", "td",
@@ -35,12 +37,8 @@ _NOTES: Mapping[str, tuple[Tag, ...]] = {
 
 CONTENT_SECURITY_POLICY = "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'"
 
-# What a reader cannot see, or what changes the order of what he sees: controls, soft hyphen, direction marks and overrides,
-# zero-width characters, line separators, fillers, lone surrogates, annotation and tag characters.  Line feed and tab stay.
-_UNSEEN = re.compile(
-    "[\x00-\x08\x0b-\x1f\x7f-\x9f\xad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200b-\u200f\u2028-\u202e\u2060-\u206f"
-    "\u3164\ufe00-\ufe0f\ufeff\uffa0\ufff0-\ufffb\ufffe\uffff\ud800-\udfff\U0001d173-\U0001d17a\U000e0000-\U000e0fff]"
-)
+_KEPT = "\n\t"
+"""Unseen characters that a page shows as they are."""
 
 
 @dataclass(frozen=True)
@@ -83,7 +81,7 @@ def _coordinate(value: str | float) -> str:
 
 def visible(text: str) -> str:
     """`text` with every unseen character written as an escape; ends of line become LF first."""
-    return _UNSEEN.sub(_escape_of, text.replace("\r\n", "\n"))
+    return plain_text.visible(text.replace("\r\n", "\n"), but=_KEPT)
 
 
 def page(title: str, style_sheet: str, *body: Element, limits: Limits | None = None) -> str:
@@ -155,9 +153,9 @@ def _text(text: str) -> str:
     In a drawing there is no place for an element around them: there they are plain escapes.
     """
     escaped = html.escape(text.replace("\r\n", "\n"), quote=True)
-    return _UNSEEN.sub(lambda match: f'<mark class="unseen">{_escape_of(match)}</mark>', escaped)
+    return plain_text.UNSEEN.sub(_marked, escaped)
 
 
-def _escape_of(match: re.Match[str]) -> str:
-    code = ord(match.group())
-    return f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"
+def _marked(match: re.Match[str]) -> str:
+    character = match[0]
+    return character if character in _KEPT else f'<mark class="unseen">{plain_text.escape(character)}</mark>'
