@@ -25,6 +25,7 @@ from vector_cases import (  # noqa: E402 - the path is set above
     text_cases,
     trust_cases,
     unit_cases,
+    universe_cases,
     version_cases,
 )
 from vector_cases.base import Case, bundle, check_names  # noqa: E402
@@ -35,7 +36,7 @@ def all_cases() -> list[Case]:
     """Every vector, in order of name."""
     modules = (
         *(text_cases, version_cases, trust_cases, file_cases, graph_cases, limit_cases),
-        *(table_cases, origin_cases, bar_cases, unit_cases),
+        *(table_cases, origin_cases, bar_cases, unit_cases, universe_cases),
     )
     return check_names(case for module in modules for case in module.cases())
 

@@ -128,8 +128,13 @@ def stored(name: str) -> bytes:
     return tables.stored(name, TABLES[name])
 
 
-def bar_bundle(golden: str = "bars", edit: Edit | None = None, graph: bytes | None = None) -> dict[str, bytes]:
-    """The small bundle with a graph for bars and golden bars."""
+def bar_bundle(
+    golden: str = "bars",
+    edit: Edit | None = None,
+    graph: bytes | None = None,
+    changed: dict[str, bytes] | None = None,
+) -> dict[str, bytes]:
+    """The small bundle with a graph for bars and golden bars, and other contents that are `changed`."""
     said = {
         "file": "alphas.onnx",
         "window": WINDOW,
@@ -145,6 +150,7 @@ def bar_bundle(golden: str = "bars", edit: Edit | None = None, graph: bytes | No
     files: dict[str, bytes | None] = {
         "alphas.onnx": alpha_graph() if graph is None else graph,
         "golden_bars.parquet": stored(golden),
+        **(changed or {}),
     }
     return bundle(files, change if edit is None else both(change, edit))
 

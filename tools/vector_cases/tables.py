@@ -193,6 +193,7 @@ def _windows() -> bytes:
 
 
 GOLDEN_VARIANTS: dict[str, Callable[[], bytes]] = {
+    "golden_whole_days": lambda: written(of_rows([row for row in GOLDEN_ROWS if row[0] == "day"], GOLDEN)),
     "golden_wrong_score": lambda: _with_score(3, 0.5),
     "golden_last_bit": lambda: _with_score(3, math.nextafter(GOLDEN_ROWS[3][-1], 9)),
     "golden_score_missing": lambda: _with_score(3, math.nan),

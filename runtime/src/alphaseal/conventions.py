@@ -3,7 +3,7 @@
 qlib leaves a suspended day without values.  A vendor's table may repeat the day before, put zeros, or draw a line between
 the days around it; every feature that looks at the day is then another one.  The manifest records how often each kind of row
 occurs in the training (`alphas.conventions`), and a table with more of a kind than the bound allows is not taken silently
-(spec/bundle-v1.md, section 10.2).
+(spec/bundle-v1.md, section 10.4).
 """
 
 from __future__ import annotations
@@ -153,8 +153,9 @@ def _follows_a_line(values: npt.NDArray[np.float32], full: Mask) -> Mask:
     day = np.arange(full.shape[1])
     part = ((middle - first) / np.maximum(day - first, 1))[:, :, None]
     start, found = (_taken(values, days).astype(np.float64) for days in (first, middle))
-    line = start + (values - start) * part
-    mask = _every(np.abs(found - line) <= _EPSILON * np.maximum(np.abs(start), np.abs(values)))
+    with np.errstate(invalid="ignore"):  # infinity less infinity
+        line = start + (values - start) * part
+        mask = _every(np.abs(found - line) <= _EPSILON * np.maximum(np.abs(start), np.abs(values)))
     return mask & (first >= 0)
 
 
