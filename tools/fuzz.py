@@ -1,4 +1,4 @@
-"""``make fuzz``: a million structure-aware mutations of a small signed bundle against the verifier.
+"""``make fuzz``: a million structure-aware mutations of a small signed bundle, and of callers' tables, against the runtime.
 
 Mutation number N is the same in every run of a seed (``--only N`` repeats it).  Each is judged in one process; every
 500th runs in a child of its own as well, with so much more memory as is allowed and no more.  Ends with 1 where something
@@ -33,9 +33,12 @@ ROOT = Path(__file__).resolve().parents[1]
 if __name__ == "__main__":
     sys.path[:0] = [str(ROOT / "tests"), str(ROOT / "converter" / "src"), str(ROOT / "runtime" / "src")]
 
+import numpy as np  # noqa: E402
+
 import fuzz_mutations as mutations  # noqa: E402
+import fuzz_tables as tables  # noqa: E402
+from alphaseal import bars, data_gate, feature_origin, features, model_gate, selftest  # noqa: E402
 from alphaseal import bundle as bundles  # noqa: E402
-from alphaseal import data_gate, model_gate, selftest  # noqa: E402
 from alphaseal import manifest as m  # noqa: E402
 from alphaseal.errors import AlphasealError  # noqa: E402
 from fuzz_bundle import ROWS, TRUST, canonical, known_ids, sealed, small_bundle  # noqa: E402
@@ -104,6 +107,9 @@ class Areas:
             "parquet": (12, self.on_parquet),
             "tree": (4, self.on_tree),
             "resealed": (4, self.on_resealed),
+            "features": (16, self.on_features),
+            "bars": (6, self.on_bars),
+            "table": (12, self.on_table),
         }
 
     def run(self, seed: int, number: int) -> tuple[str, str]:
@@ -182,6 +188,45 @@ class Areas:
             table.drop_columns(["datetime"]).to_pylist()
         return outcome
 
+    def on_features(self, chance: random.Random) -> str:
+        """A caller's file of features: one date gives the rows that reading all dates gives for it, or a refusal."""
+        data = mutations.parquet_mutation(chance.choice(tables.files()), chance)
+        found: list[Any] = []
+        kind = chance.randrange(4)
+        if kind == 0:
+            return judged(lambda: found.extend(features.iter_parquet(data, tables.FEATURES, block_bytes=1 << 10)))
+        if kind == 1:
+            judged(lambda: feature_origin.read_origin(data))
+        date = tables.day(chance)
+        outcome = judged(lambda: found.append(features.read_parquet(data, tables.FEATURES, date=date)))
+        if (
+            outcome == "accepted"
+            and judged(lambda: found.append(features.read_parquet(data, tables.FEATURES))) == "accepted"
+        ):
+            one, whole = found
+            of_the_day = whole.dates == np.datetime64(date, "D")
+            same = one.instruments.to_pylist() == whole.instruments.filter(pa_mask(of_the_day)).to_pylist()
+            require(same, "rows of the date are missing, or are others")
+            require(
+                np.array_equal(one.values, whole.values[of_the_day], equal_nan=True),
+                "other values for one date than for all",
+            )
+        return outcome
+
+    def on_bars(self, chance: random.Random) -> str:
+        """A caller's file of bars: answered or refused."""
+        data = mutations.parquet_mutation(chance.choice(tables.files()), chance)
+        return judged(lambda: bars.read_bars(data, tables.FIELDS, window=3, date=tables.day(chance)))
+
+    def on_table(self, chance: random.Random) -> str:
+        """A table in memory whose bytes lie: answered or refused."""
+        table, kind = tables.table(chance), chance.randrange(4)
+        if kind == 0:
+            return judged(lambda: bars.read_bars(table, tables.FIELDS, window=2, date=tables.DAY))
+        if kind == 1:
+            return judged(lambda: features.read_table(features.table_of(table), tables.FEATURES, date=tables.DAY))
+        return judged(lambda: features.read_table(table, tables.FEATURES, date=tables.DAY if kind == 2 else None))
+
     def on_tree(self, chance: random.Random) -> str:
         """Accepted only where the same files with the same bytes are there as before."""
         root = self._write(dict(self.small.files))
@@ -241,6 +286,13 @@ class Areas:
         root.mkdir()
         mutations.write_tree(root / "bundle", files)
         return root / "bundle"
+
+
+def pa_mask(mask: Any) -> Any:
+    """A numpy mask as Arrow's."""
+    import pyarrow
+
+    return pyarrow.array(mask)
 
 
 def canonical_or_raw(value: Any) -> bytes:

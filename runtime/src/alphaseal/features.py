@@ -12,7 +12,9 @@ What every reader of this module promises:
 
 from __future__ import annotations
 
+import contextlib
 import os
+import weakref
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -36,6 +38,7 @@ from alphaseal.arrow_columns import (
     row_order,
     text_of,
 )
+from alphaseal.arrow_stream import StreamReader
 from alphaseal.errors import InputError
 from alphaseal.instruments import normalise
 from alphaseal.number_types import require_number_type
@@ -134,9 +137,9 @@ def read_table(
     """
     period = Period.of(date, dates)
     with _stream(table) as reader:
-        plan = Plan.of(reader.schema, features)
+        plan = Plan.of(_schema_of(reader), features)
         rows = _Rows(plan, period)
-        for batch in _batches_of(reader):
+        for batch in _batches_of(reader, None if _is_checked(table) else plan.column_names):
             rows.add(batch)
     return rows.block(instruments_from, instrument_format, instrument_pattern)
 
@@ -430,17 +433,31 @@ def is_file(table: Any) -> bool:
     return isinstance(table, (str, bytes, os.PathLike))
 
 
+_CHECKED: weakref.WeakValueDictionary[int, Any] = weakref.WeakValueDictionary()
+"""Tables that `table_of` gave, which were looked at whole; by identity."""
+
+
 def table_of(table: Any) -> Any:
-    """Any kind of table as a pyarrow Table, which can be read more than once; InputError `features.not_a_table`."""
-    if isinstance(table, pa.Table):
+    """Any kind of table as a pyarrow Table that was looked at whole and can be read more than once.
+
+    InputError `features.not_a_table`, `features.damaged`.
+    """
+    if _is_checked(table):
         return table
     with _stream(table) as reader:
-        return pa.Table.from_batches(_batches_of(reader), reader.schema)
+        schema = _schema_of(reader)
+        found = pa.Table.from_batches(list(_batches_of(reader, schema.names)), schema)
+    _CHECKED[id(found)] = found
+    return found
+
+
+def _is_checked(table: Any) -> bool:
+    return _CHECKED.get(id(table)) is table
 
 
 def _stream(table: Any) -> Any:
     """A record batch reader over any kind of table."""
-    try:
+    with _as_table_errors():
         if isinstance(table, pa.RecordBatchReader):
             return table
         if isinstance(table, pa.Table):
@@ -448,12 +465,10 @@ def _stream(table: Any) -> Any:
         if isinstance(table, pa.RecordBatch):
             return pa.RecordBatchReader.from_batches(table.schema, [table])
         if hasattr(table, "__arrow_c_stream__"):
-            return pa.RecordBatchReader.from_stream(table)
+            return StreamReader(table)
         if hasattr(table, "reset_index") and hasattr(table, "columns"):
             # A DataFrame of pandas before 2.2: pandas is loaded already, Arrow's own conversion keeps the index levels.
             return pa.Table.from_pandas(table).to_reader()
-    except (pa.ArrowException, TypeError, ValueError) as error:
-        raise InputError("features.not_a_table", "the table cannot be read as Arrow data", found=str(error)) from error
     raise InputError(
         "features.not_a_table",
         "this object is not a table",
@@ -462,11 +477,56 @@ def _stream(table: Any) -> Any:
     )
 
 
-def _batches_of(reader: Any) -> Iterator[Any]:
+def _schema_of(reader: Any) -> Any:
+    """The schema of a reader, whose names are text."""
+    with _as_table_errors():
+        schema = reader.schema
+        schema.names  # noqa: B018
+        return schema
+
+
+def _batches_of(reader: Any, checked: Sequence[str] | None) -> Iterator[Any]:
+    """The batches of a reader, of which the columns `checked` were looked at whole (None: this was done before).
+
+    From here on ends of texts, places in dictionaries and lengths of buffers are used as they are.
+    """
+    batches = iter(reader)
+    while True:
+        with _as_table_errors():
+            batch = next(batches, None)
+        if batch is None:
+            return
+        if checked is not None:
+            _check_columns(batch, checked)
+        yield batch
+
+
+def _check_columns(batch: Any, names: Sequence[str]) -> None:
+    """InputError `features.damaged` where a column contradicts itself."""
+    for name in names:
+        try:
+            for column in (place for place, own in enumerate(batch.schema.names) if own == name):
+                batch.column(column).validate(full=True)
+        except (pa.ArrowException, ValueError) as error:
+            raise InputError(
+                "features.damaged",
+                "a column of the table contradicts itself",
+                where=f"column {name!r}",
+                expected="ends of texts and places in dictionaries within bounds, UTF-8, buffers as long as the column",
+                found=str(error)[:300],
+                next_step="make the table again with the library that it comes from",
+            ) from error
+
+
+@contextlib.contextmanager
+def _as_table_errors() -> Iterator[None]:
+    """What Arrow raises for what is no table as InputError `features.not_a_table`."""
     try:
-        yield from reader
-    except pa.ArrowException as error:
-        raise InputError("features.not_a_table", "the table cannot be read as Arrow data", found=str(error)) from error
+        yield
+    except (pa.ArrowException, OSError, TypeError, ValueError, LookupError, ArithmeticError) as error:
+        raise InputError(
+            "features.not_a_table", "the table cannot be read as Arrow data", found=str(error)[:500]
+        ) from error
 
 
 # --- years in constant memory ---------------------------------------------------------------------------------------
