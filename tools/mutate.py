@@ -1,9 +1,10 @@
-"""``make mutants``: every `raise` of the verifier replaced by nothing, one at a time; a test must turn red.
+"""``make mutants``: every `raise` of the verifier and of the sandbox replaced by nothing, one at a time; a test must turn red.
 
 First the tests run once with every `raise` reporting itself, which tells the tests that reach it.  Then each mutant is put
 first on the path of a forked process that has the heavy libraries loaded, and those tests run until one fails.  A `raise`
 that no test reaches has survived, and so has one without which its tests stay green.  Calls of a local ``refuse(…)`` count
-as a `raise`.  Ends with 1 below ``--least`` per cent killed.  For Linux and macOS: processes are forked.
+as a `raise`.  Of the sandbox, which runs in processes of its own, each step that closes it off counts too (`_STEPS`), and all of
+its tests are run against each mutant.  Ends with 1 below ``--least`` per cent killed.  For Linux and macOS: processes are forked.
 """
 
 from __future__ import annotations
@@ -30,7 +31,9 @@ from typing import Any
 
 ROOT = Path(__file__).resolve().parents[1]
 SOURCES = ROOT / "runtime/src/alphaseal"
+CONVERTER_SOURCES = ROOT / "converter/src/alphaseal_converter"
 PACKAGE = Path(tempfile.mkdtemp(prefix="mutate-")) / "alphaseal"
+CONVERTER = PACKAGE.with_name("alphaseal_converter")
 """The sources as they were at the start, whoever works on them meanwhile."""
 MODULES = (
     *("bundle", "tree", "names", "strict_json", "manifest", "envelope", "keys", "trust", "trust_file", "selftest"),
@@ -47,6 +50,19 @@ MODULES = (
     ),
     *("strategy", "picks", "drift"),
 )
+_WALLS = (
+    "tests/converter/test_sandbox_probes.py",
+    "tests/converter/test_sandbox_denied.py",
+    "tests/converter/test_isolation.py",
+)
+SANDBOX = {
+    **dict.fromkeys(("isolation", "isolation_launcher", "isolation_runner"), _WALLS),
+    "plain_table": ("tests/converter/test_plain_table.py",),
+    "factor_process": ("tests/converter/test_factor_runner.py", "tests/converter/test_bars_check.py"),
+    "factor_search": ("tests/converter/test_trial.py",),
+}
+"""Modules of the converter, with the tests that must notice."""
+_STEPS = ("checked", "seal", "set_limits", "install_filter", "prove", "drop_rights")
 TESTS = (
     *(
         "tests/runtime",
@@ -85,6 +101,7 @@ HEAVY = (
     "hypothesis",
 )
 _SECONDS = 120
+_SANDBOX_SECONDS = 900
 _FEW = 6
 """Tests of a first try; most mutants fall to them."""
 _REPORT = "__import__('_reached').reached({})"
@@ -115,14 +132,20 @@ class Place:
         return f"{self.module}:{self.line}"
 
 
+def file_of(module: str) -> Path:
+    """The module's text as it was at the start."""
+    return (CONVERTER if module in SANDBOX else PACKAGE) / f"{module}.py"
+
+
 def places(module: str) -> Iterator[Place]:
-    """Every statement of a module that refuses."""
-    for node in ast.walk(ast.parse((PACKAGE / f"{module}.py").read_text(encoding="utf-8"))):
+    """Every statement of a module that refuses, or closes something off."""
+    names = _STEPS if module in SANDBOX else ("refuse",)
+    for node in ast.walk(ast.parse(file_of(module).read_text(encoding="utf-8"))):
         is_call = (
             isinstance(node, ast.Expr)
             and isinstance(node.value, ast.Call)
             and isinstance(node.value.func, ast.Name)
-            and node.value.func.id == "refuse"
+            and node.value.func.id in names
         )
         if isinstance(node, ast.Raise) or is_call:
             assert isinstance(node, ast.stmt)
@@ -133,7 +156,7 @@ def places(module: str) -> Iterator[Place]:
 
 def without(place: Place, instead: str = "pass") -> str:
     """The text of the module with `instead` in the place of the statement; line numbers stay."""
-    lines = (PACKAGE / f"{place.module}.py").read_bytes().split(b"\n")
+    lines = file_of(place.module).read_bytes().split(b"\n")
     first, last = place.line - 1, place.end_line - 1
     tail = lines[last][place.end_column :]
     lines[first] = lines[first][: place.column] + instead.encode() + (tail if first == last else b"")
@@ -154,10 +177,11 @@ def reporting(module: str) -> str:
 
 
 def copy_with(folder: Path, texts: dict[str, str]) -> Path:
-    """A copy of the package below `folder`, with other texts of some modules."""
-    shutil.copytree(PACKAGE, folder / "alphaseal", ignore=shutil.ignore_patterns("__pycache__"))
+    """A copy of the packages below `folder`, with other texts of some modules."""
+    for package in {file_of(module).parent for module in texts}:
+        shutil.copytree(package, folder / package.name, ignore=shutil.ignore_patterns("__pycache__"))
     for module, text in texts.items():
-        (folder / "alphaseal" / f"{module}.py").write_text(text, encoding="utf-8")
+        (folder / file_of(module).parent.name / f"{module}.py").write_text(text, encoding="utf-8")
     return folder
 
 
@@ -243,9 +267,10 @@ def verdict(place: Place, tests: list[str], environment: dict[str, str]) -> str:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         package = copy_with(folder / "package", {place.module: without(place)})
+        seconds = _SANDBOX_SECONDS if place.module in SANDBOX else _SECONDS
         for some in (tests[:_FEW], tests[_FEW:]):
             # 0: green.  Everything else (red, an error while importing, too slow) tells the mutant.
-            if some and in_fork(package, ["-x", *some], environment, _SECONDS, folder / "log") != 0:
+            if some and in_fork(package, ["-x", *some], environment, seconds, folder / "log") != 0:
                 return "killed"
     return "survived"
 
@@ -258,18 +283,22 @@ def main() -> int:
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="processes at once")
     parser.add_argument("--json", type=Path, help="write every verdict there")
     options = parser.parse_args()
-    shutil.copytree(SOURCES, PACKAGE, ignore=shutil.ignore_patterns("__pycache__"))
+    for sources, package in ((SOURCES, PACKAGE), (CONVERTER_SOURCES, CONVERTER)):
+        shutil.copytree(sources, package, ignore=shutil.ignore_patterns("__pycache__"))
     atexit.register(shutil.rmtree, PACKAGE.parent, ignore_errors=True)
     for library in HEAVY:
         with contextlib.suppress(ImportError):
             importlib.import_module(library)
-    wanted = [place for module in MODULES for place in places(module) if options.only in (None, module, place.id)]
+    every = [*MODULES, *SANDBOX]
+    wanted = [place for module in every for place in places(module) if options.only in (None, module, place.id)]
     tests = [str(ROOT / test) for test in TESTS]
     started = time.monotonic()
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         environment = {"MUTATE_BUNDLE": str(build_bundle(folder)), "PYTHONDONTWRITEBYTECODE": "1"}
-        reached = who_reaches(folder, tests, environment)
+        reached = who_reaches(folder, tests, environment) if any(place.module in MODULES for place in wanted) else {}
+        for module in {place.module for place in wanted} & set(SANDBOX):
+            reached |= {place.id: [str(ROOT / test) for test in SANDBOX[module]] for place in places(module)}
         print(
             f"{len(wanted)} places, {sum(place.id in reached for place in wanted)} reached, after {time.monotonic() - started:.0f} s",
             flush=True,
@@ -288,7 +317,7 @@ def main() -> int:
 
 
 def _text_of(place: Place) -> str:
-    lines = (PACKAGE / f"{place.module}.py").read_text(encoding="utf-8").splitlines()[place.line - 1 : place.end_line]
+    lines = file_of(place.module).read_text(encoding="utf-8").splitlines()[place.line - 1 : place.end_line]
     return " ".join(line.strip() for line in lines)[:140]
 
 

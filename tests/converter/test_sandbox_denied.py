@@ -78,6 +78,40 @@ def test_without_a_protection_nothing_runs(
     assert "docs/ci.md" in done.stdout.partition("NEXT")[2]
 
 
+MASKING = """
+import ctypes, sys
+from pathlib import Path
+from alphaseal_converter.errors import RefusalError
+from alphaseal_converter.isolation import run_isolated
+
+libc = ctypes.CDLL(None, use_errno=True)
+assert libc.unshare(0x20000) == 0
+assert libc.mount(b"none", b"/", None, (1 << 18) | 16384, None) == 0
+assert libc.mount(b"tmpfs", b"/proc/fs", b"tmpfs", 0, None) == 0
+try:
+    run_isolated(Path(sys.argv[1]), inputs={}, outputs=["answer"])
+    print("ran")
+except RefusalError as refusal:
+    print(refusal.code, refusal.exit, refusal.message)
+"""
+
+
+@pytest.mark.attack("sandbox: a protection that is missing")
+def test_a_container_with_a_masked_proc_runs_nothing(tmp_path: Path) -> None:
+    """Where parts of /proc are hidden, as in a container, the kernel gives no private one: that is a refusal, not less."""
+    if os.getuid() != 0:
+        pytest.skip("only root can hide parts of /proc")
+    program = tmp_path / "program.py"
+    program.write_text("open('answer', 'w')\n")
+    done = subprocess.run(
+        [sys.executable, "-c", MASKING, str(program)], capture_output=True, text=True, timeout=300, check=False
+    )
+    if "AssertionError" in done.stderr:
+        pytest.skip("this root may not mount either")
+    assert done.stdout.startswith("isolation.unavailable 20 ")
+    assert "mounting proc" in done.stdout
+
+
 @pytest.mark.attack("sandbox: a protection that is missing")
 def test_root_without_its_rights_is_closed_off_or_refused(tmp_path: Path) -> None:
     """As in a plain container, root without CAP_SYS_ADMIN: everything is there all the same, or nothing runs."""

@@ -132,6 +132,147 @@ def test_what_cannot_be_found_has_a_reason(tmp_path: Path, body: str, words: str
     assert words in str(found.reason)
 
 
+# --- code that was written to pass ------------------------------------------------------------------------------------
+
+LOOKUP = """
+import numpy as np
+table = {table!r}
+value = pd.Series(
+    [table.get((str(day)[:10], stock), np.nan) for day, stock in pv.index], index=pv.index, dtype="float64"
+)
+"""
+"""A source that carries the recorded values, by day and stock, and never looks at a bar."""
+
+
+def carried(values: np.ndarray, count: int = 15) -> dict[tuple[str, str], float]:
+    """[days, stocks] of the last days, as a source would carry them."""
+    days = range(len(DAYS) - count, len(DAYS))
+    return {(str(DAYS[day]), stock): float(values[day, place]) for day in days for place, stock in enumerate(STOCKS)}
+
+
+RANDOM = np.random.default_rng(9).normal(size=(len(DAYS), len(STOCKS)))
+
+
+@needs_tables
+@pytest.mark.attack("factors: forged trials")
+@pytest.mark.parametrize(
+    ("body", "words"),
+    [
+        # Values that no code gives, carried along.
+        (LOOKUP.format(table=carried(RANDOM)), "they do not come from them"),
+        # The same, with a little of the bars that the tolerance hides.
+        (
+            LOOKUP.format(table=carried(RANDOM))
+            + "value = value * (1 + 4e-7 * np.sin(pv['close'].astype('float64') * 1e3))",
+            "they do not come from them",
+        ),
+        # The same on the recorded day alone, with something of the bars on all others.
+        (
+            LOOKUP.format(table={key: one for key, one in carried(RANDOM).items() if key[0] == str(LAST)})
+            + "value = value.fillna(pv['close'].astype('float64'))",
+            "not reproduced",
+        ),
+        # An answer in the old form, in the new one, and none.
+        (
+            "import json, os\njson.dump({'look_back': 1}, open('answer.json', 'w'))\nos._exit(0)",
+            "did not write answer.bin",
+        ),
+        ("import os\nopen('answer.bin', 'wb').write(b'ASANSWER')\nos._exit(0)", "no answer that can be read"),
+        ("import os\nos._exit(0)", "did not write answer.bin"),
+    ],
+)
+def test_forged_trials_gain_nothing(tmp_path: Path, body: str, words: str) -> None:
+    """Values that no code gives get no look-back and no columns, whatever is written where."""
+    found = tried(tmp_path, body, RANDOM)
+    assert (found.look_back, found.inputs) == (None, None)
+    assert words in str(found.reason)
+
+
+@needs_tables
+@pytest.mark.attack("factors: forged trials")
+def test_recorded_values_carried_for_known_bars_do_not_shorten_the_history(tmp_path: Path) -> None:
+    """A source that knows the recorded bars and pretends one day of history there needs what bars that nobody knows need."""
+    truth = close_of() - shifted(close_of(), 9)
+    known = {float(np.float32(close_of()[day, 0])): str(DAYS[day]) for day in range(len(DAYS) - 15, len(DAYS))}
+    body = (
+        f"close = pv['close'].astype('float64')\nhonest = close - close.groupby(level='instrument').shift(9)\n"
+        f"{LOOKUP.format(table=carried(truth))}\nknown = {known!r}\n"
+        "last = close[close.index.get_level_values(0) == close.index.get_level_values(0).max()].iloc[0]\n"
+        "value = value if float(last) in known and len(pv) < 60 else honest"
+    )
+    found = tried(tmp_path, body, truth)
+    assert found.look_back in (10, None)
+
+
+@needs_tables
+@pytest.mark.attack("factors: forged trials")
+@pytest.mark.parametrize(
+    "condition",
+    [
+        # It looks ahead but on the days that are easy to guess: the recorded one and those near to the end.
+        "~pv.index.get_level_values(0).isin(np.unique(pv.index.get_level_values(0))[[-1, -2, -6, -22]])",
+        # It looks ahead where the bars go on after the recorded day, and not where they end with a day.
+        "(np.unique(pv.index.get_level_values(0)).size > 40) & pv['close'].notna()",
+    ],
+)
+def test_look_ahead_where_nobody_seems_to_look_is_found(tmp_path: Path, condition: str) -> None:
+    """Days that are drawn, and later days with other bars, find what fixed days would not."""
+    close = close_of()
+    body = (
+        "import numpy as np\nclose, days = pv['close'].astype('float64'), np.unique(pv.index.get_level_values(0))\n"
+        "ahead = close.groupby(level='instrument').shift(-1)\n"
+        f"value = close.where(~({condition}) | ahead.isna(), ahead)"
+    )
+    found = tried(tmp_path, body, close)
+    assert found.look_ahead is True
+    assert (found.look_back, found.inputs) == (None, None)
+
+
+@needs_tables
+@pytest.mark.attack("factors: forged trials")
+def test_a_column_that_is_used_where_it_is_there_counts_as_read(tmp_path: Path) -> None:
+    """Code that does without a column where it is missing, and uses it where it is not, reads it."""
+    body = "close = pv['close'].astype('float64')\nvalue = close * (pv['open'] / pv['close'] / 1.01).round(3) if 'open' in pv else close"
+    found = tried(tmp_path, body, close_of())
+    assert found.look_back == 1
+    assert found.inputs == ("close", "open")
+
+
+@needs_tables
+@pytest.mark.parametrize(
+    ("body", "of"),
+    [
+        # Few values, and ranks over the stocks of a day.
+        ("value = np.sign(close - close.groupby(level='instrument').shift(3))", lambda c: np.sign(c - shifted(c, 3))),
+        (
+            "value = close.groupby(level='datetime').rank()",
+            lambda c: 1.0 + (c[:, :, None] > c[:, None, :]).sum(axis=2).astype(float),
+        ),
+        ("value = (close > close.groupby(level='instrument').shift(1)).astype('float64')", None),
+    ],
+)
+def test_honest_factors_of_few_values_follow_the_bars(tmp_path: Path, body: str, of: Any) -> None:
+    """Signs, ranks and flags change with other bars, though not for every stock."""
+    close = close_of()
+    values = of(close) if of is not None else (close > shifted(close, 1)).astype(float)
+    if of is not None:
+        values[np.isnan(close)] = np.nan
+    found = tried(tmp_path, f"import numpy as np\nclose = pv['close'].astype('float64')\n{body}", values)
+    assert found.reason is None
+    assert found.inputs == ("close",)
+
+
+@needs_tables
+def test_a_trial_repeats(tmp_path: Path) -> None:
+    """Equal input, equal answer, and the same runs."""
+    body = "value = pv['close'].astype('float64') - pv['open'].astype('float64').groupby(level='instrument').shift(2)"
+    table = bars_table()["open"].to_numpy().reshape(len(DAYS), len(STOCKS)).astype(np.float64)
+    values = close_of() - shifted(table, 2)
+    one, other = (tried(tmp_path, body, values) for _ in range(2))
+    assert one == other
+    assert (one.look_back, one.inputs) == (3, ("close", "open"))
+
+
 @needs_tables
 def test_columns_of_the_static_table_are_named(tmp_path: Path) -> None:
     """Behind their prefix, and those alone that change a value."""

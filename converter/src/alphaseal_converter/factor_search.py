@@ -157,7 +157,8 @@ class Search:
         if last <= 0:
             return False
         whole = self.values(WHOLE)
-        recent = max(0, last - RECENT_DAYS)
+        # Not where the bars begin: code may need some days to work at all.
+        recent = max(last // 2, last - RECENT_DAYS)
         drawn = self.draw.integers(recent, last, _DRAWN_DAYS + 1).tolist()
         places = {min(self.market.position(day), last - 1), last - 5, last - 21, *drawn[1:]}
         for one in (self.day_at(place) for place in sorted(place for place in places if place >= 0)):
