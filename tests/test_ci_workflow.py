@@ -111,9 +111,29 @@ def test_a_refusal_stops_the_job_and_says_why(place: dict[str, str], tmp_path: P
     assert done.returncode == 20
     assert not (tmp_path / "checkout/bundles/reversal").exists()
     assert run(why, place, tmp_path / "checkout").returncode == 0
-    shown = json.loads((tmp_path / "summary").read_text())
+    opening, line, closing = (tmp_path / "summary").read_text().splitlines()
+    assert (opening, closing) == ("```json", "```")
+    shown = json.loads(line)
     assert (shown["code"], shown["exit"]) == ("build.not_ready", 20)
     assert "order_not_replayed" in shown["found"]
+
+
+@pytest.mark.attack("terminal: a summary of a CI system")
+@pytest.mark.skipif(os.name == "nt", reason="the steps are written for a POSIX shell")
+def test_a_refusal_is_no_markdown_in_the_summary(place: dict[str, str], tmp_path: Path) -> None:
+    """Whatever a refusal quotes, the summary shows it as one line of code: no image, no link, no end of the block."""
+    hostile = "```\n# ![x](https://evil.example/x) <img src=x>\n::error::x ##[group]y \x1b[31m\u202e"
+    place["NAME"] = hostile
+    build, *_, why = steps()
+    done = run(build, place, tmp_path / "checkout")
+    assert done.returncode in (2, 20)
+    assert "\n::" not in done.stdout
+    assert "##[" not in done.stdout
+    assert run(why, place, tmp_path / "checkout").returncode == 0
+    opening, line, closing = (tmp_path / "summary").read_text().splitlines()
+    assert (opening, closing) == ("```json", "```")
+    assert line.isascii()
+    assert not json.loads(line)["ok"]
 
 
 def test_inputs_reach_the_shell_as_variables_only() -> None:
