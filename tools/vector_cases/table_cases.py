@@ -181,6 +181,20 @@ def _golden_rows() -> Iterator[Case]:
         "ok",
         _golden("last_bit", loose),
     )
+    yield _selftest(
+        "golden_near_tie",
+        "V9: two stocks change places whose recorded scores differ by less than both rows' bounds together",
+        0,
+        "ok",
+        _golden("near_tie", put("parity.bound.absolute", 0.03)),
+    )
+    yield _selftest(
+        "golden_other_order",
+        "V9: the same two stocks, where the bound is narrower",
+        19,
+        "selftest.scores",
+        _golden("near_tie", put("parity.bound.absolute", 0.02)),
+    )
 
 
 def _with_factors(name: str, edit: Edit | None = None) -> dict[str, bytes]:

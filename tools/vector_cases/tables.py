@@ -141,6 +141,13 @@ def _with_score(position: int, value: float) -> bytes:
     return written(of_rows(rows, GOLDEN))
 
 
+def _near_tie() -> bytes:
+    """Two stocks of the last day whose judged scores are near each other, in the other order than the graph's."""
+    rows = list(GOLDEN_ROWS)
+    rows[3], rows[5] = (*rows[3][:-1], 0.8984375), (*rows[5][:-1], 0.90234375)
+    return written(of_rows(rows, GOLDEN))
+
+
 def _swapped() -> bytes:
     """Two rows with each other's features."""
     rows = list(GOLDEN_ROWS)
@@ -198,6 +205,7 @@ GOLDEN_VARIANTS: dict[str, Callable[[], bytes]] = {
     "golden_last_bit": lambda: _with_score(3, math.nextafter(GOLDEN_ROWS[3][-1], 9)),
     "golden_score_missing": lambda: _with_score(3, math.nan),
     "golden_score_infinite": lambda: _with_score(3, math.inf),
+    "golden_near_tie": _near_tie,
     "golden_swapped": _swapped,
     "golden_one_more": lambda: written(of_rows([*GOLDEN_ROWS, GOLDEN_ROWS[-1]], GOLDEN)),
     "golden_empty": lambda: written(of_rows([], GOLDEN)),

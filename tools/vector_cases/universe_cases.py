@@ -123,7 +123,15 @@ def conventions() -> dict[str, Any]:
 
 def _bars() -> Iterator[Case]:
     edit = both(universes(record("all")), put("alphas.conventions", [conventions()]))
-    arguments = [*UNSIGNED, "--bars", "bars.parquet", "--features", "features.parquet", "--dates", "2024-01-03:2024-01-04"]
+    arguments = [
+        *UNSIGNED,
+        "--bars",
+        "bars.parquet",
+        "--features",
+        "features.parquet",
+        "--dates",
+        "2024-01-03:2024-01-04",
+    ]
     for name, text, code, change in (
         (
             "bars_filled",
