@@ -13,7 +13,7 @@ import pytest
 import alphaseal
 from alphaseal import selftest
 from alphaseal.cli import main as alphaseal_command
-from alphaseal_converter import replay_comparison
+from alphaseal_converter import replay_noise
 from alphaseal_converter.artifacts import read_model, read_predictions
 from alphaseal_converter.build import BuildRequest, BuiltBundle, build
 from alphaseal_converter.decode import as_array
@@ -32,11 +32,16 @@ def request(workspace: Path, out: Path, **changes: Any) -> BuildRequest:
     return BuildRequest(out=out, **(options | changes))
 
 
+def copied(tmp_path: Path, model: str) -> Path:
+    """A copy of a run that a test may change."""
+    shutil.copytree(NOISE / model, tmp_path / "own")
+    return tmp_path / "own"
+
+
 @pytest.fixture
 def own(tmp_path: Path) -> Path:
-    """A copy of the linear run that a test may change."""
-    shutil.copytree(NOISE / "linear", tmp_path / "own")
-    return tmp_path / "own"
+    """A copy of the linear run."""
+    return copied(tmp_path, "linear")
 
 
 def artifact(workspace: Path, name: str) -> Path:
@@ -86,6 +91,7 @@ def explained(built: BuiltBundle, rows: int) -> None:
     noise = replay.noise
     assert (noise.rows, len(noise.examples), noise.features["CORD10"]) == (rows, rows, rows)
     assert set(noise.features) <= {"CORD10", "CORD20"}
+    assert noise.rounding == 0
     assert any((one.date, one.instrument) == FLIPPED and one.features == ["CORD10"] for one in noise.examples)
     assert manifest.parity.note is not None
     assert f"{rows} of 1180 recorded predictions differ by up to" in manifest.parity.note
@@ -131,16 +137,20 @@ def test_an_older_manifest_says_it_in_words(tmp_path: Path) -> None:
 # --- what is no noise -------------------------------------------------------------------------------------------------
 
 
-def test_another_window_is_refused(own: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("model", ["linear", "lightgbm"])
+def test_another_window_is_refused(model: str, tmp_path: Path) -> None:
     """A correlation over 11 days in the place of 10: most rows differ, and the one that differs most is named."""
+    own = copied(tmp_path, model)
     exchange(own, (CORD10, CORD10.replace(b"10)", b"11)")))
     message = refusal(own, tmp_path)
     assert "of 1180 recorded predictions are not reproduced" in message
     assert "most differs SZ3" in message
 
 
-def test_swapped_columns_are_refused(own: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("model", ["linear", "lightgbm"])
+def test_swapped_columns_are_refused(model: str, tmp_path: Path) -> None:
     """The expressions of two noisy features change places."""
+    own = copied(tmp_path, model)
     exchange(own, (CORD10, b"#" * len(CORD10)), (CORD20, CORD10), (b"#" * len(CORD10), CORD20))
     assert "stocks stand in another order on" in refusal(own, tmp_path)
 
@@ -189,7 +199,7 @@ def test_noise_does_not_explain_everything(own: Path, tmp_path: Path) -> None:
 
 def test_noise_on_too_many_rows_is_another_model(own: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """More rows than a hundredth of all (here a thousandth) are not explained, whatever noise they have."""
-    monkeypatch.setattr(replay_comparison, "LARGEST_SHARE", 0.001)
+    monkeypatch.setattr(replay_noise, "LARGEST_SHARE", 0.001)
     message = refusal(own, tmp_path)
     assert "4 of 1180 recorded predictions are not reproduced" in message
     assert "CORD10" in message

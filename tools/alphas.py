@@ -63,6 +63,11 @@ zero; near the ends of float32.
 | NaN | cells where only one of the two is NaN |
 
 Goals: largest {LIMIT:g}, NaN 0. Cells at which qlib's own value is rounding noise are counted apart, in the last table.
+
+The converter states for every cell how far qlib's value may be from the graph's (`alphaseal_converter/alphas/noise.py`): an
+error analysis of the expression on the stock's own series. It is 0 where both sides compute alike, about one step of float32
+in ordinary windows, and large or unknown where qlib's own value is rounding: the listed cells, and correlations over a few
+nearly equal points. With it a replay from bars tells noise from a wrong model (spec section 8.1, `ReplayNoise`).
 """
 
 

@@ -190,11 +190,14 @@ def widened(bound: Bound, rounding: Vector) -> Bound:
 def unexplained(
     bound: Bound, scores: Vector, expected: Vector, rounding: Vector | None = None
 ) -> npt.NDArray[np.bool_]:
-    """Rows outside of the bound, but for those that are within the `rounding` of their own sums (float64 [rows])."""
+    """Rows outside of the bound, but for those that are within the `rounding` of their own sums (float64 [rows]).
+
+    Infinite: anything is, a missing score too.
+    """
     wrong = outside(bound, scores, expected)
     if rounding is not None:
         with np.errstate(invalid="ignore"):
-            wrong &= ~(np.abs(scores - expected) <= rounding)
+            wrong &= ~((np.abs(scores - expected) <= rounding) | np.isinf(rounding))
     return wrong
 
 

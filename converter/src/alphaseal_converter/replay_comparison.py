@@ -14,12 +14,13 @@ from alphaseal.numeric import allowed, outside, ulp_distance
 
 from .errors import RefusalError
 from .parity import TOP_COUNTS, Vector
-from .replay_noise import LARGEST_SHARE, Explained, NoiseOfBars, describe
+from .replay_noise import Explained, NoiseOfBars, describe
 from .values import Origin, RawFile, Recorded
 
 _NEXT: Mapping[Origin, str] = {
     "features_file": "check that the raw values are those of the run (same data, before any processor), "
-    "or let qlib compute them with --replay-with",
+    "or let qlib compute them with --replay-with; values from bars (alphaseal-convert replay --provider) are better made "
+    "by the build itself, with --provider, which knows their noise",
     "qlib": "check that qlib's market data are those of the run",
     "bars": "let qlib compute the raw values with --replay-with, if the market data are still those of the run; else give "
     "its raw values with --features, or build --without-provider, which proves no order",
@@ -43,14 +44,13 @@ def compare_replay(
     """Compare the scores of the raw values with the recorded predictions.
 
     `noise` is that of raw values from bars, None for qlib's own.  Raises RefusalError ``order.replay_differs`` where a
-    row is outside `bound` and no noise explains it, where noise would have to explain more than `LARGEST_SHARE` of the
-    rows, and where stocks of a day stand in another order but for near ties: then the order of the features, the
+    row is outside `bound` and no noise explains it (of noise beyond rounding, of too many rows), and where stocks of a day stand in another order but for near ties: then the order of the features, the
     preprocessing, the weights or the values are not those of the run.
     """
     difference = _difference(scores, recorded.scores)
     wrong = np.flatnonzero(outside(bound, scores, recorded.scores))
     explained = Explained.nothing(len(scores))
-    if noise is not None and 0 < len(wrong) <= max(1, int(LARGEST_SHARE * len(scores))):
+    if noise is not None and len(wrong):
         explained = noise.explain(recorded, scores, bound, wrong)
     left = np.setdiff1d(wrong, explained.rows)
     limits = np.maximum(allowed(bound, recorded.scores), explained.allowed)

@@ -9,8 +9,8 @@ on most rows, and by more than any noise of an ordinary window.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
 from functools import cached_property
 
 import numpy as np
@@ -18,6 +18,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from alphaseal.features import FeatureBlock
+from alphaseal.graph import row_chunks
 from alphaseal.manifest import Bound, NoiseExample, ReplayNoise
 from alphaseal.numeric import allowed
 from alphaseal.pipeline import Pipeline
@@ -31,7 +32,11 @@ from .resolve import OrderedFeature
 from .values import Recorded, window_rows
 
 LARGEST_SHARE = 0.01
-"""Of the recorded predictions that noise may explain; beyond, the model or the expressions are others."""
+"""Of the recorded predictions that noise of ill-conditioned windows may explain; beyond, model or expressions are others."""
+ORDINARY_STEPS = 4
+"""Of float32: what the sums of ordinary windows and a last rounding may differ by.  No other expression is so near."""
+_TRIED = 16
+_AT_ONCE = 256
 _LISTED = 20
 _NAMED = 3
 _PART = 0.01
@@ -44,11 +49,13 @@ class Explained:
     """`rows` int64: places among the recorded predictions whose difference is noise, by `features`, most first.
 
     `allowed` float64 [recorded predictions]: how far noise lets these rows differ from the recorded score, 0 elsewhere.
+    `rounding` of the rows need no more than the rounding of ordinary windows.
     """
 
     rows: Rows
     allowed: Vector
     features: Sequence[tuple[str, ...]]
+    rounding: int = 0
 
     @classmethod
     def nothing(cls, count: int) -> Explained:
@@ -69,23 +76,38 @@ class NoiseOfBars:
     borders: Sequence[Vector]
 
     def explain(self, recorded: Recorded, scores: Vector, bound: Bound, rows: Rows) -> Explained:
-        """Which of the recorded predictions `rows` (places) differ by noise alone."""
-        limits = allowed(bound, recorded.scores)
-        found = Explained.nothing(len(scores))
-        kept: list[int] = []
-        names: list[tuple[str, ...]] = []
-        for row, near in zip(rows.tolist(), self.reaches(recorded, rows), strict=True):
-            if near.holds(recorded.scores[row], limits[row]):
-                kept.append(row)
-                names.append(self._named(near))
-                widest = np.fmax(near.high - scores[row], scores[row] - near.low)
-                found.allowed[row] = limits[row] + (np.inf if np.isnan(widest) else widest)
-        return Explained(np.array(kept, np.int64), found.allowed, tuple(names))
+        """Which of the recorded predictions `rows` (places) differ by noise alone.
+
+        The rounding of ordinary windows may explain any number of rows, noise beyond it at most `most_rows`.
+        """
+        with np.errstate(invalid="ignore"):
+            difference = np.nan_to_num(np.abs(scores - recorded.scores)[rows], nan=np.inf)
+        rows = rows[np.argsort(-difference, kind="stable")]
+        found = _Found(recorded, scores, allowed(bound, recorded.scores))
+        most = most_rows(len(scores))
+        # Of another model, the rows that differ most are not explained by any noise: no need to look at all the others.
+        if len(rows) > most and not all(
+            found.holds(*one) for one in self._reaches(recorded, rows[:_TRIED], self._noise)
+        ):
+            return found.explained(self)
+        left: list[int] = []
+        for row, near in self._reaches(recorded, rows, self._rounding):
+            if found.holds(row, near):
+                found.keep(row, near)
+                continue
+            left.append(row)
+            if len(left) > most:
+                return found.explained(self)
+        found.rounding = len(found.kept)
+        for row, near in self._reaches(recorded, np.array(left, np.int64), self._noise):
+            if found.holds(row, near):
+                found.keep(row, near)
+        return found.explained(self)
 
     def verdict(self, recorded: Recorded, wrong: Rows, worst: int) -> str:
         """Why noise does not explain the rows `wrong`: in words, of the `worst` of them and of how many there are."""
-        (near,) = self.reaches(recorded, np.array([worst], np.int64))
-        names = ", ".join(self._named(near))
+        ((_, near),) = self._reaches(recorded, np.array([worst], np.int64), self._noise)
+        names = ", ".join(self.named(near))
         if not names:
             return "its alpha features have no noise"
         if near.holds(recorded.scores[worst], 0.0):
@@ -93,17 +115,32 @@ class NoiseOfBars:
             return f"the noise of its {names} could explain that, but {share}"
         return f"the noise of its {names} explains scores from {near.low:.6g} to {near.high:.6g} only"
 
-    def reaches(self, recorded: Recorded, rows: Rows) -> list[Reach]:
-        """What each of the recorded predictions `rows` can score within the noise of its raw values."""
-        length = self.pipeline.step_length
-        inputs = window_rows(recorded, length, recorded.rows[rows])
-        noise = self._noise(recorded.block, inputs)
+    def named(self, near: Reach) -> tuple[str, ...]:
+        """The features whose noise matters most."""
+        alone = near.alone.reshape(-1, len(self.features)).max(axis=0)
+        order = np.argsort(-alone, kind="stable")[:_NAMED]
+        largest = alone[order[0]]
+        chosen = [place for place in order.tolist() if alone[place] > 0 and not alone[place] < _PART * largest]
+        return tuple(self.features[place].name for place in chosen)
+
+    def _reaches(
+        self, recorded: Recorded, rows: Rows, noise_of: Callable[[FeatureBlock, Rows], Matrix]
+    ) -> Iterator[tuple[int, Reach]]:
+        """Each of the recorded predictions `rows`, and what it can score within the noise of its raw values."""
+        length, block = self.pipeline.step_length, recorded.block
         borders = list(self.borders) * length
         dtypes = [feature.dtype for feature in self.features] * length
-        return [
-            reach(self._score, recorded.block.values[inputs[place]].ravel(), noise[place].ravel(), borders, dtypes)
-            for place in range(len(rows))
-        ]
+        for part in row_chunks(len(rows), _AT_ONCE):
+            inputs = window_rows(recorded, length, recorded.rows[rows[part]])
+            for row, used, noise in zip(rows[part].tolist(), inputs, noise_of(block, inputs), strict=True):
+                yield row, reach(self._score, block.values[used].ravel(), noise.ravel(), borders, dtypes)
+
+    def _rounding(self, block: FeatureBlock, inputs: Rows) -> Matrix:
+        """float64 [rows, days, features]: some float32 steps of each value that both sides do not compute alike."""
+        inexact = np.array([feature.name in self._noise_of.inexact for feature in self.features])
+        with np.errstate(over="ignore", invalid="ignore"):
+            steps = np.spacing(np.abs(block.values[inputs]).astype(np.float32)).astype(np.float64)
+        return np.where(inexact & np.isfinite(steps), ORDINARY_STEPS * steps, 0.0)
 
     def _noise(self, block: FeatureBlock, inputs: Rows) -> Matrix:
         """float64 [rows, days, features] of rows of a block; 0 for features that no expression gives."""
@@ -136,13 +173,38 @@ class NoiseOfBars:
         scores[rows] = scored
         return scores
 
-    def _named(self, near: Reach) -> tuple[str, ...]:
-        """The features whose noise matters most."""
-        alone = near.alone.reshape(-1, len(self.features)).max(axis=0)
-        order = np.argsort(-alone, kind="stable")[:_NAMED]
-        largest = alone[order[0]]
-        chosen = [place for place in order.tolist() if alone[place] > 0 and not alone[place] < _PART * largest]
-        return tuple(self.features[place].name for place in chosen)
+
+@dataclass(eq=False)
+class _Found:
+    """The rows that are explained so far."""
+
+    recorded: Recorded
+    scores: Vector
+    limits: Vector
+    kept: dict[int, Reach] = field(default_factory=dict)
+    rounding: int = 0
+
+    def holds(self, row: int, near: Reach) -> bool:
+        return near.holds(float(self.recorded.scores[row]), float(self.limits[row]))
+
+    def keep(self, row: int, near: Reach) -> None:
+        self.kept[row] = near
+
+    def explained(self, noise: NoiseOfBars) -> Explained:
+        """In the order of the recorded predictions."""
+        rows = np.array(sorted(self.kept), np.int64)
+        widest = np.zeros(len(self.scores))
+        for row, near in self.kept.items():
+            away = np.fmax(near.high - self.scores[row], self.scores[row] - near.low)
+            # A score that is missing on one side is any distance away.
+            known = np.isfinite(self.scores[row]) and np.isfinite(self.recorded.scores[row])
+            widest[row] = self.limits[row] + away if known else np.inf
+        return Explained(rows, widest, tuple(noise.named(self.kept[row]) for row in rows.tolist()), self.rounding)
+
+
+def most_rows(compared: int) -> int:
+    """How many recorded predictions noise beyond rounding may explain."""
+    return max(1, int(LARGEST_SHARE * compared))
 
 
 def can_be_carried(pipeline: Pipeline, steps: int) -> bool:
@@ -169,6 +231,7 @@ def describe(explained: Explained, recorded: Recorded, difference: Vector) -> Re
     finite = difference[rows][np.isfinite(difference[rows])]
     return ReplayNoise(
         rows=len(rows),
+        rounding=explained.rounding,
         largest_difference=float(finite.max(initial=0.0)),
         features=dict(sorted(counts.items())),
         examples=examples,

@@ -225,6 +225,7 @@ class ReplayNoise(Part, frozen=True, kw_only=True):
     """Recorded predictions outside the bound that the model gives for raw values within the noise of qlib's windows."""
 
     rows: Count
+    rounding: Annotated[Count, Meta(description="of these, rows that four float32 steps of each feature explain")]
     largest_difference: Positive
     features: Annotated[dict[str, Count], Meta(description="feature -> rows that its noise explains")]
     examples: Annotated[list[NoiseExample], Meta(max_length=100, description="the first of the rows")]

@@ -41,7 +41,7 @@ class OrderComparison:
 
     `same` days have all stocks in the same order, `same_top` says for each k on how many days the first k are the same.
     `swaps` counts pairs of stocks that changed places within near ties, `largest_gap` is the largest difference of the
-    judge's scores of such a pair.  `others` days have another order, the first of which `example` shows; their pairs are
+    judge's scores of such a pair, where it gives both.  `others` days have another order, the first of which `example` shows; their pairs are
     no swaps.
     """
 
@@ -124,7 +124,8 @@ class _Day:
         ranked = expected[ours]
         best_behind = np.maximum.accumulate(ranked[::-1])[::-1][1:]
         risen = best_behind > ranked[:-1]
-        largest_gap = float((best_behind[risen] - ranked[:-1][risen]).max(initial=0.0))
+        gaps = best_behind[risen] - ranked[:-1][risen]
+        largest_gap = float(gaps[np.isfinite(gaps)].max(initial=0.0))
         wider = allowed[ours] * _WIDER
         floors = ranked - wider
         beyond = np.maximum.accumulate(floors[::-1])[::-1][1:] > ranked[:-1] + wider[:-1]

@@ -67,6 +67,8 @@ class Noise:
         self.features = tuple(expressions)
         self._roots = [nodes.lower(parse(text)) for text in expressions.values()]
         self._ordered = in_order(self._roots)
+        self.inexact = frozenset(name for name, root in zip(expressions, self._roots, strict=True) if _is_inexact(root))
+        """Features that both sides do not compute alike to the last bit."""
         self.fields = tuple(sorted({name for root in self._roots for name in fields_of(root)}))
         # Running sums remember all days of what they read; of the other series only the days asked for are needed.
         read = {inner for node in self._ordered if node.operator in noise_rolling.RULES for inner in node.inputs}
@@ -109,6 +111,16 @@ class Noise:
                 if inner.dtype is not None:
                     needed[inner].append(before[before >= 0])
         return found
+
+
+def _is_inexact(root: Node) -> bool:
+    """Whether any operator rounds differently in two libraries."""
+    return any(
+        node.operator in noise_rolling.SUMS
+        or node.operator == "Power"
+        or (node.operator == "Log" and node.inputs[0].dtype is not Dtype.FLOAT32)
+        for node in in_order([root])
+    )
 
 
 class _Series:

@@ -382,3 +382,5 @@ _OPERATORS: Final[Mapping[str, _Rule]] = {
     **dict.fromkeys(("Cov", "Corr"), _pair),
 }
 RULES: Final = {operator: _of_known_values(rule) for operator, rule in _OPERATORS.items()}
+SUMS: Final = frozenset(RULES) - {"Max", "Min", "Quantile", "Med", "IdxMax", "IdxMin", "Rank", "Count"}
+"""Operators that add; the others choose one of the values, or count."""
