@@ -474,6 +474,12 @@ def test_damaged_sources_are_refused(files: Path, capsys: pytest.CaptureFixture[
         assert (reply["code"], reply["exit"]) == (code, 10)
 
 
+def test_show_says_what_must_be_shown(files: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Below the bars: the field, and the features that see its unit."""
+    assert cli.main(["show", str(files / "bundle")]) == 0
+    assert "- the unit of close must be shown: seen by CLOSE" in capsys.readouterr().out
+
+
 def test_units_as_trained_are_recorded(files: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """In the warnings, in the JSON result, and in the metadata of a file of scores; of no other."""
     reply = run(files, capsys, *SCORE, "--units-as-trained", "--out", "scores.parquet")
