@@ -238,6 +238,49 @@ def test_sizes_of_a_range_are_those_of_its_first_and_last_day(tmp_path: Path) ->
     assert (error.code, error.where) == ("bars.units", "the bars, close on 2024-01-11")
 
 
+PRICED = ("open", "high", "low", "close", "vwap")
+
+
+def day_of(**changes: float) -> FeatureBlock:
+    """Prices of forty stocks on a day, in order, some columns times a number."""
+    low = np.linspace(1.0, 50.0, 40)
+    columns = {"open": low * 1.01, "high": low * 1.03, "low": low, "close": low * 1.02, "vwap": low * 1.015}
+    values = np.stack([columns[name] * changes.get(name, 1.0) for name in PRICED], axis=1).astype(np.float32)
+    names = pa.array([f"SH60{place:04d}" for place in range(40)])
+    return FeatureBlock(np.full(40, np.datetime64("2024-01-11")), names, values, ())
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"open": 1.05}, "open is above high"),
+        ({"close": 100.0}, "close is above high"),
+        ({"high": 0.01}, "high"),
+        ({"low": 1.025}, "low is above"),
+        ({"vwap": 30.0}, "vwap is above high"),
+        ({"open": 0.5}, "low is above open"),
+    ],
+)
+def test_one_price_in_another_unit_is_seen_by_the_order_of_prices(changes: dict[str, float], words: str) -> None:
+    """Nothing is between low and high any more: refused, golden days or not, where the golden bars are in order."""
+    with pytest.raises(InputError) as error:
+        units._require_order(PRICED, day_of(), day_of(**changes))
+    assert error.value.code == "bars.units"
+    assert words in error.value.message
+    units._require_order(PRICED, day_of(**changes), day_of(**changes))
+
+
+def test_order_of_prices_is_no_matter_of_rounding_or_of_single_rows() -> None:
+    """Rounded prices, one odd row, and days without any price pass."""
+    units._require_order(PRICED, day_of(), day_of(open=1.0199))
+    odd, empty = day_of(), day_of()
+    odd.values[3] = odd.values[3][::-1].copy()
+    empty.values[:] = np.nan
+    units._require_order(PRICED, day_of(), odd)
+    units._require_order(PRICED, day_of(), empty)
+    units._require_order(PRICED, empty, day_of())
+
+
 # --- anchors -----------------------------------------------------------------------------------------------------------------
 
 
@@ -374,10 +417,34 @@ def test_anchors_are_those_of_their_golden_bars(
     run(files, capsys, "anchor", "--bars", "anchors.parquet", *source)
     ((entry,),) = sources.parse((files / "store/sources.json").read_bytes(), "").sources.values()
     assert sources.kept(files / "store", "vendor", "0" * 64) is None
-    other = units.Anchors(golden="0" * 64, fields={})
+    other = units.Anchors(golden="0" * 64, fields={}, last_seen=None)
     sources.keep(files / "store", "vendor", other, at="2024-02-01T00:00:00Z")
     assert sources.kept(files / "store", "vendor", "0" * 64) == other
     assert sources.kept(files / "store", "vendor", entry.anchors.golden) == entry.anchors
+
+
+def test_a_source_that_restates_its_history_is_noticed_the_next_day(
+    files: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Prices of the day that was scored last are others now: refused until anchors show the units again."""
+    source = ("--store", "store", "--source", "vendor")
+    run(files, capsys, "anchor", "--bars", "anchors.parquet", *source)
+    for day in ("2024-01-09", "2024-01-10"):
+        reply = run(files, capsys, *SCORE[:-1], day, *source)
+        assert reply["code"] == "ok"
+        ((entry,),) = sources.parse((files / "store/sources.json").read_bytes(), "").sources.values()
+        assert entry.anchors.last_seen is not None
+        assert (entry.anchors.last_seen.date, entry.anchors.last_seen.fields) == (day, ["close"])
+    before = (files / "store/sources.json").read_bytes()
+    restated = times(frame(LATER), 0.99, instrument="SZ000001")
+    pq.write_table(table(restated), files / "bars.parquet")
+    reply = run(files, capsys, *SCORE, *source)
+    assert (reply["code"], reply["where"]) == ("bars.units", "the bars, close of SZ000001 on 2024-01-10")
+    assert "0.99 times" in reply["found"]
+    assert (files / "store/sources.json").read_bytes() == before
+    pq.write_table(table(frame([DAYS[-1], *DAYS[3:5]])), files / "bars.parquet")
+    run(files, capsys, "anchor", "--bars", "anchors.parquet", *source)
+    assert sources.kept(files / "store", "vendor", entry.anchors.golden).last_seen is None  # type: ignore[union-attr]
 
 
 @pytest.mark.parametrize(
@@ -405,6 +472,12 @@ def test_damaged_sources_are_refused(files: Path, capsys: pytest.CaptureFixture[
         (files / "store/sources.json").write_bytes(data)
         reply = run(files, capsys, *SCORE, "--store", "store", "--source", "vendor")
         assert (reply["code"], reply["exit"]) == (code, 10)
+
+
+def test_show_says_what_must_be_shown(files: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Below the bars: the field, and the features that see its unit."""
+    assert cli.main(["show", str(files / "bundle")]) == 0
+    assert "- the unit of close must be shown: seen by CLOSE" in capsys.readouterr().out
 
 
 def test_units_as_trained_are_recorded(files: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
+import msgspec
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
@@ -17,6 +18,7 @@ from .bars_source import BarSource, names_of
 from .data_gate import read_exact
 from .errors import PolicyError, SelfTestError
 from .features import FeatureBlock, is_file, table_of
+from .period import Day, Period
 from .selftest import keyed_block, read_golden
 
 if TYPE_CHECKING:
@@ -59,7 +61,13 @@ class LoadedAlphas:
         there = replace(self.golden, values=self.golden.values[:, places])
         known = units.known_of(compare(BarSource.of(table, fields, **notation), there)) if fields else {}
         units.require_shown(self.description, self.golden, known)
-        return units.Anchors(golden=golden, fields=known)
+        return units.Anchors(golden=golden, fields=known, last_seen=None)
+
+    def seen(self, anchors: Anchors, table: Any, date: Day, notation: dict[str, Any]) -> Anchors:
+        """`anchors` with the prices of the golden stocks in a table of their source on a date."""
+        day = np.datetime64(Period.of(date, None).first, "D")
+        source = BarSource.of(table, self.columns.fields, **notation)
+        return msgspec.structs.replace(anchors, last_seen=units.last_seen(self.description, self.golden, source, day))
 
 
 def load(bundle: Bundle, alphas: AlphaGraph, graph: bytes) -> LoadedAlphas:

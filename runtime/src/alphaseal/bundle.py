@@ -334,6 +334,10 @@ class Bundle:
         """
         return self._proven_alphas().anchors(bars, self.golden_bars_digest(), self._notation(instruments_from))
 
+    def seen(self, anchors: Anchors, bars: Any, date: Any, *, instruments_from: str | None = None) -> Anchors:
+        """`anchors` with the prices that their source's `bars` have on `date`: a later table must have the same."""
+        return self._proven_alphas().seen(anchors, bars, date, self._notation(instruments_from))
+
     def golden_bars_digest(self) -> str:
         """sha256 of the golden bars, which anchors are compared with; UsageError `usage.bars` where there are none."""
         return self.manifest.file(self.alphas().description.golden).sha256

@@ -419,6 +419,7 @@ def _score(options: argparse.Namespace) -> tuple[Printable, Any]:
     guard, picked = drift.Guard(bundle.manifest.drift, strict=options.strict), None
     if options.date is not None:
         scores = bundle.score(_features(options, bundle), date=options.date, **choices)
+        _remember(options, bundle, choices["anchors"])
         if options.holdings is not None:
             holdings = picks.read_holdings(options.holdings)
             picked = scores.picks(holdings, instruments_from=options.instruments_from)
@@ -464,6 +465,15 @@ def read_anchors(options: argparse.Namespace, bundle: Bundle) -> Anchors | None:
     from . import sources
 
     return sources.kept(options.store, options.source, bundle.golden_bars_digest())
+
+
+def _remember(options: argparse.Namespace, bundle: Bundle, anchors: Anchors | None) -> None:
+    """Keep what the source of a scored day gave, so that the next day sees whether it restated its history."""
+    if anchors is None or options.source is None:
+        return
+    seen = bundle.seen(anchors, options.bars, options.date, instruments_from=options.instruments_from)
+    if seen != anchors:
+        _keep(options, seen)
 
 
 def _keep(options: argparse.Namespace, anchors: Anchors) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from .manifest import Manifest
+from .plain_text import listed
 from .plain_text import Printable, printable
 from .strategy import describe_selection
 
@@ -75,4 +76,9 @@ def _alphas(manifest: Manifest) -> list[str]:
     if alphas is not None:
         fields = ", ".join(alphas.fields)
         lines.append(f"bars       {len(alphas.features)} features from {fields} of {alphas.window} days")
+        lines += [
+            f"           - the unit of {field} must be shown: seen by {listed(unit.seen_by)}"
+            for field, unit in (alphas.units or {}).items()
+            if unit.seen_by
+        ]
     return lines + [f"           - not from bars: {feature.name}: {feature.not_compiled}" for feature in lacking]

@@ -10,15 +10,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import numpy as np
 import numpy.typing as npt
 from msgspec import Meta
 
-from .adjustment import NOT_COMPARED
+from .adjustment import NOT_COMPARED, PRICE, PRICES, unit_of
 from .errors import InputError
-from .manifest import AlphaGraph, Count, FieldUnit, Part, Positive, Sha256, Short
+from .manifest import AlphaGraph, Count, Date, FieldUnit, Part, Positive, Sha256, Short
 from .plain_text import listed
 
 if TYPE_CHECKING:
@@ -35,6 +35,11 @@ LEAST_DAYS = 2
 """On so many days each: a price of one day may have any base of adjustment."""
 CLEARLY = 5.0
 """Times the outermost sizes of the training's stocks: markets grow and shrink by less, lots and shares differ by more."""
+ROUNDED = 1e-4
+"""Of a price: adjusted prices are rounded on their own."""
+SELDOM, OFTEN = 0.01, 0.05
+"""Shares of rows whose prices are not in order: at most so many of the golden bars, more of a day of a table with columns mixed
+up."""
 _LOTS = (100.0, 1000.0, 10_000.0)
 BY_DAYS = "golden days"
 BY_ANCHORS = "anchors"
@@ -54,11 +59,20 @@ class FieldRatios(Part, frozen=True, kw_only=True):
 Known = Mapping[str, FieldRatios]
 
 
+class LastSeen(Part, frozen=True, kw_only=True):
+    """Prices that a source gave for the golden stocks on the last date that was scored with its anchors."""
+
+    date: Date
+    fields: list[Short]
+    values: Annotated[dict[Short, list[float | None]], Meta(description="by stock, in the order of the fields")]
+
+
 class Anchors(Part, frozen=True, kw_only=True):
     """What bars of the golden stocks and days from one source say of all bars of that source."""
 
     golden: Annotated[Sha256, Meta(description="of the golden bars that they were compared with")]
     fields: dict[Short, FieldRatios]
+    last_seen: Annotated[LastSeen | None, Meta(description="null: nothing was scored with them since")]
 
 
 @dataclass(frozen=True)
@@ -121,8 +135,8 @@ def check(
 ) -> Shown:
     """Whether the bars have the units that the used features see; `table` is what the caller's own table says.
 
-    InputError `bars.units` where a ratio is another than the used features allow, in the table or in the anchors, or where
-    the size of the values is; `bars.units_unproven` where nothing shows a field.  A caller who says that the units are
+    InputError `bars.units` where a ratio is another than the used features allow, in the table or in the anchors, where the
+    size of the values is, or where prices are not in order; `bars.units_unproven` where nothing shows a field.  A caller who says that the units are
     the training's need not show them, and sizes are only told; ratios that are others are refused all the same.
     """
     units: Mapping[str, FieldUnit] = alphas.units or {}
@@ -135,8 +149,15 @@ def check(
                 _require_right(field, unit, known[field], where)
                 if _shows(known[field], enough):
                     shown.setdefault(field, how)
-    # What was shown of other days, or of other bars of the source, may have changed since.
-    told = _strange_sizes(units, source, span, (table, anchors))
+    if evidence.anchors is not None and evidence.anchors.last_seen is not None:
+        _require_unchanged(evidence.anchors.last_seen, source)
+    told: list[InputError] = []
+    if alphas.units is not None:
+        # What was shown of other days, or of other bars of the source, may have changed since.
+        days = [rows for day in sorted({span.first, span.read[1]}) if (rows := source.read_range(day, day)) is not None]
+        for rows in days:
+            _require_order(source.fields, golden, rows)
+        told = _strange_sizes(units, source.fields, days, (table, anchors))
     if told and not evidence.as_trained:
         raise told[0]
     asked = [field for field, unit in units.items() if unit.seen_by]
@@ -144,6 +165,45 @@ def check(
     if unproven and not evidence.as_trained:
         raise _unproven(alphas, golden, unproven, (table, anchors))
     return Shown({field: shown.get(field, AS_TRAINED) for field in asked}, tuple(map(str, told)))
+
+
+def last_seen(alphas: AlphaGraph, golden: FeatureBlock, source: BarSource, date: np.datetime64) -> LastSeen | None:
+    """What `_require_unchanged` compares with later: prices of the golden stocks on a date, of which a feature sees the unit."""
+    asked = [name for name, unit in (alphas.units or {}).items() if unit.exact or unit.alike]
+    fields = [name for name in asked if unit_of(name) in (PRICE, "factor")]
+    rows = source.read_range(date, date) if fields else None
+    if rows is None:
+        return None
+    places = [source.fields.index(name) for name in fields]
+    known = set(golden.instruments.to_pylist())
+    found = zip(rows.instruments.to_pylist(), rows.values[:, places].astype(np.float64), strict=True)
+    values = {name: [_plain(value) for value in row] for name, row in found if name in known}
+    return LastSeen(date=str(date), fields=fields, values=values)
+
+
+def _plain(value: float) -> float | None:
+    return float(value) if np.isfinite(value) and value > 0 else None
+
+
+def _require_unchanged(seen: LastSeen, source: BarSource) -> None:
+    """InputError `bars.units` where the source gives other prices for that date now: it restated its history since."""
+    day = np.datetime64(seen.date, "D")
+    rows = source.read_range(day, day)
+    if rows is None:
+        return
+    place = {name: number for number, name in enumerate(source.fields)}
+    for name, row in zip(rows.instruments.to_pylist(), rows.values.astype(np.float64), strict=True):
+        for field, before in zip(seen.fields, seen.values.get(name, []), strict=False):
+            now = row[place[field]] if field in place else np.nan
+            if before is not None and now > 0 and abs(now / before - 1) > TOLERANCE:
+                raise InputError(
+                    "bars.units",
+                    "the source restated its history since its anchors showed its units",
+                    where=f"the bars, {field} of {name} on {seen.date}",
+                    expected=f"{before:.7g}, as the source gave when that day was scored",
+                    found=f"{now:.7g}, {now / before:.6g} times that",
+                    next_step="show the units again: alphaseal anchor; a source with front adjustment cannot be anchored",
+                )
 
 
 def require_shown(alphas: AlphaGraph, golden: FeatureBlock, anchors: Known) -> None:
@@ -209,20 +269,48 @@ def _guess(field: str, ratio: float) -> str:
     return ""
 
 
+def _require_order(fields: Sequence[str], golden: FeatureBlock, rows: FeatureBlock) -> None:
+    """InputError `bars.units` where a price is below the low or above the high as it never is in the golden bars.
+
+    Then one price has another unit than the others, or two columns have each other's name.
+    """
+    pairs = [("low", name) for name in PRICES if name != "low"] + [(name, "high") for name in PRICES if name != "high"]
+    for lower, upper in pairs:
+        if lower not in fields or upper not in fields:
+            continue
+        places = [fields.index(lower), fields.index(upper)]
+        usual, found = (_disordered(block.values[:, places]) for block in (golden, rows))
+        if len(usual) and usual.mean() <= SELDOM and found.sum() >= 2 and found.mean() > OFTEN:
+            raise InputError(
+                "bars.units",
+                f"{lower} is above {upper}, as it is not in the training: one of them has another unit, or another name",
+                where=f"the bars on {rows.dates[0]}",
+                expected=f"{lower} at most {upper}",
+                found=f"{int(found.sum())} of {len(found)} stocks where it is not",
+                next_step=f"look at the columns {lower} and {upper}: all prices of a stock are of one day, unit and adjustment",
+            )
+
+
+def _disordered(values: npt.NDArray[np.floating[Any]]) -> npt.NDArray[np.bool_]:
+    """bool of the rows that have both values: the first is above the second by more than its rounding."""
+    both = values[np.isfinite(values).all(axis=1)].astype(np.float64)
+    disordered: npt.NDArray[np.bool_] = both[:, 0] > both[:, 1] * (1 + ROUNDED)
+    return disordered
+
+
 def _strange_sizes(
-    units: Mapping[str, FieldUnit], source: BarSource, span: Span, given: Sequence[Known]
+    units: Mapping[str, FieldUnit], fields: Sequence[str], days: Sequence[FeatureBlock], given: Sequence[Known]
 ) -> list[InputError]:
     """`bars.units` for each field whose values of the first or last day to score are far from the training's."""
     strange: dict[str, InputError] = {}
-    for day in sorted({span.first, span.read[1]}) if units else ():
-        rows = source.read_range(day, day)
-        if rows is not None:
-            for field, unit in units.items():
-                values = rows.values[:, source.fields.index(field)].astype(np.float64)
-                ratios = _possible_ratios(unit, [known[field] for known in given if field in known])
-                error = _strange_size(field, unit, values[np.isfinite(values) & (values > 0)], ratios, str(day))
-                if error is not None:
-                    strange.setdefault(field, error)
+    for rows in days:
+        for field, unit in units.items():
+            values = rows.values[:, fields.index(field)].astype(np.float64)
+            ratios = _possible_ratios(unit, [known[field] for known in given if field in known])
+            day = str(rows.dates[0])
+            error = _strange_size(field, unit, values[np.isfinite(values) & (values > 0)], ratios, day)
+            if error is not None:
+                strange.setdefault(field, error)
     return list(strange.values())
 
 
