@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
+import subprocess
 import sys
 from pathlib import Path
 
 import numpy as np
 import onnx
 import pytest
+from packaging.requirements import Requirement
 
 from alphaseal import cli, doctor, trust_file
 from alphaseal.cli import main
+from alphaseal.manifest import FORMAT
 from alphaseal_converter import doctor as converter_doctor
 from alphaseal_converter.cli import main as convert
 from bundles import FACTOR_PLAIN, factor_plain_bundle
@@ -38,20 +42,38 @@ def checks(
 
 @pytest.mark.skipif(sys.version_info < (3, 11), reason="tomllib")
 def test_oldest_versions_are_those_of_the_distributions() -> None:
-    """doctor asks for what both pyproject files ask for."""
+    """doctor asks for what both pyproject files ask for on the Python that runs, and says a word on all of it."""
     asked: dict[str, str] = {}
     for part in ("runtime", "converter"):
         project = tomllib.loads((REPOSITORY / part / "pyproject.toml").read_text(encoding="utf-8"))["project"]
         extras = [line for lines in project.get("optional-dependencies", {}).values() for line in lines]
-        for line in (*project["dependencies"], *extras):
-            requirement, _, marker = line.partition(";")
-            name, _, version = requirement.strip().partition(">=")
-            if version and "< '3.11'" not in marker:
-                asked[name] = version
+        for requirement in map(Requirement, (*project["dependencies"], *extras)):
+            if requirement.marker is None or requirement.marker.evaluate():
+                asked.setdefault(requirement.name, str(requirement.specifier).removeprefix(">="))
     told = doctor.LIBRARIES | converter_doctor.LIBRARIES
     told |= {name: oldest for name, (oldest, _, _) in converter_doctor.EXTRAS.items()}
     assert {name: version for name, version in asked.items() if name in told} == told
     assert set(doctor.LIBRARIES) <= set(asked)
+
+
+@pytest.mark.skipif(sys.version_info < (3, 11), reason="tomllib")
+@pytest.mark.parametrize("python", ["3.10", "3.11", "3.12", "3.13"])
+@pytest.mark.parametrize("part", ["runtime", "converter"])
+def test_every_python_has_one_floor_for_each_library(part: str, python: str) -> None:
+    """Whatever the Python, each dependency has exactly one floor, and none that has no wheels for it (numpy, pyarrow, onnx)."""
+    project = tomllib.loads((REPOSITORY / part / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    floors: dict[str, str] = {}
+    for requirement in map(Requirement, project["dependencies"]):
+        if requirement.marker is None or requirement.marker.evaluate({"python_version": python}):
+            assert requirement.name not in floors
+            floors[requirement.name] = str(requirement.specifier)
+    numpy = {"3.12": ">=1.26", "3.13": ">=2.1"}.get(python, ">=1.24")
+    assert floors["numpy"] == numpy
+    if part == "runtime":
+        assert floors["pyarrow"] == (">=18" if python == "3.13" else ">=15")
+        assert set(floors) == {"numpy", "onnxruntime", "pyarrow", "cryptography", "msgspec"}
+    else:
+        assert floors["onnx"] == (">=1.18" if python == "3.13" else ">=1.16")
 
 
 def test_graph_of_the_trial_is_what_it_says() -> None:
@@ -85,6 +107,78 @@ def test_old_and_missing_libraries_are_found() -> None:
     missing = doctor.library("no-such-distribution", "1", "pip install it")
     assert missing.error is not None
     assert (missing.error.found, missing.error.next_step) == (None, "pip install it")
+
+
+BROKEN = {
+    "raises": "raise ImportError('libgone.so.1: cannot open shared object file')",
+    "crashes": "import os, signal; os.kill(os.getpid(), signal.SIGSEGV)",
+    "another fault": "raise RuntimeError('module compiled against another ABI')",
+}
+SAID = {"raises": "libgone.so.1", "crashes": "signal 11", "another fault": "another ABI"}
+
+
+def run_broken(
+    place: Path, modules: dict[str, str], command: str, *arguments: str
+) -> tuple[int, dict[str, dict[str, object]], str]:
+    """(exit status, checks, standard error) of doctor in a process in which modules are broken as BROKEN says."""
+    for module, how in modules.items():
+        (place / module).mkdir()
+        (place / module / "__init__.py").write_text(BROKEN[how], encoding="utf-8")
+    sources = [str(place), *(str(REPOSITORY / part / "src") for part in ("runtime", "converter"))]
+    done = subprocess.run(
+        [sys.executable, "-m", command, "doctor", *arguments, "--json"],
+        env=os.environ | {"PYTHONPATH": os.pathsep.join(sources)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    reply = json.loads(done.stdout)
+    return done.returncode, {check["name"]: check for check in reply["result"]["checks"]}, done.stderr
+
+
+@pytest.mark.skipif(os.name != "posix", reason="a process that ends by a signal")
+@pytest.mark.parametrize(
+    ("command", "modules"),
+    [
+        ("alphaseal", {"msgspec": "raises"}),
+        ("alphaseal", {"numpy": "crashes", "cryptography": "raises"}),
+        ("alphaseal", {"pyarrow": "another fault", "onnxruntime": "crashes"}),
+        ("alphaseal_converter", {"onnx": "raises", "msgspec": "another fault"}),
+    ],
+)
+def test_each_broken_library_is_a_line_of_its_own(command: str, modules: dict[str, str], tmp_path: Path) -> None:
+    """Installed and not loadable, whatever breaks it: named with the reason, exit 3, and doctor goes on to the end."""
+    target = factor_plain_bundle() if command == "alphaseal" else DATA / "lightgbm/3.3.5.pkl"
+    status, found, errors = run_broken(tmp_path, modules, command, str(target))
+    assert status == 3
+    assert errors == ""
+    for module, how in modules.items():
+        check = found[module]
+        assert (check["ok"], check["code"]) == (False, "doctor.library")
+        assert SAID[how] in str(check["message"])
+        assert f"--force-reinstall {module}" in str(check["next"])
+    sound = set(found) - set(modules)
+    assert {"python", "processor", "onnx graph"} <= sound
+    # What needs no broken library is well all the same.
+    alone = {"jsonschema", "cryptography", "msgspec"} & sound
+    assert alone
+    assert all(found[name]["ok"] for name in alone)
+    broken = [name for name, check in found.items() if not check["ok"]]
+    for rest in {"onnx graph", "bundle", "model file"} & set(found):
+        assert str(found[rest]["found"]).startswith("not looked at without "), broken
+
+
+def test_what_breaks_while_it_is_looked_at_is_a_finding() -> None:
+    """An exception of any kind becomes a line with a next step, never the end of doctor."""
+
+    def broken() -> str:
+        raise AttributeError("module 'x' has no attribute 'y'\nsecond line")
+
+    check = doctor.attempt("bundle", broken)
+    assert check.error is not None
+    assert (check.ok, check.error.code, check.error.exit) == (False, "doctor.failed", 3)
+    assert "AttributeError: module 'x' has no attribute 'y' second line" in check.found
+    assert check.error.next_step
 
 
 def test_trust_store_and_bundle_are_looked_at(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -121,7 +215,7 @@ def test_version_names_format_and_libraries(capsys: pytest.CaptureFixture[str]) 
             command(["--version"])
         assert caught.value.code == 0
         out = capsys.readouterr().out
-        assert "bundle format 1.0" in out
+        assert f"bundle format {FORMAT}" in out
         assert f"numpy {np.__version__}" in out
         assert all(f"{name} " in out for name in names)
 

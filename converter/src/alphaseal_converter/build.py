@@ -16,6 +16,7 @@ from pathlib import Path
 import msgspec
 import numpy as np
 
+from alphaseal.doctor import installed
 from alphaseal.errors import UsageError
 from alphaseal.keys import SigningKey
 from alphaseal.manifest import (
@@ -524,6 +525,13 @@ class _Proof:
         found[rows] = scores
         return found[recorded.rows]
 
+    def _no_judge(self) -> str:
+        """What a judge would have needed, in words."""
+        framework = self.model.framework
+        if installed(framework) is None:
+            return f"{framework} is not installed"
+        return f"{framework} is installed, but does not load, or lacks pandas for the categorical columns of the model"
+
     def prove_parity(self, replayed: Replayed | None, progress: Progress) -> tuple[Parity, list[GoldenRows]]:
         """Compare graph and judges, and choose the golden rows."""
         progress("comparing with the original")
@@ -531,9 +539,8 @@ class _Proof:
         if judge is None and replayed is None:
             raise RefusalError(
                 "parity.no_judge",
-                f"nothing to compare with: {self.model.framework} is not installed "
-                "and there are no raw values to replay the predictions",
-                next_step=f"install {self.model.framework}, or pass --provider, --features or --replay-with",
+                f"nothing to compare with: {self._no_judge()}, and there are no raw values to replay the predictions",
+                next_step="install it, or pass --provider, --features or --replay-with",
             )
         cases: list[ParityCase] = []
         golden: list[GoldenRows] = []
@@ -619,9 +626,7 @@ class _Proof:
                 next_step="report it with the model: this must not happen",
             )
         alone = all("recorded" in judge for judge in judges)
-        notes = [
-            f"{self.model.framework} is not installed here: qlib's recorded predictions are the only judge"
-        ] * alone
+        notes = [f"{self._no_judge()} here: qlib's recorded predictions are the only judge"] * alone
         if replayed is not None and replayed.report.noise is not None:
             notes.append(in_words(replayed.report.noise, replayed.report.rows))
         return Parity(

@@ -18,8 +18,8 @@ from alphaseal.doctor import Check
 from .errors import RefusalError
 from .version import __version__
 
-# What converter/pyproject.toml asks for.
-LIBRARIES = {"onnx": "1.16", "jsonschema": "4.18"}
+# What converter/pyproject.toml asks for: the oldest that has wheels for the Python that runs.
+LIBRARIES = {"onnx": "1.16" if sys.version_info < (3, 13) else "1.18", "jsonschema": "4.18"}
 # Its extras: distribution -> (oldest version, extra, what it is for).
 EXTRAS = {
     "lightgbm": ("3.3.5", "lightgbm", "judges LightGBM models"),
@@ -44,7 +44,7 @@ def run(options: argparse.Namespace) -> Findings:
     if options.target is not None:
         look = _task if options.target.is_dir() else _model
         name = "task" if options.target.is_dir() else "model file"
-        checks.append(runtime.attempt(name, lambda: look(options.target)))
+        checks.append(runtime.look_at(name, lambda: look(options.target), checks))
     return runtime.report(checks)
 
 

@@ -88,8 +88,9 @@ def _table(part: GoldenRows, schema: pa.Schema) -> pa.Table:
         days = part.keys.dates.astype("datetime64[D]").astype(np.int64).astype(np.int32)
         dates, names = pa.array(days).view(pa.date32()), part.keys.instruments
     features = [
-        pa.array(part.values[:, place].astype(schema.field(place + 3).type.to_pandas_dtype()))
-        for place in range(part.values.shape[1])
+        # pyarrow's own name of the dtype (`to_pandas_dtype`) asks for pandas.
+        pa.array(part.values[:, place].astype(np.float32 if pa.types.is_float32(field.type) else np.float64))
+        for place, field in enumerate(list(schema)[3:-1])
     ]
     scores = pa.nulls(count, pa.float64()) if part.scores is None else pa.array(part.scores)
     return pa.Table.from_arrays(

@@ -79,13 +79,19 @@ def add_arguments(parser: Parser) -> None:
 def run(options: argparse.Namespace) -> Findings:
     """The verb."""
     checks = [*machine()]
-    if options.trust is not None:
-        checks.append(attempt("trust file", lambda: _trust(options.trust)))
-    if options.store is not None:
-        checks.append(attempt("store", lambda: _store(options.store)))
-    if options.bundle is not None:
-        checks.append(attempt("bundle", lambda: _bundle(options.bundle, options.trust)))
+    looks: dict[str, tuple[object, Callable[[], str]]] = {
+        "trust file": (options.trust, lambda: _trust(options.trust)),
+        "store": (options.store, lambda: _store(options.store)),
+        "bundle": (options.bundle, lambda: _bundle(options.bundle, options.trust)),
+    }
+    checks += [look_at(name, look, checks) for name, (given, look) in looks.items() if given is not None]
     return report(checks)
+
+
+def look_at(name: str, look: Callable[[], str], checks: Sequence[Check]) -> Check:
+    """As `attempt`, where nothing before is wrong with a library: one that breaks would take this process with it."""
+    broken = [check.name for check in checks if check.error is not None and check.error.code == "doctor.library"]
+    return Check(name, f"not looked at without {', '.join(broken)}") if broken else attempt(name, look)
 
 
 def report(checks: Sequence[Check]) -> Findings:
@@ -126,11 +132,7 @@ def machine() -> Iterator[Check]:
     found = libraries(wanted)
     yield from found
     yield Check("processor", _processor())
-    broken = [check.name for check in found if not check.ok]
-    if broken:
-        yield Check("onnx graph", f"not tried without {', '.join(broken)}")
-    else:
-        yield attempt("onnx graph", _graph_of_its_own)
+    yield look_at("onnx graph", _graph_of_its_own, found)
 
 
 def libraries(wanted: Iterable[tuple[str, str, str]]) -> list[Check]:
