@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import suppress
@@ -15,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from alphaseal_converter.errors import RefusalError
-from alphaseal_converter.isolation import IsolationLimits, run_isolated
+from alphaseal_converter.isolation import IsolationLimits, Sandbox, run_isolated
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="isolation uses the Linux kernel's means")
 
@@ -224,6 +225,23 @@ def test_an_interrupt_leaves_nothing(running: tuple[subprocess.Popen[str], list[
     parent.send_signal(signal.SIGINT)
     parent.wait(60)
     assert [process for process in below if alive(process)] == []
+
+
+def test_a_runner_that_the_system_ended_is_made_anew(tmp_path: Path) -> None:
+    """Where the system ends it for want of memory, the run says so, and the next one has another."""
+    program = tmp_path / "program.py"
+    program.write_text("import sys, time\ntime.sleep(float(sys.argv[1]))\nopen('answer', 'w')\n")
+    with Sandbox(program) as sandbox:
+        assert sandbox.run(arguments=["0"], inputs={}, outputs=["answer"]) == {"answer": b""}
+        assert sandbox._child is not None
+        _, runner = descendants(sandbox._child.process.pid)
+        killer = threading.Timer(1.5, os.kill, (runner, signal.SIGKILL))
+        killer.start()
+        with pytest.raises(RefusalError) as caught:
+            sandbox.run(arguments=["60"], inputs={}, outputs=["answer"])
+        killer.join()
+        assert caught.value.code == "isolation.memory"
+        assert sandbox.run(arguments=["0"], inputs={}, outputs=["answer"]) == {"answer": b""}
 
 
 def test_the_launcher_that_hangs_is_not_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

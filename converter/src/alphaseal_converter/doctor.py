@@ -67,7 +67,7 @@ def _libraries() -> Iterator[Check]:
 
 
 def _isolation() -> str:
-    """Whether a program can be closed off here: a network's own code runs in no other way."""
+    """Whether a program can be closed off here: code of networks and factors runs in no other way."""
     import tempfile
 
     from .isolation import run_isolated
@@ -78,9 +78,10 @@ def _isolation() -> str:
         try:
             answer = run_isolated(program, inputs={}, outputs=["answer.txt"], what="a trial program")
         except RefusalError as refusal:
-            return f"not here, so --run-model-code is refused: {refusal.message}"
+            text = f"not here, so networks and features are refused and factors not tried: {refusal.message}"
+            return f"{text}; docs/ci.md says how to allow it"
     assert answer["answer.txt"] == b"closed off"
-    return f"works on {sys.platform}: --run-model-code can be allowed"
+    return f"works on {sys.platform}: code of networks and factors can run"
 
 
 def _task(path: Path) -> str:

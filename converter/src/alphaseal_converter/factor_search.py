@@ -97,12 +97,15 @@ class Search:
         self.require_following(day)
         days = self.days_looked_at(day)
         wanted = {one: self.values(WHOLE).on(one) for one in days}
-        length = self.least_history(days, wanted)
+        # Searched on one day, which is enough nearly always, and on all of them where it is not.
+        length = self.least_history(days, {day: wanted[day]})
+        if length is not None and not self.equal(wanted, length):
+            length = self.least_history(days, wanted, low=length)
         if length is not None:
             length = self.least_history_with_noise(day, length)
         if length is None:
             return Found(None, False, None, "all bars that are there are needed to give its value, or more")
-        inputs = self.columns_read(day, days, wanted, length)
+        inputs = self.columns_read(day, wanted, length)
         read = {unit: columns for unit, columns in self.units().items() if set(columns) & set(inputs)}
         unchanged = {unit: self.unchanged(columns, wanted) for unit, columns in read.items()}
         return Found(length, False, inputs, None, unchanged)
@@ -267,8 +270,17 @@ class Search:
             return length
         return self.least_history([day], wanted, noise, length)
 
-    def columns_read(self, day: str, days: Sequence[str], wanted: Mapping[str, Values], length: int) -> tuple[str, ...]:
+    def columns_read(self, day: str, wanted: Mapping[str, Values], length: int) -> tuple[str, ...]:
         """Columns without which the values are others; what is left after each of the others was taken away."""
+        columns = self.market.names()
+        gone = self.columns_without_effect(columns, {day: wanted[day]}, length)
+        if not self.equal(wanted, length, gone):
+            gone = self.columns_without_effect(columns, wanted, length)
+        read = self.read_all_the_same(day, gone)
+        return tuple(name for name in columns if name not in gone or name in read)
+
+    def columns_without_effect(self, columns: Sequence[str], wanted: Mapping[str, Values], length: int) -> list[str]:
+        """Columns that can all be taken away, and no other beside them; those of the static table first."""
         gone: list[str] = []
 
         def take_away(group: list[str]) -> None:
@@ -278,13 +290,11 @@ class Search:
                 take_away(group[: len(group) // 2])
                 take_away(group[len(group) // 2 :])
 
-        columns = self.market.names()
         for kind in (True, False):
             group = [name for name in columns if name.startswith(STATIC) == kind]
             if group:
                 take_away(group)
-        read = self.read_all_the_same(day, gone)
-        return tuple(name for name in columns if name not in gone or name in read)
+        return gone
 
     def read_all_the_same(self, day: str, gone: Sequence[str]) -> set[str]:
         """Columns of `gone` that change values where they are there with other numbers: code may do without a column only

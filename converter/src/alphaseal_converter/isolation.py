@@ -169,7 +169,8 @@ class Sandbox:
         of the Python and the system's libraries, read-only, and no other file.  It runs without our environment and with
         no open file of ours.  Names of files are plain: letters, digits, ``_ . -``.
 
-        RefusalError: `isolation.unavailable` (this system cannot close it off; nothing ran), `isolation.time`,
+        RefusalError: `isolation.unavailable` (this system cannot close it off; nothing ran), `isolation.python` (the
+        interpreter is none, or its installation would open everything), `isolation.time`,
         `isolation.memory`, `isolation.disk`, `isolation.threads`, `isolation.died` (with the last line that it said),
         `isolation.no_output`, `isolation.output` (an output is no plain file, or too large), `isolation.name`.
         """
@@ -260,16 +261,20 @@ def _installation(interpreter: str) -> tuple[str, ...]:
         executable, *roots = json.loads(answer.stdout)
     except (OSError, subprocess.SubprocessError, ValueError) as problem:
         raise RefusalError(
-            "isolation.unavailable",
+            "isolation.python",
             f"{interpreter} does not start as a Python: {problem}",
             expected="a Python 3.10 or later",
+            next_step="name another one with --python",
         ) from None
     home = os.path.realpath(os.path.expanduser("~"))
     # An installation at / or above a home directory would open everything.
     wide = [root for root in roots if os.path.commonpath([os.path.realpath(root), home]) == os.path.realpath(root)]
     if wide:
         raise RefusalError(
-            "isolation.unavailable", f"the installation of {interpreter} lies at {wide[0]}, above the files of users"
+            "isolation.python",
+            f"the installation of {interpreter} lies at {wide[0]}, above the files of users",
+            expected="a Python whose installation holds nothing else",
+            next_step="name another one with --python",
         )
     return (executable, *dict.fromkeys(roots))
 
@@ -309,7 +314,7 @@ class _Child:
 
     def __init__(self, what: str) -> None:
         self.what = what
-        self.stands = False
+        self.built = self.stands = False
         self.tail = b""
         self.received = bytearray()
         orders_end, self.orders = os.pipe()
@@ -340,7 +345,7 @@ class _Child:
     def build(self, order: Mapping[str, object]) -> None:
         """Let the launcher build the system."""
         self._exchange([_frame(b"O", json.dumps(order).encode("ascii"))], b"S", time.monotonic() + _START_SECONDS)
-        self.stands = True
+        self.built = self.stands = True
 
     def run(
         self, order: Mapping[str, object], inputs: Sequence[bytes], limits: IsolationLimits
@@ -409,7 +414,7 @@ class _Child:
                 next_step=_ALLOW,
             )
         if kind not in kinds:
-            raise RefusalError("isolation.unavailable", f"{self.what} was not run: its launcher fell out of step")
+            raise self._lost("fell out of step")
         return kind, content
 
     def _next_frame(self) -> tuple[bytes, bytes] | None:
@@ -442,15 +447,22 @@ class _Child:
             self.tail = (self.tail + part)[-_TAIL_BYTES:]
         elif not part:
             self._drain()
-            raise RefusalError(
-                "isolation.unavailable",
-                f"{self.what} was not run: its launcher ended",
-                found=f"its last line: {self._last_line()}",
-                next_step=_ALLOW,
-            )
+            raise self._lost("ended")
         else:
             self.received += part
         return bool(part)
+
+    def _lost(self, how: str) -> RefusalError:
+        """The launcher is no help any more: before the system stood that is a system that cannot be had."""
+        found = f"its last line: {self._last_line()}"
+        if self.built:
+            return RefusalError("isolation.died", f"the launcher of {self.what} {how}", found=found)
+        return RefusalError(
+            "isolation.unavailable",
+            f"{self.what} was not run: its launcher {how}",
+            found=found,
+            next_step=_ALLOW,
+        )
 
     def _drain(self) -> None:
         """What the program said last is still in the pipe."""

@@ -39,6 +39,7 @@ _PLACE = "/sandbox"
 _POLL_SECONDS = 0.02
 _READY_SECONDS = 120.0
 _KILL_SECONDS = 10.0
+_FOR_WANT_OF_MEMORY = -int(signal.SIGKILL)
 _OUTSIDE = "/outside"
 _DEVICES = ("/dev/null", "/dev/zero", "/dev/urandom", "/dev/random")
 _NEW_MOUNT, _NEW_UTS, _NEW_IPC, _NEW_USER, _NEW_PID, _NEW_NETWORK = (
@@ -328,7 +329,8 @@ class Init:
                 return
             if ready.get("ready") != "threads":
                 raise Unavailable(ready.get("unavailable") or "the Python that is to run the program does not start")
-            self.end_runner()
+            if self.has_runner():
+                self.end_runner()
         raise Unavailable("the Python that is to run the program has threads before it runs anything")
 
     def setting(self, preload: list[str]) -> dict[str, Any]:
@@ -384,12 +386,18 @@ class Init:
                 "installation readable for all (chmod -R a+rX), or name another Python"
             ) from None
 
+    def has_runner(self) -> bool:
+        """Whether it is still there: the system itself may end it, for want of memory."""
+        return self.runner != 0
+
     def end_runner(self) -> None:
-        os.kill(self.runner, signal.SIGKILL)
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(self.runner, signal.SIGKILL)
         os.waitpid(self.runner, 0)
         os.close(self.replies)
         os.close(self.runner_orders)
         self.unread = b""
+        self.runner = 0
 
     def tell(self, text: dict[str, Any]) -> None:
         with contextlib.suppress(BrokenPipeError):  # its reply, or that there is none, tells why
@@ -410,6 +418,7 @@ class Init:
                     raise Gone
                 part = os.read(self.replies, 1 << 16)
                 if not part:
+                    self.end_runner()
                     return {}
                 self.unread += part
         line, _, self.unread = self.unread.partition(b"\n")
@@ -420,6 +429,8 @@ class Init:
 
     def run(self, order: dict[str, Any]) -> None:
         """A fresh place to write, the inputs in it, a fresh process; when it has ended, and nothing is left of it, its files."""
+        if not self.has_runner():
+            self.start_runner()
         limits = order["limits"]
         size = f"size={limits['directory_bytes']},nr_inodes={limits['files'] + 2}"
         flags = _NO_SETUID | _NO_DEVICES | _NO_EXECUTE
@@ -464,10 +475,12 @@ class Init:
         threads, limits["threads"] = limits["threads"], limits["threads"] + self.order["threads"]
         self.tell({key: order[key] for key in ("program", "arguments")} | {"limits": limits})
         started = self.reply(time.monotonic() + _READY_SECONDS)
+        if not self.has_runner():
+            return None, _FOR_WANT_OF_MEMORY
         if "started" not in started:
             raise Unavailable(started.get("unavailable") or "the process for the program does not start")
         process = int(started["started"])
-        broken: list[str] = []
+        broken: list[str | None] = []
 
         def look() -> bool:
             found = "threads" if threads_of(process) > threads else "disk" if is_full() else None
@@ -479,10 +492,12 @@ class Init:
             return ("disk" if is_full() and ended["ended"] else None), int(ended["ended"])
         with contextlib.suppress(ProcessLookupError):
             os.kill(process, signal.SIGKILL)
+        if not self.has_runner():
+            return (broken[0] if broken else None), _FOR_WANT_OF_MEMORY
         ended = self.reply(time.monotonic() + _KILL_SECONDS)
         if "ended" not in ended:
             raise Unavailable("a process could not be ended")
-        return (broken or ["time"])[0], int(ended["ended"])
+        return broken[0] if broken else "time", int(ended["ended"])
 
     def kill_others(self) -> None:
         """There is no way for a program to leave a process behind; whatever is there all the same ends now."""
