@@ -160,3 +160,16 @@ def test_reasons_are_the_converters_own() -> None:
     problems = set(re.findall(r'Problem\(\s*"([a-z_]+)"', (converter / "locate.py").read_text(encoding="utf-8")))
     # A missing run is told by `run_not_proven`.
     assert listed == made | (problems - {"run_missing"})
+
+
+def test_printed_characters_are_the_codes_own() -> None:
+    """The table of section 12.5 holds exactly the characters that the printer escapes."""
+    from alphaseal.plain_text import UNSEEN
+
+    section = SPECIFICATION.split("### 12.5 What is printed")[1].split("\n## ")[0]
+    listed = set()
+    for cell in re.findall(r"^\| (U\+[^|]*) \|", section, re.M):
+        for part in cell.removeprefix("U+").split(", "):
+            first, _, last = part.removeprefix("U+").partition("\u2013")
+            listed |= set(range(int(first, 16), int(last or first, 16) + 1))
+    assert listed == {code for code in range(0x110000) if UNSEEN.match(chr(code))}

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from alphaseal.cli import main
+from alphaseal.plain_text import printable, printable_json
 from locations import REPOSITORY
 from vectors import harness
 
@@ -27,6 +28,7 @@ OF_THE_STORE = {
     "store.schema",
     "store.sequence",
     "store.sequence_reused",
+    "store.signatures",
     "store.version",
 }
 """Codes of install and rollback, whose state no vector has; tests/runtime/test_store.py."""
@@ -51,6 +53,58 @@ def test_vector(
 def test_vector_through_the_command(vector: Path) -> None:
     """A sample through the real command, as another verifier would be run."""
     assert harness.run(COMMAND, vector) == ("ok", "")
+
+
+SESSIONS = harness.find(ROOT / "sessions")
+
+
+@pytest.mark.attack("sessions: a signature that is not the key's")
+@pytest.mark.parametrize("vector", SESSIONS, ids=lambda path: path.name)
+def test_session_vector(
+    vector: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The converter says of each session what its vector says, and which snapshot counts."""
+    from alphaseal_converter.cli import main as convert
+
+    value = harness.prepare(vector, tmp_path / "vector")
+    monkeypatch.chdir(tmp_path / "vector")
+    for name, text in value["environment"].items():
+        if text is None:
+            monkeypatch.delenv(name, raising=False)
+        else:
+            monkeypatch.setenv(name, text)
+    status = convert([value["verb"], *value["arguments"], "--json"])
+    captured = capsys.readouterr()
+    assert harness.difference(value, status, captured.out, captured.err) is None
+
+
+def test_session_vectors_through_the_command() -> None:
+    """A sample through the real command, in a process of its own with the vector's environment."""
+    command = [sys.executable, "-m", "alphaseal_converter"]
+    assert [harness.run(command, vector) for vector in SESSIONS[::12]] == [("ok", "")] * len(SESSIONS[::12])
+
+
+def test_form_of_the_session_vectors() -> None:
+    """Both outcomes of every kind of key, and names, READMEs and codes that agree with each other."""
+    values = {vector: harness.read(vector) for vector in SESSIONS}
+    assert {value["code"] for value in values.values()} == {
+        "ok",
+        *(f"session.{code}" for code in ("not_signed", "wrong_key", "unreadable", "short_key")),
+    }
+    for vector, value in values.items():
+        assert vector.name.endswith("_fail") == (value["exit"] == 20) == (value["code"] != "ok")
+        assert set(value) - {"result"} == {"verb", "arguments", "environment", "exit", "code"}
+        assert re.fullmatch(r"Session: [^\n]+\.\n", (vector / "README.md").read_text(encoding="utf-8")), vector.name
+
+
+def test_printed_texts() -> None:
+    """Each text of the file is printed as the file says, and as JSON it is that string."""
+    value = json.loads((ROOT / "printed_texts.json").read_bytes())
+    for entry in value["printed"]:
+        assert printable([entry["text"]]) == entry["line"], entry["name"]
+    for entry in value["json"]:
+        assert printable_json(json.dumps(entry["text"])) == entry["string"], entry["name"]
+        assert json.loads(entry["string"]) == entry["text"]
 
 
 def test_harness_tells_a_verifier_that_accepts_everything() -> None:
@@ -81,6 +135,8 @@ def test_vectors_are_what_the_script_writes(tmp_path: Path) -> None:
     )
     assert done.returncode == 0, done.stderr
     assert _contents(tmp_path / "v1") == _contents(ROOT / "v1")
+    assert _contents(tmp_path / "sessions") == _contents(ROOT / "sessions")
+    assert (tmp_path / "printed_texts.json").read_bytes() == (ROOT / "printed_texts.json").read_bytes()
 
 
 def test_every_stored_table_is_used() -> None:

@@ -2,12 +2,16 @@
 
     python tools/make_vectors.py [DIRECTORY]
 
+Beside it (`sessions`) it writes sessions of RD-Agent with and without signatures, and in `printed_texts.json` how texts of
+others are printed.
+
 No clock, no random numbers, test keys from fixed texts, ONNX written field by field: the same bytes on every machine.
 Parquet files are taken from tests/vectors/tables (see vector_cases/tables.py).
 """
 
 from __future__ import annotations
 
+import json
 import shutil
 import sys
 from pathlib import Path
@@ -21,6 +25,8 @@ from vector_cases import (  # noqa: E402 - the path is set above
     graph_cases,
     limit_cases,
     origin_cases,
+    printed_texts,
+    session_cases,
     table_cases,
     text_cases,
     trust_cases,
@@ -46,9 +52,8 @@ def base_files() -> dict[str, bytes]:
     return bundle() | {"features.parquet": features()}
 
 
-def own_files(case: Case) -> dict[str, bytes]:
+def own_files(case: Case, base: dict[str, bytes]) -> dict[str, bytes]:
     """What a vector has of its own, or other than the base; none of the base is taken away but by `setup`."""
-    base = base_files()
     assert {path for path in base if path.startswith("bundle/")} <= case.files.keys() | _moved(case), case.name
     changed = {path: data for path, data in case.files.items() if base.get(path) != data}
     return {**changed, "README.md": f"{case.text}\n".encode(), "vector.json": case.vector()}
@@ -67,20 +72,37 @@ def write(files: dict[str, bytes], directory: Path) -> None:
         target.write_bytes(data)
 
 
+def write_vectors(cases: list[Case], base: dict[str, bytes], out: Path) -> None:
+    """A directory of vectors anew."""
+    if out.exists():
+        # Nobody's directory is taken away because of a wrong argument.
+        if not (out / "base").is_dir():
+            sys.exit(f"{out} is there and holds no vectors")
+        shutil.rmtree(out)
+    write(base, out / "base")
+    for case in cases:
+        write(own_files(case, base), out / case.directory)
+    refused = sum(case.exit != 0 for case in cases)
+    print(f"{len(cases)} vectors in {out}: {refused} to refuse, {len(cases) - refused} to accept")
+
+
+def texts() -> bytes:
+    """The file of printed texts: JSON of ASCII, so that the file itself does nothing to who reads it."""
+    value = {
+        "printed": [{"name": name, "text": text, "line": line} for name, (text, line) in printed_texts.TEXTS.items()],
+        "json": [
+            {"name": name, "text": text, "string": string} for name, (text, string) in printed_texts.JSON_TEXTS.items()
+        ],
+    }
+    return json.dumps(value, indent=2).encode("ascii") + b"\n"
+
+
 def main() -> None:
     """Write all vectors anew."""
     out = Path(sys.argv[1]) if len(sys.argv) > 1 else ROOT / "tests/vectors/v1"
-    cases = all_cases()
-    if out.exists():
-        # Nobody's directory is taken away because of a wrong argument.
-        if not (out / "base/bundle").is_dir():
-            sys.exit(f"{out} is there and holds no vectors")
-        shutil.rmtree(out)
-    write(base_files(), out / "base")
-    for case in cases:
-        write(own_files(case), out / case.directory)
-    refused = sum(case.exit != 0 for case in cases)
-    print(f"{len(cases)} vectors in {out}: {refused} to refuse, {len(cases) - refused} to accept")
+    write_vectors(all_cases(), base_files(), out)
+    write_vectors(check_names(session_cases.cases()), session_cases.base_files(), out.with_name("sessions"))
+    out.with_name("printed_texts.json").write_bytes(texts())
 
 
 if __name__ == "__main__":

@@ -245,21 +245,21 @@ def test_a_model_of_the_same_name_elsewhere_is_not_trusted() -> None:
 def test_parameters_that_are_no_data_are_left_out() -> None:
     """A function among the parameters does not stop the reading of the text."""
     own = {"objective": Global("mine", "objective"), "num_leaves": 31}
-    booster = Record(Global("lightgbm.basic", "Booster"), state={"_handle": "tree\n", "params": own})
+    booster = Record(Global("lightgbm.basic", "Booster"), new=True, state={"_handle": "tree\n", "params": own})
     assert lightgbm_text(booster).params == {"num_leaves": 31}
 
 
 def test_an_untrained_model_is_refused() -> None:
     """A model without a Booster, or a Booster without text, has nothing to convert."""
-    model = Record(Global("qlib.contrib.model.gbdt", "LGBModel"), state={"model": None})
+    model = Record(Global("qlib.contrib.model.gbdt", "LGBModel"), new=True, state={"model": None})
     assert refusal(lightgbm_text, model) == "model.untrained"
-    booster = Record(Global("lightgbm.basic", "Booster"), state={"_handle": None})
+    booster = Record(Global("lightgbm.basic", "Booster"), new=True, state={"_handle": None})
     assert refusal(lightgbm_text, booster) == "model.untrained"
 
 
 def test_a_booster_of_lightgbm_3_is_read() -> None:
     """3.x keeps the text under another name; no chosen round means all trees."""
-    booster = Record(Global("lightgbm.basic", "Booster"), state={"handle": "tree\n", "best_iteration": -1})
+    booster = Record(Global("lightgbm.basic", "Booster"), new=True, state={"handle": "tree\n", "best_iteration": -1})
     assert lightgbm_text(booster) == ("tree\n", None, {})
 
 

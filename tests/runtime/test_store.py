@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -78,13 +80,63 @@ def test_installing_what_is_in_force_changes_nothing(tmp_path: Path, place: Path
     assert content(place) == before
 
 
-def test_a_bundle_that_was_approved_since_brings_its_new_signature(tmp_path: Path, place: Path) -> None:
-    """Same manifest, more signatures: the installed copy has them too, and satisfies the stricter trust."""
-    bundle = tmp_path / "five"
-    (bundle / tree.ENVELOPE_NAME).write_bytes(envelope_of((bundle / m.FILE_NAME).read_bytes(), "a", "b"))
-    both = Trust(policy=policy(known("a"), known("b", "approver"), thresholds={"ci": 1, "approver": 1}))
-    store.install(bundle, place, trust=both)
-    assert alphaseal.open(store.current(place).path, trust=both)
+ENVELOPES: dict[str, Callable[[bytes], bytes | None]] = {
+    "more signatures": lambda manifest: envelope_of(manifest, "a", "b"),
+    "other signatures": lambda manifest: envelope_of(manifest, "b"),
+    "garbage": lambda manifest: b"garbage\n",
+    "nothing": lambda manifest: b"",
+    "of another manifest": lambda manifest: envelope_of(manifest.replace(b'"demo"', b'"other"'), "a"),
+}
+
+
+@pytest.mark.attack("store: another envelope for the bundle in force")
+@pytest.mark.parametrize("name", ENVELOPES)
+@pytest.mark.parametrize("trust", ["unsigned", "its own key"])
+def test_the_envelope_in_force_is_never_replaced(tmp_path: Path, place: Path, name: str, trust: str) -> None:
+    """The same manifest with another envelope is refused, whoever trusts it: what is in force stays, byte for byte."""
+    bundle, before = tmp_path / "five", content(place)
+    envelope = ENVELOPES[name]((bundle / m.FILE_NAME).read_bytes())
+    assert envelope is not None
+    (bundle / tree.ENVELOPE_NAME).write_bytes(envelope)
+    chosen = Trust.unsigned() if trust == "unsigned" else Trust(policy=policy(known("b"), require_ready=False))
+    with pytest.raises(AlphasealError) as caught:
+        store.install(bundle, place, trust=chosen)
+    if trust == "unsigned":
+        assert (caught.value.code, caught.value.exit) == ("store.signatures", 16)
+    assert content(place) == before
+    assert alphaseal.open(store.current(place).path, trust=TRUST).verify().signers
+
+
+@pytest.mark.attack("store: another envelope for the bundle in force")
+def test_a_copy_without_an_envelope_takes_none_away(tmp_path: Path, place: Path) -> None:
+    """An unsigned copy of what is in force changes nothing: its signatures stay."""
+    before = content(place)
+    (tmp_path / "five" / tree.ENVELOPE_NAME).unlink()
+    assert store.install(tmp_path / "five", place, trust=Trust.unsigned()).sequence == 5
+    assert content(place) == before
+
+
+def test_an_envelope_comes_not_to_an_unsigned_bundle_in_force(tmp_path: Path) -> None:
+    """Nor is an envelope put beside a bundle that was installed without one."""
+    bundle = signed_bundle(tmp_path / "five", "a", sequence=5)
+    envelope = (bundle / tree.ENVELOPE_NAME).read_bytes()
+    (bundle / tree.ENVELOPE_NAME).unlink()
+    store.install(bundle, tmp_path / "store", trust=Trust.unsigned())
+    before = content(tmp_path / "store")
+    (bundle / tree.ENVELOPE_NAME).write_bytes(envelope)
+    assert code_of(lambda: store.install(bundle, tmp_path / "store", trust=TRUST), RollbackError) == "store.signatures"
+    assert content(tmp_path / "store") == before
+
+
+def test_what_a_stopped_install_left_is_not_what_is_installed(tmp_path: Path, place: Path) -> None:
+    """A copy that nothing ever named, with other signatures, is made anew from the bundle that is installed."""
+    six = signed_bundle(tmp_path / "six", "a", sequence=6)
+    left = place / "bundles" / alphaseal.open(six, trust=TRUST).digest
+    shutil.copytree(six, left)
+    (left / tree.ENVELOPE_NAME).write_bytes(b"garbage\n")
+    (left / "surplus").write_bytes(b"")
+    store.install(six, place, trust=TRUST)
+    assert content(store.current(place).path) == content(six)
 
 
 def _damage(bundle: Path) -> None:
@@ -269,6 +321,78 @@ def test_only_one_process_changes_a_store(tmp_path: Path, place: Path) -> None:
     assert store.install(six, place, trust=TRUST).sequence == 6
 
 
+INSTALLS = """
+import sys, time
+from pathlib import Path
+import alphaseal
+from alphaseal import store
+trust = alphaseal.Trust.load(sys.argv[3])
+for line in sys.stdin:  # one round: wait for the starting shot, install, say how it ended
+    bundle, place = line.split("\\t")[0], line.rstrip("\\n").split("\\t")[1]
+    print("ready", flush=True)
+    while not Path(sys.argv[1]).exists():
+        pass
+    try:
+        print(store.install(bundle, place, trust=trust).sequence, flush=True)
+    except alphaseal.AlphasealError as error:
+        print(error.code, flush=True)
+"""
+
+
+@pytest.mark.attack("store: two installs at once", attempts=40)
+def test_two_processes_that_install_at_once_end_in_one_of_two_states(tmp_path: Path) -> None:
+    """Round for round two processes install two bundles into one store at the same moment: one of the two is in force,
+    whole, and each process was told the truth."""
+    file = write_trust(tmp_path / "trust.json", policy(known("a"), bundles={"demo": rule(1)}))
+    five, six = (signed_bundle(tmp_path / str(number), "a", sequence=number) for number in (5, 6))
+    start = tmp_path / "start"
+    workers = [
+        subprocess.Popen(
+            [sys.executable, "-c", INSTALLS, str(start), name, str(file)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        for name in ("one", "two")
+    ]
+    ends = set()
+    try:
+        for number in range(20):
+            place = tmp_path / f"store{number}"
+            start.unlink(missing_ok=True)
+            said = []
+            for worker, bundle in zip(workers, (five, six) if number % 2 else (six, five), strict=True):
+                assert worker.stdin is not None
+                worker.stdin.write(f"{bundle}\t{place}\n")
+                worker.stdin.flush()
+            for worker in workers:
+                assert worker.stdout is not None
+                assert worker.stdout.readline() == "ready\n"
+            start.touch()
+            for worker in workers:
+                assert worker.stdout is not None
+                said.append(worker.stdout.readline().strip())
+            found = store.current(place)
+            verified = alphaseal.open(found.path, trust=Trust.load(file)).verify()
+            assert verified.sequence == found.sequence
+            assert sorted(path.name for path in place.iterdir()) == ["bundles", "current.json", "lock"]
+            state = store.parse((place / "current.json").read_bytes(), "current.json")
+            assert [event.sequence for event in state.history] in ([5], [6], [5, 6])
+            # Whoever was told that its bundle is in force was right at that moment; nobody was told anything else.
+            installed = {int(one) for one in said if one.isdigit()}
+            assert installed == {event.sequence for event in state.history}
+            assert {one for one in said if not one.isdigit()} <= {"store.locked", "store.sequence"}
+            ends.add(tuple(sorted(said)))
+    finally:
+        for worker in workers:
+            worker.kill()
+            worker.wait()
+            for pipe in (worker.stdin, worker.stdout):
+                assert pipe is not None
+                pipe.close()
+    assert ends
+
+
 def _bundles(place: Path) -> None:
     (place / "bundles").rename(place / "away")
     (place / "bundles").write_bytes(b"")
@@ -297,13 +421,13 @@ def test_a_store_that_cannot_be_written(tmp_path: Path, place: Path, obstacle: A
     assert (place / "current.json").read_bytes() == before
 
 
-def test_an_envelope_that_cannot_be_replaced(tmp_path: Path, place: Path) -> None:
+def test_an_envelope_that_cannot_be_read(tmp_path: Path, place: Path) -> None:
     """A directory where the installed envelope was: an error of our family."""
     envelope = store.current(place).path / tree.ENVELOPE_NAME
     envelope.unlink()
     envelope.mkdir()
     assert (
-        code_of(lambda: store.install(tmp_path / "five", place, trust=TRUST), NotReadableError) == "store.not_writable"
+        code_of(lambda: store.install(tmp_path / "five", place, trust=TRUST), NotReadableError) == "store.not_readable"
     )
 
 

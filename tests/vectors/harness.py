@@ -3,7 +3,10 @@
     python tests/vectors/harness.py --command 'alphaseal' [DIRECTORY]
 
 In a copy of v1/base, with the vector's files laid over it and its `setup` steps done, `COMMAND VERB ARGUMENTS... --json`
-must end with the vector's exit status and print one JSON object with its `code`.  Exit status 1 on any difference.
+must end with the vector's exit status and print one JSON object with its `code`, and with what its `result` says.  Exit
+status 1 on any difference.  The vectors of sessions are run the same way, by a command that reads sessions:
+
+    python tests/vectors/harness.py --command 'alphaseal-convert' tests/vectors/sessions
 """
 
 from __future__ import annotations
@@ -89,11 +92,29 @@ def difference(vector: dict[str, Any], status: int, output: str, errors: str) ->
     if "Traceback" in errors:
         return "a traceback on standard error"
     try:
-        code = json.loads(output)["code"]
+        printed = json.loads(output)
+        code = printed["code"]
     except (ValueError, KeyError, TypeError):
         return f"exit {status} and no JSON object with a code on standard output"
     found, expected = (status, code), (vector["exit"], vector["code"])
-    return None if found == expected else f"exit {found[0]} {found[1]}, expected {expected[0]} {expected[1]}"
+    if found != expected:
+        return f"exit {found[0]} {found[1]}, expected {expected[0]} {expected[1]}"
+    return _lacking(vector.get("result"), printed.get("result"), "result")
+
+
+def _lacking(expected: Any, found: Any, path: str) -> str | None:
+    """Where `found` does not hold what `expected` says; objects may hold more."""
+    if isinstance(expected, dict) and isinstance(found, dict):
+        differences = (_lacking(value, found.get(key), f"{path}.{key}") for key, value in expected.items())
+        return next((text for text in differences if text is not None), None)
+    return None if expected in (None, found) else f"{path} is {found!r}, expected {expected!r}"
+
+
+def environment(vector: dict[str, Any]) -> dict[str, str]:
+    """This process's environment with the vector's variables; those without a value are taken away."""
+    changes = vector.get("environment", {})
+    kept = {name: value for name, value in os.environ.items() if name not in changes}
+    return kept | {name: value for name, value in changes.items() if value is not None}
 
 
 def run(command: list[str], vector: Path) -> tuple[str, str]:
@@ -106,7 +127,9 @@ def run(command: list[str], vector: Path) -> tuple[str, str]:
             return "skipped", f"cannot be set up on this system: {error}"
         arguments = [*command, value["verb"], *value["arguments"], "--json"]
         try:
-            done = subprocess.run(arguments, cwd=copy, capture_output=True, timeout=TIMEOUT, check=False)
+            done = subprocess.run(
+                arguments, cwd=copy, env=environment(value), capture_output=True, timeout=TIMEOUT, check=False
+            )
         except subprocess.TimeoutExpired:
             return "different", f"not finished after {TIMEOUT} seconds"
         found = difference(

@@ -46,6 +46,10 @@ class Case:
     code: str
     files: dict[str, bytes]
     setup: list[dict[str, Any]] = field(default_factory=list)
+    environment: dict[str, str | None] | None = None
+    """Variables of the command's environment; None takes one away."""
+    result: dict[str, Any] | None = None
+    """What the command's `result` must hold, whatever else it holds."""
 
     @property
     def directory(self) -> str:
@@ -54,7 +58,8 @@ class Case:
     def vector(self) -> bytes:
         """Content of vector.json."""
         value: Plain = {"verb": self.verb, "arguments": self.arguments, "exit": self.exit, "code": self.code}
-        return strict_json.dumps(value | ({"setup": self.setup} if self.setup else {}))
+        more = {"setup": self.setup or None, "environment": self.environment, "result": self.result}
+        return strict_json.dumps(value | {name: part for name, part in more.items() if part is not None})
 
 
 # --- keys -------------------------------------------------------------------------------------------------------------

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import base64
+import hashlib
 import json
 from collections.abc import Callable, Iterator
 
 from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 from alphaseal import strict_json
 
@@ -622,6 +624,37 @@ TRUST_FILES: dict[str, tuple[Plain | Callable[[bytes], bytes], str, str]] = {
 }
 
 
+_FIELD = 2**255 - 19
+_EIGHTH = 2707385501144840649318225287225658788936804267575313519463743609750303402022
+WEAK_KEYS: dict[str, tuple[int, int, str]] = {
+    "of_order_1": (1, 0, "the neutral point"),
+    "of_order_2": (_FIELD - 1, 0, "the point of order 2"),
+    "of_order_4": (0, 0, "a point of order 4"),
+    "of_order_4_negative": (0, 1, "the other point of order 4"),
+    "of_order_8": (_EIGHTH, 0, "a point of order 8"),
+    "of_order_8_negative": (_EIGHTH, 1, "the negative of a point of order 8"),
+    "of_order_8_second": (_FIELD - _EIGHTH, 0, "a second point of order 8"),
+    "of_order_8_second_negative": (_FIELD - _EIGHTH, 1, "the negative of a second point of order 8"),
+    "beyond_the_field": (_FIELD + 3, 0, "a number of the field's size plus 3"),
+    "zero_beyond_the_field": (_FIELD, 0, "the point of order 4 with the field's size for 0"),
+    "one_beyond_the_field": (_FIELD + 1, 1, "the neutral point with the field's size plus 1 for 1"),
+    "with_the_sign_of_zero": (1, 1, "the neutral point with the sign of an odd x"),
+    "that_is_no_point": (2, 0, "a number to which no point belongs"),
+    "with_a_part_of_order_2": (0, 0, "the sum of a key and the point of order 2"),
+}
+"""y, the sign bit of x, and what it is: keys that anybody can sign for, or that libraries judge differently."""
+
+
+def _weak_key(name: str) -> bytes:
+    y, sign, _ = WEAK_KEYS[name]
+    if name == "with_a_part_of_order_2":
+        # The point of order 2 turns x and y of every other into their negatives.
+        number = int.from_bytes(public_bytes("ci"), "little")
+        y, odd = number & (2**255 - 1), number >> 255
+        return ((_FIELD - y) | (1 - odd) << 255).to_bytes(32, "little")
+    return (y | sign << 255).to_bytes(32, "little")
+
+
 def _trust_files() -> Iterator[Case]:
     by_ci = signed(bundle(), "ci")
     for name, (change, code, text) in TRUST_FILES.items():
@@ -629,6 +662,11 @@ def _trust_files() -> Iterator[Case]:
         if not isinstance(change, dict):
             files["trust.json"] = change(files["trust.json"])
         yield _case(f"trust_file_{name}", f"Trust file: one {text}.", 10, code, files)
+    for name, (_, _, text) in WEAK_KEYS.items():
+        weak = trust(known("ci"), known("second", public_key=text64(_weak_key(name))))
+        yield _case(
+            f"trust_file_key_{name}", f"Trust file: one with {text} for a key.", 10, "key.weak", with_trust(by_ci, weak)
+        )
     large = _case("trust_file_1_mib_and_1", "Trust file: one byte more than 1 MiB.", 10, "json.size", with_trust(by_ci))
     large.setup = [{"op": "extend", "path": "trust.json", "size": (1 << 20) + 1}]
     yield large
@@ -648,6 +686,18 @@ def _trust_files() -> Iterator[Case]:
             by_ci | {"ci.pub": data},
             ["bundle", "--key", "ci.pub", "--at", AT],
         )
+    neutral = Ed25519PublicKey.from_public_bytes(_weak_key("of_order_1"))
+    data = neutral.public_bytes(serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo)
+    files = by_ci | {"ci.pub": data, _ENVELOPE: _signed_by_nobody(by_ci["bundle/manifest.json"])}
+    text = "Key file: the neutral point, under which a signature that nobody made holds for every manifest."
+    yield _case("key_file_of_order_1", text, 10, "key.weak", files, ["bundle", "--key", "ci.pub", "--at", AT])
+
+
+def _signed_by_nobody(manifest: bytes) -> bytes:
+    """An envelope with the signature of the neutral point: itself, and 0."""
+    key = _weak_key("of_order_1")
+    signature = {"keyid": hashlib.sha256(key).hexdigest(), "sig": text64(key + bytes(32))}
+    return strict_json.dumps({"payload": text64(manifest), "payloadType": PAYLOAD_TYPE, "signatures": [signature]})
 
 
 # --- what passes --------------------------------------------------------------------------------------------------------------

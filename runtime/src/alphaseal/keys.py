@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from . import curve
 from .errors import MalformedError, NotReadableError, UsageError
 
 if TYPE_CHECKING:
@@ -65,7 +66,7 @@ def read_key_file(path: Path) -> bytes:
 
 
 def load_public_key(data: bytes, where: str) -> bytes:
-    """The raw bytes of a public key in PEM; MalformedError ``key.malformed``."""
+    """The raw bytes of a public key in PEM; MalformedError ``key.malformed``, ``key.weak``."""
     from cryptography.exceptions import UnsupportedAlgorithm
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
     from cryptography.hazmat.primitives.serialization import load_pem_public_key
@@ -81,7 +82,22 @@ def load_public_key(data: bytes, where: str) -> bytes:
             where=where,
             expected="an Ed25519 public key in PEM, as keygen writes it (.pub)",
         )
-    return key.public_bytes_raw()
+    return sound(key.public_bytes_raw(), where)
+
+
+def sound(public_key: bytes, where: str) -> bytes:
+    """The raw public key, if nobody but its owner can sign for it; MalformedError ``key.weak``."""
+    problem = curve.weakness(public_key)
+    if problem is not None:
+        raise MalformedError(
+            "key.weak",
+            f"the public key {problem}",
+            where=where,
+            expected="a key as keygen makes it",
+            found=public_key.hex(),
+            next_step="do not use it, and ask whoever gave it to you for a new one",
+        )
+    return public_key
 
 
 def read_public_key(path: Path) -> bytes:

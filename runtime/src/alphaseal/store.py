@@ -79,7 +79,8 @@ def install(path: str | os.PathLike[str], store: str | os.PathLike[str], *, trus
     """Verify a bundle wholly, copy it into the store, and put it in force.
 
     Any error of opening, verifying and the self-test; RollbackError (``store.*``) where it is not newer than what was in
-    force, or of another name; the store is then as it was.  Installing what is in force again changes nothing.
+    force, of another name, or in force with other signatures; the store is then as it was.  Installing what is in force
+    again changes nothing.
     """
     root = Path(store)
     source = bundle_module.open_bundle(path, trust=trust)
@@ -89,13 +90,12 @@ def install(path: str | os.PathLike[str], store: str | os.PathLike[str], *, trus
         # Before anything is copied: what must not come into force is not kept either.
         _check_succession(state, source)
         target = root / "bundles" / source.digest
-        if target.is_dir():
-            _update_envelope(root, target, source)
+        entry = Entry(sequence=source.manifest.sequence, digest=source.digest)
+        if state is not None and state.current == entry:
+            _check_signatures(target, source)
             _verify(target, source.digest, trust)
         else:
             _copy(root, source, target, trust)
-        entry = Entry(sequence=source.manifest.sequence, digest=source.digest)
-        if state is None or state.current != entry:
             state = _advance(state, source.manifest.name, entry, trust)
             _write(root, state)
     return _current(root, state)
@@ -224,6 +224,8 @@ def _copy(root: Path, source: Bundle, target: Path, trust: Trust) -> None:
         for directory in [*sorted(path for path in staging.rglob("*") if path.is_dir()), staging]:
             files.synchronise_directory(directory)
         os.makedirs(target.parent, exist_ok=True)
+        # What an install left that was stopped before anything named it; its signatures may be other ones.
+        _remove(target)
         os.rename(staging, target)
         files.synchronise_directory(target.parent)
     except OSError as error:
@@ -243,16 +245,35 @@ def _copy_file(source: Path, entry: manifest.File, staging: Path) -> None:
         os.close(descriptor)
 
 
-def _update_envelope(root: Path, target: Path, source: Bundle) -> None:
-    """The same manifest may have been approved since: its newer signatures have just been judged."""
-    if source.envelope is None:
-        return
+def _remove(directory: Path) -> None:
+    """Take a directory away, if it is there."""
+    if os.path.lexists(directory):
+        shutil.rmtree(directory)
+
+
+def _check_signatures(target: Path, source: Bundle) -> None:
+    """What is in force stays as it is: whoever installs it again may trust less than whoever installed it first.
+
+    A copy without an envelope offers nothing, and one with the same offers nothing new.
+    """
     place = target / tree.ENVELOPE_NAME
     try:
-        if not place.is_file() or place.read_bytes() != source.envelope:
-            files.replace(place, source.envelope, beside=root)
+        installed = place.read_bytes() if os.path.lexists(place) else None
     except OSError as error:
-        raise not_writable(root, error) from None
+        raise NotReadableError(
+            "store.not_readable", f"the store cannot be read: {error.strerror}", where=str(place)
+        ) from None
+    if source.envelope is not None and source.envelope != installed:
+        raise RollbackError(
+            "store.signatures",
+            "this bundle is in force with other signatures",
+            where=str(source.directory),
+            expected="the envelope that was installed"
+            if installed is not None
+            else "a bundle without an envelope, as it was installed",
+            found="another one",
+            next_step="to take other signatures: sign a bundle of a new sequence, or install this one into another --store",
+        )
 
 
 def _verify(path: Path, digest: str, trust: Trust) -> None:

@@ -14,7 +14,7 @@ from msgspec import Meta
 
 from . import files, instants, names, strict_json
 from .errors import MalformedError, NotReadableError
-from .keys import PUBLIC_KEY_LENGTH, decode_base64, encode_base64, key_id
+from .keys import PUBLIC_KEY_LENGTH, decode_base64, encode_base64, key_id, sound
 from .manifest import FIRST_FORMAT, Format, Instant, Name, Part, Sha256
 
 FORMATS = ("1.0", "1.1-draft")
@@ -39,7 +39,7 @@ class Key(Part, frozen=True, kw_only=True):
 
     @property
     def raw(self) -> bytes:
-        """The 32 bytes of the key; MalformedError where they are not."""
+        """The 32 bytes of the key; MalformedError where they are not, or are no key that can be trusted."""
         data = decode_base64(self.public_key)
         if data is None or len(data) != PUBLIC_KEY_LENGTH:
             raise MalformedError(
@@ -49,7 +49,7 @@ class Key(Part, frozen=True, kw_only=True):
                 expected="32 bytes in standard base64",
                 found=self.public_key,
             )
-        return data
+        return sound(data, self.name)
 
     @property
     def id(self) -> str:
@@ -134,7 +134,13 @@ def parse(data: bytes, where: str) -> TrustFile:
 
 def _check_meaning(trust: TrustFile, where: str) -> None:
     """Rules between fields: a key occurs once, under one name and in one role, and instants are days of the calendar."""
-    ids = [key.id for key in trust.keys]
+    ids = []
+    for key in trust.keys:
+        try:
+            ids.append(key.id)
+        except MalformedError as error:
+            error.where = f"{where} keys {key.name}"
+            raise
     if len(set(ids)) != len(ids):
         raise MalformedError(
             "trust.key_twice", "a key is there twice", where=where, found=next(i for i in ids if ids.count(i) > 1)
