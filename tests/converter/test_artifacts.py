@@ -47,7 +47,7 @@ def artifacts_of(name: str) -> Path:
 
 def processor(name: str, module: str = "qlib.data.dataset.processor", **attributes: Any) -> tuple[Processor, ...]:
     """One processor record through `fitted_processors`."""
-    return fitted_processors(state(Record(Global(module, name), state=attributes)))
+    return fitted_processors(state(Record(Global(module, name), new=True, state=attributes)))
 
 
 def state(*records: Record) -> DatasetState:

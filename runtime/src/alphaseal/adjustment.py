@@ -31,7 +31,7 @@ PRICE = "price"
 """The unit of all of them together; every other field is its own."""
 TOLERANCE = 1e-4
 """Of the ratio to the bars of the training: float32 twice, with room; a split changes it by a thousand times that."""
-MENDS = 'give missing values, or no row, for days of a suspension: fill nothing (AIstock: nan_policy="none", docs/aistock.md)'
+MENDS = 'give missing values, or no row, for suspended days: fill nothing (AIstock: nan_policy="none", docs/aistock.md)'
 _FALL = 0.45
 """More than any exchange lets a price fall in a day."""
 _RISE = 1.5

@@ -134,9 +134,10 @@ class Bundle:
 
         A model on windows needs the dates before too: those of `calendar` (datetime64[D], ascending), by default those of
         the table; a range that is open at its start begins where the first whole window ends.  A model with stages over
-        all stocks of a day takes the stocks of the table as that day's.  `universe` never changes a score:
-        codes as the bundle names them, or a mapping from code to the spans [(first, last), …] of dates in which it belongs
-        to the universe.  `max_rows` and `max_bytes` bound what is decoded of a parquet file (default: 100 times its size).
+        all stocks of a day sees the universe that the manifest records; where that does not say which stocks a date has, they
+        are those of `universe`, without which the date is refused.  Else `universe` limits the result and changes no score.
+        It is codes as the bundle names them, or a mapping from code to the spans [(first, last), …] of dates in which it
+        belongs to the universe.  `max_rows` and `max_bytes` bound what is decoded of a parquet file (default: 100 times its size).
 
         With `bars`, such a table of daily bars (`datetime`, `instrument` and the fields of the manifest's `alphas`), the
         alpha features are computed from them, with the days before as far as the manifest's look-back says, and `table`

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from .manifest import Manifest
-from .plain_text import listed
-from .plain_text import Printable, printable
+from .plain_text import Printable, listed, printable
 from .strategy import describe_selection
 
 
