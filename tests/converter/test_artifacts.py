@@ -232,7 +232,7 @@ def test_bare_boosters_and_scikit_learns_are_read() -> None:
     text, best_iteration, _ = lightgbm_text(bare)
     assert np.array_equal(lightgbm.Booster(model_str=text).predict(rows), booster.predict(rows))
     assert best_iteration is None
-    wrapper = Record(Global("lightgbm.sklearn", "LGBMRegressor"), state={"_Booster": bare.record})
+    wrapper = Record(Global("lightgbm.sklearn", "LGBMRegressor"), new=True, state={"_Booster": bare.record})
     assert lightgbm_text(wrapper).text == text
 
 

@@ -52,7 +52,7 @@ def robust(dtype: str = "float64") -> RobustZScoreNorm:
 
 def read(name: str, **attributes: Any) -> tuple[Processor, ...]:
     """One processor as it is pickled, read."""
-    record = Record(Global("qlib.data.dataset.processor", name), state=attributes)
+    record = Record(Global("qlib.data.dataset.processor", name), new=True, state=attributes)
     return fitted_processors(DatasetState("", None, "", (record,), (), None, {}, None, None, None))
 
 
@@ -226,6 +226,12 @@ def _first_column(width: int) -> bytes:
     return builder.model(width, builder.add("Gather", "features", builder.constant([0]), axis=1)).SerializeToString()
 
 
+def _feature_columns(path: Path) -> list[FeatureColumn]:
+    """The columns of a file beside its keys, each of the type that it has there."""
+    fields = [field for field in pq.read_schema(path) if field.name not in ("datetime", "instrument")]
+    return [FeatureColumn(field.name, "float32" if field.type == "float" else "float64") for field in fields]
+
+
 @pytest.mark.skipif(not RESEARCH, reason="ALPHASEAL_RESEARCH_PYTHON names no Python with qlib")
 @pytest.mark.parametrize("raw", ["raw_6df8e4e5.parquet", "raw_de25918f.parquet"], ids=["mixed", "float32"])
 def test_pipeline_gives_what_qlibs_handler_gives(tmp_path: Path, raw: str) -> None:
@@ -233,10 +239,9 @@ def test_pipeline_gives_what_qlibs_handler_gives(tmp_path: Path, raw: str) -> No
     source = DATA / "direct/features" / raw
     program = REPOSITORY / "tools/research/record_handler.py"
     subprocess.run([str(RESEARCH), str(program), str(source), str(tmp_path)], check=True, capture_output=True)
-    schema = pq.read_schema(source)
-    names = [name for name in schema.names if name not in ("datetime", "instrument")]
-    dtypes = ["float32" if schema.field(name).type == "float" else "float64" for name in names]
-    block = read_parquet(source, [FeatureColumn(name, dtype) for name, dtype in zip(names, dtypes, strict=True)])
+    columns = _feature_columns(source)
+    names, dtypes = [column.name for column in columns], [column.dtype for column in columns]
+    block = read_parquet(source, columns)
     recorded = sorted(tmp_path.glob("*.parquet"))
     assert len(recorded) == 5
     for expected in recorded:
@@ -251,7 +256,7 @@ def test_pipeline_gives_what_qlibs_handler_gives(tmp_path: Path, raw: str) -> No
         }
         stages = [*plan.stages("last.onnx", 1, None), GraphStage(file="model.onnx", processors=[])]
         prepared = Pipeline(stages, graphs.__getitem__, len(names), names=names).prepare(block)
-        seen = read_parquet(expected, [FeatureColumn(name, "float64") for name in names])
+        seen = read_parquet(expected, _feature_columns(expected))
         assert prepared.dates.tolist() == seen.dates.tolist()
         assert prepared.instruments.to_pylist() == seen.instruments.to_pylist()
         distance = ulp_distance(prepared.values, seen.values)

@@ -218,7 +218,7 @@ def test_the_first_pickle_is_read_alone() -> None:
 
 def module(**parts: Any) -> Record:
     state = {"training": False, "_parameters": {}, "_buffers": {}, "_modules": {}, **parts}
-    return Record(Global("model", "Net"), state=state)
+    return Record(Global("model", "Net"), new=True, state=state)
 
 
 def test_a_shared_tensor_has_all_its_names() -> None:
@@ -248,7 +248,7 @@ def _inside_itself() -> Record:
     ("record", "code"),
     [
         (None, "network.form"),
-        (Record(Global("model", "Net"), state={}), "network.form"),
+        (Record(Global("model", "Net"), new=True, state={}), "network.form"),
         (module(_parameters=[1]), "network.form"),
         (module(_parameters={"a.b": None}), "network.form"),
         (module(_parameters={1: None}), "network.form"),

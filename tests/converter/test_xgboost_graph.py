@@ -282,7 +282,7 @@ def test_models_of_other_versions(path: Path) -> None:
     assert len(document["cases"]) == 11
     for name, case in document["cases"].items():
         data = base64.b64decode(case["snapshot"])
-        record = Record(Global("xgboost.core", "Booster"), state={"handle": data})
+        record = Record(Global("xgboost.core", "Booster"), new=True, state={"handle": data})
         model = read_record(ModelRecord("xgboost.core", "Booster", record), "params.pkl")
         scores = run_graph(model.graph(()), rows)
         assert np.allclose(scores, case["scores"], rtol=model.bound.relative or 0, atol=0), name
