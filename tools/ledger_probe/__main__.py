@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import io
 import json
+import os
 import sys
 import warnings
 import zipfile
@@ -13,28 +14,36 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+# Before numpy: a child of a process that computes with several threads waits for ever.
+os.environ["OMP_NUM_THREADS"] = os.environ["OPENBLAS_NUM_THREADS"] = os.environ["MKL_NUM_THREADS"] = "1"
+
 import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from ledger_probe.mutations import objects_in, others
-from ledger_probe.subject import Case, Subject, again, case, scores_of
+from ledger_probe.subject import Case, Subject, Wanted, again, alike, cases
 from ledger_probe.tracing import Tracer
 
-_VALUES = 2
+_SUBJECTS = 4
+"""An attribute is changed in so many of them: a scaler is a scaler in front of any model."""
 
 
-def attribute_cases(subject: Subject, packages: tuple[str, ...], reads: dict[str, dict[str, str]]) -> list[Case]:
-    """One case for each attribute that was read and each other value that it could have."""
+def of_attributes(
+    subject: Subject, packages: tuple[str, ...], reads: dict[str, dict[str, str]], asked: Counter[tuple[str, str]]
+) -> list[Wanted]:
+    """Each attribute that was read, with each other value that it could have; of some subjects (`asked`), not of all."""
     found = []
+    holders = objects_in(subject.trained, packages)
     for owner, names in sorted(reads.items()):
-        for name in sorted(names):
-            holder = objects_in(subject.trained, packages).get(owner)
-            if holder is None or name == "__dict__":
+        holder = holders.get(owner)
+        for name in sorted(set(names) - {"__dict__"}) if holder is not None else ():
+            asked[owner, name] += 1
+            if asked[owner, name] > _SUBJECTS:
                 continue
             for other in others(vars(holder).get(name, getattr(type(holder), name, None))):
                 make = partial(_changed, subject.trained, packages, owner, name, other)
-                found.append(case(subject, make, "attribute", owner, name, other))
+                found.append(Wanted("attribute", owner, name, other, make))
     return found
 
 
@@ -44,44 +53,27 @@ def _changed(trained: Any, packages: tuple[str, ...], owner: str, name: str, val
     return changed
 
 
-def native_cases(subject: Subject, base: np.ndarray, tried: set[str]) -> list[Case]:
-    """One case for each native parameter's value that changes a score, and one of a value that does not.
-
-    Of each name two values that the library takes are tried, so that a value out of its range hides nothing.
-    """
-    found: list[Case] = []
-    quiet, taken = False, Counter()
-    for change in subject.natives(subject.trained):
-        tried.add(change.name)
-        if taken[change.name] == _VALUES:
-            continue
-        scores, _ = scores_of(subject, change.make)
-        if scores is None:
-            continue
-        taken[change.name] += 1
-        changed = not np.array_equal(scores, base, equal_nan=True)
-        if changed or not quiet:
-            found.append(case(subject, change.make, "native", "", change.name, change.value))
-        quiet = quiet or not changed
-    return found
-
-
 def investigate(module: Any) -> tuple[dict[str, dict[str, str]], set[str], list[tuple[Subject, list[Case]]]]:
     """Attributes by class and native parameters tried over all subjects, and each with its cases, the unchanged one first."""
     reads: dict[str, dict[str, str]] = {}
     tried: set[str] = set()
     results = []
+    asked: Counter[tuple[str, str]] = Counter()
     for subject in module.subjects():
         pickled = again(subject.trained)
         with Tracer(*module.PACKAGES) as tracer:
             subject.predict(pickled, subject.rows)
         for owner, names in tracer.reads.items():
             reads.setdefault(owner, {}).update(names)
-        cases = [case(subject, partial(again, subject.trained), "base")]
-        cases += attribute_cases(subject, module.PACKAGES, tracer.reads)
-        if cases[0].scores is not None:
-            cases += native_cases(subject, cases[0].scores, tried)
-        results.append((subject, cases))
+        if subject.traced_only:
+            continue
+        unchanged = Wanted("base", "", "", "", partial(again, subject.trained))
+        made = cases(subject, [unchanged, *of_attributes(subject, module.PACKAGES, tracer.reads, asked)])
+        natives = [Wanted("native", "", *change) for change in subject.natives(subject.trained)]
+        tried.update(one.name for one in natives)
+        if made[0].scores is not None:
+            made += cases(subject, natives, made[0].scores)
+        results.append((subject, made))
     return reads, tried, results
 
 
@@ -90,15 +82,15 @@ def write(out: Path, module: Any) -> None:
     reads, tried, results = investigate(module)
     listed = []
     with zipfile.ZipFile(out, "w", zipfile.ZIP_DEFLATED) as archive:
-        for number, (subject, cases) in enumerate(results):
+        for number, (subject, made_of_it) in enumerate(results):
             archive.writestr(f"rows/{number}", _bytes(subject.rows))
-            base = cases[0].scores
-            for place, made in enumerate(cases):
+            base = made_of_it[0].scores
+            for place, made in enumerate(made_of_it):
                 key = f"{number}/{place}"
                 archive.writestr(f"weights/{key}", made.weights)
                 if made.scores is not None:
                     archive.writestr(f"scores/{key}", _bytes(made.scores))
-                changed = made.scores is not None and not np.array_equal(made.scores, base, equal_nan=True)
+                changed = made.scores is not None and not alike(made.scores, base)
                 entry = {"key": key, "rows": f"rows/{number}", "columns": subject.rows.shape[1], "changed": changed}
                 kept = ("subject", "kind", "owner", "name", "value", "error")
                 listed.append({**entry, **{field: getattr(made, field) for field in kept}})

@@ -100,7 +100,7 @@ def _parameters(trained: Any) -> Iterator[Change]:
     """Every name in ``_other_params``, which the wrapper of 4.0 and later hands on to ``predict``."""
     together = {"pred_early_stop": True, "pred_early_stop_freq": 1, "pred_early_stop_margin": 0.1}
     for name in _names():
-        for value in (True, 2, 0.5, 1, False, "none"):
+        for value in (True, 2, 0.5):
             yield Change(name, value, partial(_with, trained, {name: value}))
     # Names of ``predict``'s own arguments are no native parameters.
     for name in ("num_iteration", "start_iteration", "raw_score", "pred_leaf", "pred_contrib", "validate_features"):

@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from datetime import date, timedelta
+from functools import partial
 from pathlib import Path
 
 import msgspec
@@ -535,7 +536,7 @@ class _Proof:
     def prove_parity(self, replayed: Replayed | None, progress: Progress) -> tuple[Parity, list[GoldenRows]]:
         """Compare graph and judges, and choose the golden rows."""
         progress("comparing with the original")
-        judge = self.model.judge(self.plan.final)
+        judge = parity.answer(lambda: self.model.judge(self.plan.final))
         if judge is None and replayed is None:
             raise RefusalError(
                 "parity.no_judge",
@@ -554,7 +555,8 @@ class _Proof:
             golden += self._golden_days(replayed, judge)
         if judge is not None:
             for probe in self._probes(recorded):
-                expected, rounding = judge.predict(probe.values), self._rounding(probe.values)
+                expected = parity.answer(partial(judge.predict, probe.values))
+                rounding = self._rounding(probe.values)
                 found = self.pipeline.score_inputs(probe.values)
                 cases.append(parity.compare(probe.case, judge.name, found, expected, bound, rounding))
                 if self.pipeline.step_length == 1 and not self.plan.steps:

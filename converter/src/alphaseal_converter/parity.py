@@ -7,18 +7,22 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 import msgspec
 import numpy as np
 import numpy.typing as npt
 
+from alphaseal.errors import AlphasealError
 from alphaseal.manifest import Bound, DayOrder, ParityCase
 from alphaseal.near_ties import OrderComparison
 from alphaseal.numeric import outside, ulp_distance
+from alphaseal_converter.errors import RefusalError
 
 Matrix = npt.NDArray[np.float64]
 Vector = npt.NDArray[np.float64]
 Windows = npt.NDArray[np.float64]
+_Answer = TypeVar("_Answer")
 
 TOP_COUNTS = (5, 10, 50)
 """For people: on how many days the best stocks are the same ones in the same order."""
@@ -34,6 +38,25 @@ class Judge:
 
     name: str
     predict: Callable[[Matrix], Vector]
+
+
+def answer(ask: Callable[[], _Answer]) -> _Answer:
+    """What `ask` gets from an original library; RefusalError ``parity.judge_failed`` where the library itself fails.
+
+    A model that was saved by another version of the library, or changed by hand, may make it fail.
+    """
+    try:
+        return ask()
+    except AlphasealError:
+        raise
+    except Exception as problem:  # noqa: BLE001 - libraries raise whatever their version likes
+        said = str(problem).splitlines()[0][:200] if str(problem) else ""
+        raise RefusalError(
+            "parity.judge_failed",
+            "the original library cannot predict with this model, so there is nothing to compare with",
+            found=f"{type(problem).__name__}: {said}",
+            next_step="install the version of the library that trained it, and see that its own predict works",
+        ) from None
 
 
 @dataclass(frozen=True)

@@ -36,11 +36,11 @@ def live_booster(lightgbm: Any, saved: SavedLightgbm) -> Any:
 def live_object(lightgbm: Any, saved: SavedLightgbm) -> Any:
     """The wrapper with its plain attributes around the Booster; the Booster where it was saved alone.
 
-    A wrapper needs scikit-learn; without it the Booster stands for it, which is all that a wrapper asks once its
-    parameters are found to be neutral.
+    A wrapper of LightGBM before 4.0 asks its Booster and nothing else, and the predict of later ones fails on it.  A
+    wrapper needs scikit-learn; without it the Booster stands for it, once its parameters are found to be neutral.
     """
     booster = live_booster(lightgbm, saved)
-    if saved.wrapper is None or importlib.util.find_spec("sklearn") is None:
+    if saved.wrapper is None or not saved.hands_on or importlib.util.find_spec("sklearn") is None:
         return booster
     kind = getattr(lightgbm, saved.wrapper.class_name)
     made = kind.__new__(kind)

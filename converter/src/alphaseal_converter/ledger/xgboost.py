@@ -53,6 +53,7 @@ NATIVE = {
     "objective": handled("the link that the document names"),
     "name": handled("of the objective: the link that the document names; of the booster: its kind"),
     "base_score": handled("the document's own"),
+    "num_target": refused("model.multi_output"),
     "num_feature": handled("the document's own; must fit the trees or weights"),
     "feature_types": handled("which features are codes of categories"),
     "attribute best_iteration": handled("a wrapper's rounds, with the Booster's own attribute before 2.0"),

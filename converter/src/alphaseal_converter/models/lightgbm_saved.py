@@ -47,6 +47,8 @@ class SavedLightgbm:
     category_columns: tuple[int, ...]
     """Those that were categorical in the frame of the training, used by a split or not."""
     wrapper: Record | None
+    hands_on: bool
+    """Whether the wrapper was saved by LightGBM 4.0 or later, which hands its parameters on to the native predict."""
     unknown: tuple[str, ...]
     """Parameters of the wrapper that no supported LightGBM knows: it passes them on and ignores them."""
 
@@ -77,7 +79,15 @@ def read_saved(model: ModelRecord | Record, where: str, *, given_frames: bool = 
         parsed = replace(parsed, raw_categories=_raw_categories(categories, columns, parsed, text, where))
     wrapper = record if str(record.factory) in _WRAPPERS else None
     unknown = _check_parameters(wrapper, where) if wrapper is not None else ()
-    return SavedLightgbm(text, best_iteration, parsed, _own_names(text), columns, wrapper, unknown)
+    hands_on = "_handle" in _booster_of(record).attributes  # before 4.0 the text was in `handle`
+    return SavedLightgbm(text, best_iteration, parsed, _own_names(text), columns, wrapper, hands_on, unknown)
+
+
+def _booster_of(record: Record) -> Record:
+    for name in ("model", "_Booster"):
+        inner = record.get(name)
+        record = inner if isinstance(inner, Record) else record
+    return record
 
 
 def _own_names(text: str) -> tuple[str, ...]:
@@ -126,11 +136,7 @@ def _is_off(value: Any) -> bool:
 def _categories(record: Record, text: str, where: str) -> Sequence[Any]:
     """The categories of each categorical column in the order of the frame, which the Booster's attribute holds."""
     stated = stated_categories(text)
-    booster = record
-    for name in ("model", "_Booster"):
-        inner = booster.get(name)
-        booster = inner if isinstance(inner, Record) else booster
-    attribute = booster.get("pandas_categorical", stated)
+    attribute = _booster_of(record).get("pandas_categorical", stated)
     # What is no plain data (intervals, dates) never gets into a model text either.
     held = decode.as_plain(attribute, where=f"{where}: pandas_categorical") if attribute is not stated else stated
     if not held and not stated:
