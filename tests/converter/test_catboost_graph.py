@@ -164,10 +164,10 @@ def test_names() -> None:
     model = read(
         fit(rows=pandas.DataFrame(training_rows(), columns=list("abcdefgh")), label=training_label(training_rows()))
     )
-    assert model.bind is not None
-    assert model.bind(list("abcdefgh"), ["float64"] * 8).bind is None
+    assert model.known_names is not None
+    model.known_names.check(list("abcdefgh"), "weights")
     with pytest.raises(RefusalError) as caught:
-        model.bind(list("bacdefgh"), ["float64"] * 8)
+        model.known_names.check(list("bacdefgh"), "weights")
     assert caught.value.code == "order.names_differ"
 
 

@@ -107,7 +107,7 @@ def test_other_names_are_refused() -> None:
         ({"sub_weights": [1, 2]}, "model.malformed"),
         ({"sub_weights": [1, -1, 1, -1]}, "model.malformed"),
         ({"sub_features": [pandas.Index(names) for names in [NAMES, ["B"], *SUBSETS[2:]]]}, "model.malformed"),
-        ({"sub_features": [pandas.Index(names) for names in [NAMES, ["B", "Z"], *SUBSETS[2:]]]}, "model.malformed"),
+        ({"sub_features": [pandas.Index(names) for names in [NAMES, ["B", "Z"], *SUBSETS[2:]]]}, "order.names_differ"),
     ],
 )
 def test_refusals(changes: dict[str, Any], code: str) -> None:

@@ -34,7 +34,8 @@ def test_recorded_predictions(case: str) -> None:
     assert not outside(model.bound, scores, run.scores).any()
     judge = model.judge(run.processors)
     assert judge is not None
-    np.testing.assert_array_equal(judge.predict(run.rows), run.scores)
+    # numpy's product rounds in the order of the processor's own kernel: the recorded scores came from another processor.
+    assert largest_relative(judge.predict(run.rows), run.scores) <= 2.1e-15
 
 
 @pytest.mark.parametrize("features", [1, 7, 24, 158, 300])
