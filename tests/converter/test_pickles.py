@@ -530,7 +530,7 @@ def test_a_plain_session_is_not_signed(tmp_path: Path) -> None:
     """A file without the magic is its own payload."""
     file = tmp_path / "s"
     file.write_bytes(b"N.")
-    opened = open_session_file(file, NAMED)
+    opened = open_session_file(file, None)
     assert (opened.payload, opened.signed, opened.authenticated) == (b"N.", False, False)
     assert opened.sha256 == hashlib.sha256(b"N.").hexdigest()
 

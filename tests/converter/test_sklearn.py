@@ -279,10 +279,10 @@ def test_names_of_a_frame_are_the_order() -> None:
     pandas = pytest.importorskip("pandas")
     names = ["b", "a", "d", "c", "f", "e"]
     trained = read_back(chain(Standard(), linear_model.Ridge()).fit(pandas.DataFrame(PLAIN, columns=names), LABEL))
-    assert trained.bind is not None
-    assert trained.bind(names, ["float64"] * 6).bind is None
+    assert trained.known_names is not None
+    trained.known_names.check(names, "weights")
     with pytest.raises(RefusalError) as caught:
-        trained.bind(sorted(names), ["float64"] * 6)
+        trained.known_names.check(sorted(names), "weights")
     assert caught.value.code == "order.names_differ"
     assert np.isfinite(judged(trained, PLAIN)).all()
 

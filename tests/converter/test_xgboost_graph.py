@@ -259,10 +259,10 @@ def test_names() -> None:
     """Names in the weights are held against the order of the run."""
     frame = pandas.DataFrame(training_rows(), columns=list("abcdefgh"))
     model = read(xgboost.train({}, xgboost.DMatrix(frame, training_label(training_rows())), 3))
-    assert model.bind is not None
-    assert model.bind(list("abcdefgh"), ["float64"] * 8).bind is None
+    assert model.known_names is not None
+    model.known_names.check(list("abcdefgh"), "weights")
     with pytest.raises(RefusalError) as caught:
-        model.bind(list("bacdefgh"), ["float64"] * 8)
+        model.known_names.check(list("bacdefgh"), "weights")
     assert caught.value.code == "order.names_differ"
 
 
