@@ -348,6 +348,14 @@ def test_bars_of_other_days_cannot_be_compared(bundle: alphaseal.Bundle) -> None
     assert warning.startswith("the price adjustment of the bars could not be compared")
 
 
+def test_bars_of_other_stocks_cannot_be_compared(bundle: alphaseal.Bundle) -> None:
+    """The golden bars' days without one of their stocks, as when exchanges are mixed up: a warning, no fault of ours."""
+    rows = frame()
+    rows["instrument"] = rows["instrument"].str.replace("SH", "BJ").str.replace("SZ", "SH")
+    warnings = bundle.score(table(factors()), bars=table(rows), date=DAYS[-1]).warnings
+    assert any(warning.startswith("the price adjustment of the bars could not be compared") for warning in warnings)
+
+
 def test_constant_factor_is_the_same_adjustment(bundle: alphaseal.Bundle) -> None:
     """Prices restated by one factor for all days, and volumes by another, are what the training saw."""
     rows = frame()

@@ -158,6 +158,8 @@ def _part(bars: Bars, names: list[str], dates: npt.NDArray[np.datetime64]) -> Ba
 
 def _require_constant(ratio: npt.NDArray[np.float64], bars: Bars, fields: list[str]) -> None:
     """`ratio` [stocks, days, fields] is one number per stock, where it is known."""
+    if not len(ratio):
+        return  # no stock of the golden bars is in the table
     flat = ratio.reshape(len(ratio), -1)
     known = ~np.isnan(flat)
     first = np.take_along_axis(flat, known.argmax(axis=1)[:, None], axis=1)
