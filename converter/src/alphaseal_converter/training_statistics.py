@@ -209,10 +209,12 @@ def _of_file(
         absent = error.code == "features.date_absent"
         why = f"{source}: {'it has no row of the training segment' if absent else error.message}"
         return {feature.name: FeatureStatistics(None, "", why) for feature in inside}
-    found = {feature.name: _told(f"{source}: {rows.words}", raw.path, _joined(rows, feature)) for feature in inside}
+    places = dict.fromkeys(raw.dtypes, raw.path)
+    found = {feature.name: _told(f"{source}: {rows.words}", rows, places, feature) for feature in inside}
     if table is not None:
+        places = dict.fromkeys(in_table, table)
         for feature in features:
             if feature.name in in_table and feature.name not in found:
                 words = f"the run's factor table, joined to the rows of {source}: {rows.words}"
-                found[feature.name] = _told(words, table, _joined(rows, feature))
+                found[feature.name] = _told(words, rows, places, feature)
     return found

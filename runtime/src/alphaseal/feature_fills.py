@@ -2,7 +2,7 @@
 
 A table of features has missing values where the training had them.  A number in their place is scored like any other, and
 nothing of it is true.  What gives a fill away is that one number stands for many stocks, or that it is a zero where the
-training never had one: the manifest records both (`Statistics.common_ratio`, `zero_ratio`; spec/bundle-v1.md, section 10.5).
+training never had one: the manifest records both (`Statistics.common_ratio`, `zero_ratio`; spec/bundle-v1.md, section 10.6).
 """
 
 from __future__ import annotations
@@ -92,7 +92,7 @@ def _filled(values: npt.NDArray[np.float64], feature: Feature) -> Mask:
     """bool [rows] of the values of one feature on one date."""
     statistics = feature.statistics
     assert statistics is not None
-    result = np.zeros(len(values), np.bool_)
+    result: Mask = np.zeros(len(values), np.bool_)
     finite = np.flatnonzero(np.isfinite(values))
     numbers, counts = np.unique(values[finite], return_counts=True)
     if not len(numbers):
