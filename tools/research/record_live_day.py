@@ -44,38 +44,26 @@ FEATURES = [
     ],
     ["ROC5", "STD10", "CORR10", "KLEN", "VMA5"],
 ]
-OWN: dict[str, dict[str, Any]] = {
+OWN: dict[str, list[dict[str, Any]]] = {
     # Stages that look across the stocks of a day.
-    "run_cross": {
-        "infer": [
-            {"class": "CSZScoreNorm", "kwargs": {"fields_group": "feature"}},
-            {"class": "Fillna", "kwargs": {"fields_group": "feature"}},
-        ],
-        "learn": [],
-    },
+    "run_cross": [
+        {"class": "CSZScoreNorm", "kwargs": {"fields_group": "feature"}},
+        {"class": "Fillna", "kwargs": {"fields_group": "feature"}},
+    ],
     # Rows without a feature are left out, in training and after.
-    "run_rank": {
-        "infer": [
-            {"class": "DropnaProcessor", "kwargs": {"fields_group": "feature"}},
-            {"class": "CSRankNorm", "kwargs": {"fields_group": "feature"}},
-        ],
-        "learn": [],
-    },
-    # Rows without a feature are left out in training only.
-    "run_dropped": {
-        "infer": [],
-        "learn": [{"class": "DropnaProcessor", "kwargs": {"fields_group": "feature"}}],
-    },
+    "run_rank": [
+        {"class": "DropnaProcessor", "kwargs": {"fields_group": "feature"}},
+        {"class": "CSRankNorm", "kwargs": {"fields_group": "feature"}},
+    ],
 }
 
 
-def configured(like: dict[str, Any], processors: dict[str, Any]) -> dict[str, Any]:
+def configured(like: dict[str, Any], processors: list[dict[str, Any]]) -> dict[str, Any]:
     """The configuration of a run of OWN, after that of another one."""
     made = copy.deepcopy(like)
     handler = made["task"]["dataset"]["kwargs"]["handler"]["kwargs"]
     handler["data_loader"]["kwargs"]["config"]["feature"] = FEATURES
-    handler["infer_processors"] = processors["infer"]
-    handler["learn_processors"] = [*handler["learn_processors"], *processors["learn"]]
+    handler["infer_processors"] = processors
     return made
 
 
@@ -151,7 +139,9 @@ def write_market(market: Path, out: Path) -> None:
         files = {path.name.split(".")[0]: np.fromfile(path, "<f4") for path in sorted(folder.iterdir())}
         start, length = int(next(iter(files.values()))[0]), len(next(iter(files.values()))) - 1
         columns = {name: values[1:] for name, values in files.items()}
-        parts.append(pd.DataFrame({"datetime": days[start : start + length], "instrument": folder.name.upper(), **columns}))
+        parts.append(
+            pd.DataFrame({"datetime": days[start : start + length], "instrument": folder.name.upper(), **columns})
+        )
     frame = pd.concat(parts).sort_values(["instrument", "datetime"], ignore_index=True)
     table = pa.Table.from_pandas(frame, preserve_index=False)
     place = table.schema.get_field_index("datetime")
