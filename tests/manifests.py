@@ -166,6 +166,8 @@ def _features(reversal: m.SotaFactor) -> list[m.Feature]:
         null_ratio=0.0312,
         infinite_ratio=0.0004,
         quantiles={"0.01": -0.101, "0.5": 0.00042, "0.99": 0.0987},
+        zero_ratio=0.0021,
+        common_ratio=0.0167,
     )
     nothing = {"source": None, "description": None, "formulation": None, "variables": None}
     return [

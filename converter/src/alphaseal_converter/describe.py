@@ -367,6 +367,8 @@ def _statistics(proven: Proven, numbers: FeatureStatistics) -> m.Statistics | No
         null_ratio=found.null_ratio,
         infinite_ratio=found.infinite_ratio,
         quantiles=dict(found.quantiles),
+        zero_ratio=found.zero_ratio,
+        common_ratio=found.common_ratio,
     )
 
 

@@ -27,7 +27,6 @@ from alphaseal.arrow_columns import (
     INSTRUMENT_COLUMN,
     Days,
     days_of,
-    floats_of,
     indices_of,
     numbers_of,
     plain_name,
@@ -35,9 +34,9 @@ from alphaseal.arrow_columns import (
     text_of,
 )
 from alphaseal.errors import InputError
-from alphaseal.features import Feature, Plan
-from alphaseal.parquet_source import Layout, batch_rows, decode, groups_of, open_parquet, unlimited
-from alphaseal.period import Day, Period
+from alphaseal.features import Plan
+from alphaseal.parquet_source import Layout, batch_rows, decode, open_parquet, unlimited
+from alphaseal.period import Period
 
 from .errors import RefusalError
 
@@ -65,13 +64,17 @@ class FactorsTable:
 class ColumnStatistics:
     """Values of one column over a period: ratios of rows, and quantiles of the finite values ({} without any).
 
-    Quantile keys are "min", "0.01" … "0.99", "max"; linear interpolation, as numpy.quantile.
+    Quantile keys are "min", "0.01" … "0.99", "max"; linear interpolation, as numpy.quantile.  `zero_ratio` is the share of
+    zeros among the finite values; `common_ratio` the largest share, on any day, of values that only repeat the day's most
+    common one.
     """
 
     rows: int
     null_ratio: float
     infinite_ratio: float
     quantiles: dict[str, float]
+    zero_ratio: float
+    common_ratio: float
 
 
 def rewrite_factors(
@@ -101,52 +104,37 @@ def column_names(path: Path) -> list[tuple[str, str]]:
         return [(column.plain, column.dtype) for column in _columns(file.schema_arrow)]
 
 
-def column_statistics(
-    path: Path,
-    features: Sequence[Feature],
-    dates: tuple[Day | None, Day | None],
-    *,
-    maximum_rows: int = 50_000_000,
-) -> dict[str, ColumnStatistics]:
-    """Exact statistics of each feature over the rows of `dates` (both ends included), values cast to training dtype.
-
-    One column is in memory at a time.  Raises RefusalError `statistics.too_many_rows` beyond `maximum_rows`, and the
-    codes factors.* for a file that does not hold the features or no row of the period.
-    """
-    with _refusing(path), open_parquet(path) as file:
-        return {feature.name: _statistics(file, feature, dates, maximum_rows) for feature in features}
-
-
-def _statistics(
-    file: Any, feature: Feature, dates: tuple[Day | None, Day | None], maximum_rows: int
-) -> ColumnStatistics:
-    period = Period.of(None, dates)
-    plan = Plan.of(file.schema_arrow, [feature])
-    column = plan.columns[0][0]
-    finite: list[npt.NDArray[Any]] = []
-    rows = missing = 0
-    groups = groups_of(file, plan.date, period)
-    for batch in decode(file, groups, [plan.date, column], plan.batch_rows, unlimited()):
-        values = floats_of(batch.column(column), feature.dtype)[period.mask(days_of(batch.column(plan.date)))]
-        rows += len(values)
-        if rows > maximum_rows:
-            raise RefusalError(
-                "statistics.too_many_rows", "too many rows for exact statistics", expected=f"at most {maximum_rows}"
-            )
-        missing += int(np.count_nonzero(np.isnan(values)))
-        finite.append(values[np.isfinite(values)])
-    if rows == 0:
-        raise period.absent()
-    return summary(rows, missing, np.concatenate(finite).astype(np.float64))
-
-
-def summary(rows: int, missing: int, finite: npt.NDArray[np.float64]) -> ColumnStatistics:
-    """Statistics of a column of `rows` values, of which `missing` are missing and `finite` are finite."""
+def column_statistics(values: npt.NDArray[np.float64], days: npt.NDArray[np.int64]) -> ColumnStatistics:
+    """Statistics of the values [rows] of one column; `days` [rows] tells which of them are of one day."""
+    finite = np.isfinite(values)
+    numbers = values[finite]
+    missing = int(np.count_nonzero(np.isnan(values)))
     quantiles: dict[str, float] = {}
-    if len(finite):
-        levels = np.quantile(finite, (0.0, *_QUANTILES, 1.0))
+    if len(numbers):
+        levels = np.quantile(numbers, (0.0, *_QUANTILES, 1.0))
         quantiles = dict(zip(("min", *map(str, _QUANTILES), "max"), levels.tolist(), strict=True))
-    return ColumnStatistics(rows, missing / rows, (rows - missing - len(finite)) / rows, quantiles)
+    return ColumnStatistics(
+        rows=len(values),
+        null_ratio=missing / len(values),
+        infinite_ratio=(len(values) - missing - len(numbers)) / len(values),
+        quantiles=quantiles,
+        zero_ratio=float(np.mean(numbers == 0)) if len(numbers) else 0.0,
+        common_ratio=_largest_common(numbers, days[finite]),
+    )
+
+
+def _largest_common(values: npt.NDArray[np.float64], days: npt.NDArray[np.int64]) -> float:
+    """The largest share, on any day, of values that only repeat the day's most common one."""
+    if not len(values):
+        return 0.0
+    order = np.lexsort((values, days))
+    values, days = values[order], days[order]
+    begins = np.flatnonzero(np.r_[True, (values[1:] != values[:-1]) | (days[1:] != days[:-1])])
+    lengths = np.diff(np.r_[begins, len(values)])
+    of_day = np.unique(days[begins], return_inverse=True)[1]
+    longest = np.zeros(of_day[-1] + 1, np.int64)
+    np.maximum.at(longest, of_day, lengths)
+    return float(((longest - 1) / np.bincount(of_day, lengths)).max())
 
 
 # --- columns --------------------------------------------------------------------------------------------------------

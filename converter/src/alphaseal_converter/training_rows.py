@@ -122,6 +122,11 @@ class TrainingRows:
         found[np.ix_(stocks, days)] = there[:, np.searchsorted(self.dates, dates[days])]
         return found
 
+    def days(self) -> npt.NDArray[np.int64]:
+        """The place in `dates` of each row, in the order of `joined`."""
+        places: npt.NDArray[np.int64] = np.nonzero(self.chosen)[1]
+        return places
+
     def joined(self, path: Path, feature: Feature) -> npt.NDArray[np.float64]:
         """Values [rows] of a column of a table, NaN where it lacks the row, as after a join from the left.
 

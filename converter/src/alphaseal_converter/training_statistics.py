@@ -6,12 +6,11 @@ its incomplete rows says that nothing is ever missing.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 
 from alphaseal.bars import AlphaColumns
 from alphaseal.errors import InputError
@@ -21,7 +20,7 @@ from alphaseal.plain_text import listed
 from .alpha_part import AlphaPart
 from .configuration import TaskConfiguration
 from .errors import RefusalError
-from .factors_table import ColumnStatistics, column_statistics, summary
+from .factors_table import ColumnStatistics, column_names, column_statistics
 from .market import Market, Progress, sampled_days, write_alpha_days
 from .processors import Processor
 from .resolve import OrderedFeature
@@ -127,47 +126,36 @@ def _of_market(
         return {feature.name: FeatureStatistics(None, "", why) for feature in features if feature.name in in_table}
     places: dict[str, Path] = {}
     if training.sample is not None:
-        from .factors_table import column_names
-
         places = dict.fromkeys((name for name, _ in column_names(training.sample)), training.sample)
     if table is not None:
         places |= dict.fromkeys(in_table, table)
     known = [feature for feature in features if feature.name in places]
     if training.drops.features:
         return _without_incomplete(training, rows, known, features, places)
+    sampled = rows if training.sample is None else _sampled(training.sample, known, places, rows.words)
     found = {}
     for feature in known:
         if feature.name in in_table:
-            source, values = f"the run's factor table, joined to {rows.words}", _joined(rows, feature)
+            found[feature.name] = _told(f"the run's factor table, joined to {rows.words}", rows, places, feature)
         else:
-            source, values = f"alphas.onnx on {training.sampled}: {rows.words}", _whole(feature)
-        found[feature.name] = _told(source, places[feature.name], values)
+            source = f"alphas.onnx on {training.sampled}: {rows.words}"
+            found[feature.name] = _told(source, sampled, places, feature)
     return found
 
 
-Values = Callable[[Path], ColumnStatistics]
+def _sampled(sample: Path, known: Sequence[OrderedFeature], places: Mapping[str, Path], words: str) -> TrainingRows:
+    """The rows of the sample."""
+    alpha = next((feature for feature in known if places[feature.name] == sample), None)
+    return rows_of_block(read_parquet(sample, [] if alpha is None else [alpha]), words)
 
 
-def _joined(rows: TrainingRows, feature: OrderedFeature) -> Values:
-    return lambda path: _summarised(rows.joined(path, feature))
-
-
-def _whole(feature: OrderedFeature) -> Values:
-    return lambda path: column_statistics(path, [feature], (None, None))[feature.name]
-
-
-def _told(source: str, path: Path, values: Values) -> FeatureStatistics:
+def _told(source: str, rows: TrainingRows, places: Mapping[str, Path], feature: OrderedFeature) -> FeatureStatistics:
     try:
-        return FeatureStatistics(values(path), source, None)
+        values = rows.joined(places[feature.name], feature)
     except InputError as error:
         why = "it has no row of the training segment" if error.code == "features.date_absent" else error.message
-    except RefusalError as refusal:
-        why = refusal.message
-    return FeatureStatistics(None, "", f"{source}: {why}")
-
-
-def _summarised(values: npt.NDArray[np.float64]) -> ColumnStatistics:
-    return summary(len(values), int(np.count_nonzero(np.isnan(values))), values[np.isfinite(values)])
+        return FeatureStatistics(None, "", f"{source}: {why}")
+    return FeatureStatistics(column_statistics(values, rows.days()), source, None)
 
 
 def _without_incomplete(
@@ -183,8 +171,7 @@ def _without_incomplete(
         why = f"the run left out rows that miss a feature, and the training values of {listed(lacking)} are not at hand"
         return {feature.name: FeatureStatistics(None, "", why) for feature in features}
     if training.sample is not None:
-        alpha = next(feature for feature in known if places[feature.name] == training.sample)
-        rows = rows_of_block(read_parquet(training.sample, [alpha]), rows.words)
+        rows = _sampled(training.sample, known, places, rows.words)
     values = {}
     for feature in known:
         try:
@@ -197,7 +184,11 @@ def _without_incomplete(
         why = "the run left out rows that miss a feature, and no sampled row has all of them"
         return {feature.name: FeatureStatistics(None, "", why) for feature in features}
     source = f"{training.sampled}: {rows.words} and no missing feature"
-    return {name: FeatureStatistics(_summarised(column[complete]), source, None) for name, column in values.items()}
+    days = rows.days()[complete]
+    return {
+        name: FeatureStatistics(column_statistics(column[complete], days), source, None)
+        for name, column in values.items()
+    }
 
 
 def _of_file(
@@ -218,10 +209,12 @@ def _of_file(
         absent = error.code == "features.date_absent"
         why = f"{source}: {'it has no row of the training segment' if absent else error.message}"
         return {feature.name: FeatureStatistics(None, "", why) for feature in inside}
-    found = {feature.name: _told(f"{source}: {rows.words}", raw.path, _joined(rows, feature)) for feature in inside}
+    places = dict.fromkeys(raw.dtypes, raw.path)
+    found = {feature.name: _told(f"{source}: {rows.words}", rows, places, feature) for feature in inside}
     if table is not None:
+        places = dict.fromkeys(in_table, table)
         for feature in features:
             if feature.name in in_table and feature.name not in found:
                 words = f"the run's factor table, joined to the rows of {source}: {rows.words}"
-                found[feature.name] = _told(words, table, _joined(rows, feature))
+                found[feature.name] = _told(words, rows, places, feature)
     return found

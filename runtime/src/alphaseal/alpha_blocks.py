@@ -141,7 +141,7 @@ class AlphaInput:
         """
         days = self.columns.window + step_length - 1
         span = self.bars.span(days, date=date, dates=dates)
-        rest = [self.features[place] for place in self._rest()]
+        rest = [self.features[place] for place in self.places_given()]
         if dates is not None and dates[0] is None and self.table is not None and rest:
             first = span_of(self.table, rest, step_length, self.bars.calendar, dates=dates).first
             span = span if first <= span.first else self.bars.span(days, dates=(first, dates[1]))
@@ -159,7 +159,7 @@ class AlphaInput:
         days = DayCheck(self.trading_days if self.bars.calendar is None else None, "the bars")
         for number, bars in enumerate(parts):
             if given is None and self.table is not None:
-                given = _Given(self._rows((bars.dates[bars.history], span.read[1]), stream), len(self._rest()))
+                given = _Given(self._rows((bars.dates[bars.history], span.read[1]), stream), len(self.places_given()))
             days.see(bars.dates)
             # Of a part that goes on from another one the history was looked at before.
             warnings = splits(bars, self.columns.fields, since=max(1, bars.history) if number else 1)
@@ -210,7 +210,7 @@ class AlphaInput:
             if seen.any():
                 raise conventions.refusal(odd, bars.dates[day])
 
-    def _rest(self) -> list[int]:
+    def places_given(self) -> list[int]:
         """Positions of the features that come from the table."""
         computed = set(self.columns.features)
         return [place for place, feature in enumerate(self.features) if feature.name not in computed]
@@ -236,7 +236,7 @@ class AlphaInput:
     def _read(
         self, dates: tuple[np.datetime64, np.datetime64], stream: bool, notation: dict[str, Any]
     ) -> Iterator[FeatureBlock]:
-        rest = [self.features[place] for place in self._rest()]
+        rest = [self.features[place] for place in self.places_given()]
         if stream and is_file(self.table):
             yield from iter_parquet(self.table, rest, dates=dates, **notation, **self.limits)
         else:
@@ -276,7 +276,7 @@ class AlphaInput:
     def _join(self, values: npt.NDArray[np.float64], bars: Bars, days: slice, given: FeatureBlock) -> LeftOut:
         """Put the table's values where date and instrument are the same; the rows that are nowhere."""
         dates = bars.dates[days]
-        if rest := self._rest():
+        if rest := self.places_given():
             _check_dates(dates, given.dates)
         _check_bars_of(given.dates, dates)
         place = {name: number for number, name in enumerate(bars.instruments)}

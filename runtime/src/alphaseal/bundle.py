@@ -8,7 +8,7 @@ for every file and V7; scoring adds V6 and V7 for the files that it uses, from t
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
     from .alpha_selftest import LoadedAlphas
     from .drift import Drift
+    from .feature_fills import FillCheck
     from .features import FeatureBlock
     from .membership import Membership, RecordedSpans
     from .pipeline import Pipeline
@@ -173,7 +174,7 @@ class Bundle:
         block = read(table, self.manifest.features, date=date, dates=dates, **self._notation(instruments_from))
         days = self._day_check(calendar, pipeline)
         days.see(np.unique(block.dates))
-        block = members.choose(block)
+        block = self._fill_check(pipeline).marked(members.choose(block))
         return _ranked(self.manifest, block, *pipeline.run(block, first, calendar), first, chosen)
 
     def drift(
@@ -243,11 +244,11 @@ class Bundle:
             **self._notation(instruments_from),
         )
         members = self.members(chosen, crosses=pipeline.needs_whole_day)
-        days = self._day_check(calendar, pipeline)
+        days, fills = self._day_check(calendar, pipeline), self._fill_check(pipeline)
 
         def stocks(block: FeatureBlock) -> FeatureBlock:
             days.see(np.unique(block.dates))
-            return members.choose(block)
+            return fills.marked(members.choose(block))
 
         return (
             _ranked(self.manifest, block, rows, scores, first, chosen)
@@ -260,6 +261,14 @@ class Bundle:
 
         counted = calendar is None and pipeline.step_length > 1
         return DayCheck(self.manifest.data.calendar if counted else None, "the features")
+
+    def _fill_check(self, pipeline: Pipeline, given: Sequence[int] | None = None) -> FillCheck:
+        """Of the features that a table gave, by their places; None: all."""
+        from .feature_fills import FillCheck
+
+        features = self.manifest.features
+        places = range(len(features)) if given is None else given
+        return FillCheck(features, places, pipeline.step_length, pipeline.needs_whole_day)
 
     def members(self, universe: Universe | None, *, crosses: bool) -> Membership:
         """Who is a stock of the model; `crosses`: a stage looks at all stocks of a day."""
@@ -318,7 +327,8 @@ class Bundle:
         span = given.span(pipeline.step_length, date=date, dates=dates)
         warnings, shown = alphas.compare(given.graph_bars, span, evidence)
         first = span.first if pipeline.step_length > 1 else None
-        stages = pipeline.stream(given.blocks(span, stream=stream), first, calendar)
+        fills = self._fill_check(pipeline, given.places_given())
+        stages = pipeline.stream(map(fills.marked, given.blocks(span, stream=stream)), first, calendar)
         parts = (block.scored(rows, scores) for block, rows, scores in stages)
         return (
             completed(

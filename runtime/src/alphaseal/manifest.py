@@ -157,6 +157,11 @@ class Statistics(Part, frozen=True, kw_only=True):
     null_ratio: Ratio
     infinite_ratio: Ratio
     quantiles: Annotated[dict[str, float], Meta(description="of finite values; empty where there is none")]
+    zero_ratio: Annotated[Ratio | None, Meta(description="share of zeros among the finite values")] = None
+    common_ratio: Annotated[
+        Ratio | None,
+        Meta(description="largest share, on any day, of finite values that repeat the day's most common one"),
+    ] = None
 
 
 class Scaling(Part, frozen=True, kw_only=True):

@@ -1,4 +1,4 @@
-"""Which Arrow types are taken as the numbers of a feature: the table of spec/bundle-v1.md, section 10.
+"""Which Arrow types are taken as the numbers of a feature: the table of spec/bundle-v1.md, section 10.5.
 
 A feature has a training dtype.  What is wider is rounded to it once, as in training; what was rounded to fewer digits
 before it came here is refused, since nothing brings them back; what is no number is refused.
