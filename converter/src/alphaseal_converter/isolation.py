@@ -39,7 +39,7 @@ _NAME: Final = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,99}")
 _TAIL_BYTES: Final = 4096
 _START_SECONDS: Final = 300.0
 """The longest until the system stands: a research environment on a slow disk takes its time to import."""
-_GRACE_SECONDS: Final = 15.0
+_GRACE_SECONDS: Final = 30.0
 """Beyond a run's own limit, which the launcher's process 1 watches."""
 _END_SECONDS: Final = 10.0
 _SLOWEST_BYTES_PER_SECOND: Final = 4 << 20
