@@ -14,6 +14,7 @@ import pytest
 import alphaseal
 from alphaseal.near_ties import compare_order
 from alphaseal.numeric import allowed, outside
+from alphaseal_converter import isolation
 from alphaseal_converter.build import BuildRequest, build
 from alphaseal_converter.cli import main as convert_command
 from alphaseal_converter.errors import RefusalError
@@ -47,6 +48,7 @@ RUNS = {
     "quant_signed/truth/hist2_factor": ("torch", NETWORK),
     "quant_signed/truth/hist4_model": ("torch", NETWORK),
 }
+NETWORK_OF_ROWS = "model_plain/truth/hist0_model"
 NETWORKS = [name for name, (_, kind) in RUNS.items() if kind == NETWORK]
 
 
@@ -75,7 +77,7 @@ class Run:
                 "session_key": key if key.exists() else None,
                 "run_model_code": True,
             }
-        return BuildRequest(out=out, features=self.features, **(options | changes))
+        return BuildRequest(out=out, **({"features": self.features} | options | changes))
 
 
 def load(name: str) -> Run:
@@ -132,6 +134,29 @@ def test_networks_score_as_recorded(name: str, tmp_path: Path) -> None:
     bundle = check(name, tmp_path / "bundle")
     assert bundle.manifest.parity.bound.relative == 1e-6
     assert bundle.manifest.model.road.startswith("torch.onnx.export")
+
+
+@pytest.mark.attack("networks: judging themselves")
+def test_a_network_that_only_its_own_code_judges_is_not_ready(tmp_path: Path) -> None:
+    """Without qlib's recorded predictions beside it, what model.py's process says of its scores makes nothing ready."""
+    pytest.importorskip("torch")
+    built = build(load(NETWORK_OF_ROWS).request(tmp_path / "bundle", features=None))
+    codes = [reason.code for reason in built.manifest.eligibility.reasons]
+    assert {"order_not_replayed", "scores_not_recorded"} <= set(codes)
+    assert not built.manifest.eligibility.ready
+
+
+def test_a_network_that_cannot_be_closed_off_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where a protection is missing the build ends with 20 and how to allow it, and nothing is written."""
+    crippled = tmp_path / "launcher.py"
+    source = isolation._LAUNCHER.read_text(encoding="utf-8")
+    crippled.write_text(source.replace("= 444, 445, 446", "= 99444, 99445, 99446"), encoding="utf-8")
+    monkeypatch.setattr(isolation, "_LAUNCHER", crippled)
+    with pytest.raises(RefusalError) as caught:
+        build(load(NETWORK_OF_ROWS).request(tmp_path / "bundle"))
+    assert (caught.value.code, caught.value.exit) == ("isolation.unavailable", 20)
+    assert "docs/ci.md" in str(caught.value.next_step)
+    assert list(tmp_path.iterdir()) == [crippled]
 
 
 @pytest.mark.parametrize("name", NETWORKS[:1] + NETWORKS[-1:])

@@ -122,6 +122,7 @@ def test_what_is_no_table_is_refused(data: bytes) -> None:
     [
         b"",
         b"{}",
+        b"ASANSWES" + b"\1" + encode({}),
         ANSWER,
         ANSWER + b"\2",
         ANSWER + b"\0",

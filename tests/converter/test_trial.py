@@ -46,7 +46,7 @@ def tried(tmp_path: Path, body: str, recorded: np.ndarray, dtype: Dtype = "float
     """The trial of a factor whose recorded values are [days, stocks]."""
     pq.write_table(bars_table(), tmp_path / "bars.parquet")
     parquet = write_recorded(tmp_path / "combined.parquet", FACTOR=recorded)
-    request = TrialRequest(tmp_path / "bars.parquet", python=Path(RESEARCH), **changes)
+    request = TrialRequest(tmp_path / "bars.parquet", **({"python": Path(RESEARCH)} | changes))
     factor = TriedFactor("FACTOR", dtype, FACTOR.format(body=body))
     return try_factors(request, [factor], parquet, lambda text: None)["FACTOR"]
 
@@ -308,7 +308,7 @@ def test_without_isolation_nothing_runs(tmp_path: Path, monkeypatch: pytest.Monk
     source = isolation._LAUNCHER.read_text(encoding="utf-8")
     crippled.write_text(source.replace("= 444, 445, 446", "= 99444, 99445, 99446"), encoding="utf-8")
     monkeypatch.setattr(isolation, "_LAUNCHER", crippled)
-    found = tried(tmp_path, "pass", close_of())
+    found = tried(tmp_path, "pass", close_of(), python=Path(sys.executable))
     assert (found.look_back, found.look_ahead, found.inputs, found.runs) == (None, None, None, None)
     assert found.not_run == "no isolation"
     assert "Landlock" in str(found.reason)
@@ -371,6 +371,22 @@ def test_a_real_task_from_bars_to_scores(market: Path, tmp_path: Path) -> None:
     scores = {(row["datetime"], row["instrument"]): row["score"] for part in parts for row in part.table.to_pylist()}
     recorded = pq.read_table(FACTOR_PLAIN / "truth/hist2_factor/pred.parquet").to_pylist()
     assert {(row["datetime"].date(), row["instrument"]): row["score"] for row in recorded} == scores
+
+
+def test_a_build_goes_on_where_nothing_can_be_closed_off(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The bundle is written without running anything: look-backs are null, the manifest and the report say why."""
+    crippled = tmp_path / "launcher.py"
+    source = isolation._LAUNCHER.read_text(encoding="utf-8")
+    crippled.write_text(source.replace("= 444, 445, 446", "= 99444, 99445, 99446"), encoding="utf-8")
+    monkeypatch.setattr(isolation, "_LAUNCHER", crippled)
+    pq.write_table(bars_table(), tmp_path / "bars.parquet")
+    request = TrialRequest(tmp_path / "bars.parquet")
+    built = build(factor_plain_request(tmp_path / "bundle", trial=request, with_factors=False))
+    factors = [one for one in built.manifest.features if one.origin == "sota"]
+    assert {(one.look_back, one.look_ahead, one.not_compiled) for one in factors} == {(None, None, "no isolation")}
+    assert built.manifest.eligibility.ready
+    assert all("docs" not in str(one.reason) and one.not_run == "no isolation" for one in built.trials.values())
+    assert alphaseal.open(built.path, trust=alphaseal.Trust.unsigned()).manifest == built.manifest
 
 
 def test_look_ahead_makes_the_bundle_not_ready(

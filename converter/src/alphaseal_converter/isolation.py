@@ -24,6 +24,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Final
 
+from alphaseal_converter import isolation_places
 from alphaseal_converter.errors import RefusalError
 from alphaseal_converter.isolation_filter import filter_program
 
@@ -39,7 +40,7 @@ _NAME: Final = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,99}")
 _TAIL_BYTES: Final = 4096
 _START_SECONDS: Final = 300.0
 """The longest until the system stands: a research environment on a slow disk takes its time to import."""
-_GRACE_SECONDS: Final = 15.0
+_GRACE_SECONDS: Final = 30.0
 """Beyond a run's own limit, which the launcher's process 1 watches."""
 _END_SECONDS: Final = 10.0
 _SLOWEST_BYTES_PER_SECOND: Final = 4 << 20
@@ -56,13 +57,6 @@ _SYSTEM: Final = (
     "/sys/devices/system/cpu",
 )
 _READABLE: Final = ("/proc/cpuinfo", "/proc/meminfo", "/dev/urandom", "/dev/random", "/dev/zero")
-# Besides its installation, an interpreter may import from package directories that a .pth file of it names.
-_ASK: Final = (
-    "import json, os, sys, sysconfig; "
-    "print(json.dumps([sys.executable, sys.prefix, sys.base_prefix, sys.exec_prefix, "
-    "*(sysconfig.get_path(n) for n in ('stdlib', 'platstdlib', 'purelib', 'platlib')), "
-    "*(p for p in sys.path if os.path.basename(p) in ('site-packages', 'dist-packages') and os.path.isdir(p))]))"
-)
 _ALLOW: Final = (
     "on Linux on x86-64 (kernel 5.13 or later, also in WSL 2), let this user make user namespaces: docs/ci.md says how, "
     "for Ubuntu, for containers and for hardened machines"
@@ -255,10 +249,12 @@ def _environment() -> dict[str, str]:
 def _installation(interpreter: str) -> tuple[str, ...]:
     """The interpreter's real file, then the directories of its installation and packages, as it names them."""
     try:
-        answer = subprocess.run(
-            [interpreter, "-I", "-c", _ASK], capture_output=True, check=True, timeout=60, cwd=os.sep
-        )
-        executable, *roots = json.loads(answer.stdout)
+        if interpreter == os.path.abspath(sys.executable):
+            executable, *roots = isolation_places.places()
+        else:
+            command = [interpreter, "-I", "-B", isolation_places.__file__]
+            answer = subprocess.run(command, capture_output=True, check=True, timeout=60, cwd=os.sep)
+            executable, *roots = json.loads(answer.stdout)
     except (OSError, subprocess.SubprocessError, ValueError) as problem:
         raise RefusalError(
             "isolation.python",

@@ -168,8 +168,8 @@ def enter_namespaces() -> None:
     if mapper == 0:
         # From outside: a process cannot map more than its own number into its own new namespace.
         os.close(go)
-        os.read(ready, 1)
-        os._exit(write_maps(os.getppid(), user, group))
+        there = os.read(ready, 1)
+        os._exit(write_maps(os.getppid(), user, group) if there else errno.ESRCH)
     os.close(ready)
     kinds = _NEW_USER | _NEW_MOUNT | _NEW_PID | _NEW_IPC | _NEW_NETWORK | _NEW_UTS
     try:
@@ -296,9 +296,8 @@ class Init:
 
     def main(self) -> None:
         try:
-            _LIBC.prctl(
-                1, int(signal.SIGKILL), 0, 0, 0
-            )  # PR_SET_PDEATHSIG: this is no process that anybody else reaches
+            # PR_SET_PDEATHSIG: it ends with the launcher.  Nothing inside can take that back.
+            _LIBC.prctl(1, int(signal.SIGKILL), 0, 0, 0)
             # The kernel keeps signals of its own children from process 1 where it has no handler for them.
             for number in (signal.SIGINT, signal.SIGPIPE):
                 signal.signal(number, signal.SIG_DFL)
@@ -351,7 +350,7 @@ class Init:
                 os.read(mapped, 1)
                 self.become_runner(orders, replies)
             except (Unavailable, OSError) as problem:
-                os.write(replies, json.dumps({"unavailable": str(problem)[:2000]}).encode("ascii") + b"\n")
+                os.write(replies, json.dumps({"unavailable": str(problem)[:500]}).encode("ascii") + b"\n")
             os._exit(1)
         for descriptor in (orders, replies, mapped, said):
             os.close(descriptor)

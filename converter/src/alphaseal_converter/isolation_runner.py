@@ -62,7 +62,7 @@ def main() -> None:
 
 
 def reply(replies: int, text: dict[str, Any]) -> None:
-    os.write(replies, json.dumps(text).encode("ascii")[:4000] + b"\n")
+    os.write(replies, json.dumps(text).encode("ascii") + b"\n")
 
 
 def become(order: dict[str, Any], setting: dict[str, Any], orders: int, replies: int) -> None:
@@ -71,7 +71,7 @@ def become(order: dict[str, Any], setting: dict[str, Any], orders: int, replies:
         os.chdir(setting["place"])
         restrict(order["limits"], setting)
     except (Unavailable, OSError) as problem:
-        reply(replies, {"unavailable": f"the program could not be closed off: {problem}"})
+        reply(replies, {"unavailable": f"the program could not be closed off: {problem}"[:500]})
         os._exit(1)
     reply(replies, {"started": os.getpid()})
     os.close(replies)
