@@ -75,6 +75,19 @@ INPUTS: dict[str, tuple[str, str]] = {
     "text": ("features.not_parquet", "that is a text"),
     "truncated": ("features.not_parquet", "that ends in the middle"),
     "page_header": ("features.not_parquet", "with a page of a kind that there is not"),
+    "statistics_hide_a_row": (
+        "features.duplicate_row",
+        "whose footer says another day of the group that holds a row of the day twice",
+    ),
+    "statistics_promise_a_day": (
+        "features.date_absent",
+        "whose footer says the day of groups that hold another",
+    ),
+    "codec_unknown": ("features.not_parquet", "with a column in a codec that there is not"),
+    "type_of_a_chunk": ("features.not_parquet", "with a column of another type than its schema says"),
+    "chunk_of_another": ("features.not_parquet", "with a column in the place of another"),
+    "name_not_utf8": ("features.not_parquet", "with a column whose name is no UTF-8 text"),
+    "instrument_not_utf8": ("features.not_parquet", "with an instrument that is no UTF-8 text"),
     "many_rows": ("features.too_large", "of three million rows in forty kilobytes"),
 }
 
@@ -109,6 +122,7 @@ def cases() -> Iterator[Case]:
         )
         case.exit = 18 if name in REFUSED_NUMBERS else 0
         yield case
+    yield from _races()
     yield from _inputs()
     yield from _passing()
 
@@ -219,6 +233,26 @@ def _factors() -> Iterator[Case]:
     ):
         yield _selftest(f"factors_{name}", f"V8: a factor table {text}", 17, code, _with_factors(f"factors_{name}"))
     yield _selftest("factors", "V8: a factor table as the manifest says it", 0, "ok", _with_factors("factors"))
+
+
+def _races() -> Iterator[Case]:
+    """A file of the bundle is exchanged the moment after it was opened: the verified one is used, and nothing else."""
+    files = _with_factors("factors")
+    others = {
+        "factors.parquet": tables.factors("factors_text"),
+        "golden.parquet": tables.golden("golden_wrong_score"),
+        "model.onnx": graphs.model_of([(1, *graphs.TREES[0][1:]), *graphs.TREES[1:]]),  # type: ignore[misc]
+    }
+    for path, other in others.items():
+        case = _selftest(
+            f"exchange_{path.partition('.')[0]}",
+            f"V6: {path} is exchanged when it was opened, and the one that was verified is used",
+            0,
+            "ok",
+            files | {"other": other},
+        )
+        case.exchange = [{"path": f"bundle/{path}", "target": "other"}]
+        yield case
 
 
 def _inputs() -> Iterator[Case]:
