@@ -122,11 +122,11 @@ def test_no_private_place_is_named() -> None:
 
 
 PRINTING = {
-    "print": {"console.py", "replay_program.py"},
+    "print": {"console.py", "replay_program.py", "isolation_places.py"},
     "Printable": {"plain_text.py"},
     "complain": {"cli.py", "console.py"},
 }
-"""Who may call what; the replay program answers the process that started it."""
+"""Who may call what; the programs among them answer the process that started them."""
 
 
 @pytest.mark.parametrize("path", [*modules(RUNTIME), *modules(CONVERTER)], ids=lambda path: path.name)

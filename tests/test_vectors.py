@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -44,12 +46,32 @@ def test_vector(
     except (OSError, NotImplementedError) as error:
         pytest.skip(f"cannot be set up on this system: {error}")
     monkeypatch.chdir(tmp_path / "vector")
+    if "exchange" in value:
+        _exchange_when_opened(value, tmp_path / "vector", monkeypatch)
     status = main([value["verb"], *value["arguments"], "--json"])
     captured = capsys.readouterr()
     assert harness.difference(value, status, captured.out, captured.err) is None
 
 
-@pytest.mark.parametrize("vector", VECTORS[::50], ids=lambda path: path.name)
+def _exchange_when_opened(value: dict[str, Any], root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the vector says of a file happens when it was opened, by whatever way the runtime opens files."""
+    waiting = {step["path"] for step in value["exchange"]}
+    original = os.open
+
+    def opened(path: Any, *arguments: Any, **options: Any) -> int:
+        descriptor = original(path, *arguments, **options)
+        name = os.path.relpath(os.path.realpath(os.fspath(path)), os.path.realpath(root)) if waiting else ""
+        if name in waiting:
+            waiting.remove(name)
+            harness.exchange(value, root, name)
+        return descriptor
+
+    monkeypatch.setattr(os, "open", opened)
+
+
+@pytest.mark.parametrize(
+    "vector", [vector for vector in VECTORS if "exchange" not in harness.read(vector)][::50], ids=lambda path: path.name
+)
 def test_vector_through_the_command(vector: Path) -> None:
     """A sample through the real command, as another verifier would be run."""
     assert harness.run(COMMAND, vector) == ("ok", "")
@@ -158,7 +180,7 @@ def test_numbers_and_form_of_the_vectors() -> None:
     assert len(refused) >= 150
     assert len(VECTORS) - len(refused) >= 15
     for vector, value in values.items():
-        assert set(value) - {"setup"} == {"verb", "arguments", "exit", "code"}
+        assert set(value) - {"setup", "exchange"} == {"verb", "arguments", "exit", "code"}
         assert value["verb"] in ("verify", "selftest", "score")
         assert vector.name.endswith("_fail") == (value["exit"] != 0) == (value["code"] != "ok")
         text = (vector / "README.md").read_text(encoding="utf-8")

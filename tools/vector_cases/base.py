@@ -46,6 +46,8 @@ class Case:
     code: str
     files: dict[str, bytes]
     setup: list[dict[str, Any]] = field(default_factory=list)
+    exchange: list[dict[str, str]] = field(default_factory=list)
+    """A race: what is put in the place of which file once the reader has opened it."""
     environment: dict[str, str | None] | None = None
     """Variables of the command's environment; None takes one away."""
     result: dict[str, Any] | None = None
@@ -58,7 +60,12 @@ class Case:
     def vector(self) -> bytes:
         """Content of vector.json."""
         value: Plain = {"verb": self.verb, "arguments": self.arguments, "exit": self.exit, "code": self.code}
-        more = {"setup": self.setup or None, "environment": self.environment, "result": self.result}
+        more = {
+            "setup": self.setup or None,
+            "exchange": self.exchange or None,
+            "environment": self.environment,
+            "result": self.result,
+        }
         return strict_json.dumps(value | {name: part for name, part in more.items() if part is not None})
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from . import graphs, tables
-from .base import UNSIGNED, Case, Edit, both, bundle, put
+from .base import UNSIGNED, Case, Edit, both, bundle, draft, put
 from .graph_cases import window_bundle
 
 DATE = "2024-01-03"
@@ -75,6 +75,19 @@ INPUTS: dict[str, tuple[str, str]] = {
     "text": ("features.not_parquet", "that is a text"),
     "truncated": ("features.not_parquet", "that ends in the middle"),
     "page_header": ("features.not_parquet", "with a page of a kind that there is not"),
+    "statistics_hide_a_row": (
+        "features.duplicate_row",
+        "whose footer says another day of the group that holds a row of the day twice",
+    ),
+    "statistics_promise_a_day": (
+        "features.date_absent",
+        "whose footer says the day of groups that hold another",
+    ),
+    "codec_unknown": ("features.not_parquet", "with a column in a codec that there is not"),
+    "type_of_a_chunk": ("features.not_parquet", "with a column of another type than its schema says"),
+    "chunk_of_another": ("features.not_parquet", "with a column in the place of another"),
+    "name_not_utf8": ("features.not_parquet", "with a column whose name is no UTF-8 text"),
+    "instrument_not_utf8": ("features.not_parquet", "with an instrument that is no UTF-8 text"),
     "many_rows": ("features.too_large", "of three million rows in forty kilobytes"),
 }
 
@@ -109,7 +122,9 @@ def cases() -> Iterator[Case]:
         )
         case.exit = 18 if name in REFUSED_NUMBERS else 0
         yield case
+    yield from _races()
     yield from _inputs()
+    yield from _fills()
     yield from _passing()
 
 
@@ -221,6 +236,26 @@ def _factors() -> Iterator[Case]:
     yield _selftest("factors", "V8: a factor table as the manifest says it", 0, "ok", _with_factors("factors"))
 
 
+def _races() -> Iterator[Case]:
+    """A file of the bundle is exchanged the moment after it was opened: the verified one is used, and nothing else."""
+    files = _with_factors("factors")
+    others = {
+        "factors.parquet": tables.factors("factors_text"),
+        "golden.parquet": tables.golden("golden_wrong_score"),
+        "model.onnx": graphs.model_of([(1, *graphs.TREES[0][1:]), *graphs.TREES[1:]]),  # type: ignore[misc]
+    }
+    for path, other in others.items():
+        case = _selftest(
+            f"exchange_{path.partition('.')[0]}",
+            f"V6: {path} is exchanged when it was opened, and the one that was verified is used",
+            0,
+            "ok",
+            files | {"other": other},
+        )
+        case.exchange = [{"path": f"bundle/{path}", "target": "other"}]
+        yield case
+
+
 def _inputs() -> Iterator[Case]:
     table = tables.features()
 
@@ -289,6 +324,40 @@ def _inputs() -> Iterator[Case]:
         "--calendar",
         "calendar.txt",
         files=calendar,
+    )
+
+
+def _fills() -> Iterator[Case]:
+    statistics = {
+        "first": "2020-01-02",
+        "last": "2023-12-29",
+        "source": "by hand",
+        "rows": 5000,
+        "null_ratio": 0.1,
+        "infinite_ratio": 0.0,
+        "quantiles": {"min": -2.5, "max": 2.5},
+        "zero_ratio": 0.0,
+        "common_ratio": 0.0,
+    }
+    known = both(draft, put("features.0.statistics", statistics), put("features.0.statistics_missing", None))
+    filled = _score(
+        "features_filled_of_a_stock",
+        "Input: a zero where the training had none leaves its stock out",
+        0,
+        "ok",
+        tables.features(),
+        files=bundle(edit=known),
+    )
+    filled.result = {"scored": 2, "excluded": {"features.filled": 1}}
+    yield filled
+    whole = both(known, put("model.batch_dependent", True), put("golden.rows", len(tables.TABLE_ROWS)))
+    yield _score(
+        "features_filled",
+        "Input: a zero where the training had none, for a model across stocks",
+        18,
+        "features.filled",
+        tables.features(),
+        files=bundle({"golden.parquet": tables.golden("golden_whole_days")}, whole),
     )
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import datetime
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from decimal import Decimal
 from functools import cache, partial
 from pathlib import Path
@@ -309,7 +309,57 @@ def _in_other_places() -> bytes:
     return written(found.select([6, 5, 1, 4, 3, 2, 0]).take(pa.array([5, 3, 1, 0, 2, 4])))
 
 
+def _in_groups(said: Sequence[datetime.date], held: Sequence[datetime.date], stocks: Sequence[str]) -> bytes:
+    """A file of one row in each group, whose footer says one day of it and whose pages hold another."""
+
+    def of_days(days: Sequence[datetime.date]) -> tuple[bytes, Any]:
+        rows = [(day, stock, *_VALUES[0]) for day, stock in zip(days, stocks, strict=True)]
+        options = {"compression": "none", "use_dictionary": False, "write_statistics": ["datetime"]}
+        data = written(of_rows(rows, TABLE), row_group_size=1, **options)
+        return data, pq.read_metadata(pa.BufferReader(data))
+
+    (lie, metadata), (truth, _) = of_days(said), of_days(held)
+    mixed = bytearray(lie)
+    for group in range(metadata.num_row_groups):
+        column = metadata.row_group(group).column(0)
+        place, end = column.data_page_offset, column.data_page_offset + column.total_compressed_size
+        mixed[place:end] = truth[place:end]
+    return bytes(mixed)
+
+
+def _replaced(data: bytes, old: bytes, new: bytes) -> bytes:
+    """The one place of `old` exchanged."""
+    assert data.count(old) == 1
+    return data.replace(old, new)
+
+
+def _unpacked() -> bytes:
+    return written(table(), compression="none", use_dictionary=False)
+
+
+_NO_DAY = datetime.date(2024, 5, 2)
+_FOOTER_OF_CLOSE5 = b"\x19\x18\x06CLOSE5"
+"""The path of the column in its chunk; its codec follows, and before it is its type."""
+
 FEATURE_VARIANTS: dict[str, Callable[[], bytes]] = {
+    # Statistics that lie: the day's second row is hidden, and repeats the first; or the day is nowhere.
+    "features_statistics_hide_a_row": lambda: _in_groups(
+        [DAYS[1], _NO_DAY], [DAYS[1], DAYS[1]], [STOCKS[0], STOCKS[0]]
+    ),
+    "features_statistics_promise_a_day": lambda: _in_groups([DAYS[1]] * 2, [_NO_DAY] * 2, STOCKS[:2]),
+    "features_codec_unknown": lambda: _replaced(
+        _unpacked(), _FOOTER_OF_CLOSE5 + b"\x15\x00", _FOOTER_OF_CLOSE5 + b"\x15\x48"
+    ),
+    "features_type_of_a_chunk": lambda: _replaced(
+        _unpacked(), b"\x15\x08\x19\x25\x06\x00" + _FOOTER_OF_CLOSE5, b"\x15\x0a\x19\x25\x06\x00" + _FOOTER_OF_CLOSE5
+    ),
+    "features_chunk_of_another": lambda: _replaced(_unpacked(), _FOOTER_OF_CLOSE5, b"\x19\x18\x06REV_3D"),
+    "features_name_not_utf8": lambda: written(table().append_column("note", pa.array(["x"] * len(TABLE_ROWS)))).replace(
+        b"note", b"no\xffe"
+    ),
+    "features_instrument_not_utf8": lambda: _replaced(
+        written(table().slice(3), compression="none", use_dictionary=False), b"SH600001", b"SH\xff00001"
+    ),
     "features_reordered": _in_other_places,
     "features_flattened": lambda: written(_flattened(), store_schema=True),
     "features_nanoseconds": lambda: _column("datetime", _midnights()),

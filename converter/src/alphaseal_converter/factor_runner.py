@@ -69,6 +69,8 @@ class FeaturesRequest:
     jobs: int = 1
     allow_missing: bool = False
     limits: IsolationLimits = field(default_factory=IsolationLimits)
+    opened: Bundle | None = None
+    """The bundle, where the caller has opened it under `trust`."""
     anchors: Any = None
     """Bars of the golden stocks and days from the same source, or what `Bundle.anchor` made of them."""
     units_as_trained: bool = False
@@ -161,7 +163,7 @@ def compute_features(request: FeaturesRequest, progress: Callable[[str], None] =
     `features.too_short`, `features.nothing` (no feature has a source), `IncompleteError`.
     """
     period = Period.of(request.date, request.dates)
-    bundle = alphaseal.open(request.bundle, trust=request.trust)
+    bundle = request.opened or alphaseal.open(request.bundle, trust=request.trust)
     sources = {
         feature.name: bundle.read(feature.source)
         for feature in bundle.manifest.features
@@ -252,7 +254,7 @@ def complete_rows_only(bundle: Bundle) -> bool:
         ]
         return anchor.kind == "factor" and bool(earlier)
     bundle.check_factors()
-    with open_parquet(bundle.directory / table.file) as file:
+    with open_parquet(bundle.factors()) as file:
         groups = range(file.num_row_groups)
         return not any(
             np.isnan(floats_of(batch.column(name), "float64")).any()

@@ -66,8 +66,10 @@ def run(options: argparse.Namespace) -> Outcome:
     for path in (options.out, sidecar_of(options.out)):
         check_target(path, inputs=inputs, bundle=options.bundle)
     trust = read_trust(options)
+    bundle = open_bundle(options.bundle, trust=trust)
     request = FeaturesRequest(
         bundle=options.bundle,
+        opened=bundle,
         trust=trust,
         bars=options.bars,
         out=options.out,
@@ -78,7 +80,7 @@ def run(options: argparse.Namespace) -> Outcome:
         python=options.python,
         signing_key=signing_commands.build_key(options),
         jobs=options.jobs,
-        anchors=read_anchors(options, open_bundle(options.bundle, trust=trust)),
+        anchors=read_anchors(options, bundle),
         units_as_trained=options.units_as_trained,
         allow_missing=options.allow_missing,
         limits=IsolationLimits(

@@ -27,7 +27,7 @@ def main() -> None:
     import ctypes
 
     ctypes.CDLL(None).prctl(1, int(signal.SIGKILL), 0, 0, 0)  # PR_SET_PDEATHSIG
-    sys.stdout.write(json.dumps(places()))
+    print(json.dumps(places()))
 
 
 if __name__ == "__main__":

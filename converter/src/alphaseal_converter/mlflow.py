@@ -14,7 +14,6 @@ by the side that loads, in its environment; a configuration that the artefact ca
 from __future__ import annotations
 
 import os
-import shutil
 import sys
 import tempfile
 from pathlib import Path
@@ -23,12 +22,13 @@ from typing import Any
 import pandas as pd
 import pyarrow as pa
 
+import alphaseal
 from alphaseal import Bundle, Trust, selftest, tree
 from alphaseal import manifest as m
 from alphaseal.errors import NotReadableError, NotTrustedError, UsageError
 from alphaseal.universe import Stocks
 
-from .batches import DATE, HISTORY, INSTRUMENT, Scorer, TrustLike
+from .batches import DATE, HISTORY, INSTRUMENT, Scorer, TrustLike, as_trust
 from .version import __version__
 
 try:
@@ -94,17 +94,20 @@ def save_model(
     Errors of `alphaseal.open`, `verify` and `selftest`; nothing is written then.  `mlflow_model` and
     `validate_serving_input` are MLflow's own.
     """
-    scorer = Scorer.of(bundle_path, trust)
-    bundle = scorer.bundle()
-    selftest.run(bundle)
-    manifest = bundle.manifest
+    trust = as_trust(trust)
+    source = alphaseal.open(bundle_path, trust=trust)
+    manifest = source.manifest
     described = Model() if mlflow_model is None else mlflow_model
-    facts = {"bundle": manifest.name, "sequence": manifest.sequence, "digest": bundle.digest, "data": _DATA}
+    facts = {"bundle": manifest.name, "sequence": manifest.sequence, "digest": source.digest, "data": _DATA}
     described.add_flavor(FLAVOR_NAME, **facts)
     requirements = [f"alphaseal=={__version__}", f"alphaseal-converter[mlflow]=={__version__}"]
     with tempfile.TemporaryDirectory() as directory:
         copied = Path(directory, Path(_DATA).name)
-        _copy(bundle, copied)
+        _copy(source, copied)
+        # What is verified and tried is the copy that MLflow gets.
+        bundle = alphaseal.open(copied, trust=trust)
+        bundle.verify()
+        selftest.run(bundle)
         # A module that loads a directory: MLflow's other way, a Python object, would be pickled.
         mlflow.pyfunc.save_model(
             os.fspath(path),
@@ -198,10 +201,13 @@ def _copy(bundle: Bundle, target: Path) -> None:
         place = target / entry.path
         place.parent.mkdir(parents=True, exist_ok=True)
         with open(place, "wb") as file:
-            tree.hash_file(bundle.directory, entry, file.write)
-    for name in (m.FILE_NAME, tree.ENVELOPE_NAME, tree.PROVENANCE_NAME):
-        if os.path.lexists(bundle.directory / name):
-            shutil.copyfile(bundle.directory / name, target / name, follow_symlinks=False)
+            bundle.files.check(entry.path, file.write)
+    (target / m.FILE_NAME).write_bytes(m.encode(bundle.manifest))
+    if bundle.envelope is not None:
+        (target / tree.ENVELOPE_NAME).write_bytes(bundle.envelope)
+    if os.path.lexists(bundle.directory / tree.PROVENANCE_NAME):
+        data = tree.read_bounded(bundle.directory, tree.PROVENANCE_NAME, tree.MAXIMUM_ENVELOPE)
+        (target / tree.PROVENANCE_NAME).write_bytes(data)
 
 
 def _keys(frame: pd.DataFrame) -> pd.MultiIndex:

@@ -134,8 +134,9 @@ def sign_staged(staging: Path, manifest: m.Manifest, key: SigningKey) -> None:
     """The first signature of a bundle that was just written and verified, before it gets its place."""
     _check_signable(manifest)
     signed = envelope.sign(m.encode(manifest), [key])
-    files.write_new(staging / tree.ENVELOPE_NAME, envelope.encode(signed))
-    alphaseal.open(staging, trust=_trust_in(key))
+    data = envelope.encode(signed)
+    _trust_in(key).check_signatures(m.encode(manifest), data)
+    files.write_new(staging / tree.ENVELOPE_NAME, data)
 
 
 def verified_bundle(path: Path) -> Bundle:
@@ -166,12 +167,14 @@ def _existing(bundle: Bundle) -> envelope.Envelope | None:
 def _add_signature(bundle: Bundle, key: SigningKey, existing: envelope.Envelope | None) -> Signed:
     # The bytes of the manifest are those that were verified: it has one byte form, and was compared with it.
     signed = envelope.sign(m.encode(bundle.manifest), [key], existing)
+    data = envelope.encode(signed)
+    _trust_in(key).check_signatures(m.encode(bundle.manifest), data)
     place = bundle.directory / tree.ENVELOPE_NAME
     before = bundle.envelope
     try:
         # The temporary file lies beside the bundle: left behind inside, it would be a file that no manifest lists.
-        files.replace(place, envelope.encode(signed), beside=bundle.directory.absolute().parent)
-        alphaseal.open(bundle.directory, trust=_trust_in(key))
+        files.replace(place, data, beside=bundle.directory.absolute().parent)
+        bundle.require_unchanged()
     except OSError as error:
         raise NotReadableError("output.not_writable", f"cannot write: {error.strerror}", where=str(place)) from None
     except AlphasealError:

@@ -7,6 +7,7 @@ schema first; rules between fields count once the schema holds, and of those the
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -59,11 +60,19 @@ def examine(path: Path) -> list[AlphasealError]:
 
 def _document(path: Path) -> list[AlphasealError]:
     try:
-        with path.open("rb") as file:
-            data = file.read(store.MAXIMUM_BYTES + 1)
-    except OSError as error:
-        return [NotReadableError("manifest.not_readable", f"cannot read: {error.strerror}", where=str(path))]
+        data = _content(path)
+    except AlphasealError as error:
+        return [error]
     return list(_problems(data, str(path)))
+
+
+def _content(path: Path) -> bytes:
+    """The bytes of a file, bounded; NotReadableError `manifest.not_readable`."""
+    try:
+        with path.open("rb") as file:
+            return file.read(store.MAXIMUM_BYTES + 1)
+    except OSError as error:
+        raise NotReadableError("manifest.not_readable", f"cannot read: {error.strerror}", where=str(path)) from None
 
 
 def _problems(data: bytes, where: str) -> Iterator[AlphasealError]:
@@ -179,11 +188,16 @@ def _bundle(directory: Path) -> Iterator[AlphasealError]:
 
 
 def _envelope(path: Path, payload: bytes | None) -> Iterator[AlphasealError]:
-    problems = _document(path)
+    try:
+        data = _content(path)
+    except AlphasealError as error:
+        yield error
+        return
+    problems = list(_problems(data, str(path)))
     yield from problems
     if problems or payload is None:
         return
-    value = strict_json.loads(path.read_bytes(), where=str(path), maximum_bytes=tree.MAXIMUM_ENVELOPE)
+    value = strict_json.loads(data, where=str(path), maximum_bytes=tree.MAXIMUM_ENVELOPE)
     if decode_base64(value["payload"]) != payload:
         yield MalformedError(
             "envelope.payload",
@@ -203,13 +217,15 @@ def _files(directory: Path, manifest: m.Manifest, data: bytes) -> Iterator[Alpha
     whole = True
     for place, entry in enumerate(manifest.files):
         try:
-            tree.hash_file(directory, entry)
+            bundle.files.check(entry.path)
         except AlphasealError as error:
             whole = False
             yield _at(error, directory, f"$.files[{place}]")
     if not whole:
         return
-    for check in (bundle.verify, bundle.check_factors):
+    graphs = [entry.path for entry in manifest.files if entry.role in ("model", "alphas")]
+    checks: list[Callable[[], None]] = [partial(bundle.check_graph, path) for path in graphs]
+    for check in (*checks, bundle.check_factors):
         try:
             check()
         except AlphasealError as error:

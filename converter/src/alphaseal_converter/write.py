@@ -192,9 +192,10 @@ def _entry(staging: Path, path: Path, titles: dict[str, str] | object) -> m.File
 def _verify(staging: Path) -> None:
     """What a reader will do: open, verify every file, score the golden rows."""
     try:
-        bundle = alphaseal.open(staging, trust=alphaseal.Trust.unsigned())
-        bundle.verify()
-        selftest.run(bundle)
+        # Closed before the bundle gets its place: Windows renames no directory whose files are open.
+        with alphaseal.open(staging, trust=alphaseal.Trust.unsigned()) as bundle:
+            bundle.verify()
+            selftest.run(bundle)
     except AlphasealError as error:
         raise RefusalError(
             "output.not_verified",

@@ -8,14 +8,15 @@ for every file and V7; scoring adds V6 and V7 for the files that it uses, from t
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from . import guards, tree
 from . import manifest as manifest_format
-from .errors import NotReadableError, PolicyError, TreeError, UsageError
+from .bundle_files import BundleFiles, VerifiedFile
+from .errors import NotReadableError, PolicyError, SignatureError, TreeError, UsageError
 from .manifest import GraphStage, Manifest, Tensor
 from .model_gate import MAXIMUM_MODEL, WHOLE_DAY, ModelSummary, check_alphas, check_model
 from .trust import Signer, Trust
@@ -73,6 +74,7 @@ class Bundle:
         envelope: bytes | None,
         signers: tuple[Signer, ...] = (),
         warnings: tuple[str, ...] = (),
+        stamp: tree.Stamp | None = None,
     ) -> None:
         self.directory = directory
         self.manifest = manifest
@@ -80,18 +82,33 @@ class Bundle:
         self.envelope = envelope
         self.signers = signers
         self.warnings = warnings
+        self._stamp = stamp
+        self.files = BundleFiles(directory, manifest)
         self._pipeline: Pipeline | None = None
         self._alphas: LoadedAlphas | None = None
         self._spans: RecordedSpans | None = None
 
-    def verify(self) -> Verified:
-        """Check size and digest of every file in constant memory, and put the graphs through the model gate."""
+    def __enter__(self) -> Bundle:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Let go of the files that are open; on Windows nobody can move them before.  Nothing can be read any more."""
+        self.files.close()
+
+    def verify(self, copied: Collection[str] = ()) -> Verified:
+        """Check size and digest of every file in constant memory, and put the graphs through the model gate.
+
+        `copied` are paths of files whose bytes were verified while they were copied a moment ago.
+        """
         for entry in self.manifest.files:
             if entry.role in ("model", "alphas"):
-                self._read_graph(entry.path)
-            else:
+                self.check_graph(entry.path)
+            elif entry.path not in copied:
                 # V6: size, then digest
-                tree.hash_file(self.directory, entry)
+                self.files.check(entry.path)
         eligibility = self.manifest.eligibility
         return Verified(
             digest=self.digest,
@@ -106,10 +123,24 @@ class Bundle:
             warnings=self.warnings,
         )
 
+    def require_unchanged(self) -> None:
+        """SignatureError `signature.payload` where the manifest on disk is not the file that was opened, as it was."""
+        try:
+            found = tree.Stamp.of(os.stat(self.directory / manifest_format.FILE_NAME, follow_symlinks=False))
+        except OSError:
+            found = None
+        if found != self._stamp:
+            raise SignatureError(
+                "signature.payload",
+                "the manifest was changed while the bundle was in use",
+                where=str(self.directory / manifest_format.FILE_NAME),
+                next_step="verify the bundle and do it again",
+            )
+
     def read(self, path: str) -> bytes:
         """Verified bytes of one file of the bundle."""
         # V6: size, then digest, of the buffer that is handed out
-        return tree.read_file(self.directory, self.manifest.file(path))
+        return self.files.read(path)
 
     def score(
         self,
@@ -364,14 +395,23 @@ class Bundle:
     def pipeline(self) -> Pipeline:
         """The stages, loaded from verified bytes once."""
         if self._pipeline is None:
+            from .graph import calls_at_once
             from .pipeline import Pipeline
 
             # V7: what this runtime scores and what the format allows
             model = self.manifest.model
             names = [feature.name for feature in self.manifest.features]
+            memory: list[int] = []
+
+            def load(path: str) -> bytes:
+                graph = self._read_graph(path)
+                memory.append(graph.memory)
+                return graph.data
+
             pipeline = Pipeline(
-                self.manifest.stages, self._read_graph, len(names), names=names, batch_dependent=model.batch_dependent
+                self.manifest.stages, load, len(names), names=names, batch_dependent=model.batch_dependent
             )
+            pipeline.threads = calls_at_once(max(memory))
             if pipeline.step_length != model.step_length:
                 raise PolicyError(
                     "stage.window",
@@ -405,7 +445,7 @@ class Bundle:
                     next_step="give all features with a table, or build the bundle where the run's market data are",
                 )
             # V7: the bytes that are then loaded; V8: exact schema and rows
-            self._alphas = load(self, self.manifest.alphas, self._read_graph(self.manifest.alphas.file))
+            self._alphas = load(self, self.manifest.alphas, self._read_graph(self.manifest.alphas.file).data)
         return self._alphas
 
     def _proven_alphas(self) -> LoadedAlphas:
@@ -417,7 +457,11 @@ class Bundle:
             _PROVEN_ALPHAS.add(self.digest)
         return alphas
 
-    def _read_graph(self, path: str) -> bytes:
+    def check_graph(self, path: str) -> None:
+        """Steps V6 and V7 of a graph; PolicyError `model.*`, DigestError."""
+        self._read_graph(path)
+
+    def _read_graph(self, path: str) -> GraphBytes:
         """Verified bytes of a graph that may be loaded; PolicyError `model.*` for any other."""
         if self.manifest.file(path).size > MAXIMUM_MODEL:
             raise PolicyError(
@@ -428,12 +472,11 @@ class Bundle:
         alphas = self.manifest.alphas
         if alphas is not None and path == alphas.file:
             window, fields, features = alphas.window, len(alphas.fields), len(alphas.features)
-            check_alphas(data, path, window=window, fields=fields, features=features)
-            return data
+            return GraphBytes(data, check_alphas(data, path, window=window, fields=fields, features=features).memory)
         summary = check_model(data, path, limits=WHOLE_DAY if self.manifest.model.batch_dependent else None)
         if path == self._scoring_graph():
             self._compare(summary, path)
-        return data
+        return GraphBytes(data, summary.memory)
 
     def _scoring_graph(self) -> str | None:
         """The graph that gives the score, which the manifest's `model` describes."""
@@ -476,9 +519,21 @@ class Bundle:
         if table is not None:
             from .data_gate import check_factors
 
-            tree.hash_file(self.directory, self.manifest.file(table.file))
             # V8: from footer and page headers; a large table is not decoded
-            check_factors(self.directory / table.file, table)
+            check_factors(self.factors(), table)
+
+    def factors(self) -> VerifiedFile:
+        """factors.parquet, whose every byte is verified when it is read; only for a manifest that names one."""
+        assert self.manifest.factors is not None
+        # V6: size, then digest, and then block by block what is used
+        return self.files.verified(self.manifest.factors.file)
+
+
+class GraphBytes(NamedTuple):
+    """A graph that may be loaded, and the bytes that a call of it takes."""
+
+    data: bytes
+    memory: int
 
 
 def _said(tensor: Tensor) -> tuple[str, list[int | None] | None]:
@@ -551,7 +606,7 @@ def open_bundle(path: str | os.PathLike[str], *, trust: Trust) -> Bundle:
         )
     # V1: bounded read of the manifest, and of the envelope where there is one
     try:
-        data = tree.read_bounded(directory, manifest_format.FILE_NAME, manifest_format.MAXIMUM_BYTES)
+        data, stamp = tree.read_stamped(directory, manifest_format.FILE_NAME, manifest_format.MAXIMUM_BYTES)
     except TreeError as error:
         if error.code == "tree.missing":
             error.next_step = "name the directory that holds manifest.json"
@@ -570,4 +625,4 @@ def open_bundle(path: str | os.PathLike[str], *, trust: Trust) -> Bundle:
     # V5: the tree is exact
     tree.check_tree(directory, manifest)
     warnings = (*trust.warnings, *guards.warning(manifest))
-    return Bundle(directory, manifest, manifest_format.digest(data), envelope, signers, warnings)
+    return Bundle(directory, manifest, manifest_format.digest(data), envelope, signers, warnings, stamp)

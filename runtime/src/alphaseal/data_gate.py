@@ -8,13 +8,13 @@ such columns can.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from .arrow_versions import PLAIN_TYPES
+from .bundle_files import VerifiedFile
 from .errors import PolicyError
 from .manifest import FactorTable
 from .parquet_footer import Footer, ReadAt, read_footer
@@ -39,16 +39,12 @@ def read_exact(data: bytes, schema: pa.Schema, rows: int, where: str) -> pa.Tabl
     return pa.Table.from_batches([_plain(batch, schema, where) for batch in batches], schema=schema)
 
 
-def check_factors(path: Path, table: FactorTable) -> None:
+def check_factors(file: BinaryIO | VerifiedFile, table: FactorTable) -> None:
     """Check factors.parquet without decoding it: columns and rows are the manifest's, pages are what such rows can fill.
 
     Numbers are float32 or float64, as the run had them.  Raises as `read_exact`.
     """
-    try:
-        handle = pa.OSFile(str(path))
-    except OSError as error:
-        raise PolicyError("data.parquet", f"the file cannot be read: {error.strerror}", where=table.file) from None
-    with handle:
+    with pa.PythonFile(file, mode="r") as handle:
         columns = _footer(handle, table.file)[0].schema
         single = {
             columns.column(place).path

@@ -15,7 +15,6 @@ from dataclasses import asdict, dataclass
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any
 
-from . import tree
 from .bundle import Bundle, open_bundle
 from .manifest import CrossSectionStage, DropMissingStage, Feature, GraphStage, Manifest, Part, WindowStage, to_plain
 from .trust import Trust
@@ -156,7 +155,7 @@ def difference(old: str | os.PathLike[str], new: str | os.PathLike[str]) -> Diff
     for bundle in (before, after):
         for entry in bundle.manifest.files:
             # V6: equal manifests are equal bundles only if each has the files of its manifest
-            tree.hash_file(bundle.directory, entry)
+            bundle.files.check(entry.path)
     a, b = before.manifest, after.manifest
     return Difference(
         same=before.digest == after.digest,

@@ -15,11 +15,11 @@ import os
 import shutil
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from . import names, strict_json, tree
+from . import names, strict_json
 from .bundle import Bundle
 from .errors import NotReadableError, UsageError
 from .manifest import File, GraphStage, Manifest, SotaFactor
@@ -48,11 +48,12 @@ def export(bundle: Bundle, layout: str, out: str | os.PathLike[str]) -> Exported
         raise UsageError("usage.layout", "no such layout", expected=", ".join(LAYOUTS), found=layout)
     if os.path.lexists(place):
         raise _taken(place)
-    bundle.verify()
     staging = place.with_name(f".{place.name}.{os.getpid()}.part")
     try:
         staging.mkdir()
-        LAYOUTS[layout](bundle, _Target(bundle.directory, staging))
+        target = _Target(bundle, staging)
+        LAYOUTS[layout](bundle, target)
+        bundle.verify(target.copied)
         files = sorted(path.relative_to(staging).as_posix() for path in staging.rglob("*") if path.is_file())
         if os.path.lexists(place):  # a rename takes the place of an empty directory without a word
             raise _taken(place)
@@ -75,8 +76,10 @@ def _taken(place: Path) -> UsageError:
 class _Target:
     """Where files go, and the bundle that they come from."""
 
-    source: Path
+    source: Bundle
     root: Path
+    copied: dict[str, Path] = field(default_factory=dict)
+    """Where each file of the bundle is that was copied; its bytes were verified then."""
 
     def json(self, path: str, value: Any) -> None:
         self.write(path, strict_json.dumps(value))
@@ -90,8 +93,12 @@ class _Target:
         """The bytes of a file of the bundle, verified while they are copied."""
         place = self.root / path
         place.parent.mkdir(parents=True, exist_ok=True)
+        if entry.path in self.copied:
+            shutil.copyfile(self.copied[entry.path], place)
+            return
         with open(place, "wb") as file:
-            tree.hash_file(self.source, entry, file.write)
+            self.source.files.check(entry.path, file.write)
+        self.copied[entry.path] = place
 
 
 def _seed(bundle: Bundle, target: _Target) -> None:

@@ -74,7 +74,7 @@ class FillCheck:
         """Rows of stocks with a filled value on the day or on one of the days before it."""
         encoded = block.instruments.dictionary_encode()
         names, codes = encoded.dictionary.to_pylist(), numbers_of(encoded.indices, np.dtype(np.int32))
-        result = filled.copy()
+        result: Mask = filled.copy()
         for _, first, last in block.spans():
             of_day = {names[code] for code in codes[first:last][filled[first:last]].tolist()}
             held = set().union(*self._recent)

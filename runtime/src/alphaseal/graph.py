@@ -115,7 +115,7 @@ def row_chunks(count: int, rows: int = ROWS_PER_CHUNK) -> list[slice]:
 
 def calls_at_once(memory: int) -> int:
     """How many calls may run at one time of a graph whose call takes so many bytes (`ModelSummary.memory`)."""
-    return max(1, min(_MAXIMUM_THREADS, _MEMORY_TOGETHER // max(1, memory)))
+    return max(1, min(_cores(), _MAXIMUM_THREADS, _MEMORY_TOGETHER // max(1, memory)))
 
 
 def spread(call: Callable[[slice], T], chunks: Sequence[slice], threads: int | None = None) -> list[T]:

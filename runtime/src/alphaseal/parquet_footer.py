@@ -16,6 +16,8 @@ from .parquet_thrift import LIST, STRUCT, PageProblem, list_head, read_struct, r
 MAXIMUM_FOOTER = 16 << 20
 MAXIMUM_COLUMNS = 1 << 16
 _CODEC_NAMES = {0: "UNCOMPRESSED", 1: "SNAPPY", 2: "GZIP", 3: "LZO", 4: "BROTLI", 5: "LZ4", 6: "ZSTD", 7: "LZ4_RAW"}
+_LAST_TYPE = 7
+"""FIXED_LEN_BYTE_ARRAY; the first is BOOLEAN, 0."""
 _GROUPS = 4
 _COLUMNS_OF_GROUP, _ROWS_OF_GROUP = 1, 3
 
@@ -49,6 +51,7 @@ class Footer:
         self._data = data
         self.rows, self.columns, self.keys = -1, tuple[str, ...](), tuple[str, ...]()
         self.groups = tuple[Group, ...]()
+        self._types: list[int] = []
         try:
             self._read()
         except IndexError:
@@ -83,7 +86,9 @@ class Footer:
             elif kind > 2:
                 value, position = read_value(data, position, kind)
                 if number == 2:
-                    self.columns = _leaves(value)
+                    leaves = _leaves(value)
+                    self.columns = tuple(name for name, _ in leaves)
+                    self._types = [kind for _, kind in leaves]
                 elif number == 3:
                     self.rows = _number({3: value}, 3)
                 elif number == 5:
@@ -138,10 +143,10 @@ class Footer:
         if (
             not isinstance(meta, dict)
             or {1, 8, 9} & set(chunk)
-            or not 0 <= _number(meta, 1) <= 7
+            or _number(meta, 1) != self._types[column]
             or not all(isinstance(kind, int) for kind in _as_list(meta.get(2)))
         ):
-            raise PageProblem("a column is somewhere else, encrypted, or not described")
+            raise PageProblem("a column is somewhere else, encrypted, of another type, or not described")
         name = _path(_as_list(meta.get(3)))
         if name != self.columns[column]:
             raise PageProblem("its columns are not in the order of its schema")
@@ -180,19 +185,22 @@ def _footer(data: bytes) -> Footer:
     return Footer(data)
 
 
-def _leaves(schema: Any) -> tuple[str, ...]:
-    """Paths of the columns of a schema, which is a tree in the order of its nodes."""
+def _leaves(schema: Any) -> list[tuple[str, int]]:
+    """(path, type) of the columns of a schema, which is a tree in the order of its nodes."""
     elements = _as_list(schema)
     if not elements or len(elements) > MAXIMUM_COLUMNS:
         raise PageProblem("its schema has no columns, or too many")
-    found: list[str] = []
+    found: list[tuple[str, int]] = []
     open_nodes: list[tuple[bytes, int]] = []
     for place, element in enumerate(elements):
         name, children = _field(element, 4), element.get(5)
         if not isinstance(name, bytes) or not isinstance(children, (int, type(None))) or (place and not open_nodes):
             raise PageProblem("its schema is no tree of columns")
         if place and children is None:
-            found.append(_path([*(part for part, _ in open_nodes[1:]), name]))
+            path = _path([*(part for part, _ in open_nodes[1:]), name])
+            if not 0 <= (kind := _number(element, 1)) <= _LAST_TYPE:
+                raise PageProblem(f"column {path[:80]!r} is of no type")
+            found.append((path, kind))
         open_nodes.append((name, (children or 0) + 1))
         while open_nodes:
             part, left = open_nodes.pop()
@@ -201,7 +209,7 @@ def _leaves(schema: Any) -> tuple[str, ...]:
                 break
     if open_nodes:
         raise PageProblem("its schema is no tree of columns")
-    return tuple(found)
+    return found
 
 
 def _path(parts: list[Any]) -> str:

@@ -20,6 +20,7 @@ import pyarrow.parquet as pq
 
 from alphaseal.arrow_columns import FIRST_DAY, INSTRUMENT_COLUMN, LAST_DAY, day_span, days_of
 from alphaseal.arrow_versions import PLAIN_TYPES
+from alphaseal.bundle_files import VerifiedFile
 from alphaseal.errors import InputError, NotReadableError
 from alphaseal.parquet_footer import Footer, read_footer
 from alphaseal.parquet_pages import FURTHER_CODECS, check_pages
@@ -94,14 +95,20 @@ class ParquetSource(pq.ParquetFile):  # type: ignore[misc]
         """InputError `features.too_large` or `features.not_parquet` by the page headers of what is about to be read."""
         wanted = set(columns)
         places = [place for place, name in enumerate(self.footer.columns) if name in wanted]
-        try:
-            left = budget.max_bytes - budget.seen_pages
-            chunks = self.footer.chunks([group], places)
-            budget.seen_pages += check_pages(_reader(self.handle), chunks, codecs=FURTHER_CODECS, maximum=left)
-        except PageProblem as problem:
-            if problem.growth:
-                budget.refuse(f"at most {budget.max_bytes} bytes", str(problem))
-            raise _not_parquet(problem) from None
+        left, chunks = budget.max_bytes - budget.seen_pages, self.footer.chunks([group], places)
+        with as_input_errors():
+            try:
+                budget.seen_pages += check_pages(_reader(self.handle), chunks, codecs=FURTHER_CODECS, maximum=left)
+            except PageProblem as problem:
+                if problem.growth:
+                    budget.refuse(f"at most {budget.max_bytes} bytes", str(problem))
+                raise
+
+
+def _handle_of(source: str | os.PathLike[str] | bytes | VerifiedFile) -> Any:
+    if isinstance(source, bytes):
+        return pa.BufferReader(source)
+    return pa.PythonFile(source, mode="r") if isinstance(source, VerifiedFile) else pa.OSFile(os.fspath(source))
 
 
 def _reader(handle: Any) -> Any:
@@ -109,15 +116,14 @@ def _reader(handle: Any) -> Any:
 
 
 @contextlib.contextmanager
-def open_parquet(source: str | os.PathLike[str] | bytes) -> Iterator[Any]:
+def open_parquet(source: str | os.PathLike[str] | bytes | VerifiedFile) -> Iterator[Any]:
     """The parquet file with instruments left as dictionaries (small and quick) and without extension types.
 
     Raises NotReadableError `features.not_readable`, InputError `features.not_parquet`.
     """
     with contextlib.ExitStack() as stack:
         try:
-            handle = pa.BufferReader(source) if isinstance(source, bytes) else pa.OSFile(os.fspath(source))
-            stack.enter_context(handle)
+            handle = stack.enter_context(_handle_of(source))
         except (OSError, ValueError) as error:
             raise NotReadableError(
                 "features.not_readable", "the features file cannot be read", where=str(source), found=str(error)

@@ -80,6 +80,8 @@ class Pipeline:
 
         Raises PolicyError: `stage.order`, `stage.unsupported`, `stage.malformed`, and what `Graph` raises.
         """
+        self.threads: int | None = None
+        """The most calls at one time, where a caller names no number; None: as many as there are cores."""
         before, window, last = _split(stages)
         self.step_length = 1 if window is None else window.length
         self.batch_dependent = batch_dependent
@@ -146,7 +148,7 @@ class Pipeline:
                 prepared = stage.apply(prepared)
             else:
                 values = (
-                    _rows_through(stage, prepared.values, threads)
+                    _rows_through(stage, prepared.values, threads or self.threads)
                     if isinstance(stage, Graph)
                     else stage.apply(prepared.values, _days(prepared.dates))
                 )
@@ -174,7 +176,7 @@ class Pipeline:
             chunks = [slice(start, stop) for start, stop in _days(scored.dates[targets])]
         else:
             chunks = row_chunks(len(targets), ROWS_PER_CHUNK if self.step_length == 1 else self._window_rows)
-        parts = spread(call, chunks, threads)
+        parts = spread(call, chunks, threads or self.threads)
         return scored.rows[targets], np.concatenate(parts)[:, 0] if parts else np.zeros(0)
 
     def _windows(

@@ -219,7 +219,7 @@ def _copy(root: Path, source: Bundle, target: Path, trust: Trust) -> None:
         if source.envelope is not None:
             files.write_new(staging / tree.ENVELOPE_NAME, source.envelope)
         for entry in source.manifest.files:
-            _copy_file(source.directory, entry, staging)
+            _copy_file(source, entry, staging)
         _verify(staging, source.digest, trust)
         for directory in [*sorted(path for path in staging.rglob("*") if path.is_dir()), staging]:
             files.synchronise_directory(directory)
@@ -234,12 +234,12 @@ def _copy(root: Path, source: Bundle, target: Path, trust: Trust) -> None:
         shutil.rmtree(staging, ignore_errors=True)
 
 
-def _copy_file(source: Path, entry: manifest.File, staging: Path) -> None:
+def _copy_file(source: Bundle, entry: manifest.File, staging: Path) -> None:
     place = staging / entry.path
     os.makedirs(place.parent, exist_ok=True)
     descriptor = files.create(place)
     try:
-        tree.hash_file(source, entry, lambda chunk: files.write_all(descriptor, chunk))
+        source.files.check(entry.path, lambda chunk: files.write_all(descriptor, chunk))
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
@@ -280,17 +280,18 @@ def _verify(path: Path, digest: str, trust: Trust) -> None:
     """All steps, V1 to V9, of an installed bundle."""
     from . import selftest
 
-    bundle = bundle_module.open_bundle(path, trust=trust)
-    if bundle.digest != digest:
-        raise DigestError(
-            "store.digest",
-            "the bundle in the store is another one",
-            where=str(path),
-            expected=digest,
-            found=bundle.digest,
-        )
-    bundle.verify()
-    selftest.run(bundle)
+    # Closed before the copy gets its name: Windows renames no directory whose files are open.
+    with bundle_module.open_bundle(path, trust=trust) as bundle:
+        if bundle.digest != digest:
+            raise DigestError(
+                "store.digest",
+                "the bundle in the store is another one",
+                where=str(path),
+                expected=digest,
+                found=bundle.digest,
+            )
+        bundle.verify()
+        selftest.run(bundle)
 
 
 def _advance(state: State | None, name: str, entry: Entry, trust: Trust) -> State:

@@ -12,7 +12,7 @@ import stat
 from collections.abc import Callable
 from itertools import islice
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, NamedTuple
 
 from . import names
 from .errors import DigestError, NotReadableError, TreeError
@@ -26,7 +26,20 @@ _CHUNK = 1 << 20
 _MAXIMUM_ENTRIES = 50_000
 
 
-def _open(root: Path, path: str) -> BinaryIO:
+class Stamp(NamedTuple):
+    """What tells a file, and a content of it, from others without opening it: not from one that was made to look alike."""
+
+    device: int
+    number: int
+    size: int
+    modified: int
+
+    @classmethod
+    def of(cls, found: os.stat_result) -> Stamp:
+        return cls(found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns)
+
+
+def open_plain(root: Path, path: str) -> BinaryIO:
     """Open a plain file below `root` without following a link in the last segment (the tree rule covers the others)."""
     flags = (
         os.O_RDONLY
@@ -48,23 +61,42 @@ def _open(root: Path, path: str) -> BinaryIO:
     if not stat.S_ISREG(os.fstat(descriptor).st_mode):
         os.close(descriptor)
         raise TreeError("tree.not_plain", "not a plain file", where=path)
-    return os.fdopen(descriptor, "rb")
+    return os.fdopen(descriptor, "rb", buffering=0)
+
+
+def read_fully(file: BinaryIO, count: int) -> bytes:
+    """`count` bytes from where the file stands, fewer only at its end."""
+    data = file.read(count)
+    while len(data) < count and (more := file.read(count - len(data))):
+        data += more
+    return data
 
 
 def read_bounded(root: Path, path: str, maximum: int) -> bytes:
     """Bytes of a file that no manifest describes yet; DigestError ``file.size`` above `maximum`."""
-    with _open(root, path) as file:
-        data = file.read(maximum + 1)
+    return read_stamped(root, path, maximum)[0]
+
+
+def read_stamped(root: Path, path: str, maximum: int) -> tuple[bytes, Stamp]:
+    """The same, and which file it was."""
+    with open_plain(root, path) as file:
+        data, found = read_fully(file, maximum + 1), Stamp.of(os.fstat(file.fileno()))
     if len(data) > maximum:
         raise DigestError("file.size", "file is too large", where=path, expected=f"at most {maximum} bytes")
-    return data
+    return data, found
 
 
 def read_file(root: Path, entry: File) -> bytes:
     """The verified bytes of one file of the manifest: size first, then digest."""
-    with _open(root, entry.path) as file:
-        _check_size(file, entry)
-        data = file.read(entry.size + 1)
+    with open_plain(root, entry.path) as file:
+        return read_verified(file, entry)
+
+
+def read_verified(file: BinaryIO, entry: File) -> bytes:
+    """The same, of a file that is open; it is read from its beginning."""
+    _check_size(file, entry)
+    file.seek(0)
+    data = read_fully(file, entry.size + 1)
     if len(data) != entry.size:
         raise DigestError(
             "file.size",
@@ -79,20 +111,26 @@ def read_file(root: Path, entry: File) -> bytes:
 
 def hash_file(root: Path, entry: File, sink: Callable[[bytes], object] = lambda chunk: None) -> None:
     """Verify size and digest of one file in constant memory; `sink` gets its bytes, which count only if this returns."""
-    with _open(root, entry.path) as file:
-        _check_size(file, entry)
-        digest, left = hashlib.sha256(), entry.size
-        while left:
-            chunk = file.read(min(_CHUNK, left))
-            if not chunk:
-                break
-            digest.update(chunk)
-            sink(chunk)
-            left -= len(chunk)
-        if left or file.read(1):
-            raise DigestError(
-                "file.size", "file size differs from the manifest", where=entry.path, expected=f"{entry.size} bytes"
-            )
+    with open_plain(root, entry.path) as file:
+        check_verified(file, entry, sink)
+
+
+def check_verified(file: BinaryIO, entry: File, sink: Callable[[bytes], object] = lambda chunk: None) -> None:
+    """The same, of a file that is open; it is read from its beginning."""
+    _check_size(file, entry)
+    file.seek(0)
+    digest, left = hashlib.sha256(), entry.size
+    while left:
+        chunk = file.read(min(_CHUNK, left))
+        if not chunk:
+            break
+        digest.update(chunk)
+        sink(chunk)
+        left -= len(chunk)
+    if left or file.read(1):
+        raise DigestError(
+            "file.size", "file size differs from the manifest", where=entry.path, expected=f"{entry.size} bytes"
+        )
     _check_digest(digest.hexdigest(), entry)
 
 
