@@ -150,6 +150,8 @@ def converted(weights: bytes, rows: Any, expected: Any, *, judged: bool) -> Conv
         verdict = None if judge is None else answer(lambda: judge.predict(rows))
     except RefusalError as refusal:
         return refusal.code
+    except Exception as fault:  # noqa: BLE001 - a fault of ours is a finding like any other
+        return Converted([f"a fault of ours: {type(fault).__name__}: {str(fault).splitlines()[0][:200]}"])
     differs = list(compared(model, "the graph", scores, expected, rows))
     if judge is not None:
         differs += compared(model, judge.name, verdict, expected, rows)
