@@ -91,7 +91,6 @@ def _transformers() -> Iterator[tuple[Any, np.ndarray]]:
     yield preprocessing.FunctionTransformer(), _ROWS
     yield preprocessing.Normalizer(), _ROWS
     yield preprocessing.Binarizer(), _ROWS
-    yield preprocessing.PowerTransformer(method="box-cox", standardize=False), np.abs(_ROWS) + 0.1
     yield impute.SimpleImputer(add_indicator=True), _GAPS
     for whiten in (False, True):
         yield decomposition.PCA(2, whiten=whiten), _ROWS
