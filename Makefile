@@ -10,7 +10,7 @@ ADAPTERS := .environments/adapters
 OLDEST := .environments/onnxruntime-oldest
 export PYTHONDONTWRITEBYTECODE := 1
 
-.PHONY: demo test check bench fidelity fuzz mutants attacks schemas fixtures research adapters format clean
+.PHONY: demo test check bench fidelity ledger fuzz mutants attacks schemas fixtures research adapters format clean
 .DEFAULT_GOAL := test
 
 $(VENV)/.ready: tools/bootstrap.py requirements/development.txt runtime/pyproject.toml converter/pyproject.toml
@@ -34,6 +34,10 @@ check: $(VENV)/.ready
 
 fidelity: $(VENV)/.families
 	@$(BIN)/python tools/fidelity.py
+
+# What predict of every supported class reads, over the libraries of three times; makes their environments.
+ledger: $(VENV)/.families
+	@$(BIN)/python tools/ledger.py --all
 
 fuzz: $(VENV)/.ready $(OLDEST)/.ready
 	@$(BIN)/python tools/fuzz.py --count 1000000

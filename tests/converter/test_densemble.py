@@ -107,7 +107,9 @@ def test_other_names_are_refused() -> None:
         ({"sub_weights": [1, 2]}, "model.malformed"),
         ({"sub_weights": [1, -1, 1, -1]}, "model.malformed"),
         ({"sub_features": [pandas.Index(names) for names in [NAMES, ["B"], *SUBSETS[2:]]]}, "model.malformed"),
+        # The members were trained on frames, and know their columns themselves.
         ({"sub_features": [pandas.Index(names) for names in [NAMES, ["B", "Z"], *SUBSETS[2:]]]}, "order.names_differ"),
+        ({"sub_features": [pandas.Index(names) for names in [NAMES, ["A", "B"], *SUBSETS[2:]]]}, "order.names_differ"),
     ],
 )
 def test_refusals(changes: dict[str, Any], code: str) -> None:
@@ -115,6 +117,28 @@ def test_refusals(changes: dict[str, Any], code: str) -> None:
     with pytest.raises(RefusalError) as caught:
         ensemble(members(), **changes)
     assert caught.value.code == code
+
+
+def test_a_feature_that_the_first_member_does_not_have() -> None:
+    """Positions are those of the first member, which has all columns; members of bare values know no names to compare."""
+    rows = training_rows()
+    settings = {"verbose": -1, "num_threads": 1}
+    boosters = [lightgbm.train(settings, lightgbm.Dataset(rows[:, :n], rows[:, 0]), 2) for n in (5, 2)]
+    names = [pandas.Index(NAMES), pandas.Index(["B", "Z"])]
+    with pytest.raises(RefusalError) as caught:
+        ensemble(boosters, sub_features=names, sub_weights=[1, 1])
+    assert caught.value.code == "model.malformed"
+
+
+def test_categories_of_a_member_are_refused() -> None:
+    """qlib hands each member bare values, so categories of a frame would be taken for codes."""
+    frame = pandas.DataFrame(training_rows(), columns=NAMES)
+    frame["E"] = pandas.Categorical(np.resize([110, 210, 330], len(frame)))
+    data = lightgbm.Dataset(frame, np.arange(len(frame)) % 3)
+    booster = lightgbm.train({"verbose": -1, "min_data_per_group": 5, "num_threads": 1}, data, 3)
+    with pytest.raises(RefusalError) as caught:
+        ensemble([booster], sub_features=[pandas.Index(NAMES)], sub_weights=[1])
+    assert caught.value.code == "model.categorical"
 
 
 def test_high_frequency_model() -> None:

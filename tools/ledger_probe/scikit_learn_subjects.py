@@ -91,13 +91,11 @@ def _transformers() -> Iterator[tuple[Any, np.ndarray]]:
     yield preprocessing.FunctionTransformer(), _ROWS
     yield preprocessing.Normalizer(), _ROWS
     yield preprocessing.Binarizer(), _ROWS
-    yield preprocessing.PowerTransformer(method="box-cox", standardize=False), np.abs(_ROWS) + 0.1
     yield impute.SimpleImputer(add_indicator=True), _GAPS
     for whiten in (False, True):
         yield decomposition.PCA(2, whiten=whiten), _ROWS
     yield decomposition.TruncatedSVD(2, random_state=1), _ROWS
     yield feature_selection.VarianceThreshold(0.05), _ROWS
-    yield feature_selection.SelectKBest(feature_selection.f_regression, k=2), _ROWS
     scaled = [("a", preprocessing.StandardScaler(), [2, 0])]
     yield compose.ColumnTransformer(scaled, remainder="passthrough"), _ROWS
     yield pipeline.FeatureUnion([("a", preprocessing.StandardScaler()), ("b", decomposition.PCA(2))]), _ROWS
@@ -128,6 +126,9 @@ def subjects() -> Iterator[Subject]:
     for transformer, rows in _transformers():
         made = _chain(transformer, linear_model.Ridge()).fit(rows, _LABEL)
         yield Subject(f"{str(transformer)[:50]}, Ridge", made, rows, ask(plain))
+    best = feature_selection.SelectKBest(feature_selection.f_regression, k=2)
+    made = _chain(best, tree.DecisionTreeRegressor(max_depth=3, random_state=1)).fit(_ROWS, _LABEL)
+    yield Subject("SelectKBest, DecisionTreeRegressor", made, _ROWS, ask(plain))
     named = compose.ColumnTransformer([("a", preprocessing.StandardScaler(), ["vol", "mom"])], remainder="passthrough")
     for estimator in (preprocessing.StandardScaler(), named):
         made = _chain(estimator, linear_model.Ridge()).fit(frame(_ROWS), _LABEL)

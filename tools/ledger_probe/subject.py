@@ -120,7 +120,8 @@ def _failed(subject: Subject, one: Wanted, error: str) -> Case:
 def _asked(subject: Subject, make: Callable[[], Any]) -> tuple[np.ndarray | None, str]:
     """The scores, or why there are none: whatever a library makes of a changed object is a finding."""
     try:
-        given = np.asarray(subject.predict(make(), subject.rows), dtype=np.float64)
+        # A copy: a transformer with copy=False changes what it is given.
+        given = np.asarray(subject.predict(make(), subject.rows.copy()), dtype=np.float64)
     except Exception as problem:
         return None, _said(problem)
     return (given, "") if given.shape == (len(subject.rows),) else (None, f"scores of shape {given.shape}")

@@ -28,6 +28,7 @@ from alphaseal_converter.known_names import KnownNames
 from alphaseal_converter.models.sklearn_estimators import (
     Estimator,
     UnknownEstimatorError,
+    check_copies,
     known_names,
     parse_estimator,
     version_of,
@@ -72,6 +73,7 @@ _REFUSED = {
 def read(record: ModelRecord, where: str) -> TrainedModel:
     """The trained model of a scikit-learn record; RefusalError ``model.unsupported`` names what stands in the way."""
     _refuse_known(record.record, where)
+    check_copies(record.record, where)
     try:
         estimator = parse_estimator(record.record, where)
     except UnknownEstimatorError as unknown:

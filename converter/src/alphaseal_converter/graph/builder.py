@@ -10,6 +10,8 @@ import onnx
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
+from alphaseal_converter.errors import RefusalError
+
 IR_VERSION = 10
 """onnxruntime reads it from 1.20 on."""
 OPSETS: dict[str, int] = {"": 18, "ai.onnx.ml": 5}
@@ -116,5 +118,14 @@ class GraphBuilder:
             opset_imports=[helper.make_opsetid(domain, OPSETS[domain]) for domain in domains],
             producer_name=PRODUCER,
         )
-        onnx.checker.check_model(model, full_check=True)
+        try:
+            onnx.checker.check_model(model, full_check=True)
+        except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as error:
+            # Widths that contradict each other come from fitted numbers that do.
+            raise RefusalError(
+                "model.malformed",
+                "the parts of the model do not fit together",
+                found=str(error).splitlines()[0][:200],
+                next_step="take the weights from another copy of the run",
+            ) from None
         return model

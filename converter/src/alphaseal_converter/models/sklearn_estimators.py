@@ -114,6 +114,38 @@ def known_names(record: Record, where: str) -> KnownNames | None:
     return KnownNames(names, "scikit-learn's feature_names_in_")
 
 
+_SHARING = frozenset(
+    (
+        *("sklearn.pipeline.FeatureUnion", "sklearn.ensemble._voting.VotingRegressor"),
+        "sklearn.ensemble._stacking.StackingRegressor",
+    )
+)
+"""Estimators that hand several others the same rows."""
+
+
+def check_copies(record: Record, where: str) -> None:
+    """RefusalError ``model.unsupported`` for a transformer that changes rows in place which others are handed too."""
+    seen: set[tuple[int, bool]] = set()
+    waiting: list[tuple[Any, bool]] = [(record, False)]
+    while waiting:
+        value, shared = waiting.pop()
+        if isinstance(value, list | tuple):
+            waiting.extend((member, shared) for member in value)
+        if not isinstance(value, Record) or (id(value), shared) in seen:
+            continue
+        seen.add((id(value), shared))
+        if shared and value.attributes.get("copy") is False and _path(value).startswith("sklearn."):
+            raise RefusalError(
+                "model.unsupported",
+                f"{value.class_name} with copy=False changes the rows in place that other parts of the model are handed",
+                where=where,
+                found=f"{value.class_name}(copy=False)",
+                next_step="set copy=True (set_params) and see that the scores are those that you want",
+            )
+        inner = shared or _path(value) in _SHARING
+        waiting.extend((member, inner) for member in value.attributes.values())
+
+
 def version_of(record: Record) -> str | None:
     """The scikit-learn that pickled the estimator, as it says itself."""
     value = record.get("_sklearn_version")
@@ -211,6 +243,8 @@ class _Reading:
             (as_array(columns, where=where).astype(np.int64), self.estimator(estimator, where))
             for estimator, columns in zip(estimators, chosen, strict=True)
         )
+        if record.get("n_estimators", len(members)) != len(members):
+            raise malformed("n_estimators, by which the sum is divided, and the estimators differ in number", where)
         return (Mean(None, members, None, float(len(members))),)
 
     def stacking(self, record: Record, where: str) -> Chain:
@@ -254,12 +288,18 @@ class _Reading:
         if not isinstance(marker, float) or not np.isnan(marker):
             raise _unsupported(where, f"missing values marked as {shown(marker)}")
         statistics = as_array(record.get("statistics_"), where=where).astype(np.float64)
-        keep_empty = bool(record.get("keep_empty_features", False))
+        if statistics.ndim != 1:
+            raise malformed("statistics_ has another shape", where, "1 axis", str(statistics.shape))
+        # Before 1.8 a constant fills columns that were empty in training too; since then they are left out.
+        constant = record.get("strategy") == "constant" and _version(record) < (1, 8)
+        keep_empty = bool(record.get("keep_empty_features", False)) or constant
         kept = np.arange(len(statistics)) if keep_empty else np.flatnonzero(~np.isnan(statistics))
         indicator = record.get("indicator_")
         indicated = np.zeros(0, dtype=np.int64)
         if isinstance(indicator, Record):
             indicated = as_array(indicator.get("features_"), where=where).astype(np.int64)
+            if indicated.ndim != 1 or not ((indicated >= 0) & (indicated < len(statistics))).all():
+                raise malformed("the indicator names a column that is not there", where)
         return (Impute(_NAN_PASSES, kept.astype(np.int64), statistics[kept], indicated),)
 
     def quantile(self, record: Record, where: str) -> Chain:
@@ -439,8 +479,10 @@ def _numbers(value: Any, where: str) -> list[float]:
 
 
 def _pair(value: Any, where: str) -> tuple[float, float]:
-    low, high = _numbers(value, where)
-    return low, high
+    numbers = _numbers(value, where)
+    if len(numbers) != 2 or not numbers[0] < numbers[1]:
+        raise malformed("the range is not one from a lower to a higher number", where, found=str(numbers)[:60])
+    return numbers[0], numbers[1]
 
 
 def _list(value: Any, where: str) -> Sequence[Any]:
@@ -510,6 +552,7 @@ __all__ = [
     "Estimator",
     "Step",
     "UnknownEstimatorError",
+    "check_copies",
     "known_names",
     "parse_estimator",
     "version_of",
