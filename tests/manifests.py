@@ -347,7 +347,7 @@ def _parity() -> m.Parity:
             case("all missing", "lightgbm 4.7.0", 8),
             case("test segment", "recorded predictions", 2369),
         ],
-        days=m.DayOrder(days=40, same_order=40, same_top={"5": 40, "10": 40, "50": 40}),
+        days=m.DayOrder(days=40, same_order=40, same_top={"5": 40, "10": 40, "50": 40}, swaps=0, largest_gap=0.0),
         note=None,
     )
 

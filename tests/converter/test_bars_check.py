@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 import pytest
 
 import alphaseal
-from alpha_bundles import DAYS, frame, golden_bars, write_bundle
+from alpha_bundles import DAYS, STOCKS, frame, golden_bars, write_bundle
 from alphaseal import feature_origin
 from alphaseal import manifest as m
 from alphaseal.errors import AlphasealError, InputError
@@ -217,6 +217,92 @@ def test_command_takes_anchors_and_units_as_trained(tmp_path: Path, capsys: pyte
     assert convert([*arguments, "--anchors", str(anchors)]) == 0
     assert convert([*arguments, "--units-as-trained"]) == 0
     capsys.readouterr()
+
+
+# --- the universe of the factors, and days without trade -----------------------------------------------------------------
+
+
+def with_universes(bundle: Path, context: list[str]) -> Path:
+    """The same, whose factors were computed on STOCKS and on the context that is among `members`."""
+    manifest = m.parse((bundle / m.FILE_NAME).read_bytes())
+    members = [f"{code} 2024-01-02 2024-01-04" for code in sorted([*STOCKS, *(["SH000300"] if context else [])])]
+    record = m.RecordedUniverse(
+        kind="all",
+        text="everything",
+        first="2024-01-02",
+        last="2024-01-04",
+        count=len(members),
+        sha256=m.universe_digest(members),
+        members=members,
+    )
+    known = m.Universes(
+        factor=record,
+        factor_missing=None,
+        model=None,
+        model_missing="not asked",
+        boards={"SH60": 2, "SZ00": 1},
+        context=["SH000300"],
+        until="2024-01-04",
+    )
+    none = m.Convention(rows=0, episodes=0, longest=0, share=0.0)
+    kinds = {field: none for field in m.Conventions.__struct_fields__ if field not in CONVENTION_FACTS}
+    said = m.Conventions(
+        fields=["close"],
+        first="2023-01-02",
+        last="2023-12-29",
+        days=3,
+        stock_days=700,
+        absent=0,
+        empty=0,
+        **kinds,
+    )
+    assert manifest.alphas is not None
+    changed = msgspec.structs.replace(
+        manifest,
+        data=msgspec.structs.replace(manifest.data, universes=known),
+        alphas=msgspec.structs.replace(manifest.alphas, conventions=[said]),
+    )
+    (bundle / m.FILE_NAME).write_bytes(m.encode(changed))
+    return bundle
+
+
+CONVENTION_FACTS = ("fields", "first", "last", "days", "stock_days", "absent", "empty")
+RANK = "value = pv.groupby('datetime')['$close'].rank()"
+
+
+@needs_tables
+def test_factors_do_not_see_what_they_did_not_see_in_training(tmp_path: Path) -> None:
+    """A rank over stocks is the same with an index and a fund among the bars; a new stock is one of them."""
+    bundle = with_universes(bundle_of(tmp_path / "bundle", body=RANK), [])
+    plain, _ = features_of(bundle, frame(), tmp_path)
+    assert plain.warnings == ()
+    others = [frame()[frame().instrument == "SH600000"].assign(instrument=code) for code in ("SH000300", "SH510300")]
+    result, table = features_of(bundle, pd.concat([frame(), *others]), tmp_path)
+    assert dict(zip(table.instrument, table.REV, strict=True)) == {"SH600000": 1.0, "SH600001": 2.0, "SZ000001": 3.0}
+    assert result.stocks == 3
+    new = frame()[frame().instrument == "SH600000"].assign(instrument="SZ300001")
+    new["close"] /= 100
+    _, table = features_of(bundle, pd.concat([frame(), new]), tmp_path)
+    assert dict(zip(table.instrument, table.REV, strict=True))["SZ300001"] == 1.0
+
+
+@needs_tables
+def test_an_index_that_factors_saw_must_be_there(tmp_path: Path) -> None:
+    """Bars without an index that was among the factors' stocks are refused before any factor runs."""
+    bundle = with_universes(bundle_of(tmp_path / "bundle", body="raise SystemExit('it ran')"), ["SH000300"])
+    assert refused(bundle, frame(), tmp_path).code == "universe.incomplete"
+
+
+@needs_tables
+def test_filled_days_are_refused_for_factors(tmp_path: Path) -> None:
+    """A row that repeats the day before, after the golden days: a factor may look at all stocks, so none runs."""
+    bundle = with_universes(bundle_of(tmp_path / "bundle", body="raise SystemExit('it ran')"), [])
+    rows = frame()
+    stale = (rows.instrument == "SZ000001") & (rows.datetime == DAYS[4])
+    rows.loc[stale, "close"] = rows.close[(rows.instrument == "SZ000001") & (rows.datetime == DAYS[3])].to_numpy()
+    error = refused(bundle, rows, tmp_path)
+    assert error.code == "bars.suspended"
+    assert "SZ000001" in str(error)
 
 
 # --- bars that cannot be used -----------------------------------------------------------------------------------------

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
+import msgspec
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute
@@ -12,6 +13,7 @@ import pytest
 
 import alphaseal
 from alphaseal import Trust
+from alphaseal import manifest as m
 from alphaseal.errors import InputError, RollbackError, UsageError
 from alphaseal_converter.batches import FIRST_COLUMN, ROWS_COLUMN, Scorer, calendar_of, parts_of
 from alphaseal_converter.graph.assemble import build_row_graph
@@ -141,3 +143,35 @@ def test_an_opened_bundle_is_not_lent_to_another_trust(windows: Path) -> None:
     with pytest.raises(alphaseal.AlphasealError) as caught:
         strict.bundle()
     assert caught.value.exit == 14
+
+
+def test_a_market_is_named_for_every_part(tmp_path: Path, windows: Path) -> None:
+    """Where a stage needs the caller's universe the scorer takes it along; a part names no stock that its rows lack."""
+    place = tmp_path / "bundle"
+    shutil.copytree(windows, place)
+    manifest = m.parse((place / m.FILE_NAME).read_bytes())
+    table = table_of(block_of(5, dates=8))
+    codes = sorted(set(table["instrument"].to_pylist()))
+    members = [f"{code} 2020-01-01 2020-01-31" for code in codes]
+    record = m.RecordedUniverse(
+        kind="market",
+        text="a market of another year",
+        first="2020-01-01",
+        last="2020-01-31",
+        count=len(codes),
+        sha256=m.universe_digest(members),
+        members=members,
+    )
+    known = m.Universes(
+        factor=None, factor_missing="none", model=record, model_missing=None, boards={}, context=[], until="2020-01-31"
+    )
+    data = msgspec.structs.replace(manifest.data, universes=known)
+    changed = msgspec.structs.replace(manifest, format=m.FORMAT, data=data)
+    (place / m.FILE_NAME).write_bytes(m.encode(changed))
+    with pytest.raises(InputError) as caught:
+        Scorer.of(place, UNSIGNED).score(table)
+    assert caught.value.code == "universe.needed"
+    whole = Scorer.of(windows, UNSIGNED).score(table)
+    assert Scorer.of(place, UNSIGNED, universe=codes).score(table).equals(whole)
+    more = Scorer.of(place, UNSIGNED, universe=[*codes, "SH600999"]).score(table)
+    assert "SH600999" not in more["instrument"].to_pylist()

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import codecs
+import copy
+import hmac
 import json
+import operator
 import shutil
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any
@@ -12,6 +16,7 @@ import pytest
 
 from alphaseal.errors import NotReadableError
 from alphaseal_converter.errors import RefusalError
+from alphaseal_converter.pickles.signed import MAGIC
 from alphaseal_converter.session import Task, find_task_directory, read_task
 from converter.sessions import WindowsPath, factor_experiment, feedback, make, real_task, write_snapshot
 from locations import FIXTURES
@@ -329,3 +334,130 @@ def test_the_task_directory_is_not_changed(tmp_path: Path) -> None:
     before = sorted(path.relative_to(copy) for path in copy.rglob("*"))
     read_task(copy)
     assert sorted(path.relative_to(copy) for path in copy.rglob("*")) == before
+
+
+# ---- what is needed must be seen
+
+KEY = bytes(range(32))
+
+
+def sign(path: Path, key: bytes = KEY) -> None:
+    """Turn a plain snapshot into a signed one."""
+    content = path.read_bytes()
+    path.write_bytes(MAGIC + hmac.digest(key, content, "sha256") + content)
+
+
+@pytest.fixture
+def signed_task(tmp_path: Path) -> tuple[Path, Path]:
+    """A task of two signed snapshots, and its key file."""
+    entry = (factor_experiment("A"), feedback())
+    sign(write_snapshot(tmp_path, 0, "4_record", [entry]))
+    sign(write_snapshot(tmp_path, 1, "4_record", [entry, entry]))
+    (tmp_path / "session.key").write_bytes(KEY)
+    return tmp_path, tmp_path / "session.key"
+
+
+@pytest.mark.attack("sessions: a signature that is not the key's")
+@pytest.mark.parametrize("step", ["4_record", "5_extra"])
+@pytest.mark.parametrize("longer", [True, False])
+def test_a_named_key_admits_no_unsigned_snapshot(signed_task: tuple[Path, Path], step: str, longer: bool) -> None:
+    """In the place of the newest signed snapshot, or beside it, an unsigned one is refused; without a key it is read."""
+    directory, key = signed_task
+    entry = (factor_experiment("EVIL"), feedback())
+    write_snapshot(directory, 1, step, [entry] * (3 if longer else 2))
+    with pytest.raises(RefusalError, match="leave --session-key away") as caught:
+        read_task(directory, key)
+    assert caught.value.code == "session.not_signed"
+    assert read_task(directory).history[-1].sub_tasks[0].name == "EVIL"
+
+
+@pytest.mark.attack("sessions: a signature that is not the key's")
+@pytest.mark.parametrize("other", [None, b"k" * 32])
+def test_an_older_snapshot_that_the_key_did_not_sign_is_never_used(
+    signed_task: tuple[Path, Path], other: bytes | None
+) -> None:
+    """However long its history, an older snapshot without the key's signature is only listed as not readable."""
+    directory, key = signed_task
+    older = write_snapshot(directory, 0, "5_extra", [(factor_experiment("EVIL"), feedback())] * 9)
+    if other is not None:
+        sign(older, other)
+    task = read_task(directory, key)
+    assert task.snapshot.path == "__session__/1/4_record"
+    assert [(one.path, one.code) for one in task.unreadable] == [
+        ("__session__/0/5_extra", "session.not_signed" if other is None else "session.wrong_key")
+    ]
+
+
+@pytest.mark.attack("sessions: a signature that is not the key's")
+def test_the_variable_names_a_key_and_the_home_directory_does_not(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An unsigned session is refused where ARTIFACT_SIGNING_KEY is set, and read where only rdagent's key file is there."""
+    write_snapshot(tmp_path, 0, "4_record", [(factor_experiment("A"), feedback())])
+    home = Path.home() / ".rdagent"
+    home.mkdir(parents=True)
+    (home / "artifact_signing.key").write_bytes(KEY)
+    assert not read_task(tmp_path).snapshot.signed
+    monkeypatch.setenv("ARTIFACT_SIGNING_KEY", "a secret")
+    with pytest.raises(RefusalError, match="unset ARTIFACT_SIGNING_KEY") as caught:
+        read_task(tmp_path)
+    assert caught.value.code == "session.not_signed"
+
+
+class Called:
+    """Pickles as a call of a function, with these arguments."""
+
+    def __init__(self, function: Any, *arguments: Any) -> None:
+        self.call = function, arguments
+
+    def __reduce__(self) -> Any:
+        return self.call
+
+
+BY_A_CALL: dict[str, Any] = {
+    "decision": lambda: [(factor_experiment("A"), feedback(Called(operator.truth, 1)))],
+    "history": lambda: Called(list, [(factor_experiment("A"), feedback())]),
+    "entry": lambda: [Called(tuple, [factor_experiment("A"), feedback()])],
+    "experiment": lambda: [(Called(copy.copy, factor_experiment("A")), feedback())],
+    "feedback": lambda: [(factor_experiment("A"), Called(copy.copy, feedback()))],
+    "name": lambda: [(factor_experiment(Called(str, "A")), feedback())],
+    "tasks": lambda: [(factor_experiment("A", sub_tasks=Called(list, [])), feedback())],
+    "workspaces": lambda: [(factor_experiment("A", sub_workspace_list=Called(list, [])), feedback())],
+    "files": lambda: [
+        (factor_experiment("A", sub_workspace_list=[make("Workspace", file_dict=Called(dict, []))]), feedback())
+    ],
+    "weights": lambda: [
+        (
+            factor_experiment("A", sub_workspace_list=[make("Workspace", file_dict={"model.pkl": Called(str, "x")})]),
+            feedback(),
+        )
+    ],
+    "review": lambda: [(factor_experiment("A", approved=[Called(operator.truth, 1)]), feedback())],
+    "reviews": lambda: [
+        (factor_experiment("A", prop_dev_feedback=make("Reviews", feedback_list=Called(list, []))), feedback())
+    ],
+}
+
+
+@pytest.mark.attack("sessions: what a call returns")
+@pytest.mark.parametrize("what", BY_A_CALL)
+def test_what_a_call_returns_is_never_taken_for_nothing(tmp_path: Path, what: str) -> None:
+    """A decision, a history, a name or a file that a call returns is refused where it is needed, never passed over."""
+    write_snapshot(tmp_path, 0, "4_record", BY_A_CALL[what]())
+    with pytest.raises(RefusalError) as caught:
+        read_task(tmp_path)
+    assert caught.value.code in ("session.call", "session.unreadable", "session.history_entry", "pickle.unknown_attribute",
+                                 "pickle.unknown_constructor"), caught.value  # fmt: skip
+    assert len(str(caught.value)) < 2000
+
+
+def test_bytes_of_old_protocols_are_bytes(tmp_path: Path) -> None:
+    """Weights that protocol 2 writes as a call of ``_codecs.encode`` are the bytes that they were."""
+    experiment = factor_experiment(
+        "A",
+        sub_workspace_list=[make("Workspace", file_dict={"model.pkl": Called(codecs.encode, "\xe9\x00", "latin1")})],
+    )
+    write_snapshot(tmp_path, 0, "4_record", [(experiment, feedback())])
+    (workspace,) = read_task(tmp_path).history[0].sub_workspaces
+    assert workspace is not None
+    assert workspace.file_dict == {"model.pkl": b"\xe9\x00"}

@@ -6,15 +6,19 @@ from fractions import Fraction
 from itertools import combinations
 from typing import Any
 
+import msgspec
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from alphaseal.manifest import Bound
+from alphaseal.diff import _facts
+from alphaseal.manifest import Bound, ReplayNoise
 from alphaseal.near_ties import OrderComparison, compare_order
 from alphaseal.numeric import allowed, outside
+from alphaseal.show import describe
+from manifests import example_manifest
 
 Vector = NDArray[np.float64]
 DAY = np.datetime64("2024-01-02", "D")
@@ -158,3 +162,28 @@ def test_many_stocks_take_no_look_at_every_pair() -> None:
     found = compare_order(np.full(len(names), DAY), names, scores, expected, np.abs(scores - expected))
     assert (found.others, found.same) == (0, 0)
     assert found.swaps > 100_000
+
+
+def test_screen_and_difference_tell_near_ties_and_noise() -> None:
+    """`show` says how many pairs, how far apart, and which features' noise; `diff` says that both are new."""
+    plain = example_manifest()
+    assert plain.parity.days is not None
+    assert plain.order.replay is not None
+    days = msgspec.structs.replace(plain.parity.days, same_order=38, swaps=3, largest_gap=2.5e-7)
+    noise = ReplayNoise(rows=5, rounding=1, largest_difference=1.3e-8, features={"CORR5": 4, "CORD5": 2}, examples=[])
+    changed = msgspec.structs.replace(
+        plain,
+        parity=msgspec.structs.replace(plain.parity, days=days),
+        order=msgspec.structs.replace(plain.order, replay=msgspec.structs.replace(plain.order.replay, noise=noise)),
+    )
+    text = describe(changed, "0" * 64)
+    assert "the same on 38 of 40 days; 3 pairs changed places within near ties, at most 2.5e-07 apart" in text
+    assert (
+        "5 of 2369 recorded predictions differ by up to 1.3e-08 for the noise of qlib's windows: CORR5 4, CORD5 2"
+        in text
+    )
+    assert "near ties" not in describe(plain, "0" * 64)
+    before, after = _facts(plain), _facts(changed)
+    found = {what: (before[area, what], after[area, what]) for area, what in before if area == "parity"}
+    assert found["pairs that changed places within near ties"] == (0, 3)
+    assert found["recorded predictions that differ by noise"] == (0, 5)

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import os
+import shutil
+import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
@@ -14,6 +17,7 @@ from alphaseal import cli, curve, keys, strict_json, trust_file
 from alphaseal.errors import MalformedError
 from alphaseal.trust import Trust
 from alphaseal_converter import cli as converter
+from locations import REPOSITORY
 from signed import key, known, policy, signed_bundle
 
 _FIELD = 2**255 - 19
@@ -86,6 +90,21 @@ def test_honest_keys_are_sound() -> None:
     made = [Ed25519PrivateKey.generate().public_key().public_bytes_raw() for _ in range(50)]
     base = (4 * pow(5, -1, _FIELD) % _FIELD).to_bytes(32, "little")
     assert [curve.weakness(data) for data in [*made, key("a").public_key, base]] == [None] * 52
+
+
+@pytest.mark.skipif(shutil.which("node") is None, reason="node is not installed")
+def test_a_reader_in_another_language_agrees() -> None:
+    """The second reader's own arithmetic has the same verdict on every one of these keys."""
+    honest = [key(seed).public_key for seed in "abc"]
+    data = [*honest, *WEAK.values()]
+    program = (
+        f"import {{ isSound }} from '{(REPOSITORY / 'tests/conformance/node/keys.mjs').as_uri()}'\n"
+        f"console.log(JSON.stringify({json.dumps([one.hex() for one in data])}.map((one) => isSound(Buffer.from(one, 'hex')))))"
+    )
+    done = subprocess.run(
+        ["node", "--input-type=module", "-e", program], capture_output=True, text=True, check=True, timeout=300
+    )
+    assert json.loads(done.stdout) == [curve.weakness(one) is None for one in data] == [True] * 3 + [False] * len(WEAK)
 
 
 @pytest.fixture(params=["order 8", "y 1 beyond the field, sign 0", "a key and order 4", "no point"])

@@ -195,8 +195,9 @@ def _facts(manifest: Manifest) -> dict[tuple[str, str], Any]:
     add("model", model["facts"])
     add("model", {f"digest of {file['path']}": file["sha256"] for file in plain["files"] if file["role"] == "model"})
     add("label", plain["label"])
-    add("data", plain["data"], without=("segments", "instrument_format"))
+    add("data", plain["data"], without=("segments", "instrument_format", "universes", "calendar"))
     add("data", {"instrument_format": plain["data"]["instrument_format"]["kind"]})
+    add("data", _universes(plain["data"]))
     add("segments", {name: _period(segment) for name, segment in plain["data"]["segments"].items()})
     add("stages", {"in order": _stages(manifest)})
     add("stages", _whole_parameters(manifest))
@@ -219,6 +220,23 @@ def _facts(manifest: Manifest) -> dict[tuple[str, str], Any]:
     add("file sizes", {file["path"]: file["size"] for file in plain["files"] if file["role"] != "source"})
     add("file sizes", {"all files": sum(file["size"] for file in plain["files"])})
     add("libraries", {"converter": plain["producer"]["converter"], **plain["producer"]["packages"]})
+    return facts
+
+
+def _universes(data: Mapping[str, Any]) -> dict[str, Any]:
+    """Who is a stock, without the thousands of members; nothing of a manifest of 1.0."""
+    facts: dict[str, Any] = {}
+    if (calendar := data.get("calendar")) is not None:
+        facts["trading days"] = f"{_period(calendar)}, {len(calendar['closed'])} weekdays closed"
+    known = data.get("universes") or {}
+    for name in ("model", "factor"):
+        if (universe := known.get(name)) is not None:
+            said = (
+                f"{universe['text']}, {universe['count']} codes, {_period(universe)}, sha256 {universe['sha256'][:12]}"
+            )
+            facts[f"universe of the {name}"] = said
+    if known:
+        facts["context, never ranked"] = known["context"]
     return facts
 
 

@@ -136,8 +136,8 @@ def check(
     """Whether the bars have the units that the used features see; `table` is what the caller's own table says.
 
     InputError `bars.units` where a ratio is another than the used features allow, in the table or in the anchors, where the
-    size of the values is, or where prices are not in order; `bars.units_unproven` where nothing shows a field.  A caller who says that the units are
-    the training's need not show them, and sizes are only told; ratios that are others are refused all the same.
+    size of the values is, or where prices are not in order; `bars.units_unproven` where nothing shows a field.  A caller
+    who says that the units are the training's need not show them, and sizes are only told; the rest is refused all the same.
     """
     units: Mapping[str, FieldUnit] = alphas.units or {}
     shown: dict[str, str] = {}
@@ -151,20 +151,20 @@ def check(
                     shown.setdefault(field, how)
     if evidence.anchors is not None and evidence.anchors.last_seen is not None:
         _require_unchanged(evidence.anchors.last_seen, source)
-    told: list[InputError] = []
+    strange: list[InputError] = []
     if alphas.units is not None:
         # What was shown of other days, or of other bars of the source, may have changed since.
         days = [rows for day in sorted({span.first, span.read[1]}) if (rows := source.read_range(day, day)) is not None]
         for rows in days:
             _require_order(source.fields, golden, rows)
-        told = _strange_sizes(units, source.fields, days, (table, anchors))
-    if told and not evidence.as_trained:
-        raise told[0]
+        strange = _strange_sizes(units, source.fields, days, (table, anchors))
+    if strange and not evidence.as_trained:
+        raise strange[0]
     asked = [field for field, unit in units.items() if unit.seen_by]
     unproven = [field for field in asked if field not in shown]
     if unproven and not evidence.as_trained:
         raise _unproven(alphas, golden, unproven, (table, anchors))
-    return Shown({field: shown.get(field, AS_TRAINED) for field in asked}, tuple(map(str, told)))
+    return Shown({field: shown.get(field, AS_TRAINED) for field in asked}, tuple(map(str, strange)))
 
 
 def last_seen(alphas: AlphaGraph, golden: FeatureBlock, source: BarSource, date: np.datetime64) -> LastSeen | None:

@@ -6,6 +6,7 @@ import { join } from 'node:path'
 import { parquetReadObjects } from 'hyparquet'
 import { compressors } from 'hyparquet-compressors'
 import ort from 'onnxruntime-node'
+import { isSound } from './keys.mjs'
 
 const PAYLOAD_TYPE = 'application/vnd.alphaseal.manifest.v1+json'
 const SEGMENT = /^[a-z0-9_][a-z0-9_-]*(\.[a-z0-9_-]+)*$/
@@ -30,7 +31,9 @@ const sha256 = (bytes) => createHash('sha256').update(bytes).digest('hex')
 function checkSignature(manifest, envelope, pem) {
   const key = createPublicKey(pem)
   demand(key.asymmetricKeyType === 'ed25519', 10, 'not an Ed25519 key')
-  const keyid = sha256(Buffer.from(key.export({ format: 'jwk' }).x, 'base64url'))
+  const raw = Buffer.from(key.export({ format: 'jwk' }).x, 'base64url')
+  demand(isSound(raw), 10, 'a key that anybody can sign for')
+  const keyid = sha256(raw)
   demand(envelope.payloadType === PAYLOAD_TYPE, 10, 'envelope of another kind')
   demand(Buffer.from(envelope.payload, 'base64').equals(manifest), 13, 'the envelope is over another manifest')
   const signed = envelope.signatures.find((entry) => entry.keyid === keyid)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from alphaseal.manifest import Manifest, Producer, ReplayNoise, Source
+from alphaseal.manifest import Manifest, Producer, ReplayNoise, Source, Universes
 from alphaseal.strategy import describe_selection
 
 from . import pictures
@@ -280,6 +280,7 @@ def data(card: Card) -> list[Element]:
             ),
             ("Universe", data.universe),
             ("Benchmark", data.benchmark),
+            *_who(data.universes),
             ("Price adjustment", data.price_adjustment),
             ("Dataset", code_text(data.dataset_class)),
             ("Handler", code_text(data.handler_class)),
@@ -294,6 +295,21 @@ def data(card: Card) -> list[Element]:
         ),
         data_table(["Segment", "First day", "Last day"], segments) if segments else absent("No segments are recorded."),
     ]
+
+
+def _who(universes: Universes | None) -> list[Fact]:
+    """The universes of model and factors, and who is never ranked."""
+    if universes is None:
+        return []
+    recorded = (
+        ("Model's stocks", universes.model, universes.model_missing),
+        ("Factors' stocks", universes.factor, universes.factor_missing),
+    )
+    facts: list[Fact] = [
+        (name, why if part is None else f"{part.text}: {part.count} codes, {part.first} to {part.last}")
+        for name, part, why in recorded
+    ]
+    return [*facts, ("Never ranked", ", ".join(universes.context) or None)]
 
 
 def other_sources(card: Card) -> list[Element]:
