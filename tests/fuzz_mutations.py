@@ -865,7 +865,10 @@ def _change_tree(root: Path, target: Path, new: Path, chance: random.Random) -> 
     elif kind == 3:
         new.mkdir()
     elif kind == 4:
-        new.symlink_to(chance.choice([target, Path("/etc/passwd"), Path(".."), Path("nowhere")]))
+        # Outside of the bundle, but not of the scratch directory: the next change may write through the link.
+        outside = root.parent / "outside"
+        outside.write_bytes(b"of somebody else")
+        new.symlink_to(chance.choice([target, outside, Path(".."), Path("nowhere")]))
     elif kind == 5:
         os.mkfifo(new)
     elif kind == 6:

@@ -273,21 +273,24 @@ def test_a_single_value_that_is_another_is_named(own_market: Path, tmp_path: Pat
 
 
 def test_statistics_of_alpha_features_come_from_training_days(market: Path, tmp_path: Path) -> None:
-    """Quantiles of a sample of the training segment, as the whole segment's are; its source says so."""
+    """Quantiles of the rows of the training segment that have a label; the source says so, and how many days were looked at."""
     manifest = alphaseal.open(built_from_bars(market), trust=UNSIGNED).manifest
     statistics = {feature.name: feature.statistics for feature in manifest.features if feature.origin == "alpha"}
-    assert {(s.source, s.rows) for s in statistics.values() if s is not None} == {
-        ("alphas.onnx on 64 of 497 days of the run's market data, evenly spread", 3693)
-    }
+    source = "alphas.onnx on 497 of 497 days of the run's market data, evenly spread: the rows of the run's market that have a label"
+    assert {(s.source, s.rows) for s in statistics.values() if s is not None} == {(source, 28273)}
     found = statistics["KLEN"]
     assert found is not None
     provider = open_provider(market)
-    bars = read_bars(provider, provider.universe("demo62"), ("high", "low", "open"), slice(0, 497), (None, None))
-    high, low, opened = np.moveaxis(bars.values[bars.present], -1, 0)
-    whole = (high - low) / opened
-    assert found.null_ratio == pytest.approx(np.isnan(whole).mean(), abs=0.01)
+    fields = ("close", "high", "low", "open")
+    bars = read_bars(provider, provider.universe("demo62"), fields, slice(0, 499), (None, None))
+    close, high, low, opened = np.moveaxis(bars.values, -1, 0)
+    # The label is the return from tomorrow's close to that of the day after: DropnaLabel keeps the rows that have one.
+    labelled = np.isfinite(close[:, 2:] / close[:, 1:-1]) & bars.present[:, :-2]
+    whole = ((high - low) / opened)[:, :-2][labelled]
+    assert len(whole) == found.rows
+    assert found.null_ratio == np.isnan(whole).mean()
     for level in (0.05, 0.25, 0.5, 0.75, 0.95):
-        assert found.quantiles[str(level)] == pytest.approx(np.nanquantile(whole, level), rel=0.1)
+        assert found.quantiles[str(level)] == pytest.approx(np.nanquantile(whole, level), rel=1e-6)
 
 
 @pytest.mark.parametrize(

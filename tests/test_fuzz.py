@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import json
 import os
+import random
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
+from fuzz_mutations import tree_mutation, write_tree
 from locations import REPOSITORY
 
 MUTATIONS = 100_000
@@ -32,3 +35,13 @@ def test_mutations_are_never_accepted_and_never_hurt() -> None:
     assert parquet >= {"accepted", "data.parquet", "data.schema", "data.metadata"}
     assert outcomes["(in a child)"] == MUTATIONS // 500
     assert outcomes["(onnxruntime ran)"] > 500
+
+
+def test_changed_trees_reach_nothing_outside(tmp_path: Path) -> None:
+    """Whatever a mutation writes, and wherever its links lead, lies in the scratch directory."""
+    for number in range(300):
+        root = tmp_path / str(number) / "bundle"
+        write_tree(root, {"manifest.json": b"{}", "model.onnx": b"model", "sources/conf.yaml": b"a: 1"})
+        tree_mutation(root, random.Random(number))
+        links = [path for path in root.rglob("*") if path.is_symlink()]
+        assert all(Path(os.path.realpath(link)).is_relative_to(tmp_path) for link in links)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import datetime
 import subprocess
 import sys
-import textwrap
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -23,6 +22,7 @@ from alphaseal.features import FeatureColumn, read_parquet
 from alphaseal_converter.errors import RefusalError
 from alphaseal_converter.factors_table import column_names, column_statistics, rewrite_factors
 from locations import FIXTURES
+from peak_memory import PEAK, needs_peak
 
 SMALL_MEMORY = 1 << 17
 """So little that unsorted files of more than 1600 rows go through spill files."""
@@ -214,50 +214,38 @@ def test_column_names_come_from_the_schema(tmp_path: Path) -> None:
     assert raised.value.code == "factors.column_group"
 
 
-def test_statistics_are_those_of_numpy(tmp_path: Path) -> None:
-    """Ratios count rows of the period, quantiles are numpy's of its finite values, whatever the row groups."""
-    data = factors(days=300)
-    source = written(tmp_path / "in.parquet", data.sample(frac=1, random_state=3), row_group_size=100)
-    features = [FeatureColumn("it's", "float32"), FeatureColumn("A_FIRST", "float64")]
-    statistics = column_statistics(source, features, ("2023-02-01", datetime.date(2023, 5, 31)))
-    period = data.loc["2023-02-01":"2023-05-31"]
-    usual = statistics["it's"]
-    assert (usual.rows, usual.null_ratio, usual.infinite_ratio) == (len(period), 0.0, 0.0)
-    values = period[("feature", "it's")].to_numpy().astype(np.float64)
-    assert usual.quantiles["0.25"] == np.quantile(values, 0.25)
-    assert (usual.quantiles["min"], usual.quantiles["max"]) == (values.min(), values.max())
-    assert list(usual.quantiles) == ["min", "0.01", "0.05", "0.25", "0.5", "0.75", "0.95", "0.99", "max"]
-    holes = statistics["A_FIRST"]
-    assert holes.null_ratio == period[("feature", "A_FIRST")].isna().mean()
-    assert holes.null_ratio + holes.infinite_ratio == pytest.approx(1.0)
-    assert holes.quantiles == {}
+def test_statistics_are_those_of_numpy() -> None:
+    """Ratios count rows, quantiles are numpy's of the finite values; zeros, and repeats within a day, have their shares."""
+    values = np.array([0.0, 1.5, np.nan, 1.5, np.inf, 1.5, -2.0, 0.0, 3.0, 4.0])
+    days = np.array([0, 0, 0, 0, 0, 1, 1, 1, 1, 1])
+    found = column_statistics(values, days)
+    finite = values[np.isfinite(values)]
+    assert (found.rows, found.null_ratio, found.infinite_ratio) == (10, 0.1, 0.1)
+    assert found.quantiles["0.25"] == np.quantile(finite, 0.25)
+    assert (found.quantiles["min"], found.quantiles["max"]) == (-2.0, 4.0)
+    assert list(found.quantiles) == ["min", "0.01", "0.05", "0.25", "0.5", "0.75", "0.95", "0.99", "max"]
+    assert found.zero_ratio == 2 / 8
+    # On the first day one of three values repeats another; that 1.5 comes again on the second day says nothing.
+    assert found.common_ratio == 1 / 3
 
 
-def test_statistics_say_when_they_cannot(tmp_path: Path) -> None:
-    """Too many rows, no rows of the period and an unknown feature are refusals, not guesses."""
-    source = written(tmp_path / "in.parquet", factors())
-    feature = [FeatureColumn("Z_LAST", "float64")]
-    for code, call in (
-        ("statistics.too_many_rows", lambda: column_statistics(source, feature, (None, None), maximum_rows=10)),
-        ("factors.date_absent", lambda: column_statistics(source, feature, ("2030-01-01", None))),
-        ("factors.missing_column", lambda: column_statistics(source, [FeatureColumn("X", "float32")], (None, None))),
-    ):
-        with pytest.raises(RefusalError) as raised:
-            call()
-        assert raised.value.code == code
+def test_statistics_of_no_numbers() -> None:
+    """A column without a finite value has no quantiles."""
+    found = column_statistics(np.array([np.nan, np.inf, np.nan, np.nan]), np.zeros(4, np.int64))
+    assert (found.rows, found.null_ratio, found.infinite_ratio) == (4, 0.75, 0.25)
+    assert (found.quantiles, found.zero_ratio, found.common_ratio) == ({}, 0.0, 0.0)
 
 
-PEAK = """
-    import re, sys
-    from pathlib import Path
-    from alphaseal_converter.factors_table import rewrite_factors
-    rewrite_factors(Path(sys.argv[1]), Path(sys.argv[2]), memory_bytes=32 << 20)
-    print(re.search(r"VmHWM:\\s+(\\d+)", Path("/proc/self/status").read_text())[1])
+REWRITE = f"""{PEAK}
+import sys
+from pathlib import Path
+from alphaseal_converter.factors_table import rewrite_factors
+rewrite_factors(Path(sys.argv[1]), Path(sys.argv[2]), memory_bytes=32 << 20)
+print(peak())
 """
 
 
-# Not ru_maxrss: a child inherits its parent's on Linux.
-@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="needs Linux's peak of resident memory")
+@needs_peak
 @pytest.mark.parametrize("order", ["date", "instrument"])
 def test_memory_does_not_grow_with_the_file(tmp_path: Path, order: str) -> None:
     """A file four times as long, sorted or not, takes about the same memory."""
@@ -273,7 +261,7 @@ def test_memory_does_not_grow_with_the_file(tmp_path: Path, order: str) -> None:
         generator = np.random.default_rng(0)
         columns |= {f"F{number}": generator.standard_normal(rows) for number in range(16)}
         source = written(tmp_path / f"{days}.parquet", pa.table(columns), row_group_size=1 << 20)
-        command = [sys.executable, "-c", textwrap.dedent(PEAK), str(source), str(tmp_path / "out.parquet")]
+        command = [sys.executable, "-c", REWRITE, str(source), str(tmp_path / "out.parquet")]
         peaks.append(int(subprocess.run(command, check=True, capture_output=True, text=True).stdout))
     assert peaks[1] < peaks[0] * 1.3
 

@@ -22,6 +22,7 @@ from alphaseal.features import FeatureColumn, iter_parquet, read_parquet
 from alphaseal.manifest import FactorTable
 from alphaseal.selftest import golden_schema
 from locations import REPOSITORY
+from peak_memory import PEAK, needs_peak
 
 FEATURES = [FeatureColumn("a", "float64"), FeatureColumn("b", "float32")]
 SCHEMA = golden_schema(FEATURES)
@@ -327,13 +328,12 @@ def _long_instrument(path: Path) -> None:
 
 
 # Reads the file in each way and prints how the peak of the process grew, in bytes, with the code of the refusal.
-_READER = """
-import resource, sys
+_READER = f"""{PEAK}
+import sys
 sys.path[:0] = sys.argv[2:]
 import alphaseal.bundle, pyarrow.parquet
 from alphaseal.errors import AlphasealError
 from alphaseal.features import FeatureColumn, iter_parquet, read_parquet
-peak = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 features = [FeatureColumn("a", "float64"), FeatureColumn("b", "float32")]
 before = peak()
 for read in (lambda: read_parquet(sys.argv[1], features, date="2024-09-02"), lambda: list(iter_parquet(sys.argv[1], features))):
@@ -346,7 +346,7 @@ print(peak() - before)
 """
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="peak memory is measured the POSIX way")
+@needs_peak
 @pytest.mark.parametrize("bomb", [_many_rows, _many_row_groups, _large_page, _long_instrument])
 def test_feature_files_that_swell_are_refused(bomb: Callable[[Path], None], tmp_path: Path) -> None:
     """Without any option, within 200 MB beyond what the libraries themselves take, and quickly."""

@@ -33,6 +33,7 @@ DATA: dict[str, tuple[str, str]] = {
     "list": ("data.schema", "have a column of lists"),
     "one_more": ("data.schema", "have a row more than the manifest says"),
     "empty": ("data.schema", "have no rows"),
+    "date_far": ("data.date_range", "have a date after the year 9999"),
     "text_65": ("data.growth", "hold a text of 65 characters"),
     "text_bomb": ("data.growth", "hold forty million characters in two kilobytes"),
 }

@@ -185,6 +185,12 @@ def _long_text(length: int) -> bytes:
     return written(of_rows(rows, GOLDEN))
 
 
+def _far_date() -> bytes:
+    days = [None if row[1] is None else 2_932_897 for row in GOLDEN_ROWS]
+    table = _golden_table()
+    return written(table.set_column(1, "datetime", pa.array(days, pa.int32()).view(pa.date32())))
+
+
 def _damaged_header(data: bytes) -> bytes:
     """The first page header says a kind of page that there is not."""
     assert data[4:5] == b"\x15"
@@ -228,6 +234,7 @@ GOLDEN_VARIANTS: dict[str, Callable[[], bytes]] = {
     "golden_delta_strings": lambda: written(
         _golden_table(), use_dictionary=False, column_encoding={"case": "DELTA_BYTE_ARRAY"}
     ),
+    "golden_date_far": _far_date,
     "golden_text_65": lambda: _long_text(65),
     "golden_text_bomb": lambda: _long_text(40_000_000),
     "golden_truncated": lambda: golden()[:-100],

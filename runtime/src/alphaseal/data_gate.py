@@ -10,9 +10,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any, BinaryIO
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from .arrow_columns import FIRST_DAY, LAST_DAY, numbers_of
 from .arrow_versions import PLAIN_TYPES
 from .bundle_files import VerifiedFile
 from .errors import PolicyError
@@ -31,7 +33,7 @@ _SLACK = 1 << 20
 def read_exact(data: bytes, schema: pa.Schema, rows: int, where: str) -> pa.Table:
     """The table in the bytes of a parquet file that has exactly this schema and so many rows.
 
-    Raises PolicyError `data.parquet`, `data.metadata`, `data.schema`, `data.growth`.
+    Raises PolicyError `data.parquet`, `data.metadata`, `data.schema`, `data.growth`, `data.date_range`.
     """
     handle = pa.BufferReader(data)
     file = _open(handle, schema, rows, where)
@@ -159,7 +161,7 @@ def _decode(file: Any, schema: pa.Schema, rows: int, where: str) -> Iterator[pa.
 
 
 def _plain(batch: pa.RecordBatch, schema: pa.Schema, where: str) -> pa.RecordBatch:
-    """Dictionaries of short texts as texts."""
+    """Dictionaries of short texts as texts; its dates are dates of the calendar."""
     columns = []
     for field, column in zip(schema, batch.columns, strict=True):
         if pa.types.is_dictionary(column.type):
@@ -176,6 +178,12 @@ def _plain(batch: pa.RecordBatch, schema: pa.Schema, where: str) -> pa.RecordBat
                     expected=f"at most {MAXIMUM_TEXT} characters",
                 )
             column = column.cast(field.type)
+        elif pa.types.is_date32(column.type):
+            days = numbers_of(column.drop_null(), np.dtype(np.int32))
+            if len(days) and not FIRST_DAY <= days.min() <= days.max() <= LAST_DAY:
+                raise PolicyError(
+                    "data.date_range", f"column {field.name!r} holds a date outside the years 1 to 9999", where=where
+                )
         columns.append(column)
     return pa.RecordBatch.from_arrays(columns, schema=schema)
 

@@ -33,7 +33,7 @@ def golden_frame(model: bundles.BundleModel) -> pd.DataFrame:
     """Golden rows as a table of a caller, shuffled, with an index of their own; made-up rows get keys."""
     frame = selftest.read_golden(model.bundle).to_pandas()
     made_up = frame["instrument"].isna()
-    frame.loc[made_up, "instrument"] = [f"SH{number:06d}" for number in range(int(made_up.sum()))]
+    frame.loc[made_up, "instrument"] = [f"SH{600000 + number}" for number in range(int(made_up.sum()))]
     frame["datetime"] = pd.to_datetime(frame["datetime"].fillna(pd.Timestamp("2000-01-03").date()))
     return frame.sample(frac=1.0, random_state=1)
 
