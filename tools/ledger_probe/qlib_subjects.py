@@ -52,7 +52,7 @@ def subjects() -> Iterator[Subject]:
     def ask(model: Any, values: np.ndarray) -> Any:
         return model.predict(_Dataset(values)).to_numpy()
 
-    def holding(model: Any, **attributes: Any) -> Any:
+    def holding(model: Any, /, **attributes: Any) -> Any:
         vars(model).update(attributes)
         return model
 

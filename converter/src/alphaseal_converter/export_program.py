@@ -11,13 +11,9 @@ from __future__ import annotations
 import importlib.util
 import json
 import math
-import os
 import warnings
 from pathlib import Path
 from typing import Any
-
-# Isolated programs make no directories: torch's compiler shall not want one of its own when it is imported.
-os.environ["TORCHINDUCTOR_CACHE_DIR"] = os.getcwd()
 
 import numpy as np
 import torch

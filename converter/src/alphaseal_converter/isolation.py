@@ -16,6 +16,7 @@ import signal
 import struct
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -114,8 +115,8 @@ class Sandbox:
 
     `python` is the interpreter (default: the running one).  `modules` are files by path that the program can import.
     Modules named by `preload` are imported once, before anything runs, where they are there: they have to be as trusted as
-    the interpreter.  To be used by one thread at a time, and as a context manager: it ends all that is inside.  `what`
-    names the program in errors.
+    the interpreter.  Usable from several threads, one run at a time, and as a context manager: it ends all that is inside.
+    `what` names the program in errors.
     """
 
     def __init__(
@@ -131,6 +132,7 @@ class Sandbox:
         self.modules = dict(modules or {})
         self.interpreter = os.path.abspath(python if python is not None else sys.executable)
         self._child: _Child | None = None
+        self._one_run = threading.Lock()
 
     def __enter__(self) -> Sandbox:
         return self
@@ -173,8 +175,6 @@ class Sandbox:
             raise RefusalError(
                 "isolation.name", "files of an isolated program have plain names", found=", ".join(names)[:300]
             )
-        if self._child is None:
-            self._child = self._start()
         order = {
             "program": f"{_PROGRAMS}/{self.program.name}",
             "arguments": list(arguments),
@@ -182,13 +182,16 @@ class Sandbox:
             "outputs": [*outputs, *optional_outputs],
             "limits": asdict(limits),
         }
-        try:
-            found = self._child.run(order, list(inputs.values()), limits)
-        except BaseException:
-            # After a limit or a death the system still stands; after anything else nothing is known of it.
-            if not self._child.stands:
-                self.close()
-            raise
+        with self._one_run:
+            if self._child is None:
+                self._child = self._start()
+            try:
+                found = self._child.run(order, list(inputs.values()), limits)
+            except BaseException:
+                # After a limit or a death the system still stands; after anything else nothing is known of it.
+                if not self._child.stands:
+                    self.close()
+                raise
         result = {}
         for name, content in zip(order["outputs"], found, strict=True):
             if isinstance(content, bytes):
@@ -238,6 +241,8 @@ def _environment() -> dict[str, str]:
     fresh["HDF5_USE_FILE_LOCKING"] = "FALSE"
     # A process that forks must have one thread; pyarrow's allocator would have a second one.
     fresh["JE_ARROW_MALLOC_CONF"] = "background_thread:false"
+    # Isolated programs make no directories: torch's compiler shall not want one of its own when it is imported.
+    fresh["TORCHINDUCTOR_CACHE_DIR"] = _PLACE
     # The loader's path for a Python with a shared library.
     return fresh | {name: os.environ[name] for name in ("LD_LIBRARY_PATH",) if name in os.environ}
 

@@ -25,6 +25,13 @@ ATTRIBUTES: Ledger = {
         ),
         **all_of(neutral("where it is computed, and messages"), "device GPU logger use_gpu"),
     },
+    "qlib.log.QlibLogger": {
+        **WHOLE,
+        **all_of(
+            neutral("a logger: messages"),
+            "_QlibLogger__level _cache disabled filter handlers level manager module_name name parent propagate",
+        ),
+    },
 }
 NATIVE: dict[str, object] = {}
 """None: qlib hands nothing on."""
