@@ -387,13 +387,13 @@ TABLE = "encode_answer({'datetime': days, 'instrument': stocks, 'value': value, 
 def test_a_claim_is_checked(runner: Runner, market: FactorBars, body: str) -> None:
     """Values for the days asked for, each once, in their own form; anything else is no answer."""
     source = FORGED.format(body=f"{body}\ndata = {TABLE}").encode()
-    with runner.session("the code") as session:
-        if body == "pass":
-            claim = session.run(source, "FACTOR", market.market, period=("2024-02-14", "2024-02-14"))
-            assert claim.on("2024-02-14") == {"SH600000": 1.0}
-            return
-        with pytest.raises(RefusalError) as caught:
-            session.run(source, "FACTOR", market.market, period=("2024-02-14", "2024-02-14"))
+    session = runner.session("the code")
+    if body == "pass":
+        claim = session.run(source, "FACTOR", market.market, period=("2024-02-14", "2024-02-14"))
+        assert claim.on("2024-02-14") == {"SH600000": 1.0}
+        return
+    with pytest.raises(RefusalError) as caught:
+        session.run(source, "FACTOR", market.market, period=("2024-02-14", "2024-02-14"))
     assert caught.value.code == "factor.answer"
 
 

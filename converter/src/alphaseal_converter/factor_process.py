@@ -12,7 +12,6 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from types import TracebackType
 from typing import Any, Final
 
 import numpy as np
@@ -24,7 +23,7 @@ from alphaseal.period import Period
 
 from .errors import RefusalError
 from .factor_market import KEYS, WHOLE, Days, Market, Part, plain
-from .isolation import IsolationLimits, Sandbox, answer_modules
+from .isolation import IsolationLimits, shared_sandbox
 from .plain_table import Column, Texts, Told, decode_answer
 
 PROGRAM: Final = Path(__file__).resolve().with_name("factor_program.py")
@@ -128,19 +127,11 @@ class Runner:
 
 
 class Session:
-    """Runs of `factor_program`, each in a fresh process; a context manager."""
+    """Runs of `factor_program`, each in a fresh process; `what` names them in errors."""
 
     def __init__(self, runner: Runner, what: str) -> None:
         self.limits, self.what = runner.limits, what
-        self.sandbox = Sandbox(PROGRAM, python=runner.python, preload=_PRELOAD, modules=answer_modules(), what=what)
-
-    def __enter__(self) -> Session:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.sandbox.close()
+        self.sandbox = shared_sandbox(PROGRAM, runner.python, _PRELOAD)
 
     def call(
         self,
@@ -167,6 +158,7 @@ class Session:
             outputs=[ANSWER],
             optional_outputs=outputs,
             limits=limits,
+            what=self.what,
         )
         try:
             answer = decode_answer(found[ANSWER])
@@ -269,23 +261,23 @@ def prepare(
             found=f"a file that begins with {bars[:16]!r}",
             next_step="write the bars as parquet",
         )
-    with runner.session("the reader of the bars") as session:
-        answer, _ = session.call("bars", {"file": given}, {given: bars})
-        market = _market(session, answer)
-        names: tuple[str, ...] = ()
-        if static is not None:
-            order: dict[str, Any] = {
-                "rewriting": needs.rewriting,
-                "first": None,
-                "last": None,
-                "without": [],
-                "noise": None,
-            }
-            columns, files = session.call("static", order, {"static.parquet": static}, ["static.parquet"])
-            static, texts = files["static.parquet"], columns.get("columns")
-            if not isinstance(texts, Texts):
-                raise session.no_answer()
-            names = tuple(texts.names)
+    session = runner.session("the reader of the bars")
+    answer, _ = session.call("bars", {"file": given}, {given: bars})
+    market = _market(session, answer)
+    names: tuple[str, ...] = ()
+    if static is not None:
+        order: dict[str, Any] = {
+            "rewriting": needs.rewriting,
+            "first": None,
+            "last": None,
+            "without": [],
+            "noise": None,
+        }
+        columns, files = session.call("static", order, {"static.parquet": static}, ["static.parquet"])
+        static, texts = files["static.parquet"], columns.get("columns")
+        if not isinstance(texts, Texts):
+            raise session.no_answer()
+        names = tuple(texts.names)
     stocks = _rewritten(market.stocks, needs.rewriting)
     market = replace(market, stocks=stocks, static=static, static_columns=names)
     if needs.without:

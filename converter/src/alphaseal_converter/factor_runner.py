@@ -370,11 +370,11 @@ def run_feature(
 ) -> tuple[FeatureReport, npt.NDArray[np.float64] | None]:
     """One factor in its own process: its report, and its values at `rows` where all is well."""
     try:
-        with runner.session(f"the code of {feature.name}") as session:
-            started = time.monotonic()
-            claim = session.run(source, feature.name, market.market)
-            seconds, written = round(time.monotonic() - started, 3), claim.written
-            ahead = look_ahead(session, source, feature.name, market, claim, probes)
+        session = runner.session(f"the code of {feature.name}")
+        started = time.monotonic()
+        claim = session.run(source, feature.name, market.market)
+        seconds, written = round(time.monotonic() - started, 3), claim.written
+        ahead = look_ahead(session, source, feature.name, market, claim, probes)
     except AlphasealError as problem:
         if problem.code == "isolation.unavailable":
             raise

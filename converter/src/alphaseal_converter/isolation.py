@@ -7,6 +7,7 @@ by allow-list, resource limits (`isolation_launcher` lists them).  Where one is 
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import json
 import os
@@ -29,7 +30,7 @@ from alphaseal_converter import isolation_places
 from alphaseal_converter.errors import RefusalError
 from alphaseal_converter.isolation_filter import filter_program
 
-__all__ = ["IsolationLimits", "Sandbox", "answer_modules", "run_isolated"]
+__all__ = ["IsolationLimits", "Sandbox", "run_isolated", "shared_sandbox"]
 
 _LAUNCHER: Final = Path(__file__).resolve().with_name("isolation_launcher.py")
 _RUNNER: Final = Path(__file__).resolve().with_name("isolation_runner.py")
@@ -103,8 +104,18 @@ def run_isolated(
         )
 
 
-def answer_modules() -> dict[str, bytes]:
-    """`plain_table`, in which programs answer, as a module that they can import."""
+@lru_cache(maxsize=4)
+def shared_sandbox(program: Path, python: Path | None, preload: tuple[str, ...]) -> Sandbox:
+    """One for all runs of a program of ours with this Python, as long as we live: its libraries take seconds to import.
+
+    The program can import `plain_table`, in which it answers.
+    """
+    sandbox = Sandbox(program, python=python, preload=preload, modules=_answer_modules())
+    atexit.register(sandbox.close)
+    return sandbox
+
+
+def _answer_modules() -> dict[str, bytes]:
     source = Path(__file__).resolve().with_name("plain_table.py")
     return {f"{__package__}/__init__.py": b"", f"{__package__}/{source.name}": source.read_bytes()}
 
@@ -156,10 +167,11 @@ class Sandbox:
         outputs: Sequence[str],
         optional_outputs: Sequence[str] = (),
         limits: IsolationLimits = _DEFAULT,
+        what: str | None = None,
     ) -> Mapping[str, bytes]:
         """Run the program closed off from everything, and give back the files `outputs` that it wrote.
 
-        Files of `optional_outputs` come with them where they were written.
+        Files of `optional_outputs` come with them where they were written.  `what` names this run in errors.
 
         The program sees a fresh directory (its working directory, HOME and TMPDIR) with `inputs` in it, the installation
         of the Python and the system's libraries, read-only, and no other file.  It runs without our environment and with
@@ -183,8 +195,10 @@ class Sandbox:
             "limits": asdict(limits),
         }
         with self._one_run:
+            named = what or self.what
             if self._child is None:
-                self._child = self._start()
+                self._child = self._start(named)
+            self._child.what = named
             try:
                 found = self._child.run(order, list(inputs.values()), limits)
             except BaseException:
@@ -197,19 +211,14 @@ class Sandbox:
             if isinstance(content, bytes):
                 result[name] = content
             elif content or name in outputs:
-                raise self._no_output(name, content)
+                raise _no_output(named, name, content)
         return result
 
-    def _no_output(self, name: str, there: bool | None) -> RefusalError:
-        if there:
-            return RefusalError("isolation.output", f"{name} of {self.what} is no plain file, or too large")
-        return RefusalError("isolation.no_output", f"{self.what} did not write {name}")
-
-    def _start(self) -> _Child:
+    def _start(self, what: str) -> _Child:
         if not sys.platform.startswith("linux"):
             raise RefusalError(
                 "isolation.unavailable",
-                f"{self.what} was not run, because it cannot be closed off on {sys.platform}",
+                f"{what} was not run, because it cannot be closed off on {sys.platform}",
                 next_step="use Linux, or WSL 2 on Windows",
             )
         bound, links, command = _layout(self.interpreter)
@@ -226,13 +235,19 @@ class Sandbox:
             "preload": list(self.preload),
             "filter": filter_program().hex(),
         }
-        child = _Child(self.what)
+        child = _Child(what)
         try:
             child.build(order)
         except BaseException:
             child.end()
             raise
         return child
+
+
+def _no_output(what: str, name: str, there: bool | None) -> RefusalError:
+    if there:
+        return RefusalError("isolation.output", f"{name} of {what} is no plain file, or too large")
+    return RefusalError("isolation.no_output", f"{what} did not write {name}")
 
 
 def _environment() -> dict[str, str]:

@@ -205,8 +205,7 @@ def _try(
         digest=bars_digest,
     )
     try:
-        with search.session:
-            found = search.find(str(day))
+        found = search.find(str(day))
     except AlphasealError as problem:
         if problem.code == "isolation.unavailable":
             return _not_run(problem)

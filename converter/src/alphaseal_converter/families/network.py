@@ -7,12 +7,10 @@ graph that is proven equal to the network itself is kept.
 
 from __future__ import annotations
 
-import atexit
 import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import lru_cache
 from pathlib import Path
 from typing import Any, Final
 
@@ -32,7 +30,7 @@ from alphaseal_converter.families.row_processors import apply_processors
 from alphaseal_converter.graph.builder import GraphBuilder
 from alphaseal_converter.graph.embed import embed
 from alphaseal_converter.graph.preprocess import add_processors
-from alphaseal_converter.isolation import IsolationLimits, Sandbox, answer_modules
+from alphaseal_converter.isolation import IsolationLimits, shared_sandbox
 from alphaseal_converter.parity import Judge, Matrix, Vector
 from alphaseal_converter.plain_table import Column, Texts, Told, decode_answer
 from alphaseal_converter.processors import Fillna, RobustZScoreNorm, RowProcessor, TanhProcess
@@ -237,14 +235,6 @@ def _allowed_code(class_name: str, where: str, context: FamilyContext) -> str:
 # ---- the isolated program
 
 
-@lru_cache(maxsize=1)
-def _sandbox(python: Path | None) -> Sandbox:
-    """One for all runs with this Python, since torch takes seconds to import; each run is a fresh process of its own."""
-    sandbox = Sandbox(_PROGRAM, python=python, preload=("torch",), modules=answer_modules(), what=_WHAT)
-    atexit.register(sandbox.close)
-    return sandbox
-
-
 def _run(network: _Network, batches: Sequence[Single], exporter: str | None = None) -> _Answer:
     tensors, tensor_bytes = _pack(list(network.state.tensors.values()))
     entries, batch_bytes = _pack(list(batches))
@@ -264,8 +254,8 @@ def _run(network: _Network, batches: Sequence[Single], exporter: str | None = No
         "batches.bin": batch_bytes,
     }
     try:
-        files = _sandbox(network.python).run(
-            inputs=inputs, outputs=["answer.bin"], optional_outputs=["graph.onnx"], limits=_LIMITS
+        files = shared_sandbox(_PROGRAM, network.python, ("torch",)).run(
+            inputs=inputs, outputs=["answer.bin"], optional_outputs=["graph.onnx"], limits=_LIMITS, what=_WHAT
         )
     except RefusalError as problem:
         if problem.code == "isolation.died" and "No module named 'torch'" in str(problem.found):
