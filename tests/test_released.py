@@ -9,8 +9,11 @@ import pytest
 
 from alphaseal import guards
 from alphaseal.cli import main
+from alphaseal.diff import difference
+from alphaseal.manifest import FORMAT
 from alphaseal.model_gate import WHOLE_DAY, check_model
 from alphaseal_converter.validate import examine
+from bundles import factor_plain_bundle
 from locations import REPOSITORY
 
 RELEASED = REPOSITORY / "tests/data/released"
@@ -42,3 +45,17 @@ def test_released_bundle_scores_as_it_did(tmp_path: Path) -> None:
 def test_released_bundle_is_valid() -> None:
     """`validate` finds nothing wrong with it."""
     assert examine(RELEASED / "factor") == []
+
+
+def test_released_bundle_is_compared_with_a_present_one() -> None:
+    """`diff` names the format, the same model and the same scores, in both directions."""
+    released, present = RELEASED / "factor", factor_plain_bundle()
+    for old, new in ((released, present), (present, released)):
+        found = difference(old, new)
+        formats = [(fact.old, fact.new) for fact in found.facts if (fact.area, fact.what) == ("bundle", "format")]
+        assert formats == [("1.0", FORMAT) if old == released else (FORMAT, "1.0")]
+        assert not found.features.added
+        assert not found.features.removed
+        assert not [fact for fact in found.facts if fact.what.startswith("digest of model")]
+        assert found.scores is not None
+        assert all(day.rank_correlation == 1.0 for day in found.scores.days)
