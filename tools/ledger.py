@@ -232,7 +232,7 @@ def made(environment: Environment) -> Path | None:
             subprocess.run([asked.stdout.strip(), "-m", "venv", "--clear", str(place)], check=True)
             # Without dependencies: all are listed, and a build of XGBoost for CPUs needs no NVIDIA library.
             install = [str(python), "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-deps"]
-            subprocess.run([*install, "-r", str(ROOT / environment.requirements)], check=True)
+            subprocess.run([*install, "--require-hashes", "-r", str(ROOT / environment.requirements)], check=True)
             (place / ".ready").write_text("", encoding="utf-8")
             return python
     return None
