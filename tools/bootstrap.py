@@ -100,7 +100,15 @@ def main() -> None:
     parser.add_argument("directory", type=Path)
     parser.add_argument("--research", type=Path, metavar="LOCK", help="an environment with rdagent and qlib instead")
     parser.add_argument("--add", type=Path, metavar="LOCK", help="add these to the environment instead of making it")
-    parser.add_argument("--only", type=Path, metavar="LOCK", help="an environment with these and nothing of this project")
+    parser.add_argument(
+        "--only", type=Path, metavar="LOCK", help="an environment with these and nothing of this project"
+    )
+    parser.add_argument(
+        "--versions",
+        type=Path,
+        metavar="REQUIREMENTS",
+        help="this project with these versions, not locked (tools/matrix.py)",
+    )
     parser.add_argument("--no-deps", action="store_true", help="with --only: nothing that the lock does not name")
     parser.add_argument(
         "--unhashed", type=Path, metavar="REQUIREMENTS", help="then these too, pinned without hashes (torch)"
@@ -116,7 +124,10 @@ def main() -> None:
     elif lock := options.research or options.only:
         install_locked(python, lock, *(["--no-deps"] if options.no_deps else []))
     else:
-        install_locked(python, ROOT / "requirements/development.txt")
+        if options.versions:
+            install(python, "--only-binary", ":all:", "-r", str(options.versions))
+        else:
+            install_locked(python, ROOT / "requirements/development.txt")
         install(python, "--no-deps", "--no-build-isolation", "-e", str(ROOT / "runtime"), "-e", str(ROOT / "converter"))
     if options.unhashed:
         add_unhashed(python, options.unhashed)

@@ -12,7 +12,6 @@ import argparse
 import os
 import subprocess
 from dataclasses import dataclass
-from pathlib import Path
 
 from bootstrap import ROOT, entries
 
