@@ -148,7 +148,7 @@ def test_a_refusal_stops_the_job_and_says_why(place: dict[str, str], tmp_path: P
     ran, failed = run_job("build", place, tmp_path)
     assert ran == ["A commit, not a branch"]
     assert failed is not None
-    assert failed.returncode == 18
+    assert failed.returncode == 3
     assert not (tmp_path / "build/bundle").exists()
     (tmp_path / "build/build.json").unlink()
     build = next(step for step in steps("build") if step["name"] == "Build and prove")

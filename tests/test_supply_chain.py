@@ -13,7 +13,8 @@ import yaml
 
 from locations import REPOSITORY
 
-sys.path.insert(0, str(REPOSITORY / "tools"))
+# Last, since tests and tools have modules of one name.
+sys.path.append(str(REPOSITORY / "tools"))
 import bootstrap
 import lock
 import lowest
