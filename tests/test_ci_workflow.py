@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import shlex
@@ -19,7 +20,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 import alphaseal
 from alphaseal import cli as runtime_cli
 from alphaseal_converter import provenance
-from bundles import FACTOR_PLAIN, raw_values
+from bundles import FACTOR_PLAIN, factor_plain_bundle, raw_values
 from locations import REPOSITORY
 from signed import key
 
@@ -85,8 +86,10 @@ def run(step: dict[str, Any], environment: dict[str, str], directory: Path) -> s
     shell = ["bash", "--noprofile", "--norc", "-eo", "pipefail"] if named == "bash" else ["bash", "-e"]
     script = directory.parent / "step.sh"
     script.write_text(step["run"], encoding="utf-8")
+    # What the workflow sets to words of its own; the rest are inputs, which are in `environment`.
+    environment = environment | {name: value for name, value in workflow()["env"].items() if "${{" not in value}
     if step.get("env", {}).get("SIGNING_KEY") == SECRET:
-        environment = environment | {"SIGNING_KEY": (directory.parent / "ci.key").read_text(encoding="utf-8")}
+        environment |= {"SIGNING_KEY": (directory.parent / "ci.key").read_text(encoding="utf-8")}
     return subprocess.run([*shell, script], cwd=directory, env=environment, capture_output=True, text=True, check=False)
 
 
@@ -124,6 +127,9 @@ def test_steps_make_a_bundle_that_the_trading_side_accepts(place: dict[str, str]
     command = ["alphaseal-convert", "build", place["TASK"], "--workspace-root", place["WORKSPACES"], "--anchor", "0"]
     subprocess.run([*command, "--name", "reversal", "--out", previous], env=place, check=True, capture_output=True)
     place["PREVIOUS"] = str(previous)
+    for job in ("build", "sign"):
+        # What lies in the checkout is nobody's module.
+        (tmp_path / job / "json.py").write_text("raise SystemExit(9)\n", encoding="utf-8")
     ran, failed = run_job("build", place, tmp_path)
     assert failed is None, failed
     assert ran == ["A commit, not a branch", "Build and prove", "Compare with the bundle in force", "Digest"]
@@ -163,10 +169,9 @@ def test_a_refusal_stops_the_job_and_says_why(place: dict[str, str], tmp_path: P
 @posix
 def test_a_refusal_that_is_left_over_signs_nothing(place: dict[str, str], tmp_path: Path) -> None:
     """A runner that is used again: what an earlier build left is gone before a build that is refused, and gets no digest."""
-    assert run_job("build", place, tmp_path)[1] is None
-    assert (tmp_path / "build/bundle/manifest.json").exists()
+    shutil.copytree(factor_plain_bundle(), tmp_path / "build/bundle")
+    (tmp_path / "build/build.json").write_text(json.dumps({"result": {"digest": "3" * 64}}), encoding="utf-8")
     place["FEATURES"] = str(tmp_path / "none.parquet")
-    (tmp_path / "output").unlink()
     assert run_job("build", place, tmp_path)[1] is not None
     assert not (tmp_path / "build/bundle").exists()
     assert not (tmp_path / "output").exists()
@@ -209,14 +214,15 @@ def test_nothing_is_signed_that_is_not_what_was_built(
     place: dict[str, str], tmp_path: Path, harm: Callable[[dict[str, str], Path], None]
 ) -> None:
     """A digest, manifest, file or envelope that is not the build's: the job ends before the step with the key."""
-    assert run_job("build", place, tmp_path)[1] is None
-    signing = hand_over(place, tmp_path)
-    harm(signing, tmp_path / "sign/bundle")
-    before = sorted(path.name for path in (tmp_path / "sign/bundle").iterdir())
+    bundle = tmp_path / "sign/bundle"
+    shutil.copytree(factor_plain_bundle(), bundle)
+    signing = place | {"DIGEST": hashlib.sha256((bundle / "manifest.json").read_bytes()).hexdigest()}
+    harm(signing, bundle)
+    before = sorted(path.name for path in bundle.iterdir())
     ran, failed = run_job("sign", signing, tmp_path)
     assert ran == []
     assert failed is not None
-    assert sorted(path.name for path in (tmp_path / "sign/bundle").iterdir()) == before
+    assert sorted(path.name for path in bundle.iterdir()) == before
     assert not (tmp_path / "output").exists()
 
 
