@@ -24,6 +24,7 @@ from hypothesis import strategies as st
 
 from alphaseal.errors import InputError, NotReadableError, UsageError
 from alphaseal.features import FeatureBlock, FeatureColumn, iter_parquet, read_parquet, read_table
+from arrow_types import STRING_VIEWS
 from locations import FIXTURES
 
 A = FeatureColumn("A", "float32")
@@ -101,7 +102,7 @@ DATE_TYPES = [pa.date32(), pa.date64(), *(pa.timestamp(unit) for unit in ("s", "
 TEXT_TYPES = [
     pa.string(),
     pa.large_string(),
-    pa.string_view(),
+    *STRING_VIEWS,
     *(pa.dictionary(pa.int8(), kind) for kind in (pa.string(), pa.large_string())),
 ]
 
@@ -117,7 +118,7 @@ def test_date_and_text_types(date_type: pa.DataType, text_type: pa.DataType) -> 
     assert block.values.ravel().tolist() == [3.0, 1.0]
 
 
-@pytest.mark.parametrize("view", [pa.string_view(), pa.large_string()])
+@pytest.mark.parametrize("view", [*STRING_VIEWS, pa.large_string()])
 def test_dictionaries_of_any_text(view: pa.DataType) -> None:
     """A dictionary may hold strings of any layout, and dates may be dictionaries too."""
     codes = pa.DictionaryArray.from_arrays(pa.array([1, 0]), pa.array(["a", "b"]).cast(view))

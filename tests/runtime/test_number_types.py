@@ -21,6 +21,7 @@ from alphaseal.bars import read_bars
 from alphaseal.errors import InputError
 from alphaseal.features import FeatureBlock, FeatureColumn, iter_parquet, read_parquet, read_table
 from alphaseal.number_types import reading
+from arrow_types import STRING_VIEWS
 from locations import REPOSITORY
 from manifests import example_manifest
 
@@ -267,7 +268,7 @@ def test_readings_are_a_total_function() -> None:
     """Every Arrow type has a reading for both dtypes, and an unknown one is no number."""
     for kind in (
         pa.float64(),
-        pa.string_view(),
+        *STRING_VIEWS,
         pa.map_(pa.string(), pa.int8()),
         pa.dictionary(pa.int8(), pa.string()),
     ):
