@@ -21,7 +21,7 @@ from alphaseal.bars import read_bars
 from alphaseal.errors import InputError
 from alphaseal.features import FeatureBlock, FeatureColumn, iter_parquet, read_parquet, read_table
 from alphaseal.number_types import reading
-from arrow_types import STRING_VIEWS
+from arrow_types import STRING_VIEWS, handed_over
 from locations import REPOSITORY
 from manifests import example_manifest
 
@@ -220,7 +220,7 @@ def keyed(data: Any) -> Any:
     """The frame with keys, in its own library."""
     if isinstance(data, pd.DataFrame):
         return data.assign(datetime=DAY, instrument=["a", "b"])
-    return data.with_columns(pl.lit(DAY).alias("datetime"), pl.Series("instrument", ["a", "b"]))
+    return handed_over(data.with_columns(pl.lit(DAY).alias("datetime"), pl.Series("instrument", ["a", "b"])))
 
 
 @pytest.mark.parametrize("name", [*NARROW, *NO_NUMBERS, *WELL])
