@@ -6,19 +6,21 @@ BIN := $(VENV)/bin
 RESEARCH := .environments/research
 # The environment with MLflow, Spark, Ray and qlib: only tests/adapters use it.
 ADAPTERS := .environments/adapters
+# uv, which makes the locks.
+LOCKS := .environments/uv
 # The oldest onnxruntime that the runtime admits: what the gate of graphs lets pass runs there too.
 OLDEST := .environments/onnxruntime-oldest
 export PYTHONDONTWRITEBYTECODE := 1
 
-.PHONY: demo test check bench fidelity ledger fuzz mutants attacks schemas fixtures research adapters format clean
+.PHONY: demo test check bench fidelity ledger fuzz mutants attacks matrix locks schemas fixtures research adapters format clean
 .DEFAULT_GOAL := test
 
 $(VENV)/.ready: tools/bootstrap.py requirements/development.txt runtime/pyproject.toml converter/pyproject.toml
 	@$(PYTHON) tools/bootstrap.py $(VENV)
 
 # The other families' own libraries judge their numbers; only the tests and `make fidelity` need them.
-$(VENV)/.families: $(VENV)/.ready requirements/families.txt
-	@$(BIN)/python tools/bootstrap.py $(VENV) --add requirements/families.txt
+$(VENV)/.families: $(VENV)/.ready requirements/families.txt requirements/torch.txt
+	@$(BIN)/python tools/bootstrap.py $(VENV) --add requirements/families.txt --unhashed requirements/torch.txt
 
 demo: $(VENV)/.ready
 	@$(BIN)/python tools/demo.py
@@ -54,6 +56,17 @@ mutants: $(VENV)/.ready
 attacks: $(VENV)/.families
 	@$(BIN)/python tools/attacks.py
 
+# The runtime's and the converter's light tests on every Python there is, with the lowest and the newest versions; one table.
+matrix: $(VENV)/.ready
+	@$(BIN)/python tools/matrix.py $(MATRIX)
+
+# Every .in file of requirements becomes a lock: one version of everything, with hashes.  UPGRADE=--upgrade takes newer ones.
+locks: $(LOCKS)/.ready
+	@$(PYTHON) tools/lock.py $(UPGRADE) $(LOCKS)/bin/uv
+
+$(LOCKS)/.ready: requirements/uv.txt
+	@$(PYTHON) tools/bootstrap.py $(LOCKS) --only requirements/uv.txt
+
 bench: $(VENV)/.families
 	@$(BIN)/python bench/run.py
 
@@ -71,8 +84,8 @@ $(ADAPTERS)/.ready: requirements/adapters.txt
 
 research: $(RESEARCH)/.ready
 
-$(RESEARCH)/.ready: tools/research/requirements-research.txt
-	@$(PYTHON) tools/bootstrap.py $(RESEARCH) --research tools/research/requirements-research.txt
+$(RESEARCH)/.ready: tools/research/requirements-research.txt requirements/torch.txt
+	@$(PYTHON) tools/bootstrap.py $(RESEARCH) --research tools/research/requirements-research.txt --unhashed requirements/torch.txt
 
 # Rebuilds the real input of the tests with the real packages, in an environment of its own.
 fixtures: $(RESEARCH)/.ready

@@ -22,10 +22,11 @@ def run(*command: object, **options: object) -> str:
 
 
 def pinned(directory: Path) -> Path:
-    """The versions that the tests were run with, as a constraints file."""
+    """The versions that the tests were run with, as a constraints file; without hashes, which a wheel made here has not."""
     lines = (REPOSITORY / "requirements/development.txt").read_text(encoding="utf-8").splitlines()
     path = directory / "constraints.txt"
-    path.write_text("\n".join(line for line in lines if "==" in line), encoding="utf-8")
+    pins = [line.removesuffix(" \\") for line in lines if "==" in line.split(" ; ")[0]]
+    path.write_text("\n".join(pins), encoding="utf-8")
     return path
 
 

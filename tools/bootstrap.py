@@ -1,6 +1,7 @@
-"""Make an environment: ``bootstrap.py DIR`` for development, with ``--research REQUIREMENTS`` one with rdagent and qlib,
-with ``--only REQUIREMENTS`` one with other versions of some libraries.
+"""Make an environment: ``bootstrap.py DIR`` for development, with ``--research LOCK`` one with rdagent and qlib, with
+``--only LOCK`` one with other versions of some libraries.
 
+A lock is a file of requirements with the hashes of all files (``make locks``): pip refuses what has another.
 Standard library only; says what is missing instead of failing half-way.
 """
 
@@ -9,6 +10,8 @@ from __future__ import annotations
 import argparse
 import subprocess
 import sys
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -45,32 +48,70 @@ def install(python: Path, *arguments: str) -> None:
         fail("pip could not install what is needed: " + " | ".join(lines)[:800] + " (is a package index reachable?)")
 
 
-def add(python: Path, requirements: Path) -> None:
-    """Install each line by itself: one library that has no build for this Python leaves the others, and is named."""
-    lines = [
-        line for line in requirements.read_text(encoding="utf-8").splitlines() if line and not line.startswith("#")
-    ]
-    # torch first: with it in place nothing that depends on it takes another build.
-    for line in sorted(lines, key=lambda line: not line.startswith("torch")):
-        print(f"installing {line} …", flush=True)
-        try:
-            install(python, line)
-        except SystemExit as problem:
-            print(f"{problem}; its tests are skipped", flush=True)
+def entries(lock: Path) -> Iterator[str]:
+    """Each requirement of a lock with the lines of its hashes, those of the locks that it names included."""
+    lines: list[str] = []
+    for line in lock.read_text(encoding="utf-8").splitlines():
+        if line.startswith("-r "):
+            yield from entries(lock.parent / line.removeprefix("-r "))
+        elif line and not line.lstrip().startswith("#"):
+            lines.append(line)
+            if not line.endswith("\\"):
+                yield "\n".join(lines)
+                lines = []
+
+
+def install_locked(python: Path, lock: Path, *options: str) -> None:
+    """Install what a lock names, with these bytes or not at all."""
+    install(python, *options, "--require-hashes", "-r", str(lock))
+
+
+def add(python: Path, lock: Path) -> None:
+    """Install a lock, or what can be had of it: one library that has no build for this Python leaves the others, and is named."""
+    print(f"installing {lock.name} …", flush=True)
+    try:
+        install_locked(python, lock)
+        return
+    except SystemExit as problem:
+        print(f"{problem}; one by one …", flush=True)
+    with tempfile.TemporaryDirectory() as directory:
+        alone = Path(directory, lock.name)
+        for entry in entries(lock):
+            alone.write_text(entry, encoding="utf-8")
+            try:
+                # All that it needs has an entry of its own.
+                install_locked(python, alone, "--no-deps")
+            except SystemExit as problem:
+                print(f"{entry.split()[0]}: {problem}; its tests are skipped", flush=True)
+
+
+def add_unhashed(python: Path, requirements: Path) -> None:
+    """Install what cannot be in a lock; where it has no build for this Python it is named."""
+    print(f"installing {requirements.name} …", flush=True)
+    try:
+        install(python, "-r", str(requirements))
+    except SystemExit as problem:
+        print(f"{problem}; its tests are skipped", flush=True)
 
 
 def main() -> None:
     """Build the environment that was asked for and mark it ready."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("directory", type=Path)
+    parser.add_argument("--research", type=Path, metavar="LOCK", help="an environment with rdagent and qlib instead")
+    parser.add_argument("--add", type=Path, metavar="LOCK", help="add these to the environment instead of making it")
     parser.add_argument(
-        "--research", type=Path, metavar="REQUIREMENTS", help="an environment with rdagent and qlib instead"
+        "--only", type=Path, metavar="LOCK", help="an environment with these and nothing of this project"
     )
     parser.add_argument(
-        "--add", type=Path, metavar="REQUIREMENTS", help="add these to the environment instead of making it"
+        "--versions",
+        type=Path,
+        metavar="REQUIREMENTS",
+        help="this project with these versions, not locked (tools/matrix.py)",
     )
+    parser.add_argument("--no-deps", action="store_true", help="with --only: nothing that the lock does not name")
     parser.add_argument(
-        "--only", type=Path, metavar="REQUIREMENTS", help="an environment with these and nothing of this project"
+        "--unhashed", type=Path, metavar="REQUIREMENTS", help="then these too, pinned without hashes (torch)"
     )
     options = parser.parse_args()
     if sys.version_info < MINIMUM:
@@ -80,14 +121,17 @@ def main() -> None:
     python = create(options.directory)
     if options.add:
         add(python, options.add)
-        (options.directory / f".{options.add.stem}").write_text("", encoding="utf-8")
-        return
-    if options.research or options.only:
-        install(python, "-r", str(options.research or options.only))
+    elif lock := options.research or options.only:
+        install_locked(python, lock, *(["--no-deps"] if options.no_deps else []))
     else:
-        install(python, "-r", str(ROOT / "requirements/development.txt"))
+        if options.versions:
+            install(python, "--only-binary", ":all:", "-r", str(options.versions))
+        else:
+            install_locked(python, ROOT / "requirements/development.txt")
         install(python, "--no-deps", "--no-build-isolation", "-e", str(ROOT / "runtime"), "-e", str(ROOT / "converter"))
-    (options.directory / ".ready").write_text("", encoding="utf-8")
+    if options.unhashed:
+        add_unhashed(python, options.unhashed)
+    (options.directory / (f".{options.add.stem}" if options.add else ".ready")).write_text("", encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -25,6 +25,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from pythons import find
 
 from alphaseal.graph import Graph
 from alphaseal_converter.errors import RefusalError
@@ -218,24 +219,13 @@ def has(python: Path | str, library: str) -> bool:
 def made(environment: Environment) -> Path | None:
     """The environment's interpreter, made where it is missing; None where this machine has no such Python."""
     place = ROOT / ".environments" / environment.name
-    python = place / "bin/python"
-    if (place / ".ready").exists():
-        return python
-    finder = f"import sys; print(sys.executable); sys.exit(sys.version_info[:2] != ({environment.python.replace('.', ', ')}))"
-    for name in (f"python{environment.python}", sys.executable):
-        try:
-            asked = subprocess.run([name, "-c", finder], capture_output=True, text=True, check=False)
-        except OSError:
-            continue
-        if asked.returncode == 0:
-            print(f"making {place.relative_to(ROOT)} with Python {environment.python} …", flush=True)
-            subprocess.run([asked.stdout.strip(), "-m", "venv", "--clear", str(place)], check=True)
-            # Without dependencies: all are listed, and a build of XGBoost for CPUs needs no NVIDIA library.
-            install = [str(python), "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-deps"]
-            subprocess.run([*install, "-r", str(ROOT / environment.requirements)], check=True)
-            (place / ".ready").write_text("", encoding="utf-8")
-            return python
-    return None
+    if not (place / ".ready").exists():
+        if (python := find(environment.python)) is None:
+            return None
+        # Without dependencies: all are listed, and a build of XGBoost for CPUs needs no NVIDIA library.
+        command = [python, ROOT / "tools/bootstrap.py", place, "--only", ROOT / environment.requirements, "--no-deps"]
+        subprocess.run(command, check=True)
+    return place / "bin/python"
 
 
 def interpreters(everything: bool) -> Iterator[tuple[str, Path | str]]:

@@ -15,6 +15,7 @@ import pytest
 from alpha_bundles import DAYS, FIELDS, STOCKS, WINDOW, alpha_graph, description, frame
 from alphaseal.bars import AlphaColumns, Bars, read_bars
 from alphaseal.errors import AlphasealError, InputError, PolicyError
+from arrow_types import STRING_VIEWS, handed_over
 
 NOTATION: dict[str, Any] = {"instrument_format": "qlib"}
 
@@ -58,7 +59,7 @@ def test_bars_stand_on_the_calendar_of_the_table() -> None:
 @pytest.mark.parametrize(
     "form",
     [
-        lambda rows: pl.from_pandas(rows),
+        lambda rows: handed_over(pl.from_pandas(rows)),
         lambda rows: rows.set_index(["datetime", "instrument"]),
         lambda rows: rows.rename(columns={"close": "$close", "volume": "$volume"}),
         lambda rows: rows.assign(**{"$close": rows["close"], "$volume": rows["volume"]}),
@@ -131,15 +132,18 @@ def test_series_ends_with_the_last_row_of_the_table(tmp_path: Path) -> None:
 
 
 KINDS: dict[str, Any] = {
-    "polars": pl.from_pandas,
-    "polars categories": lambda rows: pl.from_pandas(rows).with_columns(pl.col("instrument").cast(pl.Categorical)),
-    "views": lambda rows: _with_codes(rows, pa.string_view()),
+    "polars": lambda rows: handed_over(pl.from_pandas(rows)),
+    "polars categories": lambda rows: handed_over(
+        pl.from_pandas(rows).with_columns(pl.col("instrument").cast(pl.Categorical))
+    ),
     "large": lambda rows: _with_codes(rows, pa.large_string()),
     "dictionary of large": lambda rows: _with_codes(rows, pa.dictionary(pa.int8(), pa.large_string())),
     "seconds": lambda rows: _with_dates(rows, pa.timestamp("s")),
     "nanoseconds": lambda rows: _with_dates(rows, pa.timestamp("ns")),
     "date64": lambda rows: _with_dates(rows, pa.date64()),
 }
+if STRING_VIEWS:
+    KINDS["views"] = lambda rows: _with_codes(rows, STRING_VIEWS[0])
 
 
 def _with_codes(rows: pd.DataFrame, kind: pa.DataType) -> pa.Table:

@@ -21,6 +21,7 @@ from alphaseal.bars import read_bars
 from alphaseal.errors import InputError
 from alphaseal.features import FeatureBlock, FeatureColumn, iter_parquet, read_parquet, read_table
 from alphaseal.number_types import reading
+from arrow_types import STRING_VIEWS, handed_over, numbers
 from locations import REPOSITORY
 from manifests import example_manifest
 
@@ -77,7 +78,7 @@ CELLS = [(name, dtype) for name in (*NAMED, *OTHERS) for dtype in DTYPES]
 
 def column(name: str, plain: bool = False) -> pa.Array:
     """A column of four values, the second missing."""
-    return OTHERS[name]() if name in OTHERS else pa.array([None] * 4 if name == "null" else NUMBERS, NAMED[name])
+    return OTHERS[name]() if name in OTHERS else numbers([None] * 4 if name == "null" else NUMBERS, NAMED[name])
 
 
 def table(values: Any, name: str = "A") -> pa.Table:
@@ -142,7 +143,7 @@ def test_cells(name: str, dtype: str) -> None:
 @pytest.mark.parametrize(("name", "dtype"), [cell for cell in CELLS if cell[0] not in ("null", *OTHERS)], ids="-".join)
 def test_cells_of_dictionaries(name: str, dtype: str) -> None:
     """A dictionary is of the type of its values."""
-    values = pa.DictionaryArray.from_arrays(pa.array([0, None, 1, 2]), pa.array([3.0, 1.0, 2.0], NAMED[name]))
+    values = pa.DictionaryArray.from_arrays(pa.array([0, None, 1, 2]), numbers([3.0, 1.0, 2.0], NAMED[name]))
     found = [without_nan(outcome(call)) for call in ways(table(values), FeatureColumn("A", dtype))]
     assert found == [expected(name, dtype)] * 4
 
@@ -219,7 +220,7 @@ def keyed(data: Any) -> Any:
     """The frame with keys, in its own library."""
     if isinstance(data, pd.DataFrame):
         return data.assign(datetime=DAY, instrument=["a", "b"])
-    return data.with_columns(pl.lit(DAY).alias("datetime"), pl.Series("instrument", ["a", "b"]))
+    return handed_over(data.with_columns(pl.lit(DAY).alias("datetime"), pl.Series("instrument", ["a", "b"])))
 
 
 @pytest.mark.parametrize("name", [*NARROW, *NO_NUMBERS, *WELL])
@@ -235,7 +236,7 @@ def test_columns_of_pandas_and_polars(name: str) -> None:
 def test_half_precision_in_a_parquet_file_says_what_to_do() -> None:
     """The refusal names column, type and what to give instead, and that a cast does not mend it."""
     with pytest.raises(InputError) as caught:
-        read_parquet(stored(table(pa.array([1.0, 2.0], pa.float16()))), [FeatureColumn("A", "float32")])
+        read_parquet(stored(table(numbers([1.0, 2.0], pa.float16()))), [FeatureColumn("A", "float32")])
     assert (caught.value.code, caught.value.where, caught.value.found) == (
         "features.precision",
         "column 'A'",
@@ -267,7 +268,7 @@ def test_readings_are_a_total_function() -> None:
     """Every Arrow type has a reading for both dtypes, and an unknown one is no number."""
     for kind in (
         pa.float64(),
-        pa.string_view(),
+        *STRING_VIEWS,
         pa.map_(pa.string(), pa.int8()),
         pa.dictionary(pa.int8(), pa.string()),
     ):

@@ -41,7 +41,9 @@ def environment(folder: Path, python: str) -> Path:
         if shutil.which(python) is None:
             sys.exit(f"{python} is not there: rdagent 1.0.0 is installed with Python 3.11, name one with --python")
         run(python, "-m", "venv", folder)
-        run(interpreter, "-m", "pip", "install", "--quiet", "-r", HERE / "requirements-research.txt")
+        install = [interpreter, "-m", "pip", "install", "--quiet"]
+        run(*install, "--require-hashes", "-r", HERE / "requirements-research.txt")
+        run(*install, "-r", HERE.parents[1] / "requirements/torch.txt")
     return interpreter
 
 

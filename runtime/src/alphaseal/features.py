@@ -482,7 +482,19 @@ def _schema_of(reader: Any) -> Any:
     with _as_table_errors():
         schema = reader.schema
         schema.names  # noqa: B018
-        return schema
+    # pyarrow 15 takes such columns in and has no class for them: it ends with a bare KeyError where they are used.
+    if not hasattr(pa, "string_view"):
+        for field in schema:
+            if "_view" in str(field.type):
+                raise InputError(
+                    "features.not_a_table",
+                    f"pyarrow {pa.__version__} cannot read the layout of a column",
+                    where=f"column {field.name!r}",
+                    expected="pyarrow 16 or later for strings as views, which polars has",
+                    found=str(field.type),
+                    next_step="pip install 'pyarrow>=16', or hand over frame.to_arrow(compat_level=polars.CompatLevel.oldest())",
+                )
+    return schema
 
 
 def _batches_of(reader: Any, checked: Sequence[str] | None) -> Iterator[Any]:
