@@ -93,7 +93,7 @@ def test_other_bytes_are_refused(tmp_path: Path) -> None:
     asked = tmp_path / "asked.txt"
     asked.write_text(f"alphaseal=={version} \\\n    --hash=sha256:{'0' * 64}\n", encoding="utf-8")
     target = tmp_path / "target"
-    options = ("--no-deps", "--no-index", "--find-links", str(tmp_path), "--target", str(target))
+    options = ("--no-index", "--find-links", str(tmp_path), "--target", str(target))
     with pytest.raises(SystemExit):
         bootstrap.install_locked(Path(sys.executable), asked, *options)
     assert not target.exists()

@@ -62,8 +62,8 @@ def entries(lock: Path) -> Iterator[str]:
 
 
 def install_locked(python: Path, lock: Path, *options: str) -> None:
-    """Install what a lock names, with these bytes or not at all."""
-    install(python, *options, "--require-hashes", "-r", str(lock))
+    """Install what a lock names, with these bytes or not at all; it names everything, so nothing is resolved."""
+    install(python, *options, "--no-deps", "--require-hashes", "-r", str(lock))
 
 
 def add(python: Path, lock: Path) -> None:
@@ -79,8 +79,7 @@ def add(python: Path, lock: Path) -> None:
         for entry in entries(lock):
             alone.write_text(entry, encoding="utf-8")
             try:
-                # All that it needs has an entry of its own.
-                install_locked(python, alone, "--no-deps")
+                install_locked(python, alone)
             except SystemExit as problem:
                 print(f"{entry.split()[0]}: {problem}; its tests are skipped", flush=True)
 
@@ -109,7 +108,6 @@ def main() -> None:
         metavar="REQUIREMENTS",
         help="this project with these versions, not locked (tools/matrix.py)",
     )
-    parser.add_argument("--no-deps", action="store_true", help="with --only: nothing that the lock does not name")
     parser.add_argument(
         "--unhashed", type=Path, metavar="REQUIREMENTS", help="then these too, pinned without hashes (torch)"
     )
@@ -122,7 +120,7 @@ def main() -> None:
     if options.add:
         add(python, options.add)
     elif lock := options.research or options.only:
-        install_locked(python, lock, *(["--no-deps"] if options.no_deps else []))
+        install_locked(python, lock)
     else:
         if options.versions:
             install(python, "--only-binary", ":all:", "-r", str(options.versions))

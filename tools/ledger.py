@@ -223,7 +223,7 @@ def made(environment: Environment) -> Path | None:
         if (python := find(environment.python)) is None:
             return None
         # Without dependencies: all are listed, and a build of XGBoost for CPUs needs no NVIDIA library.
-        command = [python, ROOT / "tools/bootstrap.py", place, "--only", ROOT / environment.requirements, "--no-deps"]
+        command = [python, ROOT / "tools/bootstrap.py", place, "--only", ROOT / environment.requirements]
         subprocess.run(command, check=True)
     return place / "bin/python"
 
