@@ -630,6 +630,10 @@ KINDS: tuple[Kind, ...] = (
 )
 
 
+UNDECIDABLE: dict[str, str] = {}
+"""What no table can show -> why, and what guards against it."""
+
+
 def draw(world: World, kind: Kind, random: Random) -> Live | None:
     """A live table that went wrong in this way, on a random day; None where this one cannot go wrong so.
 

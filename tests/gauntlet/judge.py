@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from alphaseal.adjustment import NOT_COMPARED
 from alphaseal.errors import AlphasealError
 from alphaseal.numeric import outside
 
@@ -17,7 +18,9 @@ TOP = 5
 
 @dataclass(frozen=True)
 class Outcome:
-    """`verdict`: "refused", "right", "named" (what differs is left out by name), "silent" or "fault"."""
+    """`verdict`: "refused", "right", "named" (what differs is left out by name), "harmless" (nothing differs),
+    "not_compared" (wrong, with the warning that nothing in the table shows how it is adjusted), "warned" (wrong, with another
+    one), "silent", "wrong" or "fault"."""
 
     verdict: str
     code: str
@@ -94,7 +97,9 @@ def judge_harmful(world: World, live: Live) -> Outcome:
         f"{len(wrong)} of {len(found.scores)} scores differ (largest {largest:.3g}: {', '.join(wrong[:3])}), "
         f"{len(unnamed)} stocks gone without a word, picks {'differ' if picks(found.scores) != picks(true) else 'same'}"
     )
-    return Outcome("silent", "", detail, found.warnings, found.drift)
+    if NOT_COMPARED in found.warnings:
+        return Outcome("not_compared", "", detail, found.warnings, found.drift)
+    return Outcome("warned" if found.warnings else "silent", "", detail, found.warnings, found.drift)
 
 
 def judge_harmless(world: World, live: Live, expected: Scores | None) -> Outcome:

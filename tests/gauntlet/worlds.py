@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -16,9 +16,9 @@ import pyarrow as pa
 import alphaseal
 from alphaseal.bars import Bars
 from alphaseal.bundle import Bundle
-from alphaseal.features import FeatureBlock, FeatureColumn, read_table
+from alphaseal.features import FeatureBlock
 from alphaseal.numeric import outside
-from alphaseal_converter.provider import open_provider, read_bars
+from live_market import INDEX, LIVE_DAY, RUN_ENDS, RUNS, build_run, later_scores, market_table, write_provider
 
 Frame = pd.DataFrame
 Transform = Callable[[Frame], Frame]
@@ -42,6 +42,13 @@ class Live:
     golden: bool = False
     encode: Callable[[Frame], Any] = field(default=lambda frame: arrow(frame))
     options: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def form(self) -> str:
+        """What shows the units: "golden" days in the table, "anchors", both, "bare", or a table of "features"."""
+        if self.bars is None:
+            return "features"
+        return "+".join(["golden"] * self.golden + ["anchors"] * (self.anchors is not None)) or "bare"
 
 
 def arrow(frame: Frame) -> pa.Table:
@@ -138,12 +145,19 @@ class World:
         )
 
     def check(self) -> int:
-        """The right scores are qlib's own on every day; how many were compared."""
+        """The right scores are qlib's own on every day; how many were compared.
+
+        qlib also scores stocks without a single value on the day; a bundle leaves them out.
+        """
         count = 0
         for date in self.dates:
             true, recorded = self.true(date), self.recorded[date]
-            names = sorted(recorded)
-            both = [np.array([scores.get(name, np.nan) for name in names]) for scores in (true, recorded)]
+            day = self.bars[self.bars["datetime"] == date].set_index("instrument").drop(columns="datetime")
+            empty = set(day.index[day.isna().all(axis=1)])
+            assert set(true) <= set(recorded), (self.name, date)
+            assert set(recorded) - set(true) <= empty, (self.name, date)
+            names = sorted(true)
+            both = [np.array([scores[name] for name in names]) for scores in (true, recorded)]
             assert not outside(self.bundle.manifest.parity.bound, *both).any(), (self.name, date)
             count += len(names)
         return count
@@ -292,25 +306,33 @@ def true_features(world: World, date: pd.Timestamp, days: int = 1) -> Frame:
     return result[[*KEYS, *names]]
 
 
-def market_frame(provider_directory: Path, market: str) -> Frame:
-    """Every row of a market of a qlib provider, with all its fields."""
-    provider = open_provider(provider_directory)
-    fields = sorted(path.name.split(".")[0] for path in next((provider_directory / "features").iterdir()).iterdir())
-    bars = read_bars(provider, provider.universe(market), fields, slice(0, len(provider.calendar)), (None, None))
-    stock, day = np.nonzero(bars.present)
-    frame = pd.DataFrame(
-        {
-            "datetime": pd.DatetimeIndex(bars.dates[day]),
-            "instrument": [bars.instruments[place] for place in stock],
-            **{name: bars.values[stock, day, place] for place, name in enumerate(fields)},
-        }
+def live_worlds(directory: Path, runs: Sequence[str] = RUNS) -> list[World]:
+    """The runs of `data/live_day` as worlds: bundles below `directory`, built when the market's days went up to RUN_ENDS."""
+    provider = write_provider(directory / "provider", RUN_ENDS)
+    market = market_table().sort_values(KEYS, ignore_index=True)
+    index = market["instrument"] == INDEX
+    return [
+        _world(run, opened(build_run(run, directory / run, provider)), market[~index], market[index]) for run in runs
+    ]
+
+
+def _world(run: str, bundle: Bundle, bars: Frame, index: Frame) -> World:
+    table, features = LIVE_DAY / run / "combined_factors_df.parquet", None
+    if table.is_file():
+        features = pd.read_parquet(table)
+        features = features.set_axis([name[-1] for name in features.columns], axis=1).reset_index()
+    return World(
+        name=run,
+        bundle=bundle,
+        bars=bars.reset_index(drop=True),
+        index=index.reset_index(drop=True),
+        features=features,
+        recorded=later_scores(run),
+        ratios=all(not unit.seen_by for unit in (bundle.alphas().description.units or {}).values()),
+        crossing=bundle.pipeline().needs_whole_day,
     )
-    return frame.sort_values(KEYS, ignore_index=True)
 
 
 def opened(bundle: Path) -> Bundle:
     """A bundle without signatures."""
     return alphaseal.open(bundle, trust=alphaseal.Trust.unsigned())
-
-
-__all__ = ["FeatureColumn", "read_table", "replace"]
