@@ -90,7 +90,7 @@ def _plain(tally: Tally) -> dict[str, object]:
 
 def _lines(sort: str, tally: Tally, verdicts: Sequence[str]) -> list[str]:
     """A table of kinds and verdicts, the codes that refused or excluded, and examples of what must not be."""
-    titles = {"harmless": "no matter", "not_compared": "uncompared"}
+    titles = {"not_compared": "uncompared"}
     rows = [
         [kind, *(str(counts[verdict] or "") for verdict in verdicts), ", ".join(sorted(tally.codes.get(kind, ())))]
         for kind, counts in sorted(tally.verdicts.items())

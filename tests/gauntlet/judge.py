@@ -18,7 +18,7 @@ TOP = 5
 
 @dataclass(frozen=True)
 class Outcome:
-    """`verdict`: "refused", "right", "named" (what differs is left out by name), "harmless" (nothing differs),
+    """`verdict`: "refused", "named" (what differs is left out by name), "right" (the scores are right),
     "not_compared" (wrong, with the warning that nothing in the table shows how it is adjusted), "warned" (wrong, with another
     one), "silent", "wrong" or "fault"."""
 
@@ -70,15 +70,18 @@ def differing(world: World, found: Scores, true: Scores) -> list[str]:
     return [name for name, bad in zip(names, wrong, strict=True) if bad]
 
 
+def matters(world: World, live: Live) -> bool:
+    """Whether a table read without any guard gives other scores or picks than the right one, or cannot be read."""
+    plain, true = plain_scores(world, live), world.true(live.date)
+    return plain is None or set(plain) != set(true) or bool(differing(world, plain, true)) or picks(plain) != picks(true)
+
+
 def judge_harmful(world: World, live: Live) -> Outcome:
-    """A table that went wrong: "harmless" as verdict where it makes no difference."""
+    """A table that went wrong; "right" where it scores rightly all the same."""
     true = world.true(live.date)
     try:
         found = scored(world, live)
     except AlphasealError as error:
-        plain = plain_scores(world, live)
-        if plain is not None and not differing(world, plain, true) and picks(plain) == picks(true):
-            return Outcome("harmless", error.code, "refused, though the scores are right")
         return Outcome("refused", error.code, str(error))
     except Exception as error:  # noqa: BLE001 - a fault is what is looked for
         return Outcome("fault", type(error).__name__, repr(error)[:300])
@@ -86,12 +89,10 @@ def judge_harmful(world: World, live: Live) -> Outcome:
     lost = sorted(set(true) - set(found.scores))
     unnamed = [name for name in lost if name not in found.excluded]
     if not wrong and not lost:
-        return Outcome("harmless", "", "the scores are right", found.warnings, found.drift)
+        return Outcome("right", "", "the scores are right", found.warnings, found.drift)
     if not wrong and not unnamed:
         reasons = sorted({found.excluded[name] for name in lost})
         return Outcome("named", ",".join(reasons), f"{len(lost)} left out", found.warnings, found.drift)
-    if not wrong and picks(found.scores) == picks(true):
-        return Outcome("harmless", "", "stocks are missing, the picks are the same", found.warnings, found.drift)
     largest = max((abs(found.scores[name] - true.get(name, np.nan)) for name in wrong), default=0.0)
     detail = (
         f"{len(wrong)} of {len(found.scores)} scores differ (largest {largest:.3g}: {', '.join(wrong[:3])}), "

@@ -265,7 +265,7 @@ def _matrix(
     try:
         columns = [frame[name if name in frame.columns else f"${name}"] for name in fields]
         values = np.stack([np.asarray(column.astype(np.float64)) for column in columns], axis=1).astype(np.float32)
-        when = pd.DatetimeIndex(frame["datetime"]).to_numpy().astype("datetime64[D]")
+        when = pd.DatetimeIndex(frame["datetime"]).tz_localize(None).to_numpy().astype("datetime64[D]")
         names = frame["instrument"].astype(str).to_numpy()
     except (KeyError, TypeError, ValueError, AttributeError):
         return None

@@ -348,6 +348,7 @@ class Bundle:
             bars,
             table,
             recorded=alphas.description.conventions,
+            moves=alphas.description.moves,
             trading_days=self.manifest.data.calendar,
             members=self.members(universe, crosses=pipeline.needs_whole_day),
             step_length=pipeline.step_length,

@@ -79,8 +79,8 @@ class Signs:
         some: Mask = np.logical_or.reduce(there, axis=2)
         prices = [place for place, name in enumerate(names) if name in PRICES]
         priced, full = _every(there[:, :, prices]), _every(there)
-        last = _last(priced)
-        before = _taken(values[:, :, prices], last)
+        last = newest_before(priced)
+        before = values_on(values[:, :, prices], last)
         still = _every(values[:, :, prices] == before) & bool(prices)
         kinds = dict.fromkeys(KINDS, np.zeros_like(full))
         kinds["missing"] = listed_days & ~(bars.present & some)
@@ -97,11 +97,11 @@ class Signs:
             kinds["zero_volume"] = full & (volume == 0)
             kinds["repeated"] = full & _again(values, full, reach)
             kinds["same_prices"] = full & still
-            kinds["same_volume"] = full & (volume == _taken(volume[:, :, None], _last(~np.isnan(volume)))[:, :, 0])
+            kinds["same_volume"] = full & (volume == values_on(volume[:, :, None], newest_before(~np.isnan(volume)))[:, :, 0])
             kinds["interpolated"] = full & _follows_a_line(values, full)
         else:
             # Without a volume prices are some earlier ones again, and move by the same tick twice, on days of trade too.
-            kinds["repeated"] = full & _every(values == _taken(values, _last(full)))
+            kinds["repeated"] = full & _every(values == values_on(values, newest_before(full)))
         taken = np.zeros_like(full)
         for kind in KINDS:
             kinds[kind] = kinds[kind] & listed_days & ~taken
@@ -115,13 +115,13 @@ def _every(fields: Mask) -> Mask:
     return mask
 
 
-def _last(rows: Mask) -> Counts:
+def newest_before(rows: Mask) -> Counts:
     """int64 [stocks, days]: position of the last of the `rows` before the day, -1 where there is none."""
     newest = np.maximum.accumulate(np.where(rows, np.arange(rows.shape[1]), -1), axis=1)
     return np.pad(newest, ((0, 0), (1, 0)), constant_values=-1)[:, :-1]
 
 
-def _taken(values: npt.NDArray[np.float32], days: Counts) -> npt.NDArray[np.float32]:
+def values_on(values: npt.NDArray[np.float32], days: Counts) -> npt.NDArray[np.float32]:
     """[stocks, days, fields]: the values of other days by position, NaN where it is -1."""
     found = np.take_along_axis(values, np.maximum(days, 0)[:, :, None], axis=1)
     return np.where(days[:, :, None] < 0, np.float32(np.nan), found)
@@ -148,11 +148,11 @@ def _follows_a_line(values: npt.NDArray[np.float32], full: Mask) -> Mask:
 
     Told on the later day: what is said of a date must not depend on the days after it.
     """
-    middle = _last(full)
+    middle = newest_before(full)
     first = np.where(middle < 0, -1, np.take_along_axis(middle, np.maximum(middle, 0), axis=1))
     day = np.arange(full.shape[1])
     part = ((middle - first) / np.maximum(day - first, 1))[:, :, None]
-    start, found = (_taken(values, days).astype(np.float64) for days in (first, middle))
+    start, found = (values_on(values, days).astype(np.float64) for days in (first, middle))
     with np.errstate(invalid="ignore"):  # infinity less infinity
         line = start + (values - start) * part
         mask = _every(np.abs(found - line) <= _EPSILON * np.maximum(np.abs(start), np.abs(values)))

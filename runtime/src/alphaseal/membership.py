@@ -35,6 +35,8 @@ MARKED = (UNLISTED, LATE)
 """Kinds of days that only the recorded members can tell."""
 _ABSENT = 0.02
 """Of a universe's stocks that may have no row on a date: the longest suspensions, which tables leave out."""
+_SETTLED = 30
+"""Days after which a listed stock is no new one."""
 _GONE = 0.1
 """The same of the stocks of the record's last day, on later days: stocks leave a market for good."""
 
@@ -325,6 +327,16 @@ class Membership:
         before = bars.first[begins] - 1
         late[begins, before] = listed_on[begins] <= days[before]
         return {UNLISTED: unlisted & bars.present, LATE: late}
+
+    def settled(self, bars: Bars) -> Mask:
+        """bool [stocks, days]: the code was listed so long before the day that its price moves within limits."""
+        days = bars.dates.astype("datetime64[D]").astype(np.int64)
+        if self.listings is None or not self.listings.place:
+            return np.zeros(bars.present.shape, np.bool_)
+        place = np.array([self.listings.place.get(name, -1) for name in bars.instruments], np.int64)
+        since = self.listings.listed()[place] + _SETTLED
+        settled: Mask = (place >= 0)[:, None] & (days >= since[:, None])
+        return settled
 
     def belongs(self, names: Sequence[str], dates: npt.NDArray[np.datetime64]) -> Mask:
         """bool [codes, days]: whether a stage would see the code on the day."""
