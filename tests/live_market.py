@@ -55,7 +55,9 @@ def build_run(run: str, out: Path, provider: Path) -> Path:
     workspace = out.with_name(f"{out.name}.workspace")
     shutil.copytree(LIVE_DAY / run, workspace)
     return build(
-        BuildRequest(out=out, workspace_roots=[workspace], weights="scan", provider=provider, name=run.replace("_", "-"))
+        BuildRequest(
+            out=out, workspace_roots=[workspace], weights="scan", provider=provider, name=run.replace("_", "-")
+        )
     ).path
 
 

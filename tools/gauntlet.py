@@ -79,7 +79,9 @@ def main() -> int:
         print("\n".join([*_lines("harmful", wrong, HARMFUL), "", *_lines("harmless", right, HARMLESS)]))
         print("\nnot drawn, because no table can show it:")
         print("\n".join(f"  {name}: {why}" for name, why in UNDECIDABLE.items()))
-        print(f"\nsilent: {silent} of {options.count} harmful tables; false alarms: {alarms} of {options.count} harmless ones")
+        print(
+            f"\nsilent: {silent} of {options.count} harmful tables; false alarms: {alarms} of {options.count} harmless ones"
+        )
     return 1 if silent or alarms else 0
 
 
@@ -99,7 +101,8 @@ def _lines(sort: str, tally: Tally, verdicts: Sequence[str]) -> list[str]:
     head = [sort, *(titles.get(verdict, verdict) for verdict in verdicts), "by"]
     widths = [max(len(row[place]) for row in [head, *rows]) for place in range(len(head) - 1)]
     lines = [
-        f"{row[0]:<{widths[0]}}  " + "  ".join(f"{cell:>{width}}" for cell, width in zip(row[1:-1], widths[1:], strict=True))
+        f"{row[0]:<{widths[0]}}  "
+        + "  ".join(f"{cell:>{width}}" for cell, width in zip(row[1:-1], widths[1:], strict=True))
         + (f"  {row[-1]}" if row[-1] else "")
         for row in [head, *rows]
     ]

@@ -102,7 +102,7 @@ def late_listing(world: World, random: Random) -> Variant | None:
     name = str(random.choice(sorted(live.bars["instrument"].unique())))
     begin = days[-int(random.integers(1, len(days)))]
     rows = live.bars[(live.bars["instrument"] == name) & (live.bars["datetime"] >= begin)]
-    if not len(rows):
+    if not len(rows) or np.isnan(rows["close"].iloc[0]):
         return None
     return _right(world, replace(live, bars=_together(live.bars, rows.assign(instrument="SH605123"))))
 

@@ -73,7 +73,9 @@ def differing(world: World, found: Scores, true: Scores) -> list[str]:
 def matters(world: World, live: Live) -> bool:
     """Whether a table read without any guard gives other scores or picks than the right one, or cannot be read."""
     plain, true = plain_scores(world, live), world.true(live.date)
-    return plain is None or set(plain) != set(true) or bool(differing(world, plain, true)) or picks(plain) != picks(true)
+    return (
+        plain is None or set(plain) != set(true) or bool(differing(world, plain, true)) or picks(plain) != picks(true)
+    )
 
 
 def judge_harmful(world: World, live: Live) -> Outcome:

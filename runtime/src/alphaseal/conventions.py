@@ -97,7 +97,9 @@ class Signs:
             kinds["zero_volume"] = full & (volume == 0)
             kinds["repeated"] = full & _again(values, full, reach)
             kinds["same_prices"] = full & still
-            kinds["same_volume"] = full & (volume == values_on(volume[:, :, None], newest_before(~np.isnan(volume)))[:, :, 0])
+            kinds["same_volume"] = full & (
+                volume == values_on(volume[:, :, None], newest_before(~np.isnan(volume)))[:, :, 0]
+            )
             kinds["interpolated"] = full & _follows_a_line(values, full)
         else:
             # Without a volume prices are some earlier ones again, and move by the same tick twice, on days of trade too.

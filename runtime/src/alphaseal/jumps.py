@@ -33,7 +33,9 @@ _TIMES = 1.5
 """So many times as far as in the training, in logarithms: a calm training is followed by wilder days."""
 _LIMIT = 1.28
 """No day within a price limit of 20 % is a jump, whatever the training had: exchanges have widened theirs."""
-MENDS = "give bars adjusted as those of the training (the manifest's data.price_adjustment), each row under its own stock"
+MENDS = (
+    "give bars adjusted as those of the training (the manifest's data.price_adjustment), each row under its own stock"
+)
 
 
 def ratios(closes: npt.NDArray[np.float32]) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.int64]]:
@@ -123,7 +125,9 @@ class JumpCheck:
             said.append({bars.instruments[stock]: bars.dates[first + int(here[stock].argmax())] for stock in stocks})
         return refused, said
 
-    def refusal(self, found: Found, date: np.datetime64, why: str = "a stage of the model looks at all stocks") -> InputError:
+    def refusal(
+        self, found: Found, date: np.datetime64, why: str = "a stage of the model looks at all stocks"
+    ) -> InputError:
         """The error of a day that is computed of all stocks."""
         return InputError(
             "bars.jump",
