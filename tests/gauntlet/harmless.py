@@ -108,17 +108,18 @@ def late_listing(world: World, random: Random) -> Variant | None:
 
 
 def suspended_without_rows(world: World, random: Random) -> Variant | None:
-    """Suspended days have no row, between days that have one."""
+    """Suspended days have no row, as most vendors give them; one on the first day says that the stock was there before."""
     live = _live(world, random)
     assert live.bars is not None
     bars = live.bars
-    holes = _holes(bars)
-    ends = bars.groupby("instrument")["datetime"].transform("min").eq(bars["datetime"]) | (
-        bars["datetime"] == live.date
-    )
-    if not (holes & ~ends).any():
+    holes = _holes(bars) & (bars["datetime"] > bars["datetime"].min())
+    if not holes.any():
         return None
-    return _right(world, replace(live, bars=bars[~(holes & ~ends)].reset_index(drop=True)))
+    expected = world.true(live.date)
+    gone = set(bars["instrument"][holes & (bars["datetime"] == live.date)])
+    # Trees score a stock without a value of bars too where it has other features; without a row it is none.
+    expected = {name: score for name, score in expected.items() if name not in gone}
+    return Variant(replace(live, bars=bars[~holes].reset_index(drop=True)), expected)
 
 
 def only_anchors(world: World, random: Random) -> Variant | None:

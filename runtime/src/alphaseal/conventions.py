@@ -25,6 +25,8 @@ from .plain_text import listed
 if TYPE_CHECKING:
     from .bars import Bars
 
+LOST = "lost"
+"""A kind that follows from the table alone."""
 FIELDS = ("open", "high", "low", "close", "volume")
 """Looked at where bars have them, whether a feature reads them or not."""
 Mask = npt.NDArray[np.bool_]
@@ -40,11 +42,12 @@ WORDS = {
     "same_prices": "repeat the prices of the day before",
     "same_volume": "repeat the volume of the day before",
     "interpolated": "follow a line from day to day in every field",
+    LOST: "have no row, though the table writes days without trade as rows without a value",
     UNLISTED: "are older than the listing that the training's data have",
     LATE: "begin after the table does, although the training's data have the stock before",
 }
 """What the bars of a stock do, by kind of row; a row that is of several is of the first."""
-KINDS = tuple(kind for kind in WORDS if kind not in MARKED)
+KINDS = tuple(kind for kind in WORDS if kind not in (LOST, *MARKED))
 _FEW_ROWS = 3
 _RARE = 100_000
 """A kind of row that the training has on three days, or on fewer than one of so many, is no convention of it."""
@@ -55,6 +58,8 @@ _USUAL = 0.9
 _MORE_SUSPENDED = 3
 """So many suspensions are taken to be possible in as many days of stocks as the training has, if it has none."""
 _STOCKS_AT_ONCE = 256
+_EACH_WRITTEN = 4
+"""Rows without a value for each day without a row, from which on a table is taken to write its suspensions as rows."""
 _EPSILON = 4 * float(np.finfo(np.float32).eps)
 
 
@@ -320,7 +325,11 @@ class Watch:
         refused = np.zeros(signs.listed.shape, np.bool_)
         found: list[list[Oddity]] = [[] for _ in dates]
         stretch = _sums((signs.listed & scope[:, None]).sum(axis=0), self.days)
-        for kind, every in [*signs.kinds.items(), *marked.items()]:
+        absent, written = signs.listed & ~bars.present, signs.kinds["missing"] & bars.present
+        rare = _EACH_WRITTEN * _sums((absent & scope[:, None]).sum(axis=0), self.days)
+        # Of a date whose stretch writes its suspensions as rows each day without one is a row that was lost.
+        odd_days = rare <= _sums((written & scope[:, None]).sum(axis=0), self.days)
+        for kind, every in [*signs.kinds.items(), *marked.items(), (LOST, absent)]:
             mask = every & scope[:, None]
             if not mask.any():
                 continue
@@ -328,6 +337,8 @@ class Watch:
             counts, concerned = _Tally.of(mask).met(self.days), recent(mask, self.days)
             long = self._too_long(said, kind, mask)
             for place, day in enumerate(dates):
+                if kind == LOST and not odd_days[day]:
+                    continue
                 most = _most(known, kind, int(stretch[day]))
                 stocks = concerned[:, day] if counts[day] > most else long[:, day]
                 if stocks.any():
@@ -354,7 +365,7 @@ class Watch:
 
 def _most(known: Conventions, kind: str, stock_days: int) -> int:
     """Runs of rows of a kind that a stretch of so many days of stocks may have."""
-    if kind in MARKED:
+    if kind in (LOST, *MARKED):
         return 0
     said: Convention = getattr(known, kind)
     rate = max(said.episodes / max(known.stock_days, 1), said.share)
