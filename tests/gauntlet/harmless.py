@@ -230,6 +230,13 @@ def features_alone(world: World, random: Random) -> Variant | None:
     return Variant(Live(date, None, table.assign(more=1)), world.true(date))
 
 
+def features_signed(world: World, random: Random) -> Variant | None:
+    """The producer's file of features as it was signed."""
+    date = world.dates[int(random.integers(len(world.dates)))]
+    table = true_features(world, date, world.bundle.pipeline().step_length)
+    return Variant(Live(date, None, table, signed=table), world.true(date))
+
+
 MAKERS: tuple[Maker, ...] = (
     as_it_is,
     another_base,
@@ -246,6 +253,7 @@ MAKERS: tuple[Maker, ...] = (
     other_notation,
     with_calendar,
     features_alone,
+    features_signed,
 )
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
@@ -11,6 +13,7 @@ from alphaseal.adjustment import NOT_COMPARED
 from alphaseal.errors import AlphasealError
 from alphaseal.numeric import outside
 
+from .sealed import read_sealed
 from .worlds import Live, Scores, World, plain_scores
 
 TOP = 5
@@ -42,7 +45,10 @@ class Found:
 def scored(world: World, live: Live) -> Found:
     """Score a live table as a caller does; AlphasealError where it is refused."""
     given: dict[str, Any] = dict(live.options)
-    features = None if live.features is None else live.encode(live.features)
+    features: Any = None if live.features is None else live.encode(live.features)
+    if live.signed is not None:
+        with TemporaryDirectory(prefix="alphaseal-gauntlet-") as folder:
+            features = read_sealed(world, live, Path(folder))
     bars = None if live.bars is None else live.encode(live.bars)
     anchors = None if live.anchors is None or bars is None else live.encode(live.anchors)
     result = world.bundle.score(features, bars=bars, date=live.date.date(), anchors=anchors, **given)

@@ -32,7 +32,7 @@ class Tally:
         if outcome.code:
             self.codes.setdefault(kind, Counter())[outcome.code] += 1
         held = self.examples.setdefault(f"{kind} {outcome.verdict}", [])
-        if outcome.verdict in bad and len(held) < EXAMPLES:
+        if outcome.verdict in (*bad, "warned") and len(held) < EXAMPLES:
             held.append(f"{where}: {outcome.code} {outcome.detail} {'; '.join(outcome.warnings)}"[:400])
 
     def total(self, verdict: str) -> int:

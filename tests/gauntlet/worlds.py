@@ -42,12 +42,14 @@ class Live:
     golden: bool = False
     encode: Callable[[Frame], Any] = field(default=lambda frame: arrow(frame))
     options: Mapping[str, Any] = field(default_factory=dict)
+    signed: Frame | None = None
+    """The features that the producer signed, where the caller asks for the signature."""
 
     @property
     def form(self) -> str:
         """What shows the units: "golden" days in the table, "anchors", both, "bare", or a table of "features"."""
         if self.bars is None:
-            return "features"
+            return "features" if self.signed is None else "signed features"
         return "+".join(["golden"] * self.golden + ["anchors"] * (self.anchors is not None)) or "bare"
 
 
