@@ -266,7 +266,7 @@ def filled_before_listing(world: World, live: Live, random: Random) -> Live | No
         before[_fields(before)] = np.float32(0)
     elif random.random() < 0.3:
         before["volume"] = np.float32(0)
-    return replace(live, bars=_together(bars, before, late))
+    return replace(live, bars=_together(bars, before, late), right=_together(bars, late))
 
 
 def stale_last_bar(world: World, live: Live, random: Random) -> Live | None:

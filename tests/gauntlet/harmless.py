@@ -68,6 +68,8 @@ def more_stocks(world: World, random: Random) -> Variant | None:
     assert live.bars is not None
     name = str(random.choice(sorted(live.bars["instrument"].unique())))
     rows = live.bars[live.bars["instrument"] == name].assign(instrument=f"SZ300{int(random.integers(1000)):03d}")
+    if np.isnan(rows["close"].iloc[0]):
+        return None  # of a stock that the training did not know such a row may be from before its listing
     rows = _scaled(rows, _prices(rows), float(random.uniform(0.99, 1.01)))
     return _right(world, replace(live, bars=_together(live.bars, rows)))
 

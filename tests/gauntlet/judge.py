@@ -78,7 +78,7 @@ def differing(world: World, found: Scores, true: Scores) -> list[str]:
 
 def matters(world: World, live: Live) -> bool:
     """Whether a table read without any guard gives other scores or picks than the right one, or cannot be read."""
-    plain, true = plain_scores(world, live), world.true(live.date)
+    plain, true = plain_scores(world, live), world.right(live)
     return (
         plain is None or set(plain) != set(true) or bool(differing(world, plain, true)) or picks(plain) != picks(true)
     )
@@ -86,7 +86,7 @@ def matters(world: World, live: Live) -> bool:
 
 def judge_harmful(world: World, live: Live) -> Outcome:
     """A table that went wrong; "right" where it scores rightly all the same."""
-    true = world.true(live.date)
+    true = world.right(live)
     try:
         found = scored(world, live)
     except AlphasealError as error:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -44,6 +44,8 @@ class Live:
     options: Mapping[str, Any] = field(default_factory=dict)
     signed: Frame | None = None
     """The features that the producer signed, where the caller asks for the signature."""
+    right: Frame | None = None
+    """The bars as they ought to be, where they are others than the market's."""
 
     @property
     def form(self) -> str:
@@ -113,6 +115,14 @@ class World:
     def golden_stocks(self) -> list[str]:
         """Stocks of the golden bars."""
         return sorted(set(self.bundle.alphas().golden.instruments.to_pylist()))
+
+    def right(self, live: Live) -> Scores:
+        """The right scores of the day of a live table."""
+        if live.right is None:
+            return self.true(live.date)
+        scores = plain_scores(self, replace(live, bars=live.right))
+        assert scores is not None
+        return scores
 
     def true(self, date: pd.Timestamp) -> Scores:
         """The right scores of a day: of the bars as they are."""
