@@ -353,6 +353,18 @@ def test_factors_see_their_own_universe() -> None:
 # --- trading days --------------------------------------------------------------------------------------------------------------
 
 
+def test_days_to_come_are_no_weekend() -> None:
+    """After the record any weekday may be a trading day; a weekend is none where the training had none."""
+    recorded = described(np.arange("2020-01-06", "2020-01-11", dtype="datetime64[D]"))
+    DayCheck(recorded, "the bars").see(np.array(["2020-01-10", "2020-01-13", "2020-01-15"], "datetime64[D]"))
+    for days in (["2020-01-18"], ["2020-01-13", "2020-01-19"], ["2020-01-05", "2020-01-06"]):
+        with pytest.raises(InputError) as error:
+            DayCheck(recorded, "the bars").see(np.array(days, "datetime64[D]"))
+        assert error.value.code == "bars.calendar"
+    opened = described(np.arange("2020-01-06", "2020-01-12", dtype="datetime64[D]"))
+    DayCheck(opened, "the bars").see(np.array(["2020-01-18"], "datetime64[D]"))
+
+
 def test_trading_days_are_weekdays_but_for_exceptions() -> None:
     """A calendar is told by what is closed on weekdays and open on weekends."""
     days = np.array(["2020-01-02", "2020-01-03", "2020-01-04", "2020-01-06", "2020-01-08"], "datetime64[D]")
