@@ -472,7 +472,8 @@ def narrow_bars(world: World, live: Live, random: Random) -> Live | None:
     column = str(random.choice([name for name in world.fields if name in PRICES]))
     values = bars[column]
     if random.random() < 0.6:
-        return replace(live, bars=bars.assign(**{column: values.astype(np.float16)}))
+        with np.errstate(over="ignore"):
+            return replace(live, bars=bars.assign(**{column: values.astype(np.float16)}))
     return replace(live, bars=bars.assign(**{column: np.round(values * 10).astype("Int64")}))
 
 
@@ -526,7 +527,8 @@ def features_narrow(world: World, live: Live, random: Random) -> Live | None:
     double = next(f.dtype for f in world.bundle.manifest.features if f.name == name) == "float64"
     choice = random.random()
     if choice < 0.4:
-        table[name] = table[name].astype(np.float16)
+        with np.errstate(over="ignore"):
+            table[name] = table[name].astype(np.float16)
     elif choice < 0.6:
         table[name] = np.round(table[name]).astype("Int64")
     elif choice < 0.8 and double:
