@@ -60,6 +60,13 @@ def another_base(world: World, random: Random) -> Variant | None:
     return Variant(_live(world, random, source), None)
 
 
+def _begins_empty(world: World, live: Live, rows: Frame) -> bool:
+    """Whether a stock has no value where the days of the score begin: if the training did not know it, such rows may be from
+    before its listing, and it is left out."""
+    first = world.days[world.days.get_loc(live.date) + 1 - world.need]
+    return bool(rows.loc[rows["datetime"] == first, "close"].isna().any())
+
+
 def more_stocks(world: World, random: Random) -> Variant | None:
     """Stocks beyond those of the training, where no stage looks across them."""
     if world.crossing:
@@ -68,8 +75,8 @@ def more_stocks(world: World, random: Random) -> Variant | None:
     assert live.bars is not None
     name = str(random.choice(sorted(live.bars["instrument"].unique())))
     rows = live.bars[live.bars["instrument"] == name].assign(instrument=f"SZ300{int(random.integers(1000)):03d}")
-    if np.isnan(rows["close"].iloc[0]):
-        return None  # of a stock that the training did not know such a row may be from before its listing
+    if _begins_empty(world, live, rows):
+        return None
     rows = _scaled(rows, _prices(rows), float(random.uniform(0.99, 1.01)))
     return _right(world, replace(live, bars=_together(live.bars, rows)))
 
@@ -104,7 +111,7 @@ def late_listing(world: World, random: Random) -> Variant | None:
     name = str(random.choice(sorted(live.bars["instrument"].unique())))
     begin = days[-int(random.integers(1, len(days)))]
     rows = live.bars[(live.bars["instrument"] == name) & (live.bars["datetime"] >= begin)]
-    if not len(rows) or np.isnan(rows["close"].iloc[0]):
+    if not len(rows) or np.isnan(rows["close"].iloc[0]) or _begins_empty(world, live, rows):
         return None
     return _right(world, replace(live, bars=_together(live.bars, rows.assign(instrument="SH605123"))))
 
