@@ -12,7 +12,7 @@ LOCKS := .environments/uv
 OLDEST := .environments/onnxruntime-oldest
 export PYTHONDONTWRITEBYTECODE := 1
 
-.PHONY: demo test check bench fidelity ledger fuzz mutants attacks matrix locks schemas fixtures research adapters format clean
+.PHONY: demo test check bench fidelity ledger gauntlet fuzz mutants attacks matrix locks schemas fixtures research adapters format clean
 .DEFAULT_GOAL := test
 
 $(VENV)/.ready: tools/bootstrap.py requirements/development.txt runtime/pyproject.toml converter/pyproject.toml
@@ -40,6 +40,10 @@ fidelity: $(VENV)/.families
 # What predict of every supported class reads, over the libraries of three times; makes their environments.
 ledger: $(VENV)/.families
 	@$(BIN)/python tools/ledger.py --all
+
+# A thousand wrong and a thousand right live tables against bundles of the small market.
+gauntlet: $(VENV)/.families
+	@$(BIN)/python tools/gauntlet.py --count 1000
 
 fuzz: $(VENV)/.ready $(OLDEST)/.ready
 	@$(BIN)/python tools/fuzz.py --count 1000000

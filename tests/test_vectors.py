@@ -51,6 +51,9 @@ def test_vector(
     status = main([value["verb"], *value["arguments"], "--json"])
     captured = capsys.readouterr()
     assert harness.difference(value, status, captured.out, captured.err) is None
+    if "result" in value:
+        found = json.loads(captured.out)["result"]
+        assert {name: found[name] for name in value["result"]} == value["result"]
 
 
 def _exchange_when_opened(value: dict[str, Any], root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -180,7 +183,7 @@ def test_numbers_and_form_of_the_vectors() -> None:
     assert len(refused) >= 150
     assert len(VECTORS) - len(refused) >= 15
     for vector, value in values.items():
-        assert set(value) - {"setup", "exchange"} == {"verb", "arguments", "exit", "code"}
+        assert set(value) - {"setup", "exchange", "result"} == {"verb", "arguments", "exit", "code"}
         assert value["verb"] in ("verify", "selftest", "score")
         assert vector.name.endswith("_fail") == (value["exit"] != 0) == (value["code"] != "ok")
         text = (vector / "README.md").read_text(encoding="utf-8")

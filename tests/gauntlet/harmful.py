@@ -12,6 +12,9 @@ from dataclasses import dataclass, replace
 import numpy as np
 import pandas as pd
 
+from alphaseal.feature_fills import LEAST_ROWS
+from alphaseal.numeric import most_by_chance
+
 from .worlds import KEYS, PRICES, Frame, Live, World, arrow, true_features
 
 Random = np.random.Generator
@@ -131,11 +134,11 @@ def dates_a_calendar_day_off(world: World, bars: Frame, random: Random) -> Frame
 
 
 def unadjusted_split(world: World, bars: Frame, random: Random) -> Frame | None:
-    """Splits within the window that nobody adjusted: prices before are higher by the ratio, volume lower."""
+    """Splits, or the reverse of one, within the window that nobody adjusted: prices before differ by the ratio."""
     changed = bars
     for name in _some(bars, random):
         day = world.days[int(random.integers(len(world.days) - 60, len(world.days)))]
-        ratio = float(random.choice([2.0, 1.5, 1.3, 1.1, 10.0]))
+        ratio = float(random.choice([2.0, 1.5, 3.0, 10.0, 0.2, 0.5]))
         before = (bars["instrument"] == name) & (bars["datetime"] < day)
         changed = _scaled(changed, _prices(bars), np.where(before, ratio, 1.0))
         changed = _scaled(changed, ["volume"], np.where(before, 1.0 / ratio, 1.0))
@@ -263,7 +266,7 @@ def filled_before_listing(world: World, live: Live, random: Random) -> Live | No
         before[_fields(before)] = np.float32(0)
     elif random.random() < 0.3:
         before["volume"] = np.float32(0)
-    return replace(live, bars=_together(bars, before, late))
+    return replace(live, bars=_together(bars, before, late), right=_together(bars, late))
 
 
 def stale_last_bar(world: World, live: Live, random: Random) -> Live | None:
@@ -303,23 +306,28 @@ def _together(*frames: Frame) -> Frame:
 
 
 def rows_lost(world: World, live: Live, random: Random) -> Live | None:
-    """Rows of single stocks and days are not there, though the stock traded."""
+    """Rows of single stocks and days before the last are not there, though the table writes suspensions as rows."""
     bars = live.bars
     assert bars is not None
-    traded = np.flatnonzero(~_holes(bars).to_numpy())
-    chosen = random.choice(traded, int(random.integers(1, max(2, len(traded) // 20))), replace=False)
+    days = sorted(bars["datetime"].unique())[-world.need :]
+    stretch, holes = bars["datetime"].isin(days), _holes(bars)
+    traded = np.flatnonzero(stretch & (bars["datetime"] > days[0]) & (bars["datetime"] < live.date) & ~holes)
+    most = min(int((holes & stretch).sum()) // 4, len(traded))
+    if not most:
+        return None
+    chosen = random.choice(traded, int(random.integers(1, most + 1)), replace=False)
     return replace(live, bars=bars.drop(index=bars.index[chosen]).reset_index(drop=True))
 
 
 def values_lost(world: World, live: Live, random: Random) -> Live | None:
-    """Single values are missing though the stock traded."""
+    """Values of a field are missing though the stock traded."""
     bars = live.bars
     assert bars is not None
     bars = bars.copy()
     traded = np.flatnonzero(~_holes(bars).to_numpy())
     chosen = random.choice(traded, int(random.integers(1, max(2, len(traded) // 20))), replace=False)
     column = str(random.choice(list(world.fields)))
-    bars.loc[bars.index[chosen], column if random.random() < 0.5 else _fields(bars)] = np.float32(np.nan)
+    bars.loc[bars.index[chosen], column] = np.float32(np.nan)
     return replace(live, bars=bars)
 
 
@@ -334,6 +342,8 @@ def stocks_lost_on_the_day(world: World, live: Live, random: Random) -> Live | N
     """Stocks that traded have no row on the day alone, as when a download stopped."""
     bars = live.bars
     assert bars is not None
+    if world.crossing:
+        return None
     names = _some(bars, random)
     return replace(
         live, bars=bars[~(bars["instrument"].isin(names) & (bars["datetime"] == live.date))].reset_index(drop=True)
@@ -341,12 +351,13 @@ def stocks_lost_on_the_day(world: World, live: Live, random: Random) -> Live | N
 
 
 def day_lost(world: World, live: Live, random: Random) -> Live | None:
-    """One trading day is not there at all."""
+    """One trading day is not there at all, and the exchange's calendar has it."""
     bars = live.bars
     assert bars is not None
     days = sorted(bars["datetime"].unique())
     day = days[int(random.integers(1, len(days) - 1))] if len(days) > 2 else days[0]
-    return replace(live, bars=bars[bars["datetime"] != day].reset_index(drop=True))
+    calendar = world.days.to_numpy().astype("datetime64[D]")
+    return replace(live, bars=bars[bars["datetime"] != day].reset_index(drop=True), options={"calendar": calendar})
 
 
 def history_cut(world: World, live: Live, random: Random) -> Live | None:
@@ -410,9 +421,11 @@ def keys_misplaced(world: World, live: Live, random: Random) -> Live | None:
 
 
 def stocks_exchanged(world: World, live: Live, random: Random) -> Live | None:
-    """Two stocks under each other's code."""
+    """Two stocks under each other's code, in a table that reaches over the golden days."""
     bars = live.bars
     assert bars is not None
+    if not live.golden:
+        return None
     first, second = random.choice(sorted(bars["instrument"].unique()), 2, replace=False).tolist()
     names = bars["instrument"].map(lambda name: {first: second, second: first}.get(name, name))
     return replace(live, bars=_together(bars.assign(instrument=names)))
@@ -459,7 +472,8 @@ def narrow_bars(world: World, live: Live, random: Random) -> Live | None:
     column = str(random.choice([name for name in world.fields if name in PRICES]))
     values = bars[column]
     if random.random() < 0.6:
-        return replace(live, bars=bars.assign(**{column: values.astype(np.float16)}))
+        with np.errstate(over="ignore"):
+            return replace(live, bars=bars.assign(**{column: values.astype(np.float16)}))
     return replace(live, bars=bars.assign(**{column: np.round(values * 10).astype("Int64")}))
 
 
@@ -486,13 +500,23 @@ def _given(world: World, live: Live) -> list[str]:
 
 
 def features_zero(world: World, live: Live, random: Random) -> Live | None:
-    """Missing features as 0, or as their mean."""
-    if live.features is None or not live.features[_given(world, live)].isna().any().any():
+    """Missing features as 0 where the training had none, or those of several stocks as one number."""
+    if live.features is None:
         return None
-    table = live.features.copy()
-    columns = _given(world, live)
-    table[columns] = table[columns].fillna(0.0 if random.random() < 0.7 else table[columns].mean())
-    return replace(live, features=table)
+    table, known = (
+        live.features.copy(),
+        {feature.name: feature.statistics for feature in world.bundle.manifest.features},
+    )
+    for name in _given(world, live):
+        missing, said = table[name].isna(), known[name]
+        if said is None or said.common_ratio is None:
+            continue
+        share = max(said.common_ratio, 1 / len(table))
+        if said.zero_ratio == 0 and said.rows >= LEAST_ROWS:
+            table.loc[missing, name] = 0.0
+        elif missing.sum() > 3 + 2 * most_by_chance(share * len(table)):
+            table.loc[missing, name] = table[name].mean()
+    return None if table.equals(live.features) else replace(live, features=table)
 
 
 def features_narrow(world: World, live: Live, random: Random) -> Live | None:
@@ -503,7 +527,8 @@ def features_narrow(world: World, live: Live, random: Random) -> Live | None:
     double = next(f.dtype for f in world.bundle.manifest.features if f.name == name) == "float64"
     choice = random.random()
     if choice < 0.4:
-        table[name] = table[name].astype(np.float16)
+        with np.errstate(over="ignore"):
+            table[name] = table[name].astype(np.float16)
     elif choice < 0.6:
         table[name] = np.round(table[name]).astype("Int64")
     elif choice < 0.8 and double:
@@ -514,40 +539,59 @@ def features_narrow(world: World, live: Live, random: Random) -> Live | None:
 
 
 def features_scaled(world: World, live: Live, random: Random) -> Live | None:
-    """A feature in another unit: in percent, in basis points, of the other sign."""
+    """A feature in another unit, in percent or basis points, so that most values are none that the training had."""
     if live.features is None:
         return None
     name = str(random.choice(_given(world, live)))
-    factor = float(random.choice([100.0, 10_000.0, 0.01, -1.0]))
-    return replace(live, features=live.features.assign(**{name: live.features[name] * factor}))
+    changed = live.features.assign(**{name: live.features[name] * float(random.choice([100.0, 10_000.0]))})
+    return _if_strange(world, replace(live, features=changed))
 
 
 def features_swapped(world: World, live: Live, random: Random) -> Live | None:
-    """Two features under each other's name."""
+    """Two features under each other's name, of such sizes that most values are none that the training had."""
     if live.features is None or len(_given(world, live)) < 2:
         return None
     first, second = random.choice(_given(world, live), 2, replace=False).tolist()
-    return replace(live, features=live.features.rename(columns={first: second, second: first}))
+    return _if_strange(world, replace(live, features=live.features.rename(columns={first: second, second: first})))
 
 
-def features_stale(world: World, live: Live, random: Random) -> Live | None:
-    """The features of the day before under the date of the day."""
-    if live.features is None:
+def _if_strange(world: World, live: Live) -> Live | None:
+    """The table, where most values of some feature lie outside of the training's."""
+    assert live.features is not None
+    for feature in world.bundle.manifest.features:
+        said = feature.statistics
+        if feature.name in live.features.columns and said is not None:
+            values = live.features[feature.name].dropna()
+            if not values.between(said.quantiles["min"], said.quantiles["max"]).mean() >= 0.5:
+                return live
+    return None
+
+
+def features_under_a_signature(world: World, live: Live, random: Random) -> Live | None:
+    """Any of that which no table shows, under a signature that is asked for: stale, misplaced, swapped, scaled, cut."""
+    true = live.features
+    if true is None:
         return None
-    if live.bars is None:
-        before = true_features(world, world.days[world.days.get_loc(live.date) - 1])
+    names, column = _given(world, live), str(random.choice(_given(world, live)))
+    choice = int(random.integers(5))
+    if choice == 0:
+        source = world.features if live.bars is not None else None
+        day = world.days[world.days.get_loc(live.date) - 1]
+        before = true_features(world, day) if source is None else source[source["datetime"] == day]
+        if random.random() < 0.5:
+            # The file of the day before as it was signed then.
+            return replace(live, features=before.reset_index(drop=True), signed=before)
+        changed = before.assign(datetime=live.date).reset_index(drop=True)
+    elif choice == 1:
+        changed = true.assign(instrument=random.permutation(true["instrument"].to_numpy()))
+    elif choice == 2 and len(names) > 1:
+        first, second = random.choice(names, 2, replace=False).tolist()
+        changed = true.rename(columns={first: second, second: first})
+    elif choice == 3:
+        changed = true[~true["instrument"].isin(_some(true, random))].reset_index(drop=True)
     else:
-        assert world.features is not None
-        before = world.features[world.features["datetime"] == world.days[world.days.get_loc(live.date) - 1]]
-    return replace(live, features=before.assign(datetime=live.date).reset_index(drop=True))
-
-
-def features_misplaced(world: World, live: Live, random: Random) -> Live | None:
-    """Features beside the codes of other stocks."""
-    if live.features is None:
-        return None
-    names = live.features["instrument"].to_numpy().copy()
-    return replace(live, features=live.features.assign(instrument=random.permutation(names)))
+        changed = true.assign(**{column: true[column] * float(random.choice([100.0, 0.01, -1.0]))})
+    return replace(live, features=changed, signed=true)
 
 
 def features_lost(world: World, live: Live, random: Random) -> Live | None:
@@ -560,8 +604,8 @@ def features_lost(world: World, live: Live, random: Random) -> Live | None:
 
 
 def features_rows_lost(world: World, live: Live, random: Random) -> Live | None:
-    """Stocks that have features have no row of them."""
-    if live.features is None:
+    """Stocks of the universe have no row in a table of all features."""
+    if live.features is None or live.bars is not None:
         return None
     names = _some(live.features, random)
     return replace(live, features=live.features[~live.features["instrument"].isin(names)].reset_index(drop=True))
@@ -622,12 +666,30 @@ KINDS: tuple[Kind, ...] = (
         features_narrow,
         features_scaled,
         features_swapped,
-        features_stale,
-        features_misplaced,
+        features_under_a_signature,
         features_lost,
         features_rows_lost,
     ),
 )
+
+
+UNDECIDABLE: dict[str, str] = {
+    "splits within a day's price limit": "a close that moves by less than any day of the training might; adjusted bars, and "
+    "golden days or new anchors in the table after each corporate action",
+    "a trading day that is lost as a whole": "after the recorded calendar nobody knows the days to come; --calendar FILE",
+    "rows that are lost like suspensions": "a day without a row is a suspended one, where the table does not write those as "
+    "rows of missing values; write them so, and the lost rows are odd ones; more than the training's suspensions explain are "
+    "refused whatever the form",
+    "all values of a row that are missing": "that is how a suspended day looks; a second source",
+    "stocks exchanged for all days": "two stocks under each other's code look like two stocks; golden days in the table show "
+    "it for theirs",
+    "features of another day or of another stock": "numbers of the right size; the signed features file (--features-key)",
+    "features swapped or scaled within the training's range": "numbers of the right size; the signed features file",
+    "features that a table beside bars lacks": "as in training, what a stock lacks is missing; the signed features file",
+    "features filled with a number that the training often has": "one stock, or two, with a plausible number; the signed "
+    "features file",
+}
+"""What no table can show -> why, and what guards against it."""
 
 
 def draw(world: World, kind: Kind, random: Random) -> Live | None:
@@ -640,7 +702,8 @@ def draw(world: World, kind: Kind, random: Random) -> Live | None:
     golden = random.random() < 0.4
     first = world.days.get_loc(world.golden[0])
     history = max(world.need, place + 1 - first) + int(random.integers(6)) if golden else world.need
-    with_anchors = random.random() < 0.6
+    # A model that sees units is refused without anything that shows them, whatever else is wrong.
+    with_anchors = random.random() < 0.6 or not (world.ratios or golden)
     if kind.of == "features" and (world.features is None or random.random() < 0.5):
         live = Live(date, None, true_features(world, date), None, golden=False)
         return kind.make(world, live, random)  # type: ignore[return-value]

@@ -60,6 +60,13 @@ def another_base(world: World, random: Random) -> Variant | None:
     return Variant(_live(world, random, source), None)
 
 
+def _begins_empty(world: World, live: Live, rows: Frame) -> bool:
+    """Whether a stock has no value where the days of the score begin: if the training did not know it, such rows may be from
+    before its listing, and it is left out."""
+    first = world.days[world.days.get_loc(live.date) + 1 - world.need]
+    return bool(rows.loc[rows["datetime"] == first, "close"].isna().any())
+
+
 def more_stocks(world: World, random: Random) -> Variant | None:
     """Stocks beyond those of the training, where no stage looks across them."""
     if world.crossing:
@@ -68,6 +75,8 @@ def more_stocks(world: World, random: Random) -> Variant | None:
     assert live.bars is not None
     name = str(random.choice(sorted(live.bars["instrument"].unique())))
     rows = live.bars[live.bars["instrument"] == name].assign(instrument=f"SZ300{int(random.integers(1000)):03d}")
+    if _begins_empty(world, live, rows):
+        return None
     rows = _scaled(rows, _prices(rows), float(random.uniform(0.99, 1.01)))
     return _right(world, replace(live, bars=_together(live.bars, rows)))
 
@@ -102,23 +111,24 @@ def late_listing(world: World, random: Random) -> Variant | None:
     name = str(random.choice(sorted(live.bars["instrument"].unique())))
     begin = days[-int(random.integers(1, len(days)))]
     rows = live.bars[(live.bars["instrument"] == name) & (live.bars["datetime"] >= begin)]
-    if not len(rows):
+    if not len(rows) or np.isnan(rows["close"].iloc[0]) or _begins_empty(world, live, rows):
         return None
     return _right(world, replace(live, bars=_together(live.bars, rows.assign(instrument="SH605123"))))
 
 
 def suspended_without_rows(world: World, random: Random) -> Variant | None:
-    """Suspended days have no row, between days that have one."""
+    """Suspended days have no row, as most vendors give them; one on the first day says that the stock was there before."""
     live = _live(world, random)
     assert live.bars is not None
     bars = live.bars
-    holes = _holes(bars)
-    ends = bars.groupby("instrument")["datetime"].transform("min").eq(bars["datetime"]) | (
-        bars["datetime"] == live.date
-    )
-    if not (holes & ~ends).any():
+    holes = _holes(bars) & (bars["datetime"] > bars["datetime"].min())
+    if not holes.any():
         return None
-    return _right(world, replace(live, bars=bars[~(holes & ~ends)].reset_index(drop=True)))
+    expected = world.true(live.date)
+    gone = set(bars["instrument"][holes & (bars["datetime"] == live.date)])
+    # Trees score a stock without a value of bars too where it has other features; without a row it is none.
+    expected = {name: score for name, score in expected.items() if name not in gone}
+    return Variant(replace(live, bars=bars[~holes].reset_index(drop=True)), expected)
 
 
 def only_anchors(world: World, random: Random) -> Variant | None:
@@ -229,6 +239,13 @@ def features_alone(world: World, random: Random) -> Variant | None:
     return Variant(Live(date, None, table.assign(more=1)), world.true(date))
 
 
+def features_signed(world: World, random: Random) -> Variant | None:
+    """The producer's file of features as it was signed."""
+    date = world.dates[int(random.integers(len(world.dates)))]
+    table = true_features(world, date, world.bundle.pipeline().step_length)
+    return Variant(Live(date, None, table, signed=table), world.true(date))
+
+
 MAKERS: tuple[Maker, ...] = (
     as_it_is,
     another_base,
@@ -245,6 +262,7 @@ MAKERS: tuple[Maker, ...] = (
     other_notation,
     with_calendar,
     features_alone,
+    features_signed,
 )
 
 

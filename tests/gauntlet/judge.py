@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
 
+from alphaseal.adjustment import NOT_COMPARED
 from alphaseal.errors import AlphasealError
 from alphaseal.numeric import outside
 
+from .sealed import read_sealed
 from .worlds import Live, Scores, World, plain_scores
 
 TOP = 5
@@ -17,7 +21,9 @@ TOP = 5
 
 @dataclass(frozen=True)
 class Outcome:
-    """`verdict`: "refused", "right", "named" (what differs is left out by name), "silent" or "fault"."""
+    """`verdict`: "refused", "named" (what differs is left out by name), "right" (the scores are right),
+    "not_compared" (wrong, with the warning that nothing in the table shows how it is adjusted), "warned" (wrong, with another
+    one), "silent", "wrong" or "fault"."""
 
     verdict: str
     code: str
@@ -39,7 +45,10 @@ class Found:
 def scored(world: World, live: Live) -> Found:
     """Score a live table as a caller does; AlphasealError where it is refused."""
     given: dict[str, Any] = dict(live.options)
-    features = None if live.features is None else live.encode(live.features)
+    features: Any = None if live.features is None else live.encode(live.features)
+    if live.signed is not None:
+        with TemporaryDirectory(prefix="alphaseal-gauntlet-") as folder:
+            features = read_sealed(world, live, Path(folder))
     bars = None if live.bars is None else live.encode(live.bars)
     anchors = None if live.anchors is None or bars is None else live.encode(live.anchors)
     result = world.bundle.score(features, bars=bars, date=live.date.date(), anchors=anchors, **given)
@@ -67,15 +76,20 @@ def differing(world: World, found: Scores, true: Scores) -> list[str]:
     return [name for name, bad in zip(names, wrong, strict=True) if bad]
 
 
+def matters(world: World, live: Live) -> bool:
+    """Whether a table read without any guard gives other scores or picks than the right one, or cannot be read."""
+    plain, true = plain_scores(world, live), world.right(live)
+    return (
+        plain is None or set(plain) != set(true) or bool(differing(world, plain, true)) or picks(plain) != picks(true)
+    )
+
+
 def judge_harmful(world: World, live: Live) -> Outcome:
-    """A table that went wrong: "harmless" as verdict where it makes no difference."""
-    true = world.true(live.date)
+    """A table that went wrong; "right" where it scores rightly all the same."""
+    true = world.right(live)
     try:
         found = scored(world, live)
     except AlphasealError as error:
-        plain = plain_scores(world, live)
-        if plain is not None and not differing(world, plain, true) and picks(plain) == picks(true):
-            return Outcome("harmless", error.code, "refused, though the scores are right")
         return Outcome("refused", error.code, str(error))
     except Exception as error:  # noqa: BLE001 - a fault is what is looked for
         return Outcome("fault", type(error).__name__, repr(error)[:300])
@@ -83,18 +97,18 @@ def judge_harmful(world: World, live: Live) -> Outcome:
     lost = sorted(set(true) - set(found.scores))
     unnamed = [name for name in lost if name not in found.excluded]
     if not wrong and not lost:
-        return Outcome("harmless", "", "the scores are right", found.warnings, found.drift)
+        return Outcome("right", "", "the scores are right", found.warnings, found.drift)
     if not wrong and not unnamed:
         reasons = sorted({found.excluded[name] for name in lost})
         return Outcome("named", ",".join(reasons), f"{len(lost)} left out", found.warnings, found.drift)
-    if not wrong and picks(found.scores) == picks(true):
-        return Outcome("harmless", "", "stocks are missing, the picks are the same", found.warnings, found.drift)
     largest = max((abs(found.scores[name] - true.get(name, np.nan)) for name in wrong), default=0.0)
     detail = (
         f"{len(wrong)} of {len(found.scores)} scores differ (largest {largest:.3g}: {', '.join(wrong[:3])}), "
         f"{len(unnamed)} stocks gone without a word, picks {'differ' if picks(found.scores) != picks(true) else 'same'}"
     )
-    return Outcome("silent", "", detail, found.warnings, found.drift)
+    if NOT_COMPARED in found.warnings:
+        return Outcome("not_compared", "", detail, found.warnings, found.drift)
+    return Outcome("warned" if found.warnings else "silent", "", detail, found.warnings, found.drift)
 
 
 def judge_harmless(world: World, live: Live, expected: Scores | None) -> Outcome:

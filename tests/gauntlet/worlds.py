@@ -16,9 +16,9 @@ import pyarrow as pa
 import alphaseal
 from alphaseal.bars import Bars
 from alphaseal.bundle import Bundle
-from alphaseal.features import FeatureBlock, FeatureColumn, read_table
+from alphaseal.features import FeatureBlock
 from alphaseal.numeric import outside
-from alphaseal_converter.provider import open_provider, read_bars
+from live_market import INDEX, LIVE_DAY, RUN_ENDS, RUNS, build_run, later_scores, market_table, write_provider
 
 Frame = pd.DataFrame
 Transform = Callable[[Frame], Frame]
@@ -42,6 +42,17 @@ class Live:
     golden: bool = False
     encode: Callable[[Frame], Any] = field(default=lambda frame: arrow(frame))
     options: Mapping[str, Any] = field(default_factory=dict)
+    signed: Frame | None = None
+    """The features that the producer signed, where the caller asks for the signature."""
+    right: Frame | None = None
+    """The bars as they ought to be, where they are others than the market's."""
+
+    @property
+    def form(self) -> str:
+        """What shows the units: "golden" days in the table, "anchors", both, "bare", or a table of "features"."""
+        if self.bars is None:
+            return "features" if self.signed is None else "signed features"
+        return "+".join(["golden"] * self.golden + ["anchors"] * (self.anchors is not None)) or "bare"
 
 
 def arrow(frame: Frame) -> pa.Table:
@@ -105,6 +116,14 @@ class World:
         """Stocks of the golden bars."""
         return sorted(set(self.bundle.alphas().golden.instruments.to_pylist()))
 
+    def right(self, live: Live) -> Scores:
+        """The right scores of the day of a live table."""
+        if live.right is None:
+            return self.true(live.date)
+        scores = plain_scores(self, replace(live, bars=live.right))
+        assert scores is not None
+        return scores
+
     def true(self, date: pd.Timestamp) -> Scores:
         """The right scores of a day: of the bars as they are."""
         if date not in self._true:
@@ -138,12 +157,19 @@ class World:
         )
 
     def check(self) -> int:
-        """The right scores are qlib's own on every day; how many were compared."""
+        """The right scores are qlib's own on every day; how many were compared.
+
+        qlib also scores stocks without a single value on the day; a bundle leaves them out.
+        """
         count = 0
         for date in self.dates:
             true, recorded = self.true(date), self.recorded[date]
-            names = sorted(recorded)
-            both = [np.array([scores.get(name, np.nan) for name in names]) for scores in (true, recorded)]
+            day = self.bars[self.bars["datetime"] == date].set_index("instrument").drop(columns="datetime")
+            empty = set(day.index[day.isna().all(axis=1)])
+            assert set(true) <= set(recorded), (self.name, date)
+            assert set(recorded) - set(true) <= empty, (self.name, date)
+            names = sorted(true)
+            both = [np.array([scores[name] for name in names]) for scores in (true, recorded)]
             assert not outside(self.bundle.manifest.parity.bound, *both).any(), (self.name, date)
             count += len(names)
         return count
@@ -251,7 +277,7 @@ def _matrix(
     try:
         columns = [frame[name if name in frame.columns else f"${name}"] for name in fields]
         values = np.stack([np.asarray(column.astype(np.float64)) for column in columns], axis=1).astype(np.float32)
-        when = pd.DatetimeIndex(frame["datetime"]).to_numpy().astype("datetime64[D]")
+        when = pd.DatetimeIndex(frame["datetime"]).tz_localize(None).to_numpy().astype("datetime64[D]")
         names = frame["instrument"].astype(str).to_numpy()
     except (KeyError, TypeError, ValueError, AttributeError):
         return None
@@ -292,25 +318,33 @@ def true_features(world: World, date: pd.Timestamp, days: int = 1) -> Frame:
     return result[[*KEYS, *names]]
 
 
-def market_frame(provider_directory: Path, market: str) -> Frame:
-    """Every row of a market of a qlib provider, with all its fields."""
-    provider = open_provider(provider_directory)
-    fields = sorted(path.name.split(".")[0] for path in next((provider_directory / "features").iterdir()).iterdir())
-    bars = read_bars(provider, provider.universe(market), fields, slice(0, len(provider.calendar)), (None, None))
-    stock, day = np.nonzero(bars.present)
-    frame = pd.DataFrame(
-        {
-            "datetime": pd.DatetimeIndex(bars.dates[day]),
-            "instrument": [bars.instruments[place] for place in stock],
-            **{name: bars.values[stock, day, place] for place, name in enumerate(fields)},
-        }
+def live_worlds(directory: Path, runs: Sequence[str] = RUNS) -> list[World]:
+    """The runs of `data/live_day` as worlds: bundles below `directory`, built when the market's days went up to RUN_ENDS."""
+    provider = write_provider(directory / "provider", RUN_ENDS)
+    market = market_table().sort_values(KEYS, ignore_index=True)
+    index = market["instrument"] == INDEX
+    return [
+        _world(run, opened(build_run(run, directory / run, provider)), market[~index], market[index]) for run in runs
+    ]
+
+
+def _world(run: str, bundle: Bundle, bars: Frame, index: Frame) -> World:
+    table, features = LIVE_DAY / run / "combined_factors_df.parquet", None
+    if table.is_file():
+        features = pd.read_parquet(table)
+        features = features.set_axis([name[-1] for name in features.columns], axis=1).reset_index()
+    return World(
+        name=run,
+        bundle=bundle,
+        bars=bars.reset_index(drop=True),
+        index=index.reset_index(drop=True),
+        features=features,
+        recorded=later_scores(run),
+        ratios=all(not unit.seen_by for unit in (bundle.alphas().description.units or {}).values()),
+        crossing=bundle.pipeline().needs_whole_day,
     )
-    return frame.sort_values(KEYS, ignore_index=True)
 
 
 def opened(bundle: Path) -> Bundle:
     """A bundle without signatures."""
     return alphaseal.open(bundle, trust=alphaseal.Trust.unsigned())
-
-
-__all__ = ["FeatureColumn", "read_table", "replace"]

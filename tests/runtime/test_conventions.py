@@ -351,3 +351,15 @@ def test_words_name_stocks_training_and_mend() -> None:
             'nan_policy="none"',
         ):
             assert part in text
+
+
+def test_a_row_that_is_not_there_beside_rows_without_values_was_lost() -> None:
+    """A table that writes four rows without a value for each day without one writes its suspensions as rows."""
+    live = values_of(40, 60, 9)
+    live[0, -9:-5] = np.nan
+    there = np.ones(live.shape[:2], np.bool_)
+    assert looked(live, present=there) == {}
+    there[3, -4], live[3, -4] = False, np.nan
+    assert looked(live, present=there) == {"lost": {name(3)}}
+    there[7, -4], live[7, -4] = False, np.nan
+    assert looked(live, present=there) == {}

@@ -197,6 +197,19 @@ def test_check_lists_the_features() -> None:
     drift.measure(block_of([[0.0, 0.0, 0.0]]), features, LIMITS).check()
 
 
+def test_values_that_the_training_never_had_are_a_warning() -> None:
+    """Where they are more than half of a date's, and the training's ends are known; fewer are a matter of `--strict`."""
+    most, half = column(4.0, 5.0, 0.0), column(4.0, 5.0, 0.0, 0.0)
+    known, ends = feature("A"), feature("A", {"0.01": -2.0, "0.99": 2.0})
+    (said,) = drift.measure(block_of(most), [known], LIMITS).warnings([known])
+    assert "A lie outside" in said
+    assert drift.measure(block_of(half), [known], LIMITS).warnings([known]) == ()
+    assert drift.measure(block_of(most), [ends], LIMITS).warnings([ends]) == ()
+    assert drift.measure(block_of(most), [unknown("A")], LIMITS).warnings([unknown("A")]) == ()
+    (several,) = drift.measure(block_of(most, half, most), [known], LIMITS).warnings([known])
+    assert "and on 1 more dates" in several
+
+
 def test_text_is_a_short_table() -> None:
     """Nothing where nothing is wrong; a line per feature; no more than a screen."""
     quiet = drift.measure(block_of([[0.0]]), [feature("A")], LIMITS)

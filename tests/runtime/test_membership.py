@@ -155,7 +155,7 @@ def test_everything_takes_in_what_was_listed_since() -> None:
 
 def test_a_stage_across_stocks_sees_no_stock_that_the_training_had_not() -> None:
     """On days of the run an unknown stock changes nobody's score; after them it is one of all, and a warning says so."""
-    chosen = membership(universes(), crosses=True).choose(block("SH600000", "SH600001", "SZ000002", "SZ301999"))
+    chosen = membership(universes(), crosses=True).choose(block(*SPANS, "SZ301999"))
     assert [day for day, names in kept(chosen).items() if "SZ301999" in names] == ["2020-01-08", "2020-02-03"]
     assert any("SZ301999" in warning for warning in chosen.warnings)
 
@@ -278,8 +278,8 @@ def test_a_universe_that_limits_changes_nothing_else() -> None:
     assert kept(chosen) == {"2020-01-06": ["SH600000", "SH600001"]}
 
 
-def test_a_table_with_few_of_the_stocks_is_refused_where_a_stage_needs_them() -> None:
-    """Half of a market without a row is no suspension."""
+def test_members_without_a_row_are_refused_where_a_stage_needs_them() -> None:
+    """One that left the market and one that was lost look alike: the caller says who is there, and half of them is too few."""
     spans = {f"SH6{place:05d}": [("2020-01-01", "2020-01-07")] for place in range(100)}
     lines = canonical(Universe.of(spans), np.datetime64("2020-01-01"), np.datetime64("2020-01-07"))
     record = msgspec.structs.replace(
@@ -293,7 +293,12 @@ def test_a_table_with_few_of_the_stocks_is_refused_where_a_stage_needs_them() ->
         with pytest.raises(InputError) as error:
             membership(universes(model=record), crosses=True).choose(block(*few, days=day))
         assert error.value.code == "universe.incomplete"
-        assert len(membership(universes(model=record), crosses=True).choose(block(*most, days=day))) == 93
+        with pytest.raises(InputError, match="none of SH600093") as error:
+            membership(universes(model=record), crosses=True).choose(block(*most, days=day))
+        assert "--universe" in str(error.value.next_step)
+        assert len(membership(universes(model=record), most, crosses=True).choose(block(*most, days=day))) == 93
+        with pytest.raises(InputError, match="leave them out of the universe"):
+            membership(universes(model=record), [*most, "SH600093"], crosses=True).choose(block(*most, days=day))
         assert len(membership(universes(model=record)).choose(block(*few, days=day))) == 50
 
 
@@ -346,6 +351,18 @@ def test_factors_see_their_own_universe() -> None:
 
 
 # --- trading days --------------------------------------------------------------------------------------------------------------
+
+
+def test_days_to_come_are_no_weekend() -> None:
+    """After the record any weekday may be a trading day; a weekend is none where the training had none."""
+    recorded = described(np.arange("2020-01-06", "2020-01-11", dtype="datetime64[D]"))
+    DayCheck(recorded, "the bars").see(np.array(["2020-01-10", "2020-01-13", "2020-01-15"], "datetime64[D]"))
+    for days in (["2020-01-18"], ["2020-01-13", "2020-01-19"], ["2020-01-05", "2020-01-06"]):
+        with pytest.raises(InputError) as error:
+            DayCheck(recorded, "the bars").see(np.array(days, "datetime64[D]"))
+        assert error.value.code == "bars.calendar"
+    opened = described(np.arange("2020-01-06", "2020-01-12", dtype="datetime64[D]"))
+    DayCheck(opened, "the bars").see(np.array(["2020-01-18"], "datetime64[D]"))
 
 
 def test_trading_days_are_weekdays_but_for_exceptions() -> None:

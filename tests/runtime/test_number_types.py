@@ -260,6 +260,19 @@ def test_whole_numbers_where_training_had_fractions(kind: pa.DataType) -> None:
     assert [outcome(call) for call in ways(values, trained(0.0, 7.0))] == [[1.0, 2.0]] * 4
     for ends in ((-0.5, 7.0), (0.0, 7.5)):
         assert {outcome(call) for call in ways(values, trained(*ends))} == {"features.precision"}
+    inner = dict(
+        zip(
+            ("0.01", "0.05", "0.25", "0.5", "0.75", "0.95", "0.99"),
+            (-0.9, -0.7, 0.1, 0.5, 0.75, 0.8, 0.99),
+            strict=True,
+        )
+    )
+    levels = {"min": -1.0, **inner, "max": 1.0}
+    for quantiles, rows, refused in ((levels, 5000, True), (levels, 19, False), (levels | {"max": 1e6}, 5000, False)):
+        said = msgspec.structs.replace(feature.statistics, quantiles=quantiles, rows=rows)
+        column = [msgspec.structs.replace(feature, statistics=said)]
+        found = outcome(lambda column=column: read_table(values, column))  # type: ignore[misc]
+        assert found == ("features.precision" if refused else [1.0, 2.0])
     known = msgspec.structs.replace(feature, statistics=None)
     assert outcome(lambda: read_table(values, [known])) == [1.0, 2.0]
 

@@ -281,6 +281,19 @@ def test_order_of_prices_is_no_matter_of_rounding_or_of_single_rows() -> None:
     units._require_order(PRICED, empty, day_of())
 
 
+def test_prices_without_decimals_are_refused() -> None:
+    """Whole numbers for every stock, in integers or floats, where the golden bars have fractions; fewer than all pass."""
+    usual, whole, some = (day_of(close=1.0007) for _ in range(3))
+    place = PRICED.index("close")
+    whole.values[:, place] = np.rint(whole.values[:, place])
+    some.values[1:, place] = np.rint(some.values[1:, place])
+    with pytest.raises(InputError, match="close has whole numbers only") as error:
+        units._require_fractions(PRICED, usual, whole)
+    assert error.value.code == "features.precision"
+    units._require_fractions(PRICED, usual, some)
+    units._require_fractions(PRICED, whole, whole)
+
+
 # --- anchors -----------------------------------------------------------------------------------------------------------------
 
 

@@ -18,13 +18,13 @@ _KINDS = (
 )
 
 
-def record(kind: str, codes: tuple[str, ...] = tables.STOCKS, last: str = LAST) -> dict[str, Any]:
+def record(kind: str, codes: tuple[str, ...] = tables.STOCKS, last: str = LAST, first: str = FIRST) -> dict[str, Any]:
     """A recorded universe whose codes are there on all its days."""
-    members = [f"{code} {FIRST} {last}" for code in sorted(codes)]
+    members = [f"{code} {first} {last}" for code in sorted(codes)]
     return {
         "kind": kind,
         "text": "the market of the vectors",
-        "first": FIRST,
+        "first": first,
         "last": last,
         "count": len(members),
         "sha256": hashlib.sha256("".join(f"{line}\n" for line in members).encode()).hexdigest(),
@@ -64,6 +64,7 @@ def cases() -> Iterator[Case]:
     yield from _manifests()
     yield from _universes()
     yield from _bars()
+    yield from _jumps()
 
 
 def _manifests() -> Iterator[Case]:
@@ -101,6 +102,17 @@ def _universes() -> Iterator[Case]:
     yield _score("universe_differs", wrong, "universe.differs", fewer, "--universe", "universe.txt", date=LAST)
     wrong = "a file with other spans on the record's days"
     yield _score("universe_other_spans", wrong, "universe.differs", other, "--universe", "universe.txt")
+    more = _crossing(universes(record("all", (*tables.STOCKS, "SH600009"))))
+    wrong = "a table without a stock that was there when the record ended, for a model across stocks"
+    yield _score("universe_member_without_a_row", wrong, "universe.incomplete", more)
+    yield _score(
+        "universe_member_that_left",
+        f"{wrong}, and the caller's own list of those that are left",
+        "ok",
+        more | {"universe.txt": named["universe.txt"]},
+        "--universe",
+        "universe.txt",
+    )
     index = record("all", (*tables.STOCKS, "SH000300"))
     wrong = "a table without an index that the stages of the training saw"
     yield _score("universe_incomplete", wrong, "universe.incomplete", _crossing(universes(index, "SH000300")))
@@ -147,6 +159,18 @@ def _bars() -> Iterator[Case]:
             "features.parquet": stored("sota"),
         }
         yield Case(name, f"Input: {text}.", "score", arguments, 18, code, files)
+
+
+def _jumps() -> Iterator[Case]:
+    edit = both(universes(record("all", first="2023-01-02")), put("alphas.moves", {"lowest": 0.9, "highest": 1.1}))
+    arguments = [*UNSIGNED, "--bars", "bars.parquet", "--features", "features.parquet", "--date", DATE]
+    given = {"bars.parquet": stored("bars"), "features.parquet": stored("sota")}
+    text = "Input: a close that is twice the one before, and one that is infinite, where the training moved by a tenth at most"
+    alone = Case("bars_jump_of_stocks", f"{text}.", "score", arguments, 0, "ok", bar_bundle(edit=edit) | given)
+    alone.result = {"scored": 1, "excluded": {"bars.jump": 2}}
+    yield alone
+    whole = bar_bundle(edit=both(edit, _of_days), changed=_WHOLE) | given
+    yield Case("bars_jump", f"{text}, for a model across stocks.", "score", arguments, 18, "bars.jump", whole)
 
 
 _DAYS = {"first": FIRST, "last": "2024-01-05", "closed": ["2024-01-01", "2024-01-04"], "opened": []}

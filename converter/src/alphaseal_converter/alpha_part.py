@@ -18,11 +18,11 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from alphaseal import conventions
+from alphaseal import conventions, jumps
 from alphaseal.alpha_selftest import bars_schema
 from alphaseal.bars import AlphaColumns, Bars
 from alphaseal.features import FeatureBlock
-from alphaseal.manifest import AlphaGraph, Scaling
+from alphaseal.manifest import AlphaGraph, Moves, Scaling
 from alphaseal.scores import dates_array
 
 from .alphas import CompiledAlphas, compile_alphas
@@ -42,6 +42,7 @@ GOLDEN_DAYS = 20
 """Of golden bars at least, however short the window: they show a caller's units, and a stock may be suspended for days."""
 _STOCKS = 64
 _LISTED = 20
+_STOCKS_AT_ONCE = 256
 _FLOAT32_STEPS = 4 * float(np.finfo(np.float32).eps)
 
 Names = npt.NDArray[np.str_]
@@ -159,7 +160,21 @@ def with_conventions(
     days = part.description.window + step_length - 1
     sets = [columns, fields] if len(columns) > len(fields) else [fields]
     recorded = [conventions.record(bars, columns, names, days, since) for names in sets if set(names) - {"factor"}]
-    return replace(part, description=msgspec.structs.replace(part.description, conventions=recorded or None))
+    said = {"conventions": recorded or None, "moves": _moves(bars, columns, since)}
+    return replace(part, description=msgspec.structs.replace(part.description, **said))
+
+
+def _moves(bars: Bars, columns: Sequence[str], since: int) -> Moves | None:
+    """How far the closes of the training moved; None where it has too few."""
+    if jumps.FIELD not in columns:
+        return None
+    extremes, place = jumps.Extremes(), columns.index(jumps.FIELD)
+    # A series that begins with the training's first day goes back further.
+    begun = bars.first <= since
+    for start in range(0, len(bars.instruments), _STOCKS_AT_ONCE):
+        part = slice(start, start + _STOCKS_AT_ONCE)
+        extremes.add(bars.values[part, :, place], begun[part], since)
+    return extremes.moves()
 
 
 class _Proof:

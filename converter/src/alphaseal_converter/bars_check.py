@@ -22,6 +22,7 @@ from alphaseal.bundle import Bundle
 from alphaseal.errors import InputError
 from alphaseal.features import FeatureBlock
 from alphaseal.history import Span
+from alphaseal.jumps import JumpCheck
 from alphaseal.manifest import AlphaGraph, Feature, FieldUnit
 from alphaseal.membership import FactorUniverse
 from alphaseal.period import Period
@@ -38,6 +39,7 @@ _NO_GOLDEN_BARS = (
     "(a build with --provider gives it some)"
 )
 _HOLIDAYS = 30
+_WHY = "factors may look at all stocks"
 """Days without trade, beside weekends, that any stretch of days may have."""
 _NO_COMMON_FIELD = "the bars could not be compared with those of the training: they have no field of the golden bars"
 
@@ -122,7 +124,7 @@ def compare(
     source = BarSource.of(table, fields, instrument_format=notation.kind, instrument_pattern=notation.pattern)
     found = adjustment.compare(source, golden)
     _require_rows(golden, table)
-    _require_conventions(bundle, alphas, table, _reach(wanted, bundle), days)
+    _require_as_trained(bundle, alphas, table, _reach(wanted, bundle), days)
     if alphas.units is None:
         return found.warnings
     seen = msgspec.structs.replace(alphas, fields=fields, units=_units_of(wanted, fields))
@@ -145,11 +147,11 @@ def _units_of(wanted: Sequence[Feature], fields: Sequence[str]) -> dict[str, Fie
     return asked
 
 
-def _require_conventions(bundle: Bundle, alphas: AlphaGraph, table: pa.Table, reach: int, days: Sequence[str]) -> None:
-    """Factors may look at all stocks: one whose days of suspension are filled is enough."""
+def _require_as_trained(bundle: Bundle, alphas: AlphaGraph, table: pa.Table, reach: int, days: Sequence[str]) -> None:
+    """Factors may look at all stocks: one whose days of suspension are filled, or whose price jumps, is enough."""
     fields = [name for name in table.column_names if name not in ("datetime", "instrument")]
-    watch = conventions.Watch.of(alphas.conventions, fields, reach)
-    if watch is None:
+    watch, check = conventions.Watch.of(alphas.conventions, fields, reach), JumpCheck.of(alphas.moves, fields, reach)
+    if watch is None and check is None:
         return
     notation = bundle.manifest.data.instrument_format
     source = BarSource.of(table, fields, instrument_format=notation.kind, instrument_pattern=notation.pattern)
@@ -162,10 +164,16 @@ def _require_conventions(bundle: Bundle, alphas: AlphaGraph, table: pa.Table, re
     if not len(places):
         return
     dates = range(int(places[0]), int(places[-1]) + 1)
-    _, found = watch.look(bars, fields, scope, {}, dates)
-    for day, odd in zip(dates, found, strict=True):
-        if odd and str(bars.dates[day]) in days:
-            raise conventions.refusal(odd, bars.dates[day], "factors may look at all stocks")
+    _, found = ((), [[] for _ in dates]) if watch is None else watch.look(bars, fields, scope, {}, dates)
+    unsettled = np.zeros(bars.present.shape, np.bool_)
+    _, jumping = ((), [{} for _ in dates]) if check is None else check.look(bars, scope, unsettled, dates)
+    for day, odd, stocks in zip(dates, found, jumping, strict=True):
+        if str(bars.dates[day]) not in days:
+            continue
+        if odd:
+            raise conventions.refusal(odd, bars.dates[day], _WHY)
+        if check is not None and stocks:
+            raise check.refusal(stocks, bars.dates[day], _WHY)
 
 
 def _require_rows(golden: FeatureBlock, table: pa.Table) -> None:

@@ -25,16 +25,16 @@ from .conventions import Watch
 from .errors import InputError
 from .features import FeatureBlock, is_file, iter_parquet, reader_of, table_of
 from .history import span_of
+from .jumps import JumpCheck
 from .membership import LATE
 from .period import Day
-from .scores import FILLED, NO_BARS, NOT_IN_UNIVERSE, text_array, with_excluded
+from .scores import FILLED, JUMPED, NO_BARS, NOT_IN_UNIVERSE, text_array, with_excluded
 from .trading_days import DayCheck
 from .windows import Calendar, Rows
 
 if TYPE_CHECKING:
-    from .conventions import Oddity
     from .history import Span
-    from .manifest import Conventions, Feature, TradingDays
+    from .manifest import Conventions, Feature, Moves, TradingDays
     from .membership import Membership
     from .scores import Scores
     from .universe import Universe
@@ -42,6 +42,7 @@ if TYPE_CHECKING:
 _BLOCK_BYTES = 64 << 20
 """Of the features that a part of a stream holds."""
 LeftOut = tuple[tuple[np.datetime64, str], ...]
+Barred = npt.NDArray[np.bool_]
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -49,26 +50,26 @@ class BarBlock(FeatureBlock):
     """Rows ready for the model; `without_bars` (date, instrument) are stocks that have no row of bars on the date.
 
     They are in the feature table, or had a row a short time ago.  `given` bool [rows]: the bars have the row; the others
-    are days of a suspension.  `filled` bool [rows]: the stock's bars cannot be taken.  `warnings` are about the bars that
-    the rows were made of.
+    are days of a suspension.  `barred` [rows]: why the stock's bars cannot be taken, "" where they can.  `warnings` are
+    about the bars that the rows were made of.
     """
 
     given: npt.NDArray[np.bool_]
-    filled: npt.NDArray[np.bool_]
+    barred: npt.NDArray[np.object_]
     without_bars: LeftOut
 
     def told(self) -> set[tuple[np.datetime64, str]]:
         return super().told() | set(self.without_bars)
 
     def taken(self, rows: Rows) -> BarBlock:
-        return replace(super().taken(rows), given=self.given[rows], filled=self.filled[rows])
+        return replace(super().taken(rows), given=self.given[rows], barred=self.barred[rows])
 
     def scored(self, rows: Rows, scores: npt.NDArray[np.float64]) -> tuple[BarBlock, Rows, npt.NDArray[np.float64]]:
         """The block without days of suspensions, and what of the pipeline's `rows` and `scores` is left then."""
         block = self
-        if self.filled.any():
-            before = np.full(len(self), "", object) if self.reasons is None else self.reasons
-            block = replace(self, reasons=np.where((before == "") & self.filled, FILLED, before))
+        if (self.barred != "").any():
+            before = self.barred if self.reasons is None else np.where(self.reasons == "", self.barred, self.reasons)
+            block = replace(self, reasons=before)
         if block.given.all():
             return block, rows, scores
         chosen = block.given[rows]
@@ -83,15 +84,17 @@ class BarBlock(FeatureBlock):
 class AlphaInput:
     """Bars and features of one call, checked for columns: every feature has one source.
 
-    `bars` have the fields of the graph, and after them those that only `watch` looks at.
+    `bars` have the fields of the graph, and after them those that only `watch` and `jumps` look at.
     """
 
     features: Sequence[Feature]
     columns: AlphaColumns
     bars: BarSource
     watch: Watch | None
+    jumps: JumpCheck | None
     trading_days: TradingDays | None
     members: Membership
+    step_length: int
     table: Any
     notation: dict[str, Any]
     limits: dict[str, Any]
@@ -105,6 +108,7 @@ class AlphaInput:
         table: Any,
         *,
         recorded: Sequence[Conventions] | None,
+        moves: Moves | None,
         trading_days: TradingDays | None,
         members: Membership,
         step_length: int,
@@ -124,8 +128,9 @@ class AlphaInput:
         more = [name for found in recorded or () for name in found.fields if name not in columns.fields]
         fields = (*columns.fields, *numeric_fields(bars, dict.fromkeys(more)))
         source = BarSource.of(bars, fields, calendar=calendar, **notation, **limits)
-        watch = Watch.of(recorded, fields, columns.window + step_length - 1)
-        return cls(features, columns, source, watch, trading_days, members, table, notation, limits)
+        days = columns.window + step_length - 1
+        watch, jumps = Watch.of(recorded, fields, days), JumpCheck.of(moves, fields, days)
+        return cls(features, columns, source, watch, jumps, trading_days, members, step_length, table, notation, limits)
 
     @property
     def graph_bars(self) -> BarSource:
@@ -162,11 +167,12 @@ class AlphaInput:
                 given = _Given(self._rows((bars.dates[bars.history], span.read[1]), stream), len(self.places_given()))
             days.see(bars.dates)
             # Of a part that goes on from another one the history was looked at before.
-            warnings = splits(bars, self.columns.fields, since=max(1, bars.history) if number else 1)
+            since = max(1, bars.history) if number else 1
+            warnings = splits(bars, self.columns.fields, since) if self.jumps is None else ()
             for start, stop in self._days(bars, stream):
                 rows = None if given is None else given.until(bars.dates[stop - 1])
-                filled, said = self._filled(bars, range(start, stop), span.first)
-                yield self.members.choose(self._block(bars, slice(start, stop), rows, filled, (*warnings, *said)))
+                barred, said = self._barred(bars, range(start, stop), span.first)
+                yield self.members.choose(self._block(bars, slice(start, stop), rows, barred, (*warnings, *said)))
 
     def _days(self, bars: Bars, stream: bool) -> list[tuple[int, int]]:
         """First day and the day after the last of each block: all at once, or few enough rows for the memory."""
@@ -177,38 +183,45 @@ class AlphaInput:
         step = max(1, _BLOCK_BYTES // (8 * len(self.features) * largest))
         return [(day, min(day + step, last)) for day in range(first, last, step)]
 
-    def _filled(self, bars: Bars, days: range, first: np.datetime64) -> tuple[npt.NDArray[np.bool_], tuple[str, ...]]:
-        """(bool [stocks, days]: stocks whose bars up to the day cannot be taken, warnings) of the dates from `first` on.
+    def _barred(self, bars: Bars, days: range, first: np.datetime64) -> tuple[dict[str, Barred], tuple[str, ...]]:
+        """(by reason bool [stocks, days]: stocks whose bars up to the day cannot be taken, warnings) of the dates from
+        `first` on.
 
-        Raises InputError `bars.suspended` where a stage looks at all stocks of a day and one of them is such.
+        Raises InputError `bars.suspended` and `bars.jump` where a stage looks at all stocks of a day and one of them is such.
         """
-        refused = np.zeros((len(bars.instruments), len(bars.dates)), np.bool_)
         days = range(max(days.start, int(np.searchsorted(bars.dates, first))), days.stop)
-        if self.watch is None or not days:
-            return refused, ()
+        barred: dict[str, Barred] = {}
+        if not days:
+            return barred, ()
         facts = self.members.facts(bars.instruments)
         scope = (facts.outside() == "") & ~facts.context
-        refused, found = self.watch.look(bars, self.bars.fields, scope, self.members.marked(bars), days)
-        if self.members.crosses:
-            self._require_as_trained(bars, days, refused, found)
-        # Of a stock that begins late it is enough that it has no score: a suspended one may well have no row there.
-        told = [[odd for odd in odds if odd.kind != LATE] for odds in found]
-        said = [(bars.dates[day], odds) for day, odds in zip(days, told, strict=True) if odds]
-        return refused, (conventions.warning(said),) if said else ()
+        warnings: list[str] = []
+        if self.watch is not None:
+            barred[FILLED], found = self.watch.look(bars, self.bars.fields, scope, self.members.marked(bars), days)
+            for day, odd in zip(days, found, strict=True):
+                if self._seen(bars, day, barred[FILLED]):
+                    raise conventions.refusal(odd, bars.dates[day])
+            # Of a stock that begins late it is enough that it has no score: a suspended one may well have no row there.
+            told = [[odd for odd in odds if odd.kind != LATE] for odds in found]
+            said = [(bars.dates[day], odds) for day, odds in zip(days, told, strict=True) if odds]
+            warnings += [conventions.warning(said)] if said else []
+        if self.jumps is not None:
+            barred[JUMPED], jumping = self.jumps.look(bars, scope, self.members.settled(bars), days)
+            for day, stocks in zip(days, jumping, strict=True):
+                if self._seen(bars, day, barred[JUMPED]):
+                    raise self.jumps.refusal(stocks, bars.dates[day])
+            moved = [(bars.dates[day], stocks) for day, stocks in zip(days, jumping, strict=True) if stocks]
+            warnings += [self.jumps.warning(moved)] if moved else []
+        return barred, tuple(warnings)
 
-    def _require_as_trained(
-        self, bars: Bars, days: range, refused: npt.NDArray[np.bool_], found: Sequence[Sequence[Oddity]]
-    ) -> None:
-        """A stage sees all stocks of the date, and of the dates before it that a window of the model looks at."""
-        steps = self.watch.days - self.columns.window if self.watch is not None else 0
-        for day, odd in zip(days, found, strict=True):
-            stocks = np.flatnonzero(refused[:, day])
-            names = [bars.instruments[stock] for stock in stocks]
-            if self.watch is None or not names:
-                continue
-            seen = self.members.belongs(names, bars.dates[max(0, day - steps) : day + 1]).any(axis=1)
-            if seen.any():
-                raise conventions.refusal(odd, bars.dates[day])
+    def _seen(self, bars: Bars, day: int, refused: Barred) -> bool:
+        """Whether a stage that looks at all stocks of the date, and of the dates before it that a window of the model looks
+        at, sees one of the refused."""
+        names = [bars.instruments[stock] for stock in np.flatnonzero(refused[:, day])]
+        if not self.members.crosses or not names:
+            return False
+        dates = bars.dates[max(0, day - self.step_length + 1) : day + 1]
+        return bool(self.members.belongs(names, dates).any())
 
     def places_given(self) -> list[int]:
         """Positions of the features that come from the table."""
@@ -247,7 +260,7 @@ class AlphaInput:
         bars: Bars,
         days: slice,
         given: FeatureBlock | None,
-        filled: npt.NDArray[np.bool_],
+        barred: dict[str, Barred],
         warnings: tuple[str, ...],
     ) -> BarBlock:
         """The rows of some days of the bars, with the given ones up to their last day."""
@@ -262,13 +275,16 @@ class AlphaInput:
         left_out = {(bars.dates[days][day], bars.instruments[stock]) for stock, day in np.argwhere(absent)}
         if given is not None:
             left_out.update(self._join(values, bars, days, given))
+        reasons = np.full(len(day), "", object)
+        for reason, mask in reversed(barred.items()):
+            reasons[mask[:, days][stock, day]] = reason
         return BarBlock(
             dates=bars.dates[days][day],
             instruments=text_array(bars.instruments).take(indices_of(stock)),
             values=values,
             extra=(),
             given=bars.present[:, days][stock, day],
-            filled=filled[:, days][stock, day],
+            barred=reasons,
             without_bars=tuple(sorted(left_out)),
             warnings=warnings,
         )

@@ -348,6 +348,7 @@ class Bundle:
             bars,
             table,
             recorded=alphas.description.conventions,
+            moves=alphas.description.moves,
             trading_days=self.manifest.data.calendar,
             members=self.members(universe, crosses=pipeline.needs_whole_day),
             step_length=pipeline.step_length,
@@ -565,7 +566,10 @@ def _ranked(
         placed[rows - start], dropped[rows - start] = scores, False
         scores = placed
     measured = measure(target, manifest.features, manifest.drift, universe)
-    return replace(rank_scores(target, scores, universe, dropped), manifest=manifest, measured=measured)
+    found = rank_scores(target, scores, universe, dropped)
+    return replace(
+        found, manifest=manifest, measured=measured, warnings=(*found.warnings, *measured.warnings(manifest.features))
+    )
 
 
 def _check_table(table: Any) -> Any:

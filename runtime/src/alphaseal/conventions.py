@@ -25,6 +25,8 @@ from .plain_text import listed
 if TYPE_CHECKING:
     from .bars import Bars
 
+LOST = "lost"
+"""A kind that follows from the table alone."""
 FIELDS = ("open", "high", "low", "close", "volume")
 """Looked at where bars have them, whether a feature reads them or not."""
 Mask = npt.NDArray[np.bool_]
@@ -40,11 +42,12 @@ WORDS = {
     "same_prices": "repeat the prices of the day before",
     "same_volume": "repeat the volume of the day before",
     "interpolated": "follow a line from day to day in every field",
+    LOST: "have no row, though the table writes days without trade as rows without a value",
     UNLISTED: "are older than the listing that the training's data have",
     LATE: "begin after the table does, although the training's data have the stock before",
 }
 """What the bars of a stock do, by kind of row; a row that is of several is of the first."""
-KINDS = tuple(kind for kind in WORDS if kind not in MARKED)
+KINDS = tuple(kind for kind in WORDS if kind not in (LOST, *MARKED))
 _FEW_ROWS = 3
 _RARE = 100_000
 """A kind of row that the training has on three days, or on fewer than one of so many, is no convention of it."""
@@ -55,6 +58,8 @@ _USUAL = 0.9
 _MORE_SUSPENDED = 3
 """So many suspensions are taken to be possible in as many days of stocks as the training has, if it has none."""
 _STOCKS_AT_ONCE = 256
+_EACH_WRITTEN = 4
+"""Rows without a value for each day without a row, from which on a table is taken to write its suspensions as rows."""
 _EPSILON = 4 * float(np.finfo(np.float32).eps)
 
 
@@ -79,8 +84,8 @@ class Signs:
         some: Mask = np.logical_or.reduce(there, axis=2)
         prices = [place for place, name in enumerate(names) if name in PRICES]
         priced, full = _every(there[:, :, prices]), _every(there)
-        last = _last(priced)
-        before = _taken(values[:, :, prices], last)
+        last = newest_before(priced)
+        before = values_on(values[:, :, prices], last)
         still = _every(values[:, :, prices] == before) & bool(prices)
         kinds = dict.fromkeys(KINDS, np.zeros_like(full))
         kinds["missing"] = listed_days & ~(bars.present & some)
@@ -97,11 +102,13 @@ class Signs:
             kinds["zero_volume"] = full & (volume == 0)
             kinds["repeated"] = full & _again(values, full, reach)
             kinds["same_prices"] = full & still
-            kinds["same_volume"] = full & (volume == _taken(volume[:, :, None], _last(~np.isnan(volume)))[:, :, 0])
+            kinds["same_volume"] = full & (
+                volume == values_on(volume[:, :, None], newest_before(~np.isnan(volume)))[:, :, 0]
+            )
             kinds["interpolated"] = full & _follows_a_line(values, full)
         else:
             # Without a volume prices are some earlier ones again, and move by the same tick twice, on days of trade too.
-            kinds["repeated"] = full & _every(values == _taken(values, _last(full)))
+            kinds["repeated"] = full & _every(values == values_on(values, newest_before(full)))
         taken = np.zeros_like(full)
         for kind in KINDS:
             kinds[kind] = kinds[kind] & listed_days & ~taken
@@ -115,13 +122,13 @@ def _every(fields: Mask) -> Mask:
     return mask
 
 
-def _last(rows: Mask) -> Counts:
+def newest_before(rows: Mask) -> Counts:
     """int64 [stocks, days]: position of the last of the `rows` before the day, -1 where there is none."""
     newest = np.maximum.accumulate(np.where(rows, np.arange(rows.shape[1]), -1), axis=1)
     return np.pad(newest, ((0, 0), (1, 0)), constant_values=-1)[:, :-1]
 
 
-def _taken(values: npt.NDArray[np.float32], days: Counts) -> npt.NDArray[np.float32]:
+def values_on(values: npt.NDArray[np.float32], days: Counts) -> npt.NDArray[np.float32]:
     """[stocks, days, fields]: the values of other days by position, NaN where it is -1."""
     found = np.take_along_axis(values, np.maximum(days, 0)[:, :, None], axis=1)
     return np.where(days[:, :, None] < 0, np.float32(np.nan), found)
@@ -148,11 +155,11 @@ def _follows_a_line(values: npt.NDArray[np.float32], full: Mask) -> Mask:
 
     Told on the later day: what is said of a date must not depend on the days after it.
     """
-    middle = _last(full)
+    middle = newest_before(full)
     first = np.where(middle < 0, -1, np.take_along_axis(middle, np.maximum(middle, 0), axis=1))
     day = np.arange(full.shape[1])
     part = ((middle - first) / np.maximum(day - first, 1))[:, :, None]
-    start, found = (_taken(values, days).astype(np.float64) for days in (first, middle))
+    start, found = (values_on(values, days).astype(np.float64) for days in (first, middle))
     with np.errstate(invalid="ignore"):  # infinity less infinity
         line = start + (values - start) * part
         mask = _every(np.abs(found - line) <= _EPSILON * np.maximum(np.abs(start), np.abs(values)))
@@ -318,7 +325,11 @@ class Watch:
         refused = np.zeros(signs.listed.shape, np.bool_)
         found: list[list[Oddity]] = [[] for _ in dates]
         stretch = _sums((signs.listed & scope[:, None]).sum(axis=0), self.days)
-        for kind, every in [*signs.kinds.items(), *marked.items()]:
+        absent, written = signs.listed & ~bars.present, signs.kinds["missing"] & bars.present
+        rare = _EACH_WRITTEN * _sums((absent & scope[:, None]).sum(axis=0), self.days)
+        # Of a date whose stretch writes its suspensions as rows each day without one is a row that was lost.
+        odd_days = rare <= _sums((written & scope[:, None]).sum(axis=0), self.days)
+        for kind, every in [*signs.kinds.items(), *marked.items(), (LOST, absent)]:
             mask = every & scope[:, None]
             if not mask.any():
                 continue
@@ -326,6 +337,8 @@ class Watch:
             counts, concerned = _Tally.of(mask).met(self.days), recent(mask, self.days)
             long = self._too_long(said, kind, mask)
             for place, day in enumerate(dates):
+                if kind == LOST and not odd_days[day]:
+                    continue
                 most = _most(known, kind, int(stretch[day]))
                 stocks = concerned[:, day] if counts[day] > most else long[:, day]
                 if stocks.any():
@@ -352,7 +365,7 @@ class Watch:
 
 def _most(known: Conventions, kind: str, stock_days: int) -> int:
     """Runs of rows of a kind that a stretch of so many days of stocks may have."""
-    if kind in MARKED:
+    if kind in (LOST, *MARKED):
         return 0
     said: Convention = getattr(known, kind)
     rate = max(said.episodes / max(known.stock_days, 1), said.share)

@@ -45,6 +45,8 @@ DRIFT_SCHEMA = pa.schema(
 )
 # `Schema.empty_table` imports pandas.
 _NOTHING = pa.Table.from_batches([], schema=DRIFT_SCHEMA)
+STRANGE = 0.5
+"""Share of a date's values outside of the training's that is told without being asked."""
 _INNER = ("0.01", "0.99")
 _SHOWN = 20
 _ROWS = 255
@@ -91,6 +93,22 @@ class Drift:
         if unknown := self.not_known():
             parts.append(f"{len(unknown)} not known (no training statistics)")
         return ", ".join(parts)
+
+    def warnings(self, features: Iterable[Feature]) -> tuple[str, ...]:
+        """One, where the training never had most values of a date; of those of the `features` whose ends are known."""
+        known = [(feature.name, feature.statistics) for feature in features]
+        ends = [name for name, said in known if said is not None and {"min", "max"} <= set(said.quantiles)]
+        found = self.table.filter(pc.is_in(self.table["feature"], value_set=text_array(ends)))
+        rows = found.filter(pc.greater(found["outside"], STRANGE)).to_pylist()
+        if not rows:
+            return ()
+        names = list(dict.fromkeys(row["feature"] for row in rows))
+        dates = sorted({row["datetime"] for row in rows})
+        more = f" and on {len(dates) - 1} more dates" if len(dates) > 1 else ""
+        return (
+            f"features of {dates[0]}{more}: most values of {listed(names)} lie outside of all that the training had; look at "
+            "the source, the unit and the column of these features",
+        )
 
     def check(self) -> None:
         """InputError `drift.out_of_range` that lists the features beyond the limits, if there are any."""

@@ -558,6 +558,13 @@ class Conventions(Part, frozen=True, kw_only=True):
     ]
 
 
+class Moves(Part, frozen=True, kw_only=True):
+    """How far the close moved from one day to the next in the training: its ratio to the last one before."""
+
+    lowest: Annotated[Positive, Meta(description="but for the few lowest, which may be errors")]
+    highest: Annotated[Positive, Meta(description="but for the few highest")]
+
+
 class AlphaGraph(Part, frozen=True, kw_only=True):
     """Bars in, alpha features out.
 
@@ -588,6 +595,9 @@ class AlphaGraph(Part, frozen=True, kw_only=True):
     conventions: Annotated[
         Annotated[list[Conventions], Meta(max_length=2)] | None,
         Meta(description="of the bars of the training, the one of more fields first; null: they were not at hand"),
+    ] = None
+    moves: Annotated[
+        Moves | None, Meta(description="null: the training's bars were not at hand, or have too few closes")
     ] = None
 
 

@@ -35,6 +35,8 @@ MARKED = (UNLISTED, LATE)
 """Kinds of days that only the recorded members can tell."""
 _ABSENT = 0.02
 """Of a universe's stocks that may have no row on a date: the longest suspensions, which tables leave out."""
+_SETTLED = 30
+"""Days after which a listed stock is no new one."""
 _GONE = 0.1
 """The same of the stocks of the record's last day, on later days: stocks leave a market for good."""
 
@@ -269,7 +271,10 @@ class Membership:
         notes = (f"listed since the training, or unknown to it: {listed(found)}",) if found else ()
         lost = np.flatnonzero(reasons != "").tolist()
         left_out = [(block.dates[row], names[rows.codes[row]], str(reasons[row])) for row in lost]
-        left_out += self._absent(block, rows)
+        absent = self._absent(block, rows)
+        if self.crosses and absent:
+            raise self._no_row(absent)
+        left_out += [(date, name, NO_ROW) for date, name in absent if self.given is None]
         context = rows.facts.context[rows.codes[kept]]
         return replace(
             block if not lost else block.taken(kept),
@@ -280,26 +285,32 @@ class Membership:
             notes=(*block.notes, *notes),
         )
 
-    def _absent(self, block: FeatureBlock, rows: _Rows) -> list[tuple[np.datetime64, str, str]]:
-        """The stocks that a date has, as far as that is recorded, and that have no row on it."""
+    def _absent(self, block: FeatureBlock, rows: _Rows) -> list[tuple[np.datetime64, str]]:
+        """The stocks that a date has, as far as the record or the caller says it, and that have no row in the table."""
         record, members = self.record, self.members
-        if record is None or members is None or self.given is not None:
+        if record is None:
             return []
         first, last, days = _day(record.first), _day(record.last), rows.days
-        names, found = list(members.place), []
+        names, found = [] if members is None else list(members.place), []
         told = block.told()
         context = self.facts(names).context
         for date, start, stop in block.spans():
             day = int(days[start])
-            if record.kind == "market" and not first <= day <= last:
+            if members is not None and (record.kind != "market" or first <= day <= last):
+                wanted = ~context
+                if record.kind != "list":
+                    wanted &= members.active(min(max(day, first), last))
+                place = rows.facts.place[rows.codes[start:stop]]
+                wanted[place[place >= 0]] = False
+                absent = [names[number] for number in np.flatnonzero(wanted)]
+                if self.given is not None:
+                    absent = sorted(self.given.on(date) & set(absent))
+            elif self.named and self.given is not None:
+                there = {rows.names[code] for code in rows.codes[start:stop].tolist()}
+                absent = sorted(self.given.on(date) - there)
+            else:
                 continue
-            wanted = ~context
-            if record.kind != "list":
-                wanted &= members.active(min(max(day, first), last))
-            place = rows.facts.place[rows.codes[start:stop]]
-            wanted[place[place >= 0]] = False
-            absent = [names[number] for number in np.flatnonzero(wanted)]
-            found += [(date, name, NO_ROW) for name in absent if (date, name) not in told]
+            found += [(date, name) for name in absent if (date, name) not in told]
         return found
 
     def marked(self, bars: Bars) -> dict[str, Mask]:
@@ -325,6 +336,16 @@ class Membership:
         before = bars.first[begins] - 1
         late[begins, before] = listed_on[begins] <= days[before]
         return {UNLISTED: unlisted & bars.present, LATE: late}
+
+    def settled(self, bars: Bars) -> Mask:
+        """bool [stocks, days]: the code was listed so long before the day that its price moves within limits."""
+        days = bars.dates.astype("datetime64[D]").astype(np.int64)
+        if self.listings is None or not self.listings.place:
+            return np.zeros(bars.present.shape, np.bool_)
+        place = np.array([self.listings.place.get(name, -1) for name in bars.instruments], np.int64)
+        since = self.listings.listed()[place] + _SETTLED
+        settled: Mask = (place >= 0)[:, None] & (days >= since[:, None])
+        return settled
 
     def belongs(self, names: Sequence[str], dates: npt.NDArray[np.datetime64]) -> Mask:
         """bool [codes, days]: whether a stage would see the code on the day."""
@@ -455,6 +476,24 @@ class Membership:
 
     def _named_on(self, day: int) -> int:
         return 0 if self.given is None else len(self.given.on(np.datetime64(day, "D")))
+
+    def _no_row(self, absent: Sequence[tuple[np.datetime64, str]]) -> InputError:
+        """A stock that left the market and one whose rows were lost look alike: the caller says which it is."""
+        date = absent[0][0]
+        names = [name for day, name in absent if day == date]
+        if self.given is None:
+            step = "give their rows (of missing values for a suspended stock); if they left the market, name those that did "
+            step += "not with --universe FILE (universe= in Python)"
+        else:
+            step = "give their rows (of missing values for a suspended stock), or leave them out of the universe"
+        return InputError(
+            "universe.incomplete",
+            "a stage of the model looks at all stocks of its universe, and some of them have no row in the table",
+            where=f"{date}",
+            expected="a row of each",
+            found=f"none of {listed(names)}",
+            next_step=step,
+        )
 
     def _incomplete(self, day: int, lacking: str) -> InputError:
         return InputError(

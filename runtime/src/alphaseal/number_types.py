@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 LARGEST_EXACT = 2**53
 """Up to it every integer is a double."""
 
+_REPEATED = 10
+"""Rows of the training for each whole number between its ends, from which on these are taken to repeat."""
+
 Reading = Literal["exact", "to_2_53", "cast", "missing", "precision", "not_numeric"]
 
 
@@ -92,12 +95,21 @@ def require_number_type(kind: Any, feature: Feature, name: str) -> None:
 
 
 def _fraction(feature: Feature) -> float | None:
-    """The smallest or the largest training value, where it is known and no whole number."""
+    """A training value that is no whole number, where the statistics show that there are such."""
     # Only features of a manifest know their training values.
     statistics: Statistics | None = getattr(feature, "statistics", None)
     if statistics is None:
         return None
     ends = [statistics.quantiles[level] for level in ("min", "max") if level in statistics.quantiles]
+    inner = [value for level, value in statistics.quantiles.items() if level not in ("min", "max")]
+    fractions = [value for value in inner if not value.is_integer()]
+    # Whole numbers of so small a range repeat, so that few quantiles lie between two of them; a correlation ends at 1.
+    if (
+        len(ends) == 2
+        and _REPEATED * (ends[1] - ends[0]) <= statistics.rows
+        and len(fractions) > max(len(inner) / 2, 3)
+    ):
+        return fractions[0]
     return next((value for value in ends if not value.is_integer()), None)
 
 

@@ -33,6 +33,7 @@ NO_BARS = "no_bars"
 CONTEXT = "context_only"
 OTHER_KIND = "other_kind"
 FILLED = "bars.suspended"
+JUMPED = "bars.jump"
 FEATURES_FILLED = "features.filled"
 
 SCORE_SCHEMA = pa.schema(

@@ -47,6 +47,10 @@ class DayCheck:
         other = np.setxor1d(wanted, dates[known & (dates >= first)])
         if len(other):
             raise _other_day(other[0], bool(other[0] in wanted), self._where)
+        # No record reaches over the days that come, but a market that never trades on a weekend does not begin to.
+        weekend = dates[(_weekday(dates) >= _SATURDAY) & (dates >= first)]
+        if len(weekend) and not self._recorded.opened:
+            raise _other_day(weekend[0], False, self._where)
 
 
 def _days_between(recorded: TradingDays, first: np.datetime64, last: np.datetime64) -> Calendar:

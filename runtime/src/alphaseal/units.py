@@ -157,6 +157,7 @@ def check(
         days = [rows for day in sorted({span.first, span.read[1]}) if (rows := source.read_range(day, day)) is not None]
         for rows in days:
             _require_order(source.fields, golden, rows)
+            _require_fractions(source.fields, golden, rows)
         strange = _strange_sizes(units, source.fields, days, (table, anchors))
     if strange and not evidence.as_trained:
         raise strange[0]
@@ -288,6 +289,23 @@ def _require_order(fields: Sequence[str], golden: FeatureBlock, rows: FeatureBlo
                 expected=f"{lower} at most {upper}",
                 found=f"{int(found.sum())} of {len(found)} stocks where it is not",
                 next_step=f"look at the columns {lower} and {upper}: all prices of a stock are of one day, unit and adjustment",
+            )
+
+
+def _require_fractions(fields: Sequence[str], golden: FeatureBlock, rows: FeatureBlock) -> None:
+    """InputError `features.precision` where all values of a price are whole numbers, and those of the golden bars are not."""
+    for place, name in enumerate(fields):
+        usual, found = (block.values[:, place][np.isfinite(block.values[:, place])] for block in (golden, rows))
+        if name not in PRICES or not len(usual) or len(found) < 2:
+            continue
+        if (usual == np.rint(usual)).mean() <= SELDOM and (found == np.rint(found)).all():
+            raise InputError(
+                "features.precision",
+                f"{name} has whole numbers only, and fractions in training",
+                where=f"the bars, {name} on {rows.dates[0]}",
+                expected=f"values with their decimals, such as {usual[0]:.6g} in the golden bars",
+                found=f"{found[0]:.6g}",
+                next_step="give prices as they are, before they were rounded or cast to integers",
             )
 
 
