@@ -269,7 +269,9 @@ def _environment() -> dict[str, str]:
 def _installation(interpreter: str) -> tuple[str, ...]:
     """The interpreter's real file, then the directories of its installation and packages, as it names them."""
     try:
-        if interpreter == os.path.abspath(sys.executable):
+        # `sys.executable` is what somebody says; the kernel knows which program we are.
+        ours = os.path.realpath("/proc/self/exe") == os.path.realpath(interpreter)
+        if ours and interpreter == os.path.abspath(sys.executable):
             executable, *roots = isolation_places.places()
         else:
             command = [interpreter, "-I", "-B", isolation_places.__file__]

@@ -25,6 +25,7 @@ import resource
 import signal
 import struct
 import sys
+import threading
 from typing import Any
 
 _LIBC = ctypes.CDLL(None, use_errno=True)
@@ -86,6 +87,9 @@ def run_as_main(order: dict[str, Any]) -> None:
     sys.modules["__main__"] = module
     loader.exec_module(module)
     # It ends as an interpreter does, but for taking apart all that is imported, in a copy of its own: seconds for torch.
+    for thread in threading.enumerate():
+        if thread is not threading.main_thread() and not thread.daemon:
+            thread.join()
     module.__dict__.clear()
     atexit._run_exitfuncs()
     with contextlib.suppress(Exception):
