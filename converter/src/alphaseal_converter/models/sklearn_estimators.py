@@ -129,11 +129,13 @@ def check_copies(record: Record, where: str) -> None:
     waiting: list[tuple[Any, bool]] = [(record, False)]
     while waiting:
         value, shared = waiting.pop()
-        if isinstance(value, list | tuple):
-            waiting.extend((member, shared) for member in value)
-        if not isinstance(value, Record) or (id(value), shared) in seen:
+        # A list may hold itself, or one list many times over.
+        if not isinstance(value, list | tuple | Record) or (id(value), shared) in seen:
             continue
         seen.add((id(value), shared))
+        if not isinstance(value, Record):
+            waiting.extend((member, shared) for member in value)
+            continue
         if shared and value.attributes.get("copy") is False and _path(value).startswith("sklearn."):
             raise RefusalError(
                 "model.unsupported",
