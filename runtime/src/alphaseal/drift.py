@@ -16,6 +16,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from .arrow_columns import floats_of, indices_of
 from .errors import InputError
 from .plain_text import Printable, listed, printable
 from .scores import dates_array, text_array
@@ -99,7 +100,8 @@ class Drift:
         known = [(feature.name, feature.statistics) for feature in features]
         ends = [name for name, said in known if said is not None and {"min", "max"} <= set(said.quantiles)]
         found = self.table.filter(pc.is_in(self.table["feature"], value_set=text_array(ends)))
-        rows = found.filter(pc.greater(found["outside"], STRANGE)).to_pylist()
+        strange = floats_of(found["outside"].combine_chunks(), "float64") > STRANGE
+        rows = found.take(indices_of(np.flatnonzero(strange))).to_pylist()
         if not rows:
             return ()
         names = list(dict.fromkeys(row["feature"] for row in rows))
