@@ -351,6 +351,15 @@ def _fills() -> Iterator[Case]:
     )
     filled.result = {"scored": 2, "excluded": {"features.filled": 1}}
     yield filled
+    ends = both(known, put("features.0.statistics.quantiles", {"min": 1.0, "max": 2.0}))
+    yield _score(
+        "features_outside",
+        "Input: a feature whose values are none that the training had",
+        18,
+        "features.outside",
+        tables.features(),
+        files=bundle(edit=ends),
+    )
     whole = both(known, put("model.batch_dependent", True), put("golden.rows", len(tables.TABLE_ROWS)))
     yield _score(
         "features_filled",

@@ -47,7 +47,7 @@ DRIFT_SCHEMA = pa.schema(
 # `Schema.empty_table` imports pandas.
 _NOTHING = pa.Table.from_batches([], schema=DRIFT_SCHEMA)
 STRANGE = 0.5
-"""Share of a date's values outside of the training's that is told without being asked."""
+"""Share of a date's finite values outside of the training's that is told, or refused, without being asked."""
 _INNER = ("0.01", "0.99")
 _SHOWN = 20
 _ROWS = 255

@@ -1,8 +1,11 @@
-"""Missing features that somebody filled: with zeros, with a mean, with any one number.
+"""Features of a table that are not those of the training: filled ones, and those of another unit or column.
 
+Filled: with zeros, with a mean, with any one number.
 A table of features has missing values where the training had them.  A number in their place is scored like any other, and
 nothing of it is true.  What gives a fill away is that one number stands for many stocks, or that it is a zero where the
 training never had one: the manifest records both (`Statistics.common_ratio`, `zero_ratio`; spec/bundle-v1.md, section 10.6).
+
+A feature in another unit, or under another one's name, has values that no stock had on any day of the training.
 """
 
 from __future__ import annotations
@@ -15,6 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from .arrow_columns import numbers_of
+from .drift import STRANGE
 from .errors import InputError
 from .numeric import most_by_chance
 from .plain_text import listed
@@ -50,14 +54,18 @@ class FillCheck:
     def marked(self, block: Block) -> Block:
         """The block; rows whose values, or those of the days that a window looks at, were filled have the reason.
 
-        Raises InputError `features.filled` where a stage looks at all stocks of a day and one of them is such.
+        Raises InputError `features.filled` where a stage looks at all stocks of a day and one of them is such, and
+        `features.outside` where most values of a feature that differs between stocks are none that the training had.
         """
         if not self._known or not len(block):
             return block
         filled, which = np.zeros(len(block), np.bool_), set()
         for _, first, last in block.spans():
             for place, feature in self._known:
-                found = _filled(block.values[first:last, place], feature)
+                values = block.values[first:last, place]
+                if (share := _outside(values, feature)) > STRANGE:
+                    raise _other_feature(block.dates[first], feature, share)
+                found = _filled(values, feature)
                 filled[first:last] |= found
                 if found.any():
                     which.add(feature.name)
@@ -104,6 +112,37 @@ def _filled(values: npt.NDArray[np.float64], feature: Feature) -> Mask:
     for number in numbers[counts - 1 > most]:
         result |= values == number
     return result
+
+
+def _outside(values: npt.NDArray[np.float64], feature: Feature) -> float:
+    """The share of the finite values of one feature on one date that lie outside of all that the training had.
+
+    0 where that does not tell: ends are not known, or come of few rows, or stocks mostly share one number, as they do of a
+    feature of the whole market, which reaches new heights.
+    """
+    statistics = feature.statistics
+    assert statistics is not None
+    if statistics.rows < LEAST_ROWS or (statistics.common_ratio or 0.0) >= STRANGE:
+        return 0.0
+    low, high = statistics.quantiles.get("min"), statistics.quantiles.get("max")
+    finite = values[np.isfinite(values)]
+    if low is None or high is None or not len(finite):
+        return 0.0
+    return float(np.mean((finite < low) | (finite > high)))
+
+
+def _other_feature(date: np.datetime64, feature: Feature, share: float) -> InputError:
+    assert feature.statistics is not None
+    quantiles = feature.statistics.quantiles
+    return InputError(
+        "features.outside",
+        "most values of a feature are none that any stock had on any day of the training",
+        where=f"the features of {date}, column {feature.name!r}",
+        expected=f"values from {quantiles['min']:.6g} to {quantiles['max']:.6g}",
+        found=f"{share:.0%} outside",
+        next_step="look at the unit and the column of this feature; where they are right the model knows nothing of such days: "
+        "train it again",
+    )
 
 
 def _refusal(block: FeatureBlock, filled: Mask, which: list[str]) -> InputError:
