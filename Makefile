@@ -12,7 +12,7 @@ LOCKS := .environments/uv
 OLDEST := .environments/onnxruntime-oldest
 export PYTHONDONTWRITEBYTECODE := 1
 
-.PHONY: demo test check bench fidelity ledger gauntlet fuzz mutants attacks matrix locks schemas fixtures research adapters format clean
+.PHONY: demo test check bench fidelity ledger gauntlet cases fuzz mutants attacks matrix locks schemas fixtures research adapters format clean
 .DEFAULT_GOAL := test
 
 $(VENV)/.ready: tools/bootstrap.py requirements/development.txt runtime/pyproject.toml converter/pyproject.toml
@@ -55,6 +55,10 @@ $(OLDEST)/.ready: requirements/onnxruntime-oldest.txt
 # Removes one check of the verifier after the other and looks whether a test notices.
 mutants: $(VENV)/.ready
 	@$(BIN)/python tools/mutate.py
+
+# What users met, rebuilt with what is right.
+cases: $(VENV)/.families
+	@$(BIN)/python tools/run_tests.py -m case
 
 # Runs every hostile test and writes the table of attacks in SECURITY.md.
 attacks: $(VENV)/.families

@@ -45,6 +45,7 @@ def test_right_scores_are_those_of_qlib(worlds: list[World]) -> None:
     }
 
 
+@pytest.mark.case("prices_on_another_scale", "macd_on_another_scale")
 def test_wrong_tables_are_not_scored_in_silence(worlds: list[World]) -> None:
     """Each kind of wrong table twice: refused, left out by name, or told."""
     tally = run_harmful(worlds, 2 * len(harmful.KINDS), SEED)

@@ -101,6 +101,7 @@ def explained(built: BuiltBundle, rows: int) -> None:
     assert report.alphas is not None
 
 
+@pytest.mark.case("linear_model_with_market_data")
 def test_a_linear_model_is_built_and_its_noise_is_counted(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Four of 1180 recorded predictions come from correlations over two or three points: counted and named, on the screen too."""
     built = build(request(NOISE / "linear", tmp_path / "bundle"))

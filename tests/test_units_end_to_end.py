@@ -79,6 +79,7 @@ def test_another_base_of_prices_changes_no_score(market: Path, bars: pa.Table) -
     assert sum(same) >= len(same) - 2
 
 
+@pytest.mark.case("volume_in_lots")
 def test_lots_and_other_volumes_are_refused(market: Path, bars: pa.Table) -> None:
     """By the golden days in the table; without them by what nothing shows, and by size even with anchors."""
     bundle = alphaseal.open(built_from_bars(market), trust=UNSIGNED)

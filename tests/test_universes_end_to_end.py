@@ -231,6 +231,7 @@ def test_a_filled_suspension_refuses_the_day_of_a_stage_across_stocks() -> None:
     check(score("everything", checked, bars().dropna(subset=["close"])), "everything", checked)
 
 
+@pytest.mark.case("benchmark_index_scored")
 def test_the_benchmark_is_no_stock_of_a_row_model_either(market: Path, tmp_path: Path) -> None:
     """Scored from the run's own provider, the index has no score and the 62 stocks have those that they have without it."""
     built = build(direct_request("lgb_alpha158_filter", tmp_path / "bundle", features=None, provider=market))
@@ -242,6 +243,7 @@ def test_the_benchmark_is_no_stock_of_a_row_model_either(market: Path, tmp_path:
     assert found.warnings == alone.warnings == ()
 
 
+@pytest.mark.case("bars_filled_forward")
 @pytest.mark.parametrize("way", ["day", "range", "stream"])
 def test_filled_stocks_of_single_rows_are_named(way: str, market: Path, tmp_path: Path) -> None:
     """A model of single rows scores the others as qlib did; filled stocks have no score, on the dates that look at them."""

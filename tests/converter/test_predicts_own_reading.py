@@ -51,6 +51,7 @@ def categorical(table: pd.DataFrame) -> pd.DataFrame:
     return table.assign(industry=pd.Categorical(table["industry"], categories=list(INDUSTRIES)))
 
 
+@pytest.mark.case("lightgbm_pandas_categories", "lightgbm_pandas_categories_in_pipeline")
 @pytest.mark.parametrize("kind", ["regressor", "booster", "pipeline"])
 def test_categories_of_a_frame_are_raw_values(kind: str) -> None:
     """Industry codes, unseen ones and missing ones score as the object's own predict scores the frame, bit for bit."""
@@ -107,6 +108,7 @@ def test_parameters_of_the_wrapper_never_give_other_scores(parameters: dict[str,
         np.testing.assert_array_equal(found, model.predict(table))
 
 
+@pytest.mark.case("lightgbm_pred_early_stop")
 def test_early_stop_of_a_ranker_is_refused() -> None:
     """The user's scores come from fewer trees than the Booster has."""
     table = frame()[["mom", "rev", "vol"]]
@@ -118,6 +120,7 @@ def test_early_stop_of_a_ranker_is_refused() -> None:
     assert refused.value.code == "model.predict_parameter"
 
 
+@pytest.mark.case("lightgbm_names_swapped")
 @pytest.mark.parametrize("order", [("mom", "rev", "vol"), ("rev", "mom", "vol")], ids=["right", "swapped"])
 def test_a_given_order_must_agree_with_the_names_of_the_model(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, order: tuple[str, ...]

@@ -40,6 +40,7 @@ def checks(
     return {check["name"]: check | {"exit": status} for check in reply["result"]["checks"]}
 
 
+@pytest.mark.case("floor of pyarrow")
 @pytest.mark.skipif(sys.version_info < (3, 11), reason="tomllib")
 def test_oldest_versions_are_those_of_the_distributions() -> None:
     """doctor asks for what both pyproject files ask for on the Python that runs, and says a word on all of it."""
@@ -56,6 +57,7 @@ def test_oldest_versions_are_those_of_the_distributions() -> None:
     assert set(doctor.LIBRARIES) <= set(asked)
 
 
+@pytest.mark.case("floors of numpy")
 @pytest.mark.skipif(sys.version_info < (3, 11), reason="tomllib")
 @pytest.mark.parametrize("python", ["3.10", "3.11", "3.12", "3.13"])
 @pytest.mark.parametrize("part", ["runtime", "converter"])
@@ -136,6 +138,7 @@ def run_broken(
     return done.returncode, {check["name"]: check for check in reply["result"]["checks"]}, done.stderr
 
 
+@pytest.mark.case("doctor that dies of what it looks at")
 @pytest.mark.skipif(os.name != "posix", reason="a process that ends by a signal")
 @pytest.mark.parametrize(
     ("command", "modules"),

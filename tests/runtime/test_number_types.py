@@ -233,6 +233,7 @@ def test_columns_of_pandas_and_polars(name: str) -> None:
         assert found == ("features.precision" if name in NARROW else "features.not_numeric")
 
 
+@pytest.mark.case("float16_features")
 def test_half_precision_in_a_parquet_file_says_what_to_do() -> None:
     """The refusal names column, type and what to give instead, and that a cast does not mend it."""
     with pytest.raises(InputError) as caught:
