@@ -117,6 +117,7 @@ def test_new_heights_are_no_other_feature() -> None:
     assert left_out(rows_alone(feature()), half) == []
     everyone = block_of([50.0] * STOCKS)
     assert left_out(rows_alone(feature(common_ratio=0.98)), everyone) == []
+    assert left_out(rows_alone(feature(common_ratio=0.98)), block_of([*[50.0] * 25, *usual()[25:]])) == []
     far = block_of([value * 100 for value in usual()])
     assert left_out(rows_alone(feature(rows=LEAST_ROWS - 1)), far) == []
     assert left_out(rows_alone(feature(quantiles={"0.5": 0.1})), far) == []

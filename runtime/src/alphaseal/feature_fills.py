@@ -117,18 +117,19 @@ def _filled(values: npt.NDArray[np.float64], feature: Feature) -> Mask:
 def _outside(values: npt.NDArray[np.float64], feature: Feature) -> float:
     """The share of the finite values of one feature on one date that lie outside of all that the training had.
 
-    0 where that does not tell: ends are not known, or come of few rows, or stocks mostly share one number, as they do of a
+    0 where that does not tell: ends are not known, or come of few rows, or most stocks share one number, as they do of a
     feature of the whole market, which reaches new heights.
     """
     statistics = feature.statistics
     assert statistics is not None
-    if statistics.rows < LEAST_ROWS or (statistics.common_ratio or 0.0) >= STRANGE:
-        return 0.0
     low, high = statistics.quantiles.get("min"), statistics.quantiles.get("max")
     finite = values[np.isfinite(values)]
-    if low is None or high is None or not len(finite):
+    if statistics.rows < LEAST_ROWS or low is None or high is None or not len(finite):
         return 0.0
-    return float(np.mean((finite < low) | (finite > high)))
+    share = float(np.mean((finite < low) | (finite > high)))
+    if share > STRANGE and np.unique(finite, return_counts=True)[1].max() - 1 >= STRANGE * len(finite):
+        return 0.0
+    return share
 
 
 def _other_feature(date: np.datetime64, feature: Feature, share: float) -> InputError:
