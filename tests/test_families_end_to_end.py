@@ -152,6 +152,8 @@ def test_a_network_that_cannot_be_closed_off_is_refused(tmp_path: Path, monkeypa
     source = isolation._LAUNCHER.read_text(encoding="utf-8")
     crippled.write_text(source.replace("= 444, 445, 446", "= 99444, 99445, 99446"), encoding="utf-8")
     monkeypatch.setattr(isolation, "_LAUNCHER", crippled)
+    # A system that stands since another test is none of this machine.
+    isolation.shared_sandbox.cache_clear()
     with pytest.raises(RefusalError) as caught:
         build(load(NETWORK_OF_ROWS).request(tmp_path / "bundle"))
     assert (caught.value.code, caught.value.exit) == ("isolation.unavailable", 20)

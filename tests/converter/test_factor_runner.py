@@ -650,6 +650,7 @@ def test_without_isolation_nothing_runs(bars: Path, tmp_path: Path, monkeypatch:
     crippled = tmp_path / "launcher.py"
     crippled.write_text(source.replace("= 444, 445, 446", "= 99444, 99445, 99446"), encoding="utf-8")
     monkeypatch.setattr(isolation, "_LAUNCHER", crippled)
+    isolation.shared_sandbox.cache_clear()
     with pytest.raises(RefusalError) as caught:
         compute_features(request(bars, tmp_path / "features.parquet", python=Path(sys.executable), allow_missing=True))
     assert caught.value.code == "isolation.unavailable"

@@ -308,6 +308,7 @@ def test_without_isolation_nothing_runs(tmp_path: Path, monkeypatch: pytest.Monk
     source = isolation._LAUNCHER.read_text(encoding="utf-8")
     crippled.write_text(source.replace("= 444, 445, 446", "= 99444, 99445, 99446"), encoding="utf-8")
     monkeypatch.setattr(isolation, "_LAUNCHER", crippled)
+    isolation.shared_sandbox.cache_clear()
     found = tried(tmp_path, "pass", close_of(), python=Path(sys.executable))
     assert (found.look_back, found.look_ahead, found.inputs, found.runs) == (None, None, None, None)
     assert found.not_run == "no isolation"
@@ -379,6 +380,7 @@ def test_a_build_goes_on_where_nothing_can_be_closed_off(tmp_path: Path, monkeyp
     source = isolation._LAUNCHER.read_text(encoding="utf-8")
     crippled.write_text(source.replace("= 444, 445, 446", "= 99444, 99445, 99446"), encoding="utf-8")
     monkeypatch.setattr(isolation, "_LAUNCHER", crippled)
+    isolation.shared_sandbox.cache_clear()
     pq.write_table(bars_table(), tmp_path / "bars.parquet")
     request = TrialRequest(tmp_path / "bars.parquet")
     built = build(factor_plain_request(tmp_path / "bundle", trial=request, with_factors=False))

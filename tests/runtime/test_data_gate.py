@@ -207,7 +207,7 @@ def test_damaged_pages_are_refused() -> None:
     codes = {
         _code_or_none(data[:place] + bytes([data[place] ^ 0x55]) + data[place + 1 :]) for place in range(4, len(data))
     }
-    assert codes <= {None, "data.parquet", "data.metadata", "data.schema", "data.growth"}
+    assert codes <= {None, "data.parquet", "data.metadata", "data.schema", "data.growth", "data.date_range"}
 
 
 def _code_or_none(data: bytes) -> str | None:
@@ -243,11 +243,12 @@ def _factors(tmp_path: Path, **options: Any) -> tuple[Path, FactorTable]:
 def test_factor_tables_are_checked_without_decoding(tmp_path: Path) -> None:
     """Columns and rows are the manifest's; numbers are float32 or float64, as the run had them."""
     path, said = _factors(tmp_path)
-    check_factors(path, said)
+    with path.open("rb") as file:
+        check_factors(file, said)
     for changed in ({"rows": 4}, {"columns": ["g", "f"]}, {"columns": ["f"]}, {"columns": ["f", "g", "h"]}):
         fields = {name: getattr(said, name) for name in said.__struct_fields__} | changed
-        with pytest.raises(PolicyError) as caught:
-            check_factors(path, FactorTable(**fields))
+        with pytest.raises(PolicyError) as caught, path.open("rb") as file:
+            check_factors(file, FactorTable(**fields))
         assert caught.value.code == "data.schema"
 
 
