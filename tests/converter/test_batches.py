@@ -7,6 +7,7 @@ from pathlib import Path
 
 import msgspec
 import numpy as np
+import pandas as pd
 import pyarrow as pa
 import pyarrow.compute
 import pytest
@@ -146,11 +147,15 @@ def test_an_opened_bundle_is_not_lent_to_another_trust(windows: Path) -> None:
 
 
 def test_a_market_is_named_for_every_part(tmp_path: Path, windows: Path) -> None:
-    """Where a stage needs the caller's universe the scorer takes it along; a part names no stock that its rows lack."""
+    """Where a stage needs the caller's universe the scorer takes it along, and each of its stocks must have its rows."""
     place = tmp_path / "bundle"
     shutil.copytree(windows, place)
     manifest = m.parse((place / m.FILE_NAME).read_bytes())
     table = table_of(block_of(5, dates=8))
+    frame = table.to_pandas().set_index(["datetime", "instrument"])
+    # A stock that is suspended has a row of missing values.
+    every = pd.MultiIndex.from_product(frame.index.levels)
+    table = pa.Table.from_pandas(frame.reindex(every).reset_index(), schema=table.schema)
     codes = sorted(set(table["instrument"].to_pylist()))
     members = [f"{code} 2020-01-01 2020-01-31" for code in codes]
     record = m.RecordedUniverse(
@@ -173,5 +178,6 @@ def test_a_market_is_named_for_every_part(tmp_path: Path, windows: Path) -> None
     assert caught.value.code == "universe.needed"
     whole = Scorer.of(windows, UNSIGNED).score(table)
     assert Scorer.of(place, UNSIGNED, universe=codes).score(table).equals(whole)
-    more = Scorer.of(place, UNSIGNED, universe=[*codes, "SH600999"]).score(table)
-    assert "SH600999" not in more["instrument"].to_pylist()
+    with pytest.raises(InputError) as caught:
+        Scorer.of(place, UNSIGNED, universe=[*codes, "SH600999"]).score(table)
+    assert (caught.value.code, caught.value.found) == ("universe.incomplete", "none of SH600999")
