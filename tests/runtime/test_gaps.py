@@ -638,9 +638,10 @@ def test_factor_tables_with_a_column_behind_the_file_are_refused(tmp_path: Path)
     path.write_bytes(data[: -8 - length] + tail + len(tail).to_bytes(4, "little") + b"PAR1")
     factors = small_bundle().manifest.factors
     assert factors is not None
-    with pytest.raises(PolicyError) as caught:
-        data_gate.check_factors(path, factors)
+    with pytest.raises(PolicyError) as caught, path.open("rb") as file:
+        data_gate.check_factors(file, factors)
     assert caught.value.code == "data.parquet"
+    assert "closed file" not in caught.value.message
 
 
 @pytest.mark.parametrize("text", ["[" + "[]," * 300_000 + "0]", "[" + "0," * 600_000 + "0]", '"' + r"\"[" * 300_000])
