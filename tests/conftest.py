@@ -21,6 +21,21 @@ def no_session_key_of_this_machine(monkeypatch: pytest.MonkeyPatch, tmp_path_fac
         monkeypatch.setenv("HOME", str(tmp_path_factory.getbasetemp()))
 
 
+@pytest.fixture
+def without_isolation(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Nothing can be closed off here, as on a kernel that does not know Landlock's system calls."""
+    from alphaseal_converter import isolation
+
+    source = isolation._LAUNCHER.read_text(encoding="utf-8")
+    crippled = source.replace("= 444, 445, 446", "= 99444, 99445, 99446")
+    assert crippled != source
+    launcher = tmp_path_factory.mktemp("crippled") / "launcher.py"
+    launcher.write_text(crippled, encoding="utf-8")
+    monkeypatch.setattr(isolation, "_LAUNCHER", launcher)
+    # A system that stands since another test is none of this machine.
+    isolation.shared_sandbox.cache_clear()
+
+
 @pytest.fixture(scope="session")
 def market(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """qlib's data directory of the simulated market that all recorded runs of the tests were made on, read only.

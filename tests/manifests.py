@@ -26,6 +26,21 @@ def sha256(text: str) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
+def recorded_universe(
+    kind: m.UniverseKind, members: list[str], first: str, last: str, *, carried: bool = True
+) -> m.RecordedUniverse:
+    """A universe whose `members` are lines `CODE FIRST LAST` in order; not `carried`: the manifest has their digest alone."""
+    return m.RecordedUniverse(
+        kind=kind,
+        text="the market",
+        first=first,
+        last=last,
+        count=len({line.split()[0] for line in members}),
+        sha256=m.universe_digest(members),
+        members=members if carried else None,
+    )
+
+
 def example_sources() -> dict[str, str]:
     """Texts of the sources that `example_manifest` lists, by bundle path."""
     return {

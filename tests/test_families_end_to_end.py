@@ -14,7 +14,6 @@ import pytest
 import alphaseal
 from alphaseal.near_ties import compare_order
 from alphaseal.numeric import allowed, outside
-from alphaseal_converter import isolation
 from alphaseal_converter.build import BuildRequest, build
 from alphaseal_converter.cli import main as convert_command
 from alphaseal_converter.errors import RefusalError
@@ -146,19 +145,14 @@ def test_a_network_that_only_its_own_code_judges_is_not_ready(tmp_path: Path) ->
     assert not built.manifest.eligibility.ready
 
 
-def test_a_network_that_cannot_be_closed_off_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.usefixtures("without_isolation")
+def test_a_network_that_cannot_be_closed_off_is_refused(tmp_path: Path) -> None:
     """Where a protection is missing the build ends with 20 and how to allow it, and nothing is written."""
-    crippled = tmp_path / "launcher.py"
-    source = isolation._LAUNCHER.read_text(encoding="utf-8")
-    crippled.write_text(source.replace("= 444, 445, 446", "= 99444, 99445, 99446"), encoding="utf-8")
-    monkeypatch.setattr(isolation, "_LAUNCHER", crippled)
-    # A system that stands since another test is none of this machine.
-    isolation.shared_sandbox.cache_clear()
     with pytest.raises(RefusalError) as caught:
         build(load(NETWORK_OF_ROWS).request(tmp_path / "bundle"))
     assert (caught.value.code, caught.value.exit) == ("isolation.unavailable", 20)
     assert "docs/ci.md" in str(caught.value.next_step)
-    assert list(tmp_path.iterdir()) == [crippled]
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize("name", NETWORKS[:1] + NETWORKS[-1:])

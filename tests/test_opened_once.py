@@ -94,24 +94,15 @@ def _copied(signed: Path, tmp_path: Path) -> Path:
 
 
 @pytest.mark.attack("files: exchanged after the check")
-@pytest.mark.parametrize("verb", RUNTIME)
-def test_verbs_of_the_runtime_open_each_file_once(signed: Path, tmp_path: Path, verb: str) -> None:
+@pytest.mark.parametrize(
+    ("program", "verb"),
+    [*(("alphaseal.cli", verb) for verb in RUNTIME), *(("alphaseal_converter.cli", verb) for verb in CONVERTER)],
+)
+def test_verbs_open_each_file_once(signed: Path, tmp_path: Path, program: str, verb: str) -> None:
     """By the audit hook, and on Linux by the kernel, which sees what C++ opens."""
     bundle = _copied(signed, tmp_path)
-    arguments, expected = RUNTIME[verb]
-    status, opened = run_watched(bundle, "alphaseal.cli", [verb, *arguments(signed, bundle)], tmp_path)
-    assert status == expected
-    assert opened["manifest.json"] == 1
-    assert {path: count for path, count in opened.items() if count > 1} == {}
-
-
-@pytest.mark.attack("files: exchanged after the check")
-@pytest.mark.parametrize("verb", CONVERTER)
-def test_verbs_of_the_converter_open_each_file_once(signed: Path, tmp_path: Path, verb: str) -> None:
-    """The same for those that sign, approve, attest and check."""
-    bundle = _copied(signed, tmp_path)
-    arguments, expected = CONVERTER[verb]
-    status, opened = run_watched(bundle, "alphaseal_converter.cli", [verb, *arguments(signed, bundle)], tmp_path)
+    arguments, expected = (RUNTIME | CONVERTER)[verb]
+    status, opened = run_watched(bundle, program, [verb, *arguments(signed, bundle)], tmp_path)
     assert status == expected
     assert opened["manifest.json"] == 1
     assert {path: count for path, count in opened.items() if count > 1} == {}

@@ -24,6 +24,7 @@ from alphaseal_converter.cli import main as convert
 from alphaseal_converter.factor_runner import FeaturesRequest, FeaturesResult, compute_features
 from alphaseal_converter.isolation import IsolationLimits
 from factor_bars import RESEARCH, needs_tables
+from manifests import recorded_universe
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="isolation uses the Linux kernel's means")
 
@@ -226,15 +227,7 @@ def with_universes(bundle: Path, context: list[str]) -> Path:
     """The same, whose factors were computed on STOCKS and on the context that is among `members`."""
     manifest = m.parse((bundle / m.FILE_NAME).read_bytes())
     members = [f"{code} 2024-01-02 2024-01-04" for code in sorted([*STOCKS, *(["SH000300"] if context else [])])]
-    record = m.RecordedUniverse(
-        kind="all",
-        text="everything",
-        first="2024-01-02",
-        last="2024-01-04",
-        count=len(members),
-        sha256=m.universe_digest(members),
-        members=members,
-    )
+    record = recorded_universe("all", members, "2024-01-02", "2024-01-04")
     known = m.Universes(
         factor=record,
         factor_missing=None,

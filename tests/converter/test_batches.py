@@ -21,6 +21,7 @@ from alphaseal_converter.graph.assemble import build_row_graph
 from alphaseal_converter.processors import Fillna
 from alphaseal_converter.ray import _assign
 from bundles import factor_plain_bundle
+from manifests import recorded_universe
 from runtime.test_pipeline import FILL, FINAL, RANK, WIDTH, WINDOW, block_of, newest_less_oldest, table_of, write_bundle
 
 UNSIGNED = Trust.unsigned()
@@ -158,15 +159,7 @@ def test_a_market_is_named_for_every_part(tmp_path: Path, windows: Path) -> None
     table = pa.Table.from_pandas(frame.reindex(every).reset_index(), schema=table.schema)
     codes = sorted(set(table["instrument"].to_pylist()))
     members = [f"{code} 2020-01-01 2020-01-31" for code in codes]
-    record = m.RecordedUniverse(
-        kind="market",
-        text="a market of another year",
-        first="2020-01-01",
-        last="2020-01-31",
-        count=len(codes),
-        sha256=m.universe_digest(members),
-        members=members,
-    )
+    record = recorded_universe("market", members, "2020-01-01", "2020-01-31")
     known = m.Universes(
         factor=None, factor_missing="none", model=record, model_missing=None, boards={}, context=[], until="2020-01-31"
     )

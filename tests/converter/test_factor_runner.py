@@ -22,7 +22,6 @@ from alphaseal import feature_origin
 from alphaseal import manifest as m
 from alphaseal.errors import InputError, NotReadableError
 from alphaseal.period import Period
-from alphaseal_converter import isolation
 from alphaseal_converter.cli import main as convert
 from alphaseal_converter.errors import RefusalError
 from alphaseal_converter.factor_process import FactorBars, Runner, prepare
@@ -644,14 +643,10 @@ def test_a_python_without_tables_is_named(bars: Path, tmp_path: Path) -> None:
     assert "--python" in str(caught.value.next_step)
 
 
-def test_without_isolation_nothing_runs(bars: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.usefixtures("without_isolation")
+def test_without_isolation_nothing_runs(bars: Path, tmp_path: Path) -> None:
     """Where the system cannot close a process off, the whole verb refuses, also with --allow-missing."""
-    source = isolation._LAUNCHER.read_text(encoding="utf-8")
-    crippled = tmp_path / "launcher.py"
-    crippled.write_text(source.replace("= 444, 445, 446", "= 99444, 99445, 99446"), encoding="utf-8")
-    monkeypatch.setattr(isolation, "_LAUNCHER", crippled)
-    isolation.shared_sandbox.cache_clear()
     with pytest.raises(RefusalError) as caught:
         compute_features(request(bars, tmp_path / "features.parquet", python=Path(sys.executable), allow_missing=True))
     assert caught.value.code == "isolation.unavailable"
-    assert list(tmp_path.iterdir()) == [crippled]
+    assert list(tmp_path.iterdir()) == []

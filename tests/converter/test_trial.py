@@ -15,7 +15,7 @@ import pytest
 import alphaseal
 from alphaseal import manifest as m
 from alphaseal.manifest import Dtype
-from alphaseal_converter import isolation, trial
+from alphaseal_converter import trial
 from alphaseal_converter.build import build
 from alphaseal_converter.cli import main as convert
 from alphaseal_converter.provider import open_provider
@@ -302,13 +302,9 @@ def test_recorded_values_of_another_period_and_no_table(tmp_path: Path) -> None:
     assert try_factors(request, [], parquet, lambda text: None) == {}
 
 
-def test_without_isolation_nothing_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.usefixtures("without_isolation")
+def test_without_isolation_nothing_runs(tmp_path: Path) -> None:
     """Where code cannot be closed off none runs: all is null, the manifest says why, and the build goes on."""
-    crippled = tmp_path / "launcher.py"
-    source = isolation._LAUNCHER.read_text(encoding="utf-8")
-    crippled.write_text(source.replace("= 444, 445, 446", "= 99444, 99445, 99446"), encoding="utf-8")
-    monkeypatch.setattr(isolation, "_LAUNCHER", crippled)
-    isolation.shared_sandbox.cache_clear()
     found = tried(tmp_path, "pass", close_of(), python=Path(sys.executable))
     assert (found.look_back, found.look_ahead, found.inputs, found.runs) == (None, None, None, None)
     assert found.not_run == "no isolation"
@@ -374,13 +370,9 @@ def test_a_real_task_from_bars_to_scores(market: Path, tmp_path: Path) -> None:
     assert {(row["datetime"].date(), row["instrument"]): row["score"] for row in recorded} == scores
 
 
-def test_a_build_goes_on_where_nothing_can_be_closed_off(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.usefixtures("without_isolation")
+def test_a_build_goes_on_where_nothing_can_be_closed_off(tmp_path: Path) -> None:
     """The bundle is written without running anything: look-backs are null, the manifest and the report say why."""
-    crippled = tmp_path / "launcher.py"
-    source = isolation._LAUNCHER.read_text(encoding="utf-8")
-    crippled.write_text(source.replace("= 444, 445, 446", "= 99444, 99445, 99446"), encoding="utf-8")
-    monkeypatch.setattr(isolation, "_LAUNCHER", crippled)
-    isolation.shared_sandbox.cache_clear()
     pq.write_table(bars_table(), tmp_path / "bars.parquet")
     request = TrialRequest(tmp_path / "bars.parquet")
     built = build(factor_plain_request(tmp_path / "bundle", trial=request, with_factors=False))

@@ -16,7 +16,7 @@ from alphaseal.features import FeatureBlock
 from alphaseal.membership import FactorUniverse, Membership, RecordedSpans
 from alphaseal.trading_days import DayCheck, described
 from alphaseal.universe import Universe, canonical
-from manifests import example_manifest
+from manifests import example_manifest, recorded_universe
 
 DAYS = np.array(["2020-01-06", "2020-01-07", "2020-01-08", "2020-02-03"], "datetime64[D]")
 """Two days of the record, the day after it, and one after the run's last day."""
@@ -30,15 +30,7 @@ SPANS: dict[str, Any] = {
 
 def universes(kind: str = "all", *, members: bool = True, **changes: Any) -> m.Universes:
     lines = canonical(Universe.of(SPANS), np.datetime64("2020-01-01"), np.datetime64("2020-01-07"))
-    record = m.RecordedUniverse(
-        kind=kind,  # type: ignore[arg-type]
-        text="the market",
-        first="2020-01-01",
-        last="2020-01-07",
-        count=len(SPANS),
-        sha256=m.universe_digest(lines),
-        members=lines if members else None,
-    )
+    record = recorded_universe(kind, lines, "2020-01-01", "2020-01-07", carried=members)  # type: ignore[arg-type]
     said: dict[str, Any] = {
         "factor": None,
         "factor_missing": "none",

@@ -11,7 +11,7 @@ import numpy as np
 from alphaseal.model_gate import ALPHAS
 from alphaseal_converter.alphas import elementwise, rolling
 from alphaseal_converter.alphas.emit import ELEMENT, Emitter, Rule
-from alphaseal_converter.alphas.nodes import Dtype, Node, Nodes, tail
+from alphaseal_converter.alphas.nodes import Dtype, Node, Nodes, in_order, tail
 from alphaseal_converter.alphas.scaling import Scaling, derive
 from alphaseal_converter.alphas.syntax import parse
 from alphaseal_converter.errors import RefusalError
@@ -91,22 +91,6 @@ def _reason(refusal: RefusalError) -> str:
     words = refusal.message if refusal.found is None else f"{refusal.message}: {refusal.found}"
     where = "" if refusal.where is None else f" ({refusal.where})"
     return words[:_LONGEST_REASON] + where
-
-
-def in_order(roots: Iterable[Node]) -> list[Node]:
-    """Every series that the roots need, each once, its inputs before it."""
-    ordered: dict[Node, None] = {}
-    waiting = [(root, False) for root in roots]
-    while waiting:
-        node, inputs_are_there = waiting.pop()
-        if node in ordered or node.dtype is None:
-            continue
-        if inputs_are_there:
-            ordered[node] = None
-        else:
-            waiting.append((node, True))
-            waiting.extend((inner, False) for inner in node.inputs)
-    return list(ordered)
 
 
 def days_back(node: Node) -> int:

@@ -8,7 +8,7 @@ refused.  Equal subexpressions become one node.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from enum import Enum
 from typing import Final
@@ -78,6 +78,22 @@ def tail(node: Node) -> float:
     """The weight of the days before an exponential mean's window, after a gap of `GAP` days."""
     days, weight = node.parameters
     return float((1.0 - weight) ** (days - GAP))
+
+
+def in_order(roots: Iterable[Node], *, numbers: bool = False) -> list[Node]:
+    """Every series that the roots need, with `numbers` every number too, each once, its inputs before it."""
+    ordered: dict[Node, None] = {}
+    waiting = [(root, False) for root in roots]
+    while waiting:
+        node, inputs_are_there = waiting.pop()
+        if node in ordered or (node.dtype is None and not numbers):
+            continue
+        if inputs_are_there:
+            ordered[node] = None
+        else:
+            waiting.append((node, True))
+            waiting.extend((inner, False) for inner in node.inputs)
+    return list(ordered)
 
 
 class Nodes:

@@ -20,8 +20,8 @@ from numpy.typing import NDArray
 
 from alphaseal.graph import load_session, row_chunks, run_session
 from alphaseal_converter.alphas import noise_rolling
-from alphaseal_converter.alphas.compile import days_back, fields_of, in_order, series_graph
-from alphaseal_converter.alphas.nodes import Dtype, Node, Nodes
+from alphaseal_converter.alphas.compile import days_back, fields_of, series_graph
+from alphaseal_converter.alphas.nodes import Dtype, Node, Nodes, in_order
 from alphaseal_converter.alphas.syntax import parse
 
 Doubles = NDArray[np.float64]

@@ -23,7 +23,7 @@ from fractions import Fraction
 from typing import Final
 
 from alphaseal.adjustment import unit_of
-from alphaseal_converter.alphas.nodes import Node
+from alphaseal_converter.alphas.nodes import Node, in_order
 
 NEGLIGIBLE: Final = Fraction(1, 100_000)
 """A number up to this, beside a series with a unit, is taken for a guard against division by 0, not for a quantity."""
@@ -92,25 +92,9 @@ class Scaling:
 
 def derive(root: Node) -> dict[str, Scaling]:
     """The scaling of a series for every unit of a field that it reads, by unit."""
-    order = _ordered(root)
+    order = in_order([root], numbers=True)
     units = sorted({unit_of(node.field) for node in order if node.operator == "field"})
     return {unit: _derived(order, unit) for unit in units}
-
-
-def _ordered(root: Node) -> list[Node]:
-    """Every node below the root, numbers too, each once, its inputs before it."""
-    ordered: dict[Node, None] = {}
-    waiting = [(root, False)]
-    while waiting:
-        node, inputs_are_there = waiting.pop()
-        if node in ordered:
-            continue
-        if inputs_are_there:
-            ordered[node] = None
-        else:
-            waiting.append((node, True))
-            waiting.extend((inner, False) for inner in node.inputs)
-    return list(ordered)
 
 
 def _derived(order: Sequence[Node], unit: str) -> Scaling:
