@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import base64
 import hashlib
+import io
 import json
 import mmap
 import os
@@ -173,11 +174,9 @@ class Areas:
         """Whatever passes has the schema and the rows of the manifest; a factor table is looked at without decoding."""
         if chance.random() < 0.25:
             data = mutations.parquet_mutation(chance.choice(self.small.factors), chance)
-            path = self.scratch / "factors.parquet"
-            path.write_bytes(data)
             assert self.small.manifest.factors is not None
             factors = self.small.manifest.factors
-            return judged(lambda: data_gate.check_factors(path, factors))
+            return judged(lambda: data_gate.check_factors(io.BytesIO(data), factors))
         data = mutations.parquet_mutation(chance.choice(self.small.goldens), chance)
         tables: list[Any] = []
         outcome = judged(lambda: tables.append(data_gate.read_exact(data, self.schema, ROWS, "golden.parquet")))
