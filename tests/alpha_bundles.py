@@ -16,7 +16,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from onnx import TensorProto, helper, numpy_helper
 
-from alphaseal import alpha_selftest, selftest
+from alphaseal import golden
 from alphaseal import manifest as m
 from alphaseal.manifest import AlphaGraph
 from alphaseal_converter.graph.builder import IR_VERSION, OPSETS, GraphBuilder
@@ -122,7 +122,7 @@ def _golden(steps: int, features: list[m.Feature]) -> pa.Table:
     scores = [*[None] * (steps - 1) * len(STOCKS), *scores_of(values.transpose(1, 0, 2)).tolist()]
     case = [*["context"] * (steps - 1) * len(STOCKS), *["day"] * len(STOCKS)]
     columns = [case, *zip(*rows, strict=True), scores]
-    schema = selftest.golden_schema(features)
+    schema = golden.golden_schema(features)
     return pa.table(
         [pa.array(column, field.type) for column, field in zip(columns, schema, strict=True)], schema=schema
     )
@@ -131,7 +131,7 @@ def _golden(steps: int, features: list[m.Feature]) -> pa.Table:
 def golden_bars(**changes: Any) -> pa.Table:
     """The golden bars of `description`."""
     rows = frame(DAYS[:WINDOW]).assign(**changes)
-    return pa.Table.from_pandas(rows, schema=alpha_selftest.bars_schema(FIELDS), preserve_index=False)
+    return pa.Table.from_pandas(rows, schema=golden.bars_schema(FIELDS), preserve_index=False)
 
 
 def write_bundle(

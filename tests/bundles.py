@@ -8,7 +8,8 @@ from pathlib import Path
 from tempfile import mkdtemp
 from typing import Any
 
-from alphaseal_converter.build import BuildRequest, build
+from alphaseal_converter.build import build
+from alphaseal_converter.request import BuildRequest
 from locations import DATA
 
 FACTOR_PLAIN = DATA / "factor_plain"

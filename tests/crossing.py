@@ -14,8 +14,9 @@ import pandas as pd
 
 import alphaseal
 from alphaseal_converter.artifacts import read_predictions
-from alphaseal_converter.build import BuildRequest, build
+from alphaseal_converter.build import build
 from alphaseal_converter.provider import open_provider, read_bars
+from alphaseal_converter.request import BuildRequest
 from locations import DATA, REPOSITORY
 
 FOLDER = DATA / "crossing"

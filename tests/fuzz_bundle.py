@@ -16,7 +16,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from alphaseal import manifest as m
-from alphaseal.selftest import golden_schema
+from alphaseal.golden import golden_schema
 from alphaseal.trust import Trust
 from graphs import run_graph
 from manifests import example_manifest

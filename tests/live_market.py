@@ -9,7 +9,8 @@ import numpy as np
 import pandas as pd
 import pyarrow.parquet as pq
 
-from alphaseal_converter.build import BuildRequest, build
+from alphaseal_converter.build import build
+from alphaseal_converter.request import BuildRequest
 from locations import DATA
 
 LIVE_DAY = DATA / "live_day"

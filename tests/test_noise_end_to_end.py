@@ -11,13 +11,13 @@ import pandas as pd
 import pytest
 
 import alphaseal
-from alphaseal import selftest
 from alphaseal.cli import main as alphaseal_command
 from alphaseal_converter import replay_noise
 from alphaseal_converter.artifacts import read_model, read_predictions
-from alphaseal_converter.build import BuildRequest, BuiltBundle, build
+from alphaseal_converter.build import BuiltBundle, build
 from alphaseal_converter.decode import as_array
 from alphaseal_converter.errors import RefusalError
+from alphaseal_converter.request import BuildRequest
 from locations import DATA
 
 NOISE = DATA / "noise"
@@ -97,7 +97,7 @@ def explained(built: BuiltBundle, rows: int) -> None:
     assert f"{rows} of 1180 recorded predictions differ by up to" in manifest.parity.note
     assert manifest.parity.cases[0].outside == 0
     assert not {one.date for one in noise.examples} & set(manifest.golden.days)
-    report = selftest.run(alphaseal.open(built.path, trust=alphaseal.Trust.unsigned()))
+    report = alphaseal.open(built.path, trust=alphaseal.Trust.unsigned()).selftest()
     assert report.alphas is not None
 
 
@@ -215,4 +215,4 @@ def test_where_every_day_has_noise_the_library_itself_judges_the_golden_rows(own
     assert built.manifest.order.replay is not None
     assert built.manifest.order.replay.noise is not None
     assert built.manifest.order.replay.noise.rows == 1
-    selftest.run(alphaseal.open(built.path, trust=alphaseal.Trust.unsigned()))
+    alphaseal.open(built.path, trust=alphaseal.Trust.unsigned()).selftest()

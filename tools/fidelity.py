@@ -29,17 +29,11 @@ from alphaseal.graph import Graph  # noqa: E402
 from alphaseal.manifest import Bound, Manifest  # noqa: E402
 from alphaseal.near_ties import OrderComparison, compare_order  # noqa: E402
 from alphaseal.numeric import allowed, ulp_distance  # noqa: E402
-from alphaseal_converter.build import BuildRequest, build  # noqa: E402
+from alphaseal_converter.build import build  # noqa: E402
 from alphaseal_converter.errors import RefusalError  # noqa: E402
 from alphaseal_converter.families import TrainedModel  # noqa: E402
-from alphaseal_converter.parity import (  # noqa: E402
-    TOP_COUNTS,
-    Matrix,
-    Vector,
-    make_probes,
-    make_window_probes,
-    unexplained,
-)
+from alphaseal_converter.parity import TOP_COUNTS, Matrix, Vector, make_probes, make_window_probes, unexplained  # noqa: E402
+from alphaseal_converter.request import BuildRequest
 from family_cases import LIBRARIES, FamilyCase, Trained, cases, missing_library, refused  # noqa: E402
 from locations import DATA, FIXTURES  # noqa: E402
 

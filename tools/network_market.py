@@ -42,11 +42,12 @@ from alphaseal.near_ties import OrderComparison, compare_order  # noqa: E402
 from alphaseal.numeric import allowed  # noqa: E402
 from alphaseal_converter.alpha_part import describe_graph  # noqa: E402
 from alphaseal_converter.alphas import compile_alphas  # noqa: E402
-from alphaseal_converter.build import BuildRequest, build  # noqa: E402
+from alphaseal_converter.build import build  # noqa: E402
 from alphaseal_converter.errors import RefusalError  # noqa: E402
 from alphaseal_converter.families import FamilyContext, read_trained_model  # noqa: E402
 from alphaseal_converter.parity import TOP_COUNTS  # noqa: E402
 from alphaseal_converter.processors import Fillna, RobustZScoreNorm  # noqa: E402
+from alphaseal_converter.request import BuildRequest
 from stand_ins import StandIn, pickled, stand_in  # noqa: E402
 
 EXPRESSIONS = {

@@ -18,7 +18,8 @@ from numpy.typing import NDArray
 from alpha_market import ODD, Stock, alpha_columns, read_stocks, session, windows_of
 from alphaseal_converter.alphas import compile_alphas
 from alphaseal_converter.alphas.nodes import Dtype, Node
-from alphaseal_converter.alphas.noise import _RULES, Life, Noise
+from alphaseal_converter.alphas.noise import _RULES, Noise
+from alphaseal_converter.alphas.noise_life import Life
 from locations import DATA
 
 Doubles = NDArray[np.float64]

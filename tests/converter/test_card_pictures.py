@@ -14,7 +14,7 @@ import pytest
 
 import alphaseal
 from alphaseal_converter.artifacts import Predictions, lightgbm_text, read_model, read_predictions
-from alphaseal_converter.build import BuildRequest, build
+from alphaseal_converter.build import build
 from alphaseal_converter.card import MAXIMUM_BYTES, render_card
 from alphaseal_converter.card.charts import Series, bar_chart, line_chart
 from alphaseal_converter.card.markup import Element
@@ -34,6 +34,7 @@ from alphaseal_converter.performance import (
     read_correlations,
     read_returns,
 )
+from alphaseal_converter.request import BuildRequest
 from alphaseal_converter.runs import Artifacts
 from locations import DATA, FIXTURES
 from manifests import example_manifest, example_sources

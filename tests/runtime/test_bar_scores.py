@@ -16,7 +16,6 @@ import pytest
 
 import alphaseal
 from alpha_bundles import DAYS, FIELDS, STOCKS, WINDOW, frame, golden_bars, scores_of, write_bundle
-from alphaseal import bundle as bundle_module
 from alphaseal import cli, selftest
 from alphaseal.adjustment import compare
 from alphaseal.bars_source import BarSource
@@ -28,8 +27,7 @@ from alphaseal.scores import Scores
 @pytest.fixture(autouse=True)
 def nothing_is_proven() -> None:
     """Every test is a process that has scored nothing yet."""
-    bundle_module._PROVEN_HERE.clear()
-    bundle_module._PROVEN_ALPHAS.clear()
+    selftest._PASSED.clear()
 
 
 @pytest.fixture
@@ -492,7 +490,7 @@ def test_unadjusted_split_is_a_warning(bundle: alphaseal.Bundle) -> None:
 
 def test_selftest_reports_the_alpha_features(bundle: alphaseal.Bundle) -> None:
     """All features of all golden stocks are compared and counted."""
-    report = selftest.run(bundle)
+    report = bundle.selftest()
     assert report.alphas is not None
     assert (report.alphas.stocks, report.alphas.features, report.alphas.bit_identical) == (3, 3, 9)
     assert report.alphas.largest == 0.0
@@ -505,7 +503,7 @@ def test_wrong_alpha_feature_stops_the_first_score(tmp_path: Path) -> None:
         bundle.score(table(factors()), bars=table(frame()), date=DAYS[-1])
     assert error.value.code == "selftest.alphas"
     with pytest.raises(SelfTestError):
-        selftest.run(bundle)
+        bundle.selftest()
     values = factors().assign(CLOSE=1.0, ROC1=1.0, LENGTH=1.0)
     assert len(bundle.score(table(values), date=DAYS[-1])) == 3
 
@@ -514,7 +512,7 @@ def test_tolerance_is_that_of_the_manifest(tmp_path: Path) -> None:
     """A difference within the feature's tolerance passes, and is reported in parts of it."""
     other = golden_bars(close=lambda rows: rows["close"] + 0.5)
     bundle = opened(write_bundle(tmp_path / "bundle", bars=other, edit={"tolerances": [1.0, 1.0, 0.0]}))
-    report = selftest.run(bundle).alphas
+    report = bundle.selftest().alphas
     assert report is not None
     assert report.largest == 0.5
     assert 0 < report.bit_identical < 9
@@ -525,7 +523,7 @@ def test_missing_value_is_only_near_a_missing_one(tmp_path: Path) -> None:
     bars = golden_bars(close=lambda rows: rows["close"].where(rows["datetime"] != DAYS[1]))
     bundle = opened(write_bundle(tmp_path / "bundle", bars=bars, edit={"tolerances": [1e9, 1e9, 1e9]}))
     with pytest.raises(SelfTestError, match="ROC1"):
-        selftest.run(bundle)
+        bundle.selftest()
 
 
 @pytest.mark.parametrize(
@@ -547,7 +545,7 @@ def test_golden_bars_of_another_kind_are_refused(tmp_path: Path, bars: pa.Table,
     """Other rows, columns, dates or stocks than the manifest and the golden rows have."""
     bundle = opened(write_bundle(tmp_path / "bundle", bars=bars, edit=edit))
     with pytest.raises(PolicyError) as error:
-        selftest.run(bundle)
+        bundle.selftest()
     assert error.value.code == code
 
 

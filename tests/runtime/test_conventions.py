@@ -11,9 +11,9 @@ import pytest
 
 from alphaseal import conventions
 from alphaseal.bars import Bars
+from alphaseal.chance import most_by_chance
 from alphaseal.conventions import KINDS, Signs, Watch, record
 from alphaseal.manifest import Conventions
-from alphaseal.numeric import most_by_chance
 
 FIELDS = ("open", "high", "low", "close", "volume")
 REACH = 20

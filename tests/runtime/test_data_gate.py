@@ -19,8 +19,8 @@ import pytest
 from alphaseal.data_gate import check_factors, read_exact
 from alphaseal.errors import AlphasealError, InputError, PolicyError
 from alphaseal.features import FeatureColumn, iter_parquet, read_parquet
+from alphaseal.golden import golden_schema
 from alphaseal.manifest import FactorTable
-from alphaseal.selftest import golden_schema
 from locations import REPOSITORY
 from peak_memory import PEAK, needs_peak
 

@@ -22,7 +22,8 @@ from alphaseal.diff import Difference, compare_features, difference
 from alphaseal.diff_report import as_markdown, as_text
 from alphaseal.diff_scores import rank_correlation
 from alphaseal.errors import DigestError, TreeError
-from alphaseal_converter.build import BuildRequest, build
+from alphaseal_converter.build import build
+from alphaseal_converter.request import BuildRequest
 from bundles import direct_request, factor_plain_bundle, factor_plain_request, raw_values
 from locations import FIXTURES
 

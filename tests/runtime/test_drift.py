@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 import pytest
 
 import alphaseal
-from alphaseal import cli, drift
+from alphaseal import advice_text, cli, drift
 from alphaseal import manifest as m
 from alphaseal.arrow_columns import plain_name
 from alphaseal.errors import InputError, UsageError
@@ -173,8 +173,8 @@ def test_dates_are_measured_alone() -> None:
     assert [str(row["datetime"]) for row in found.out_of_range().to_pylist()] == ["2024-01-03"]
     assert found.dates() == 2
     assert found.summary() == "1 of 1 features out of range on 2024-01-02 to 2024-01-03 (A)"
-    assert "2024-01-03  1: A" in drift.as_text(found)
-    assert "2024-01-02  " not in drift.as_text(found)
+    assert "2024-01-03  1: A" in advice_text.drift_text(found)
+    assert "2024-01-02  " not in advice_text.drift_text(found)
 
 
 def test_stocks_outside_of_the_universe_do_not_count() -> None:
@@ -213,23 +213,23 @@ def test_values_that_the_training_never_had_are_a_warning() -> None:
 def test_text_is_a_short_table() -> None:
     """Nothing where nothing is wrong; a line per feature; no more than a screen."""
     quiet = drift.measure(block_of([[0.0]]), [feature("A")], LIMITS)
-    assert drift.as_text(quiet) == ""
+    assert advice_text.drift_text(quiet) == ""
     assert quiet.summary() == "0 of 1 features out of range on 2024-01-02"
     lost = drift.measure(block_of([[0.0, 9.0]]), [unknown("A"), unknown("B")], LIMITS)
     assert lost.not_known() == ["A", "B"]
-    assert drift.as_text(lost) == (
+    assert advice_text.drift_text(lost) == (
         "drift: 0 of 2 features out of range on 2024-01-02, 2 not known (no training statistics)"
     )
     many = drift.measure(
         block_of([[9.0] * 40]), [feature(f"F{number}", {} if not number else None) for number in range(40)], LIMITS
     )
-    lines = drift.as_text(many).splitlines()
+    lines = advice_text.drift_text(many).splitlines()
     assert lines[0] == "drift: 39 of 40 features out of range on 2024-01-02 (F1, F2, F3, F4, F5 and 34 more)"
     assert len(lines) == 24
     assert lines[3].split() == ["0.0%", "0.0%", "100.0%", "100.0%", "outside", "F1"]
     assert lines[-1] == "and 19 more (--json lists all)"
     single = drift.measure(block_of([[np.nan]]), [feature("A")], LIMITS)
-    assert "not known" in drift.as_text(single).splitlines()[-1]
+    assert "not known" in advice_text.drift_text(single).splitlines()[-1]
 
 
 def test_scores_without_a_bundle_know_no_drift() -> None:

@@ -14,7 +14,7 @@ from alphaseal import manifest as m
 from alphaseal.errors import InputError
 from alphaseal.feature_fills import LEAST_ROWS, FillCheck
 from alphaseal.features import FeatureBlock
-from alphaseal.scores import FEATURES_FILLED
+from alphaseal.reasons import FEATURES_FILLED
 from manifests import example_manifest
 
 STOCKS = 40

@@ -19,7 +19,7 @@ import pytest
 from onnx import ModelProto, TensorProto, helper, numpy_helper
 
 import alphaseal
-from alphaseal import data_gate, keys, names, selftest, strict_json, tree
+from alphaseal import data_gate, golden, keys, names, strict_json, tree
 from alphaseal import manifest as m
 from alphaseal.errors import AlphasealError, MalformedError, NotReadableError, PolicyError
 from alphaseal.graph import Graph
@@ -480,7 +480,7 @@ def test_golden_rows_of_whole_days_are_there_once() -> None:
     table = pq.read_table(pa.BufferReader(small_bundle().goldens[0]))
     twice = pa.concat_tables([table, table.slice(3, 1)])
     with pytest.raises(PolicyError) as caught:
-        selftest.keyed_block(twice, np.zeros((len(twice), FEATURES)), "golden.parquet")
+        golden.keyed_block(twice, np.zeros((len(twice), FEATURES)), "golden.parquet")
     assert (caught.value.code, caught.value.found) == ("golden.keys", "2021-12-24 SH600003")
 
 
@@ -525,7 +525,7 @@ def exchange_texts(chunks: list[Fields]) -> None:
 def read_golden(data: bytes) -> PolicyError:
     """What the data gate says of golden rows."""
     with pytest.raises(PolicyError) as caught:
-        data_gate.read_exact(data, selftest.golden_schema(small_bundle().manifest.features), ROWS, "golden.parquet")
+        data_gate.read_exact(data, golden.golden_schema(small_bundle().manifest.features), ROWS, "golden.parquet")
     return caught.value
 
 
@@ -611,7 +611,7 @@ def test_fewer_values_than_rows_are_refused(everywhere: bool, words: str) -> Non
         for place in range(len(field(group(footer), 1)[1]) if everywhere else 0):
             put(field(chunk(footer, place), 3), 5, ROWS + 1)
 
-    schema = selftest.golden_schema(small_bundle().manifest.features)
+    schema = golden.golden_schema(small_bundle().manifest.features)
     with pytest.raises(PolicyError) as caught:
         data_gate.read_exact(golden_with(change), schema, ROWS + 1, "golden.parquet")
     assert caught.value.code == "data.parquet"

@@ -16,9 +16,10 @@ import pytest
 import alphaseal
 from alphaseal import cli
 from alphaseal import manifest as m
+from alphaseal.advice_text import read_holdings
 from alphaseal.errors import AlphasealError, InputError, NotReadableError, UsageError
 from alphaseal.features import FeatureBlock
-from alphaseal.picks import Picks, picks, read_holdings
+from alphaseal.picks import Picks, picks
 from alphaseal.scores import Scores, rank_scores
 from alphaseal.show import describe
 from alphaseal.strategy import describe_selection, numbers_of_run

@@ -18,7 +18,7 @@ import pytest
 from onnx import TensorProto
 
 import alphaseal
-from alphaseal import cli, selftest
+from alphaseal import cli, golden
 from alphaseal import manifest as m
 from alphaseal.errors import InputError, PolicyError, SelfTestError
 from alphaseal.features import FeatureBlock
@@ -277,10 +277,10 @@ def write_bundle(
         "instrument": block.instruments,
     }
     columns = {name: pa.array(block.values[:, i].astype(features[i].dtype)) for i, name in enumerate(names)}
-    golden = pa.table({**keys, **columns, "score": pa.array(scores, from_pandas=True)}).cast(
-        selftest.golden_schema(features)
+    rows = pa.table({**keys, **columns, "score": pa.array(scores, from_pandas=True)}).cast(
+        golden.golden_schema(features)
     )
-    shuffled = golden.take(np.random.default_rng(0).permutation(len(golden)))
+    shuffled = rows.take(np.random.default_rng(0).permutation(len(rows)))
     folder.mkdir()
     pq.write_table(shuffled, folder / "golden.parquet", store_schema=False)
     for name, graph in graphs.items():
@@ -336,7 +336,7 @@ def opened(path: Path) -> alphaseal.Bundle:
 
 def test_self_test_scores_the_days_and_not_their_context(windows_bundle: Path) -> None:
     """Golden days are scored with their history, in whatever order the rows stand in the file."""
-    report = selftest.run(opened(windows_bundle))
+    report = opened(windows_bundle).selftest()
     assert report.largest_ulp == 0
     assert 0 < report.rows < pq.read_metadata(windows_bundle / "golden.parquet").num_rows
 
@@ -356,7 +356,7 @@ def test_self_test_finds_a_wrong_window_score(windows_bundle: Path) -> None:
     ]
     (windows_bundle / "manifest.json").write_bytes(m.encode(msgspec.structs.replace(manifest, files=files)))
     with pytest.raises(SelfTestError):
-        selftest.run(opened(windows_bundle))
+        opened(windows_bundle).selftest()
 
 
 def test_date_range_and_stream_agree(windows_bundle: Path, tmp_path: Path) -> None:

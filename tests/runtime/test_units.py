@@ -14,8 +14,7 @@ import pytest
 
 import alphaseal
 from alpha_bundles import DAYS, FIELDS, STOCKS, WINDOW, frame, golden_bars, write_bundle
-from alphaseal import bundle as bundle_module
-from alphaseal import cli, sources, units
+from alphaseal import cli, selftest, sources, units
 from alphaseal import manifest as m
 from alphaseal.errors import AlphasealError, InputError, UsageError
 from alphaseal.features import FeatureBlock
@@ -27,8 +26,7 @@ SIZES = m.Sizes(low=90.0, median=200.0, high=400.0)
 @pytest.fixture(autouse=True)
 def nothing_is_proven() -> None:
     """Every test is a process that has scored nothing yet."""
-    bundle_module._PROVEN_HERE.clear()
-    bundle_module._PROVEN_ALPHAS.clear()
+    selftest._PASSED.clear()
 
 
 def unit(**changes: Any) -> m.FieldUnit:

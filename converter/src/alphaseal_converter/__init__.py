@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from .version import __version__
+from alphaseal_converter.version import __version__
 
 __all__ = ["__version__"]

@@ -1,5 +1,5 @@
 """``python -m alphaseal_converter``."""
 
-from .cli import main
+from alphaseal_converter.cli import main
 
 raise SystemExit(main())

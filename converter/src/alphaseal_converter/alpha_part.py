@@ -19,18 +19,17 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from alphaseal import conventions, jumps
-from alphaseal.alpha_selftest import bars_schema
+from alphaseal.arrow_columns import dates_array
 from alphaseal.bars import AlphaColumns, Bars
 from alphaseal.features import FeatureBlock
+from alphaseal.golden import bars_schema
 from alphaseal.manifest import AlphaGraph, Moves, Scaling
-from alphaseal.scores import dates_array
-
-from .alphas import CompiledAlphas, compile_alphas
-from .errors import RefusalError
-from .golden import DAY_CASE, GoldenRows
-from .market import Market, training_bars
-from .resolve import OrderedFeature
-from .values import Recorded
+from alphaseal_converter.alphas import CompiledAlphas, compile_alphas
+from alphaseal_converter.errors import RefusalError
+from alphaseal_converter.golden import DAY_CASE, GoldenRows
+from alphaseal_converter.market import Market, training_bars
+from alphaseal_converter.resolve import OrderedFeature
+from alphaseal_converter.values import Recorded
 
 GRAPH_FILE = "alphas.onnx"
 BARS_FILE = "golden_bars.parquet"

@@ -6,17 +6,17 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from .alpha_part import alpha_columns
-from .alphas import CompiledAlphas, compile_alphas
-from .artifacts import DatasetState, Predictions, read_predictions
-from .configuration import TaskConfiguration
-from .errors import RefusalError
-from .locate import Located
-from .market import Market, Progress, find_market, write_alpha_values
-from .values import RawFile, open_raw_file
+from alphaseal_converter.alpha_part import alpha_columns
+from alphaseal_converter.alphas import CompiledAlphas, compile_alphas
+from alphaseal_converter.artifacts import DatasetState, Predictions, read_predictions
+from alphaseal_converter.configuration import TaskConfiguration
+from alphaseal_converter.errors import RefusalError
+from alphaseal_converter.locate import Located
+from alphaseal_converter.market import Market, Progress, find_market, write_alpha_values
+from alphaseal_converter.values import RawFile, open_raw_file
 
 if TYPE_CHECKING:
-    from .build import BuildRequest
+    from alphaseal_converter.request import BuildRequest
 
 
 @dataclass(frozen=True)

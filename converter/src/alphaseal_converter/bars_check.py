@@ -14,23 +14,22 @@ import numpy as np
 import pyarrow as pa
 
 from alphaseal import adjustment, conventions, instruments, units
-from alphaseal.alpha_selftest import golden_bars
 from alphaseal.arrow_columns import FIRST_DAY, LAST_DAY
 from alphaseal.bars import Bars
 from alphaseal.bars_source import BarSource
 from alphaseal.bundle import Bundle
 from alphaseal.errors import InputError
 from alphaseal.features import FeatureBlock
+from alphaseal.golden import golden_bars
 from alphaseal.history import Span
 from alphaseal.jumps import JumpCheck
 from alphaseal.manifest import AlphaGraph, Feature, FieldUnit
 from alphaseal.membership import FactorUniverse
 from alphaseal.period import Period
 from alphaseal.units import Evidence
-
-from .errors import RefusalError
-from .factor_process import FactorBars, Needs
-from .units import field_unit
+from alphaseal_converter.errors import RefusalError
+from alphaseal_converter.factor_process import FactorBars, Needs
+from alphaseal_converter.units import field_unit
 
 COLUMNS = ("open", "close", "high", "low", "volume")
 """Of RD-Agent's daily_pv.h5, which every factor is written for."""

@@ -22,7 +22,7 @@ from alphaseal import Bundle, Trust
 from alphaseal.arrow_columns import days_of
 from alphaseal.errors import InputError, RollbackError, UsageError
 from alphaseal.manifest import CrossSectionStage
-from alphaseal.scores import NO_ROW
+from alphaseal.reasons import NO_ROW
 from alphaseal.universe import Stocks, Universe, universe_of
 from alphaseal.windows import too_short
 

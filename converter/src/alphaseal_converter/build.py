@@ -7,131 +7,51 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, field, replace
-from datetime import date, timedelta
-from functools import partial
+from dataclasses import replace
 from pathlib import Path
 
 import msgspec
 import numpy as np
 
-from alphaseal.doctor import installed
 from alphaseal.errors import UsageError
-from alphaseal.keys import SigningKey
 from alphaseal.manifest import (
     FIRST_FORMAT,
-    FORMAT,
-    Bound,
-    Format,
-    Order,
-    Parity,
-    ParityCase,
-    Stage,
-    TradingDays,
-    Universes,
 )
 from alphaseal.output import check_target
 from alphaseal.pipeline import Pipeline
 from alphaseal.trading_days import described
-
-from . import parity, values
-from .alpha_part import GOLDEN_DAYS, AlphaPart, compile_features, prove_alphas, with_conventions
-from .artifacts import DatasetState, Predictions, fitted_processors, read_dataset, read_predictions
-from .artifacts import read_task_configuration as read_configuration
-from .bar_replay import BarReplay, write_bar_values
-from .configuration import TaskConfiguration
-from .describe import factors_to_try, given_creation_time, instrument_format
-from .errors import RefusalError
-from .factors_table import column_names
-from .families import FamilyContext, TrainedModel, read_trained_model
-from .families.row_processors import raw_space
-from .golden import GoldenRows, clean_days, golden_days, golden_probe
-from .locate import Located, Weights, columns_elsewhere, locate, scan
-from .market import Market
-from .parity import Judge, Matrix, Probe, Vector
-from .processors import Processor
-from .replay import ReplayRequest, run_replay
-from .replay_comparison import Replayed, compare_replay
-from .replay_noise import NoiseOfBars, can_be_carried, in_words
-from .resolve import FeatureOrder, Sources, read_given_order, resolve_order
-from .runs import plain_file, read_file
-from .select import Anchor, choose_anchor
-from .session import Task, read_task
-from .stages import Plan, stages_of
-from .training_statistics import Training, find_training, training_segment
-from .trial import Trial, TrialRequest, try_factors
-from .units import with_units
-from .universes import describe_universes
-from .values import MINIMUM_DAYS, RawFile, Recorded
-from .write import BuiltBundle, check_place, write_bundle
+from alphaseal_converter import values
+from alphaseal_converter.alpha_part import GOLDEN_DAYS, compile_features, prove_alphas, with_conventions
+from alphaseal_converter.artifacts import DatasetState, fitted_processors, read_dataset, read_predictions
+from alphaseal_converter.artifacts import read_task_configuration as read_configuration
+from alphaseal_converter.bar_replay import BarReplay, write_bar_values
+from alphaseal_converter.configuration import TaskConfiguration, training_segment
+from alphaseal_converter.created import given_creation_time
+from alphaseal_converter.describe import instrument_format
+from alphaseal_converter.errors import RefusalError
+from alphaseal_converter.factors_table import column_names
+from alphaseal_converter.families import FamilyContext, TrainedModel, read_trained_model
+from alphaseal_converter.locate import Located, columns_elsewhere, locate, scan
+from alphaseal_converter.prove import Proof
+from alphaseal_converter.proven import Proven
+from alphaseal_converter.replay import _no_workspace, replay_features
+from alphaseal_converter.request import BuildRequest, Progress
+from alphaseal_converter.resolve import Sources, read_given_order, resolve_order
+from alphaseal_converter.runs import plain_file, read_file
+from alphaseal_converter.select import Anchor, choose_anchor
+from alphaseal_converter.session import Task, read_task
+from alphaseal_converter.sources import factors_to_try
+from alphaseal_converter.stages import stages_of
+from alphaseal_converter.training_statistics import find_training
+from alphaseal_converter.trial import try_factors
+from alphaseal_converter.units import with_units
+from alphaseal_converter.universes import describe_universes
+from alphaseal_converter.values import RawFile
+from alphaseal_converter.write import BuiltBundle, check_place, write_bundle
 
 MODEL_FILE = "model.onnx"
 MAXIMUM_CODE = 1 << 20
-_SAMPLED_WINDOWS = 256
-Progress = Callable[[str], None]
-
-
-@dataclass(frozen=True)
-class BuildRequest:
-    """What ``alphaseal-convert build`` was asked for; the options are explained there."""
-
-    out: Path
-    task_directory: Path | None = None
-    workspace_roots: Sequence[Path] = ()
-    path_maps: Sequence[tuple[str, str]] = ()
-    weights: Weights = "auto"
-    anchor: str = "auto"
-    run_model_code: bool = False
-    features: Path | None = None
-    feature_order: Path | None = None
-    replay_with: Path | None = None
-    provider: Path | None = None
-    without_provider: bool = False
-    session_key: Path | None = None
-    name: str | None = None
-    sequence: int | None = None
-    with_factors: bool = True
-    expires: str | None = None
-    require_ready: bool = False
-    trial: TrialRequest | None = None
-    signing_key: SigningKey | None = None
-    format: Format = FORMAT
-
-
-@dataclass(frozen=True)
-class Proven:
-    """All that is known before writing: the run's parts, the graph and the proof of its numbers."""
-
-    task: Task | None
-    anchor: Anchor | None
-    located: Located
-    configuration: TaskConfiguration | None
-    dataset: DatasetState | None
-    processors_known: bool
-    processors: Sequence[Processor]
-    model_code: str | None
-    model: TrainedModel
-    features: FeatureOrder
-    order: Order
-    stages: Sequence[Stage]
-    graphs: Mapping[str, bytes]
-    parity: Parity
-    predictions: Predictions | None
-    recorded: Recorded | None
-    scores: Vector | None
-    """The graph's scores of the `recorded` predictions, in their order; None where these are."""
-    raw: RawFile | None
-    golden: Sequence[GoldenRows]
-    alphas: AlphaPart
-    calendar: TradingDays | None
-    universes: Universes
-    training: Training
-    constant_scores: bool
-    columns_elsewhere: frozenset[str]
-    trials: Mapping[str, Trial] = field(default_factory=dict)
-    """What running the SOTA factors showed, by feature; empty where no bars were named."""
 
 
 def build(request: BuildRequest, progress: Progress = lambda text: None) -> BuiltBundle:
@@ -208,7 +128,7 @@ def prove(request: BuildRequest, scratch: Path, progress: Progress) -> Proven:
     pipeline = Pipeline(
         stages, graphs.__getitem__, model.feature_count, names=names, batch_dependent=model.batch_dependent
     )
-    partial = _Proof(model, plan, features, pipeline, raw, located, predictions, bars.market)
+    partial = Proof(model, plan, features, pipeline, raw, located, predictions, bars.market)
     order, replayed = partial.prove_order(progress)
     recorded = None if replayed is None else replayed.recorded
     report, golden = partial.prove_parity(replayed, progress)
@@ -334,17 +254,6 @@ def _find(request: BuildRequest, progress: Progress) -> tuple[Task | None, Ancho
     return task, anchor, located
 
 
-def _no_workspace(located: Located) -> RefusalError:
-    """Weights alone say neither the feature order nor how the features were normalised."""
-    return RefusalError(
-        "workspace.not_found",
-        "the session holds the weights, but the workspace that says feature order and preprocessing was not found",
-        found="; ".join(problem.text for problem in located.problems),
-        next_step="name where workspaces are with --workspace-root or --map FROM=TO; "
-        "if the workspace is gone, pass --feature-order and --features, and the bundle will not be ready",
-    )
-
-
 def _family_context(
     request: BuildRequest,
     anchor: Anchor | None,
@@ -413,232 +322,6 @@ def _raw_values(
     progress("asking qlib for the raw values")
     out = replay_features(request, configuration, located, scratch / "raw.parquet")
     return values.open_raw_file(out, "qlib")
-
-
-def replay_features(
-    request: BuildRequest, configuration: TaskConfiguration | None, located: Located, out: Path
-) -> Path:
-    """Let the replay program write the raw values of the run's recorded predictions to `out`."""
-    if request.replay_with is None:
-        raise UsageError(
-            "usage.replay",
-            "no research environment",
-            expected="--replay-with PYTHON, the interpreter of an environment with qlib",
-        )
-    if located.workspace is None:
-        raise _no_workspace(located)
-    if configuration is None:
-        raise RefusalError(
-            "replay.no_task",
-            "the run's task configuration is gone, so qlib cannot rebuild its features",
-            expected="artifacts/task in the run",
-        )
-    if located.artifacts.pred is None:
-        raise RefusalError(
-            "replay.no_predictions",
-            "the run recorded no predictions to replay",
-            expected="artifacts/pred.pkl in the run",
-        )
-    dates = read_predictions(located.artifacts.pred).dates
-    # Trading days to calendar days, with room for long holidays; the program never leaves what the run itself loaded.
-    history = timedelta(days=2 * configuration.step_len + 30) if configuration.step_len is not None else timedelta(0)
-    return run_replay(
-        request.replay_with,
-        ReplayRequest(
-            task=configuration.plain,
-            workspace=located.workspace,
-            out=out,
-            provider=request.provider,
-            path_map=request.path_maps,
-            start=str(dates.min().astype(date) - history),
-            end=str(dates.max()),
-            allow_workspace_code=request.run_model_code,
-        ),
-    )
-
-
-@dataclass(frozen=True)
-class _Proof:
-    """The two proofs: of the order, and of the numbers."""
-
-    model: TrainedModel
-    plan: Plan
-    features: FeatureOrder
-    pipeline: Pipeline
-    raw: RawFile | None
-    located: Located
-    predictions: Predictions | None
-    market: Market | None
-
-    def prove_order(self, progress: Progress) -> tuple[Order, Replayed | None]:
-        """Replay the recorded predictions where raw values are at hand."""
-        evidence = list(self.features.evidence)
-        if self.raw is None or self.predictions is None:
-            return Order(proof=self.features.proof, evidence=evidence, replay=None), None
-        progress("replaying the recorded predictions")
-        where = str(self.located.artifacts.pred)
-        recorded = values.join_values(
-            self.raw, self.located.parquet, self.features.features, self.predictions, self.model.step_length, where
-        )
-        scores = self._score(recorded)
-        try:
-            replayed = compare_replay(recorded, self.raw, scores, self._bound(recorded), where, self._noise())
-        except RefusalError as error:
-            if self.located.other_weights:
-                others = ", ".join(f"{other.origin} {other.name}" for other in self.located.other_weights)
-                error.next_step = (
-                    f"the weights of the {self.located.weights.origin} were taken, others differ ({others}): "
-                    "try --weights workspace"
-                )
-            raise
-        return Order(proof="replayed", evidence=evidence, replay=replayed.report), replayed
-
-    def _noise(self) -> NoiseOfBars | None:
-        """What the raw values may differ from qlib's; None where they are qlib's own, or where stages cross stocks."""
-        if self.market is None or self.raw is None or self.raw.origin != "bars":
-            return None
-        if not can_be_carried(self.pipeline, len(self.plan.steps)):
-            return None
-        shift, scale = raw_space(self.plan.final, self.model.feature_count)
-        borders = [borders * scale[place] + shift[place] for place, borders in enumerate(self.model.thresholds)]
-        return NoiseOfBars(self.market, self.features.features, self.pipeline, borders)
-
-    def _bound(self, recorded: Recorded | None) -> Bound:
-        """The model's bound; where its rows are far from usual ones, the rounding of their own sums if that is larger.
-
-        They are the real rows, or without any those that are drawn, so that golden rows are within it.
-        """
-        if self.model.rounding is None:
-            return self.model.bound
-        if recorded is None:
-            return parity.widened(self.model.bound, self._rounding(self._probes(None)[0].values))
-        inputs = values.after_stages(recorded, self.pipeline) if self.plan.steps else recorded
-        return parity.widened(self.model.bound, self._rounding(inputs.values))
-
-    def _rounding(self, inputs: Matrix) -> Vector:
-        """[rows] what the rounding of each row's own sums explains; the model's bound knows of usual rows alone."""
-        return np.zeros(len(inputs)) if self.model.rounding is None else self.model.rounding(self.plan.final)(inputs)
-
-    def _score(self, recorded: Recorded) -> Vector:
-        """The pipeline's scores of the recorded predictions, in their order."""
-        rows, scores = self.pipeline.run(recorded.block, recorded.dates[0])
-        found = np.full(len(recorded.block), np.nan)
-        found[rows] = scores
-        return found[recorded.rows]
-
-    def _no_judge(self) -> str:
-        """What a judge would have needed, in words."""
-        framework = self.model.framework
-        if installed(framework) is None:
-            return f"{framework} is not installed"
-        return f"{framework} is installed, but does not load, or lacks pandas for the categorical columns of the model"
-
-    def prove_parity(self, replayed: Replayed | None, progress: Progress) -> tuple[Parity, list[GoldenRows]]:
-        """Compare graph and judges, and choose the golden rows."""
-        progress("comparing with the original")
-        judge = parity.answer(lambda: self.model.judge(self.plan.final))
-        if judge is None and replayed is None:
-            raise RefusalError(
-                "parity.no_judge",
-                f"nothing to compare with: {self._no_judge()}, and there are no raw values to replay the predictions",
-                next_step="install it, or pass --provider, --features or --replay-with",
-            )
-        cases: list[ParityCase] = []
-        golden: list[GoldenRows] = []
-        recorded = None if replayed is None else replayed.recorded
-        bound = self._bound(recorded)
-        if replayed is not None:
-            recorded_judge, scores = "qlib's recorded predictions", replayed.scores
-            expected = replayed.recorded.scores
-            noise = replayed.explained.allowed
-            cases.append(parity.compare("recorded predictions", recorded_judge, scores, expected, bound, noise))
-            golden += self._golden_days(replayed, judge)
-        if judge is not None:
-            for probe in self._probes(recorded):
-                expected = parity.answer(partial(judge.predict, probe.values))
-                rounding = self._rounding(probe.values)
-                found = self.pipeline.score_inputs(probe.values)
-                cases.append(parity.compare(probe.case, judge.name, found, expected, bound, rounding))
-                if self.pipeline.step_length == 1 and not self.plan.steps:
-                    # The others score whole days, and a made-up row belongs to none.
-                    golden.append(golden_probe(probe, expected, rounding <= (bound.absolute or 0.0)))
-        if not golden:
-            raise RefusalError(
-                "parity.no_days",
-                "this model scores whole days, and there are no raw values of any: its numbers cannot be proven",
-                expected="raw values of the days of the recorded predictions",
-                next_step="pass --provider, --features or --replay-with",
-            )
-        return self._report(cases, replayed, bound), golden
-
-    def _golden_days(self, replayed: Replayed, judge: Judge | None) -> tuple[GoldenRows, ...]:
-        """Days without a prediction that differs by noise; where there are too few, the original's own score of our raw
-        values stands in the place of such a prediction."""
-        recorded, rows = replayed.recorded, replayed.explained.rows
-        days = clean_days(recorded, rows)
-        if len(days) < MINIMUM_DAYS:
-            if judge is None or self.model.batch_dependent or self.plan.steps:
-                raise RefusalError(
-                    "parity.no_days",
-                    "on nearly every day a recorded prediction differs by the noise of qlib's own windows, so that no day "
-                    "can prove the bundle on another machine",
-                    found=f"{len(days)} days without",
-                    next_step="let qlib compute the raw values with --replay-with",
-                )
-            inputs = recorded.block.values[values.window_rows(recorded, self.model.step_length, recorded.rows[rows])]
-            scores = recorded.scores.copy()
-            scores[rows] = judge.predict(inputs[:, 0] if self.model.step_length == 1 else inputs)
-            recorded = replace(recorded, scores=scores)
-            days = np.unique(recorded.dates)[-MINIMUM_DAYS:]
-        return golden_days(recorded, days, self.model.step_length)
-
-    def _probes(self, recorded: Recorded | None) -> tuple[Probe, ...]:
-        """Inputs of the last graph: real ones, and ones made from the model's own thresholds.
-
-        Behind other stages these are no raw values, but what the stages make of them.
-        """
-        if self.model.batch_dependent:
-            return ()  # what a row scores depends on the rows beside it: whole days are the only proof
-        shift, scale = raw_space(self.plan.final, self.model.feature_count)
-        raw = not self.plan.steps
-        dtypes = [feature.dtype if raw else "float64" for feature in self.features.features]
-        inputs = None if recorded is None else recorded if raw else values.after_stages(recorded, self.pipeline)
-        if self.model.step_length > 1:
-            # Made-up windows without real ones around them would show nothing that a market can hold.
-            if inputs is None:
-                return ()
-            windows = values.sample_windows(inputs, self.model.step_length, _SAMPLED_WINDOWS)
-            return parity.make_window_probes(windows, dtypes, shift, scale)
-        real = inputs.values if inputs is not None else None
-        probes = parity.make_probes(self.model.thresholds, dtypes, shift, scale, real)
-        return probes if real is None else (Probe("real rows", real), *probes)
-
-    def _report(self, cases: list[ParityCase], replayed: Replayed | None, bound: Bound) -> Parity:
-        outside = [case for case in cases if case.outside]
-        judges = list(dict.fromkeys(case.judge for case in cases))
-        if outside:
-            wrong = "; ".join(
-                f"{case.case}: {case.outside} of {case.rows} rows, largest {case.largest_ulp} ulp" for case in outside
-            )
-            raise RefusalError(
-                "parity.out_of_bounds",
-                "the graph does not give the numbers of the original",
-                expected=f"every row near {' and '.join(judges)} ({bound.text})",
-                found=wrong,
-                next_step="report it with the model: this must not happen",
-            )
-        alone = all("recorded" in judge for judge in judges)
-        notes = [f"{self._no_judge()} here: qlib's recorded predictions are the only judge"] * alone
-        if replayed is not None and replayed.report.noise is not None:
-            notes.append(in_words(replayed.report.noise, replayed.report.rows))
-        return Parity(
-            bound=bound,
-            within_bound=True,
-            judges=judges,
-            cases=cases,
-            days=None if replayed is None else parity.day_order(replayed.order),
-            note="; ".join(notes) or None,
-        )
 
 
 __all__ = ["BuildRequest", "BuiltBundle", "Proven", "build", "prove", "replay_features", "write_raw_values"]

@@ -14,8 +14,7 @@ from alphaseal import instants
 from alphaseal.console import SHELLS, Outcome, Parser, Progress, Version, run_command
 from alphaseal.errors import UsageError
 from alphaseal.plain_text import Printable, printable
-
-from .version import __version__
+from alphaseal_converter.version import __version__
 
 if TYPE_CHECKING:
     from alphaseal.manifest import Manifest
@@ -78,7 +77,7 @@ def _add_doctor(verbs: Any) -> None:
 
 
 def _parser() -> Parser:
-    from . import features_command, signing_commands
+    from alphaseal_converter import features_command, signing_commands
 
     parser, verbs = _empty_parser()
     inspect = verbs.add_parser(
@@ -117,8 +116,7 @@ def _parser() -> Parser:
 
 def _add_build(build: argparse.ArgumentParser) -> None:
     from alphaseal.manifest import FORMAT, FORMATS
-
-    from . import signing_commands
+    from alphaseal_converter import signing_commands
 
     build.add_argument(
         "task", type=Path, nargs="?", metavar="TASK_DIR", help="log/<timestamp> of an RD-Agent task; none for a scan"
@@ -171,8 +169,7 @@ def _add_build(build: argparse.ArgumentParser) -> None:
 def _version() -> Printable:
     from alphaseal import doctor as runtime
     from alphaseal.manifest import FORMAT
-
-    from . import doctor
+    from alphaseal_converter import doctor
 
     return printable(
         [f"alphaseal-convert {__version__}, bundle format {FORMAT}", runtime.versions(), doctor.versions()]
@@ -266,7 +263,7 @@ def _sequence(text: str) -> int:
 
 
 def _inspect(options: argparse.Namespace) -> tuple[Printable, Any]:
-    from .inspect import inspect_task
+    from alphaseal_converter.inspect import inspect_task
 
     progress = Progress(enabled=not options.json)
     story = inspect_task(options.task, options.workspace_root, options.map, options.session_key, progress)
@@ -275,8 +272,8 @@ def _inspect(options: argparse.Namespace) -> tuple[Printable, Any]:
 
 
 def _build(options: argparse.Namespace) -> tuple[Printable, Any]:
-    from .build import build
-    from .write import result_object
+    from alphaseal_converter.build import build
+    from alphaseal_converter.write import result_object
 
     progress = Progress(enabled=not options.json)
     try:
@@ -315,14 +312,14 @@ def _differences(manifest: Manifest) -> list[str]:
             f"ties    {days.swaps} pairs of stocks changed places within near ties, at most {days.largest_gap:.3g} apart"
         )
     if replay is not None and replay.noise is not None:
-        from .replay_noise import in_words
+        from alphaseal_converter.replay_noise import in_words
 
         lines.append(f"noise   {in_words(replay.noise, replay.rows)}")
     return lines
 
 
 def _replay(options: argparse.Namespace) -> tuple[Printable, Any]:
-    from .build import write_raw_values
+    from alphaseal_converter.build import write_raw_values
 
     if options.replay_with is None and importlib.util.find_spec("qlib") is not None:
         options.replay_with = Path(sys.executable)  # qlib's own numbers, where it is installed beside us
@@ -339,9 +336,8 @@ def _replay(options: argparse.Namespace) -> tuple[Printable, Any]:
 
 def _request(options: argparse.Namespace, out: Path) -> Any:
     from alphaseal.manifest import FORMAT
-
-    from . import signing_commands
-    from .build import BuildRequest
+    from alphaseal_converter import signing_commands
+    from alphaseal_converter.request import BuildRequest
 
     return BuildRequest(
         out=out,
@@ -369,7 +365,7 @@ def _request(options: argparse.Namespace, out: Path) -> Any:
 
 
 def _doctor(options: argparse.Namespace) -> Outcome:
-    from . import doctor
+    from alphaseal_converter import doctor
 
     return doctor.run(options)
 
@@ -383,7 +379,7 @@ def _completion(options: argparse.Namespace) -> tuple[Printable, Any]:
 
 def _trial(options: argparse.Namespace) -> Any:
     """The bars of ``build --bars``; None where there are none."""
-    from .trial import TrialRequest
+    from alphaseal_converter.trial import TrialRequest
 
     bars = getattr(options, "bars", None)
     if bars is None:
@@ -394,6 +390,6 @@ def _trial(options: argparse.Namespace) -> Any:
 
 
 def _validate(options: argparse.Namespace) -> Outcome:
-    from .validate import validate
+    from alphaseal_converter.validate import validate
 
     return validate(options.files)

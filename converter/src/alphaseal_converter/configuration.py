@@ -244,3 +244,9 @@ def _mapping(value: Any, path: str, where: str) -> dict[str, Any]:
             found=type(value).__name__,
         )
     return value
+
+
+def training_segment(configuration: TaskConfiguration | None) -> Segment | None:
+    """First and last date of the training segment, where the configuration has both."""
+    first, last = configuration.segments.get("train", (None, None)) if configuration is not None else (None, None)
+    return (first, last) if first is not None and last is not None else None

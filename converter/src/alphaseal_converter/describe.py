@@ -4,13 +4,10 @@ from __future__ import annotations
 
 import importlib.metadata
 import math
-import os
 import re
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
-from datetime import date, datetime, timezone
-from pathlib import Path
+from datetime import date
 from typing import TYPE_CHECKING, Any
 
 import onnx
@@ -19,62 +16,28 @@ import alphaseal
 from alphaseal import manifest as m
 from alphaseal.errors import MalformedError, UsageError
 from alphaseal.names import check_name
-
-from . import trial
-from .configuration import Component, TaskConfiguration
-from .eligibility import Facts, judge_eligibility
-from .errors import RefusalError
-from .factors_table import FactorsTable, column_names
-from .golden import golden_day_names
-from .processors import CrossSection, DropnaProcessor, Fillna, RobustZScoreNorm
-from .select import SotaFactor, names_given_twice, newer_accepted, sota_factors
-from .training_statistics import FeatureStatistics, training_segment
-from .version import __version__
+from alphaseal_converter import trial
+from alphaseal_converter.configuration import Component, TaskConfiguration, training_segment
+from alphaseal_converter.created import creation_time
+from alphaseal_converter.eligibility import Facts, judge_eligibility
+from alphaseal_converter.errors import RefusalError
+from alphaseal_converter.factors_table import FactorsTable
+from alphaseal_converter.golden import golden_day_names
+from alphaseal_converter.plain import bounded_text, instant_text, json_value, short_text
+from alphaseal_converter.processors import CrossSection, DropnaProcessor, Fillna, RobustZScoreNorm
+from alphaseal_converter.select import SotaFactor, names_given_twice, newer_accepted
+from alphaseal_converter.sources import SourceTexts, accepted_factors
+from alphaseal_converter.training_statistics import FeatureStatistics
+from alphaseal_converter.version import __version__
 
 if TYPE_CHECKING:
-    from .artifacts import Predictions
-    from .build import BuildRequest, Proven
+    from alphaseal_converter.artifacts import Predictions
+    from alphaseal_converter.proven import Proven
+    from alphaseal_converter.request import BuildRequest
 
 DRIFT_LIMITS = m.DriftLimits(null_ratio=0.2, outside=0.1)
 """A fifth more missing than in training, or a tenth outside all training values, is another kind of data."""
 DEFAULT_TOP_K = 50
-_TEXT_LIMIT = 100_000
-
-
-@dataclass(frozen=True)
-class SourceTexts:
-    """Inert texts that go below sources/: bundle path -> text, their real names, and whose they are.
-
-    `factors` is parallel to `sota_factors(...)`: the path of each factor's code or None; `base` maps a base feature to
-    the path of its code.
-    """
-
-    texts: Mapping[str, str]
-    titles: Mapping[str, str]
-    factors: Sequence[str | None]
-    base: Mapping[str, str]
-
-
-def accepted_factors(proven: Proven) -> tuple[SotaFactor, ...]:
-    """The SOTA factors of the task with their status, in history order; none without a session."""
-    if proven.task is None or proven.anchor is None:
-        return ()
-    parquet = proven.located.parquet
-    columns = [name for name, _ in column_names(parquet)] if parquet is not None else None
-    names = [feature.name for feature in proven.features.features]
-    return sota_factors(proven.task, proven.anchor, columns, names, proven.columns_elsewhere)
-
-
-def factors_to_try(proven: Proven) -> list[trial.TriedFactor]:
-    """The features of the model that a factor's code computes, in model order."""
-    base = proven.anchor.item.base_feature_codes if proven.anchor is not None else {}
-    codes: dict[str, str | None] = {Path(name).stem: code for name, code in base.items()}
-    codes |= {factor.name: factor.code for factor in accepted_factors(proven) if factor.status == "in_model"}
-    return [
-        trial.TriedFactor(feature.name, feature.dtype, code)
-        for feature in proven.features.features
-        if feature.origin in ("sota", "base") and (code := codes.get(feature.name)) is not None
-    ]
 
 
 def make_manifest(
@@ -98,7 +61,7 @@ def make_manifest(
         format=request.format,
         name=bundle_name(proven, request),
         sequence=request.sequence if request.sequence is not None else int(created.timestamp()),
-        created=_instant(created),
+        created=instant_text(created),
         expires=request.expires,
         producer=m.Producer(converter=__version__, packages=_packages(proven)),
         source=_source(proven, request),
@@ -148,72 +111,6 @@ def bundle_name(proven: Proven, request: BuildRequest) -> str:
     return check_name(f"rdagent-{plain}"[:64].rstrip("-"), "bundle name")
 
 
-def given_creation_time() -> datetime | None:
-    """SOURCE_DATE_EPOCH as an instant, None where it is not set; UsageError where it is no time."""
-    epoch = os.environ.get("SOURCE_DATE_EPOCH")
-    if epoch is None:
-        return None
-    # Twelve digits reach the year 9999; more would make other libraries that read the variable fail on their own.
-    if not (epoch.isascii() and epoch.isdigit()) or int(epoch[:20]) > 253_402_300_799:
-        raise UsageError(
-            "usage.source_date_epoch",
-            "SOURCE_DATE_EPOCH is not a time",
-            expected="seconds since 1970",
-            found=repr(epoch[:40]),
-            next_step="set it to whole seconds since 1970, or unset it",
-        )
-    return datetime.fromtimestamp(int(epoch), timezone.utc)
-
-
-def creation_time(proven: Proven) -> datetime:
-    """SOURCE_DATE_EPOCH, else the run's end, else the last recorded prediction: never the clock, so bytes repeat."""
-    given = given_creation_time()
-    if given is not None:
-        return given
-    run = proven.located.run
-    if run is not None and run.end_time is not None:
-        return run.end_time
-    if proven.predictions is not None:
-        last = proven.predictions.dates.max().astype(object)
-        return datetime(last.year, last.month, last.day, tzinfo=timezone.utc)
-    raise UsageError(
-        "usage.created", "nothing says when the model was made", next_step="set SOURCE_DATE_EPOCH to seconds since 1970"
-    )
-
-
-def json_value(value: Any) -> Any:
-    """A plain value as JSON carries it: dates as ISO text, tuples as lists, what JSON cannot say as text."""
-    if isinstance(value, dict):
-        return {str(key): json_value(item) for key, item in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [json_value(item) for item in value]
-    if isinstance(value, (date, datetime)):
-        return value.isoformat()
-    if value is None or isinstance(value, (bool, str)):
-        return value
-    if isinstance(value, int) and abs(value) <= 2**53:
-        return value
-    if isinstance(value, float) and math.isfinite(value):
-        return value
-    return str(value)
-
-
-def _instant(moment: datetime) -> str:
-    return moment.astimezone(timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")
-
-
-def _text(value: str | None) -> str | None:
-    """LLM text, cut to the format's limit; a lone surrogate has no UTF-8 form and becomes its escape."""
-    if value is None:
-        return None
-    return value[:_TEXT_LIMIT].encode("utf-8", "backslashreplace").decode("utf-8")
-
-
-def _short(value: str | None) -> str | None:
-    text = _text(value)
-    return None if text is None else text[:1000]
-
-
 def _packages(proven: Proven) -> dict[str, str]:
     """Versions of what took part; the framework only where it was the judge."""
     versions = {"alphaseal": alphaseal.__version__}
@@ -244,7 +141,7 @@ def _source(proven: Proven, request: BuildRequest) -> m.Source:
         run = m.Run(
             experiment_id=located.run.experiment_id,
             run_id=located.run.run_id,
-            end_time=None if end is None else _instant(end),
+            end_time=None if end is None else instant_text(end),
             metrics_match=located.run.metrics_match,
         )
     weights = located.weights
@@ -252,14 +149,14 @@ def _source(proven: Proven, request: BuildRequest) -> m.Source:
         f"; another file {other.origin} {other.name} differs (sha256 {other.sha256})" for other in located.other_weights
     )
     return m.Source(
-        task_id=_short(task.task_id) if task is not None else None,
+        task_id=short_text(task.task_id) if task is not None else None,
         snapshot=snapshot,
         anchor=_anchor(proven, request),
         run=run,
         weights=m.Weights(
             origin=weights.origin, path=weights.name, sha256=weights.sha256, size=weights.size, why=weights.why + others
         ),
-        workspace=_short(located.workspace.name) if located.workspace is not None else None,
+        workspace=short_text(located.workspace.name) if located.workspace is not None else None,
     )
 
 
@@ -284,9 +181,9 @@ def _anchor(proven: Proven, request: BuildRequest) -> m.Anchor:
         history_index=item.index,
         loop=item.loop,
         kind=anchor.kind if anchor.kind != "other" else "unknown",
-        experiment=_short(item.experiment_class),
-        hypothesis=_text(item.hypothesis),
-        reason=_text(item.reason),
+        experiment=short_text(item.experiment_class),
+        hypothesis=bounded_text(item.hypothesis),
+        reason=bounded_text(item.reason),
     )
 
 
@@ -335,15 +232,15 @@ def _features(
                 look_back_from=None if look_back is None else "expression",
                 look_ahead=None,
                 inputs=None if inputs is None else list(inputs),
-                not_compiled=_short(proven.alphas.not_compiled.get(feature.name)),
+                not_compiled=short_text(proven.alphas.not_compiled.get(feature.name)),
                 expression=feature.expression,
                 source=code,
-                description=_text(factor.description) if factor is not None else None,
-                formulation=_text(factor.formulation) if factor is not None else None,
+                description=bounded_text(factor.description) if factor is not None else None,
+                formulation=bounded_text(factor.formulation) if factor is not None else None,
                 variables=_variables(factor) if factor is not None else None,
                 used=None if proven.model.used is None else bool(proven.model.used[position]),
                 statistics=_statistics(proven, numbers),
-                statistics_missing=_short(numbers.missing),
+                statistics_missing=short_text(numbers.missing),
                 invariance=None if invariance is None else dict(invariance),
             )
         )
@@ -351,7 +248,7 @@ def _features(
 
 
 def _variables(factor: SotaFactor) -> dict[str, str]:
-    return {str(_short(name)): str(_text(text)) for name, text in factor.variables.items()}
+    return {str(short_text(name)): str(bounded_text(text)) for name, text in factor.variables.items()}
 
 
 def _statistics(proven: Proven, numbers: FeatureStatistics) -> m.Statistics | None:
@@ -405,7 +302,7 @@ def _label(configuration: TaskConfiguration | None) -> m.Label:
     processors = [_component(part) for part in configuration.learn_processors] if configuration is not None else []
     first = labels[0] if labels else None
     return m.Label(
-        name=_short(first.name) if first else None,
+        name=short_text(first.name) if first else None,
         expression=first.expression if first else None,
         processors=processors,
     )
@@ -425,13 +322,13 @@ def _data(proven: Proven) -> m.Data:
     return m.Data(
         frequency="day",
         instrument_format=instrument_format(proven.predictions),
-        universe=_text(universe if isinstance(universe, str) or universe is None else ", ".join(universe)),
-        benchmark=_short(configuration.benchmark) if configuration is not None else None,
+        universe=bounded_text(universe if isinstance(universe, str) or universe is None else ", ".join(universe)),
+        benchmark=short_text(configuration.benchmark) if configuration is not None else None,
         price_adjustment=None,
         segments={name: _segment(pair) for name, pair in segments.items() if pair[0] is not None},
-        dataset_class=_short(configuration.dataset.class_name) if configuration is not None else None,
-        handler_class=_short(configuration.handler.class_name) if configuration is not None else None,
-        loader_classes=[str(_short(part.class_name)) for part in loader.walk()] if loader is not None else [],
+        dataset_class=short_text(configuration.dataset.class_name) if configuration is not None else None,
+        handler_class=short_text(configuration.handler.class_name) if configuration is not None else None,
+        loader_classes=[str(short_text(part.class_name)) for part in loader.walk()] if loader is not None else [],
         calendar=proven.calendar,
         universes=proven.universes,
     )
@@ -461,18 +358,18 @@ def instrument_format(predictions: Predictions | None) -> m.InstrumentFormat:
 def _sota(factors: Sequence[SotaFactor], sources: SourceTexts, names: Sequence[str]) -> list[m.SotaFactor]:
     return [
         m.SotaFactor(
-            name=str(_short(factor.name)),
+            name=str(short_text(factor.name)),
             status=factor.status,
             reason=factor.reason,
             history_index=factor.history_index,
             loop=factor.loop,
             position=names.index(factor.name) if factor.status == "in_model" else None,
             source=sources.factors[i],
-            description=_text(factor.description),
-            formulation=_text(factor.formulation),
+            description=bounded_text(factor.description),
+            formulation=bounded_text(factor.formulation),
             variables=_variables(factor),
-            hypothesis=_text(factor.hypothesis),
-            accepted_because=_text(factor.accepted_reason),
+            hypothesis=bounded_text(factor.hypothesis),
+            accepted_because=bounded_text(factor.accepted_reason),
             metrics=dict(factor.metrics),
         )
         for i, factor in enumerate(factors)

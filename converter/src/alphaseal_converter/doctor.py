@@ -14,9 +14,8 @@ from pathlib import Path
 from alphaseal import doctor as runtime
 from alphaseal.console import Findings
 from alphaseal.doctor import Check
-
-from .errors import RefusalError
-from .version import __version__
+from alphaseal_converter.errors import RefusalError
+from alphaseal_converter.version import __version__
 
 # What converter/pyproject.toml asks for: the oldest that has wheels for the Python that runs.
 LIBRARIES = {"onnx": "1.16" if sys.version_info < (3, 13) else "1.18", "jsonschema": "4.18"}
@@ -70,7 +69,7 @@ def _isolation() -> str:
     """Whether a program can be closed off here: code of networks and factors runs in no other way."""
     import tempfile
 
-    from .isolation import run_isolated
+    from alphaseal_converter.isolation import run_isolated
 
     with tempfile.TemporaryDirectory(prefix="alphaseal-doctor-") as directory:
         program = Path(directory) / "trial.py"
@@ -86,8 +85,8 @@ def _isolation() -> str:
 
 def _task(path: Path) -> str:
     """The history and the anchor; workspaces are not looked for."""
-    from .select import choose_anchor
-    from .session import read_task
+    from alphaseal_converter.select import choose_anchor
+    from alphaseal_converter.session import read_task
 
     task = read_task(path)
     anchor = choose_anchor(task)
@@ -100,8 +99,8 @@ def _task(path: Path) -> str:
 
 def _model(path: Path) -> str:
     """Family and inputs of a weights file, read inertly; nothing of it runs."""
-    from .families import read_trained_model
-    from .runs import read_file
+    from alphaseal_converter.families import read_trained_model
+    from alphaseal_converter.runs import read_file
 
     try:
         trained = read_trained_model(read_file(path), str(path))

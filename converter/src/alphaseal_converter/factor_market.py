@@ -16,7 +16,7 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
-from .plain_table import Column, Texts, encode
+from alphaseal_converter.plain_table import Column, Texts, encode
 
 Days = npt.NDArray[np.datetime64]
 KEYS: Final = ("datetime", "instrument")

@@ -20,11 +20,10 @@ import pyarrow as pa
 
 from alphaseal.errors import NotReadableError
 from alphaseal.period import Period
-
-from .errors import RefusalError
-from .factor_market import KEYS, WHOLE, Days, Market, Part, plain
-from .isolation import IsolationLimits, shared_sandbox
-from .plain_table import Column, Texts, Told, decode_answer
+from alphaseal_converter.errors import RefusalError
+from alphaseal_converter.factor_market import KEYS, WHOLE, Days, Market, Part, plain
+from alphaseal_converter.isolation import IsolationLimits, shared_sandbox
+from alphaseal_converter.plain_table import Column, Texts, Told, decode_answer
 
 PROGRAM: Final = Path(__file__).resolve().with_name("factor_program.py")
 ANSWER: Final = "answer.bin"

@@ -36,13 +36,12 @@ from alphaseal.parquet_source import decode, open_parquet, unlimited
 from alphaseal.period import Period
 from alphaseal.plain_text import Printable, printable
 from alphaseal.trust import Trust
-
-from .bars_check import compare, needs_of, outside
-from .errors import RefusalError
-from .factor_market import Days, Part
-from .factor_process import Claim, FactorBars, Keyed, Runner, Session, prepare, read_file
-from .isolation import IsolationLimits
-from .version import __version__
+from alphaseal_converter.bars_check import compare, needs_of, outside
+from alphaseal_converter.errors import RefusalError
+from alphaseal_converter.factor_market import Days, Part
+from alphaseal_converter.factor_process import Claim, FactorBars, Keyed, Runner, Session, prepare, read_file
+from alphaseal_converter.isolation import IsolationLimits
+from alphaseal_converter.version import __version__
 
 ORIGINS: Final = ("sota", "base")
 # Where the bars end with the date itself, look-ahead is looked for on a day that this many others follow.

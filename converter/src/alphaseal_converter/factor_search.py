@@ -21,10 +21,9 @@ import numpy as np
 
 from alphaseal.adjustment import unit_of
 from alphaseal.manifest import Dtype
-
-from .errors import RefusalError
-from .factor_market import STATIC, WHOLE, Market, Noise, Part, Scaled, seed_of
-from .factor_process import Claim, Session
+from alphaseal_converter.errors import RefusalError
+from alphaseal_converter.factor_market import STATIC, WHOLE, Market, Noise, Part, Scaled, seed_of
+from alphaseal_converter.factor_process import Claim, Session
 
 Values = Mapping[str, float]
 """Stock -> value."""

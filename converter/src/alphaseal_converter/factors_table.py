@@ -37,8 +37,7 @@ from alphaseal.errors import InputError
 from alphaseal.features import Plan
 from alphaseal.parquet_source import Layout, batch_rows, decode, open_parquet, unlimited
 from alphaseal.period import Period
-
-from .errors import RefusalError
+from alphaseal_converter.errors import RefusalError
 
 _MAXIMUM_ROW_GROUP_BYTES = 128 << 20
 """Of raw values; a row group of fewer days than asked for keeps below it, one of a single day may not."""

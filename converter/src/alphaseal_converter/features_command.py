@@ -11,8 +11,7 @@ from alphaseal.cli import add_trust_options, add_unit_options, read_anchors, rea
 from alphaseal.console import Findings, Outcome, Parser, Progress
 from alphaseal.feature_origin import sidecar_of
 from alphaseal.output import check_target
-
-from . import signing_commands
+from alphaseal_converter import signing_commands
 
 
 def add_verb(verbs: Any, common: Parser) -> None:
@@ -58,8 +57,8 @@ def add_verb(verbs: Any, common: Parser) -> None:
 
 def run(options: argparse.Namespace) -> Outcome:
     """Compute the features and report on each, also where some could not be computed."""
-    from .factor_runner import FeaturesRequest, IncompleteError, check_output, compute_features
-    from .isolation import IsolationLimits
+    from alphaseal_converter.factor_runner import FeaturesRequest, IncompleteError, check_output, compute_features
+    from alphaseal_converter.isolation import IsolationLimits
 
     check_output(options.out)
     inputs = (options.bars, options.static, options.anchors, options.trust, options.key)

@@ -13,9 +13,8 @@ import pyarrow.parquet as pq
 
 from alphaseal.arrow_columns import indices_of
 from alphaseal.features import FeatureBlock
-
-from .parity import Matrix, Probe, Vector
-from .values import MINIMUM_DAYS, Recorded
+from alphaseal_converter.parity import Matrix, Probe, Vector
+from alphaseal_converter.values import MINIMUM_DAYS, Recorded
 
 CONTEXT_CASE = "context"
 DAY_CASE = "day"
@@ -68,7 +67,7 @@ def golden_day_names(golden: Sequence[GoldenRows]) -> list[str]:
 
 
 def write_golden(path: Path, schema: pa.Schema, golden: Sequence[GoldenRows]) -> int:
-    """Write golden.parquet (schema of `alphaseal.selftest.golden_schema`) and return the number of rows."""
+    """Write golden.parquet (schema of `alphaseal.golden.golden_schema`) and return the number of rows."""
     table = pa.concat_tables([_table(part, schema) for part in golden])
     pq.write_table(
         table, path, compression="zstd", row_group_size=len(table) or 1, write_statistics=False, store_schema=False

@@ -11,15 +11,14 @@ from typing import Any
 
 from alphaseal.errors import AlphasealError
 from alphaseal.plain_text import Printable, one_line, printable
-
-from .artifacts import read_dataset, read_task_configuration
-from .describe import json_value
-from .errors import RefusalError
-from .factors_table import column_names
-from .history import HistoryItem
-from .locate import Located, WeightFile, columns_elsewhere, locate
-from .select import Anchor, SotaFactor, choose_anchor, sota_factors
-from .session import Task, read_task
+from alphaseal_converter.artifacts import read_dataset, read_task_configuration
+from alphaseal_converter.errors import RefusalError
+from alphaseal_converter.factors_table import column_names
+from alphaseal_converter.history import HistoryItem
+from alphaseal_converter.locate import Located, WeightFile, columns_elsewhere, locate
+from alphaseal_converter.plain import json_value
+from alphaseal_converter.select import Anchor, SotaFactor, choose_anchor, sota_factors
+from alphaseal_converter.session import Task, read_task
 
 _SHOWN_METRICS = ("IC", "ICIR", "Rank IC", "Rank ICIR", "1day.excess_return_with_cost.annualized_return")
 

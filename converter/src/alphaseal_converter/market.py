@@ -18,12 +18,11 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from alphaseal.arrow_columns import dates_array
 from alphaseal.bars import AlphaColumns, Bars
-from alphaseal.scores import dates_array
-
-from .configuration import TaskConfiguration
-from .errors import RefusalError
-from .provider import Provider, Universe, configured_provider, open_provider, read_bars
+from alphaseal_converter.configuration import TaskConfiguration
+from alphaseal_converter.errors import RefusalError
+from alphaseal_converter.provider import Provider, Universe, configured_provider, open_provider, read_bars
 
 Progress = Callable[[str], None]
 

@@ -23,13 +23,12 @@ import pandas as pd
 import pyarrow as pa
 
 import alphaseal
-from alphaseal import Bundle, Trust, selftest, tree
+from alphaseal import Bundle, Trust, golden, tree
 from alphaseal import manifest as m
 from alphaseal.errors import NotReadableError, NotTrustedError, UsageError
 from alphaseal.universe import Stocks
-
-from .batches import DATE, HISTORY, INSTRUMENT, Scorer, TrustLike, as_trust
-from .version import __version__
+from alphaseal_converter.batches import DATE, HISTORY, INSTRUMENT, Scorer, TrustLike, as_trust
+from alphaseal_converter.version import __version__
 
 try:
     import mlflow
@@ -107,7 +106,7 @@ def save_model(
         # What is verified and tried is the copy that MLflow gets.
         bundle = alphaseal.open(copied, trust=trust)
         bundle.verify()
-        selftest.run(bundle)
+        bundle.selftest()
         # A module that loads a directory: MLflow's other way, a Python object, would be pickled.
         mlflow.pyfunc.save_model(
             os.fspath(path),
@@ -174,7 +173,7 @@ def signature_of(manifest: m.Manifest) -> Any:
 def input_example(bundle: Bundle) -> pd.DataFrame | None:
     """Golden rows with their keys: a few where rows are scored alone, else the golden days whole, or None if too large."""
     manifest = bundle.manifest
-    table = selftest.read_golden(bundle)
+    table = golden.read_golden(bundle)
     rows = table.filter(pa.compute.is_valid(table[INSTRUMENT])).drop_columns(["case", "score"])
     if manifest.model.step_length == 1 and not bundle.pipeline().needs_whole_day:
         rows = rows.slice(0, 8)
@@ -191,7 +190,7 @@ def _scorer(directory: Path, trust: TrustLike, universe: Stocks | None = None) -
             "bundle.not_readable", "the model holds no bundle", where=str(directory), expected="a model of log_model"
         )
     scorer = Scorer.of(directory, trust, universe=universe)
-    selftest.run(scorer.bundle())
+    scorer.bundle().selftest()
     return scorer
 
 

@@ -13,16 +13,16 @@ from typing import TYPE_CHECKING, TypeVar
 import numpy as np
 import numpy.typing as npt
 
-from . import decode
-from .artifacts import Predictions, read_predictions
-from .errors import RefusalError
-from .families.base import Importance
-from .parity import Vector
-from .pickles import read_pickle
-from .runs import Artifacts, read_file
+from alphaseal_converter import decode
+from alphaseal_converter.artifacts import Predictions, read_predictions
+from alphaseal_converter.errors import RefusalError
+from alphaseal_converter.families.base import Importance
+from alphaseal_converter.parity import Vector
+from alphaseal_converter.pickles import read_pickle
+from alphaseal_converter.runs import Artifacts, read_file
 
 if TYPE_CHECKING:
-    from .build import Proven
+    from alphaseal_converter.proven import Proven
 
 DAYS_A_YEAR = 238
 """qlib's number of trading days a year for daily data (``qlib.contrib.evaluate.risk_analysis``)."""

@@ -17,9 +17,8 @@ from alphaseal import envelope, files, keys, strict_json, tree
 from alphaseal import manifest as m
 from alphaseal.errors import MalformedError, NotReadableError, NotTrustedError, SignatureError
 from alphaseal.keys import SigningKey
-
-from .signing import verified_bundle
-from .version import __version__
+from alphaseal_converter.signing import verified_bundle
+from alphaseal_converter.version import __version__
 
 PAYLOAD_TYPE = "application/vnd.in-toto+json"
 STATEMENT_TYPE = "https://in-toto.io/Statement/v1"

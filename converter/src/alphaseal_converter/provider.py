@@ -25,11 +25,10 @@ import numpy as np
 import numpy.typing as npt
 
 from alphaseal.bars import Bars
-
-from .errors import RefusalError
-from .history import recorded_path
-from .runs import plain_file, read_file
-from .workspaces import translate
+from alphaseal_converter.errors import RefusalError
+from alphaseal_converter.history import recorded_path
+from alphaseal_converter.runs import plain_file, read_file
+from alphaseal_converter.workspaces import translate
 
 MAXIMUM_DAYS = 100_000
 MAXIMUM_LINES = 1_000_000

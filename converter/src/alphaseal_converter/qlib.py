@@ -35,10 +35,8 @@ from alphaseal import Bundle, selftest
 from alphaseal.errors import InputError, UsageError
 from alphaseal.features import read_table
 from alphaseal.universe import Universe
+from alphaseal_converter.batches import Scorer, TrustLike, as_trust
 
-from .batches import Scorer, TrustLike, as_trust
-
-_PROVEN_HERE: set[str] = set()
 Segment = str | slice | tuple[Any, Any]
 
 
@@ -94,9 +92,7 @@ class BundleModel(Model):  # type: ignore[misc]  # qlib is not typed
 def _proven(scorer: Scorer) -> Bundle:
     """The bundle, after its golden rows gave their scores in this process."""
     bundle = scorer.bundle()
-    if bundle.digest not in _PROVEN_HERE:
-        selftest.run(bundle)
-        _PROVEN_HERE.add(bundle.digest)
+    selftest.once(bundle.digest, "whole", bundle.selftest)
     return bundle
 
 

@@ -17,8 +17,7 @@ import numpy as np
 import pyarrow as pa
 
 from alphaseal.arrow_columns import days_of
-
-from .batches import DATE, FIRST_COLUMN, ROWS_COLUMN, Scorer, TrustLike, calendar_of, parts_of
+from alphaseal_converter.batches import DATE, FIRST_COLUMN, ROWS_COLUMN, Scorer, TrustLike, calendar_of, parts_of
 
 if TYPE_CHECKING:
     import numpy.typing as npt

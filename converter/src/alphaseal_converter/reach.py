@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .parity import Matrix, Vector, neighbours
+from alphaseal_converter.parity import Matrix, Vector, neighbours
 
 _COMBINATIONS = 4096
 """The most that are all tried."""

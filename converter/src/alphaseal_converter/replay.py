@@ -13,10 +13,16 @@ import subprocess
 import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import date, timedelta
 from pathlib import Path
 from typing import Any
 
+from alphaseal.errors import UsageError
+from alphaseal_converter.artifacts import read_predictions
+from alphaseal_converter.configuration import TaskConfiguration
 from alphaseal_converter.errors import RefusalError
+from alphaseal_converter.locate import Located
+from alphaseal_converter.request import BuildRequest
 
 PROGRAM = Path(__file__).with_name("replay_program.py")
 
@@ -107,3 +113,56 @@ def _refusal(done: subprocess.CompletedProcess[str]) -> RefusalError | None:
     said = done.stderr.strip().splitlines()
     last = said[-1] if said else f"exit status {done.returncode}"
     return RefusalError("replay.failed", f"the replay program died: {last}")
+
+
+def _no_workspace(located: Located) -> RefusalError:
+    """Weights alone say neither the feature order nor how the features were normalised."""
+    return RefusalError(
+        "workspace.not_found",
+        "the session holds the weights, but the workspace that says feature order and preprocessing was not found",
+        found="; ".join(problem.text for problem in located.problems),
+        next_step="name where workspaces are with --workspace-root or --map FROM=TO; "
+        "if the workspace is gone, pass --feature-order and --features, and the bundle will not be ready",
+    )
+
+
+def replay_features(
+    request: BuildRequest, configuration: TaskConfiguration | None, located: Located, out: Path
+) -> Path:
+    """Let the replay program write the raw values of the run's recorded predictions to `out`."""
+    if request.replay_with is None:
+        raise UsageError(
+            "usage.replay",
+            "no research environment",
+            expected="--replay-with PYTHON, the interpreter of an environment with qlib",
+        )
+    if located.workspace is None:
+        raise _no_workspace(located)
+    if configuration is None:
+        raise RefusalError(
+            "replay.no_task",
+            "the run's task configuration is gone, so qlib cannot rebuild its features",
+            expected="artifacts/task in the run",
+        )
+    if located.artifacts.pred is None:
+        raise RefusalError(
+            "replay.no_predictions",
+            "the run recorded no predictions to replay",
+            expected="artifacts/pred.pkl in the run",
+        )
+    dates = read_predictions(located.artifacts.pred).dates
+    # Trading days to calendar days, with room for long holidays; the program never leaves what the run itself loaded.
+    history = timedelta(days=2 * configuration.step_len + 30) if configuration.step_len is not None else timedelta(0)
+    return run_replay(
+        request.replay_with,
+        ReplayRequest(
+            task=configuration.plain,
+            workspace=located.workspace,
+            out=out,
+            provider=request.provider,
+            path_map=request.path_maps,
+            start=str(dates.min().astype(date) - history),
+            end=str(dates.max()),
+            allow_workspace_code=request.run_model_code,
+        ),
+    )

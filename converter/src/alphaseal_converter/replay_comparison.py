@@ -11,11 +11,10 @@ import numpy.typing as npt
 from alphaseal.manifest import Bound, Replay
 from alphaseal.near_ties import OrderComparison, compare_order
 from alphaseal.numeric import allowed, outside, ulp_distance
-
-from .errors import RefusalError
-from .parity import TOP_COUNTS, Vector
-from .replay_noise import Explained, NoiseOfBars, describe
-from .values import Origin, RawFile, Recorded
+from alphaseal_converter.errors import RefusalError
+from alphaseal_converter.parity import TOP_COUNTS, Vector
+from alphaseal_converter.replay_noise import Explained, NoiseOfBars, describe
+from alphaseal_converter.values import Origin, RawFile, Recorded
 
 _NEXT: Mapping[Origin, str] = {
     "features_file": "check that the raw values are those of the run (same data, before any processor), "

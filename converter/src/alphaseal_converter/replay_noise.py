@@ -22,14 +22,13 @@ from alphaseal.graph import row_chunks
 from alphaseal.manifest import Bound, NoiseExample, ReplayNoise
 from alphaseal.numeric import allowed
 from alphaseal.pipeline import Pipeline
-
-from .alphas.noise import Noise
-from .market import Market
-from .parity import Matrix, Vector
-from .provider import read_bars
-from .reach import Reach, reach
-from .resolve import OrderedFeature
-from .values import Recorded, window_rows
+from alphaseal_converter.alphas.noise import Noise
+from alphaseal_converter.market import Market
+from alphaseal_converter.parity import Matrix, Vector
+from alphaseal_converter.provider import read_bars
+from alphaseal_converter.reach import Reach, reach
+from alphaseal_converter.resolve import OrderedFeature
+from alphaseal_converter.values import Recorded, window_rows
 
 LARGEST_SHARE = 0.01
 """Of the recorded predictions that noise of ill-conditioned windows may explain; beyond, model or expressions are others."""

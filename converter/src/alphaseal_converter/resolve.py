@@ -16,11 +16,10 @@ from typing import Literal
 from alphaseal.errors import AlphasealError
 from alphaseal.manifest import Evidence
 from alphaseal.plain_text import listed
-
-from .configuration import Expression, Loader, TaskConfiguration
-from .errors import RefusalError
-from .known_names import KnownNames
-from .processors import DropCol, Fillna, FilterCol, Processor
+from alphaseal_converter.configuration import Expression, Loader, TaskConfiguration
+from alphaseal_converter.errors import RefusalError
+from alphaseal_converter.known_names import KnownNames
+from alphaseal_converter.processors import DropCol, Fillna, FilterCol, Processor
 
 Origin = Literal["alpha", "sota", "base", "unknown"]
 Proof = Literal["evidence", "given"]

@@ -13,13 +13,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import alphaseal
-from alphaseal import envelope, files, keys, selftest, tree, trust_file
+from alphaseal import envelope, files, keys, tree, trust_file
 from alphaseal import manifest as m
 from alphaseal.bundle import Bundle
 from alphaseal.errors import AlphasealError, NotReadableError, NotTrustedError, UsageError
 from alphaseal.keys import SigningKey
-
-from .errors import RefusalError
+from alphaseal_converter.errors import RefusalError
 
 
 @dataclass(frozen=True)
@@ -143,7 +142,7 @@ def verified_bundle(path: Path) -> Bundle:
     """A bundle that verifies wholly, scores its golden rows here and may be signed; the errors of these steps."""
     bundle = alphaseal.open(path, trust=alphaseal.Trust.unsigned())
     bundle.verify()
-    selftest.run(bundle)
+    bundle.selftest()
     _check_signable(bundle.manifest)
     return bundle
 

@@ -11,12 +11,11 @@ from alphaseal.console import Parser
 from alphaseal.errors import UsageError
 from alphaseal.keys import SigningKey
 from alphaseal.plain_text import Printable, printable
-
-from . import signing
-from .signing import Signed
+from alphaseal_converter import signing
+from alphaseal_converter.signing import Signed
 
 if TYPE_CHECKING:
-    from .provenance import Provenance
+    from alphaseal_converter.provenance import Provenance
 
 
 def add_verbs(verbs: Any, common: Parser) -> None:
@@ -124,7 +123,7 @@ def approve(options: argparse.Namespace) -> tuple[Printable, Any]:
 
 def attest(options: argparse.Namespace) -> tuple[Printable, Any]:
     """Write the provenance of a bundle."""
-    from . import provenance
+    from alphaseal_converter import provenance
 
     if options.revision is not None and options.source is None:
         raise UsageError("usage.arguments", "--revision is the commit of --source, which is not given")
@@ -135,7 +134,7 @@ def attest(options: argparse.Namespace) -> tuple[Printable, Any]:
 
 def show_provenance(options: argparse.Namespace) -> tuple[Printable, Any]:
     """Check the provenance of a bundle."""
-    from . import provenance
+    from alphaseal_converter import provenance
 
     return _provenance("provenance of", provenance.check(options.bundle, options.key))
 

@@ -21,8 +21,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 
 from alphaseal.errors import InputError
-
-from .batches import DATE, FIRST_COLUMN, ROWS_COLUMN, Scorer, TrustLike, calendar_of, parts_of
+from alphaseal_converter.batches import DATE, FIRST_COLUMN, ROWS_COLUMN, Scorer, TrustLike, calendar_of, parts_of
 
 if TYPE_CHECKING:
     import pyarrow as pa

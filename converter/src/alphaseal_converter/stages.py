@@ -8,11 +8,10 @@ from itertools import groupby
 from typing import Any, Literal
 
 from alphaseal.manifest import CrossSectionStage, DropMissingStage, GraphStage, Stage, WindowStage
-
-from .describe import json_value
-from .errors import RefusalError
-from .graph.assemble import build_row_graph
-from .processors import (
+from alphaseal_converter.errors import RefusalError
+from alphaseal_converter.graph.assemble import build_row_graph
+from alphaseal_converter.plain import json_value
+from alphaseal_converter.processors import (
     CrossSection,
     DropnaProcessor,
     Fillna,

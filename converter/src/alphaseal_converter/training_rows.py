@@ -16,16 +16,16 @@ import numpy as np
 import numpy.typing as npt
 
 from alphaseal.arrow_columns import numbers_of
-from alphaseal.features import Feature, FeatureBlock, read_parquet
+from alphaseal.features import FeatureBlock, read_parquet
+from alphaseal.number_types import Feature
 from alphaseal.plain_text import listed
-
-from .alpha_part import alpha_columns
-from .alphas import compile_alphas
-from .alphas.ahead import known_later
-from .configuration import Component, TaskConfiguration
-from .errors import RefusalError
-from .market import Market
-from .processors import CrossSection, DropnaProcessor, Fillna, Processor
+from alphaseal_converter.alpha_part import alpha_columns
+from alphaseal_converter.alphas import compile_alphas
+from alphaseal_converter.alphas.ahead import known_later
+from alphaseal_converter.configuration import Component, TaskConfiguration
+from alphaseal_converter.errors import RefusalError
+from alphaseal_converter.market import Market
+from alphaseal_converter.processors import CrossSection, DropnaProcessor, Fillna, Processor
 
 Days = npt.NDArray[np.datetime64]
 Mask = npt.NDArray[np.bool_]

@@ -16,16 +16,23 @@ from alphaseal.bars import AlphaColumns
 from alphaseal.errors import InputError
 from alphaseal.features import read_parquet
 from alphaseal.plain_text import listed
-
-from .alpha_part import AlphaPart
-from .configuration import TaskConfiguration
-from .errors import RefusalError
-from .factors_table import ColumnStatistics, column_names, column_statistics
-from .market import Market, Progress, sampled_days, write_alpha_days
-from .processors import Processor
-from .resolve import OrderedFeature
-from .training_rows import RowDrops, Segment, TrainingRows, row_drops, rows_of_block, rows_of_file, rows_of_market
-from .values import RawFile
+from alphaseal_converter.alpha_part import AlphaPart
+from alphaseal_converter.configuration import TaskConfiguration, training_segment
+from alphaseal_converter.errors import RefusalError
+from alphaseal_converter.factors_table import ColumnStatistics, column_names, column_statistics
+from alphaseal_converter.market import Market, Progress, sampled_days, write_alpha_days
+from alphaseal_converter.processors import Processor
+from alphaseal_converter.resolve import OrderedFeature
+from alphaseal_converter.training_rows import (
+    RowDrops,
+    Segment,
+    TrainingRows,
+    row_drops,
+    rows_of_block,
+    rows_of_file,
+    rows_of_market,
+)
+from alphaseal_converter.values import RawFile
 
 _NOT_AT_HAND = "its training values are not at hand (pass --features with them, or --provider)"
 
@@ -54,12 +61,6 @@ class Training:
     absent: str = ""
     sample: Path | None = None
     sampled: str = ""
-
-
-def training_segment(configuration: TaskConfiguration | None) -> Segment | None:
-    """First and last date of the training segment, where the configuration has both."""
-    first, last = configuration.segments.get("train", (None, None)) if configuration is not None else (None, None)
-    return (first, last) if first is not None and last is not None else None
 
 
 def find_training(

@@ -23,12 +23,11 @@ from alphaseal.features import FeatureBlock, Plan, read_parquet
 from alphaseal.manifest import Dtype, Feature, Scaling
 from alphaseal.parquet_source import Layout, open_parquet
 from alphaseal.period import Period
-
-from .errors import RefusalError
-from .factor_process import FactorBars, Runner, prepare, read_file
-from .factor_search import EXPONENT, Search
-from .factors_table import column_names
-from .isolation import IsolationLimits
+from alphaseal_converter.errors import RefusalError
+from alphaseal_converter.factor_process import FactorBars, Runner, prepare, read_file
+from alphaseal_converter.factor_search import EXPONENT, Search
+from alphaseal_converter.factors_table import column_names
+from alphaseal_converter.isolation import IsolationLimits
 
 HISTORY_DAYS = 1000
 """Trading days before the recorded one that a trial looks at; a factor that needs more keeps null."""

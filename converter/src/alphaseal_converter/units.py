@@ -20,13 +20,12 @@ import numpy.typing as npt
 from alphaseal.adjustment import unit_of
 from alphaseal.bars import AlphaColumns, Bars
 from alphaseal.manifest import CrossSectionStage, DropMissingStage, FieldUnit, Scaling, Sizes, Stage
-
-from .alpha_part import TOLERANCE, AlphaPart
-from .alphas import CompiledAlphas
-from .alphas.scaling import Change, Factor, Shift
-from .alphas.scaling import Scaling as Derived
-from .errors import RefusalError
-from .market import Market, Progress, training_days
+from alphaseal_converter.alpha_part import TOLERANCE, AlphaPart
+from alphaseal_converter.alphas import CompiledAlphas
+from alphaseal_converter.alphas.scaling import Change, Factor, Shift
+from alphaseal_converter.alphas.scaling import Scaling as Derived
+from alphaseal_converter.errors import RefusalError
+from alphaseal_converter.market import Market, Progress, training_days
 
 LARGEST_EXPONENT = 10
 """Constants from 2^-10 to 2^10 are tried: other bases of adjustment are further apart by far less than a thousand."""

@@ -19,12 +19,11 @@ from alphaseal.boards import INDEX, Boards, board_of, counted, forms_of, kind_of
 from alphaseal.features import Plan
 from alphaseal.parquet_source import decode, open_parquet, unlimited
 from alphaseal.universe import Universe, canonical
-
-from .artifacts import Predictions
-from .configuration import TaskConfiguration
-from .errors import RefusalError
-from .market import Market
-from .provider import Provider
+from alphaseal_converter.artifacts import Predictions
+from alphaseal_converter.configuration import TaskConfiguration
+from alphaseal_converter.errors import RefusalError
+from alphaseal_converter.market import Market
+from alphaseal_converter.provider import Provider
 
 Spans = Mapping[str, Sequence[tuple[object, object]]]
 EVERYTHING = "all"

@@ -20,9 +20,8 @@ from alphaseal.console import Findings
 from alphaseal.errors import AlphasealError, MalformedError, NotReadableError
 from alphaseal.keys import decode_base64
 from alphaseal.plain_text import printable
-
-from . import provenance
-from .schema import current_schema, envelope_schema, manifest_schema, sources_schema, trust_schema
+from alphaseal_converter import provenance
+from alphaseal_converter.schema import current_schema, envelope_schema, manifest_schema, sources_schema, trust_schema
 
 _MAXIMUM_PROBLEMS = 100
 _FIELDS_OF_A_MANIFEST = 3

@@ -17,12 +17,11 @@ from alphaseal.errors import InputError, NotReadableError
 from alphaseal.features import FeatureBlock, read_parquet
 from alphaseal.pipeline import Pipeline
 from alphaseal.windows import Windows
-
-from .artifacts import Predictions
-from .errors import RefusalError
-from .factors_table import column_names
-from .parity import Matrix, Vector
-from .resolve import OrderedFeature
+from alphaseal_converter.artifacts import Predictions
+from alphaseal_converter.errors import RefusalError
+from alphaseal_converter.factors_table import column_names
+from alphaseal_converter.parity import Matrix, Vector
+from alphaseal_converter.resolve import OrderedFeature
 
 MINIMUM_DAYS = 2
 Origin = Literal["features_file", "qlib", "bars"]

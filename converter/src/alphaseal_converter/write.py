@@ -13,24 +13,26 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import alphaseal
+from alphaseal import golden, strict_json
 from alphaseal import manifest as m
-from alphaseal import selftest, strict_json
 from alphaseal.errors import AlphasealError
 from alphaseal.output import not_writable
-
-from .alpha_part import BARS_FILE, GRAPH_FILE, write_golden_bars
-from .card import render_card
-from .describe import SourceTexts, accepted_factors, json_value, make_manifest
-from .errors import RefusalError
-from .factors_table import column_names, rewrite_factors
-from .golden import write_golden
-from .performance import measure
-from .signing import sign_staged
-from .training_statistics import feature_statistics
-from .trial import Trial
+from alphaseal_converter.alpha_part import BARS_FILE, GRAPH_FILE, write_golden_bars
+from alphaseal_converter.card import render_card
+from alphaseal_converter.describe import make_manifest
+from alphaseal_converter.errors import RefusalError
+from alphaseal_converter.factors_table import column_names, rewrite_factors
+from alphaseal_converter.golden import write_golden
+from alphaseal_converter.performance import measure
+from alphaseal_converter.plain import json_value
+from alphaseal_converter.signing import sign_staged
+from alphaseal_converter.sources import SourceTexts, accepted_factors
+from alphaseal_converter.training_statistics import feature_statistics
+from alphaseal_converter.trial import Trial
 
 if TYPE_CHECKING:
-    from .build import BuildRequest, Proven
+    from alphaseal_converter.proven import Proven
+    from alphaseal_converter.request import BuildRequest
 
 _MEDIA_TYPES = {
     ".onnx": "application/vnd.onnx",
@@ -118,7 +120,7 @@ def _fill(staging: Path, proven: Proven, request: BuildRequest, progress: Callab
     """All files of the bundle, the manifest last."""
     for name, graph in proven.graphs.items():
         (staging / name).write_bytes(graph)
-    schema = selftest.golden_schema(proven.features.features)
+    schema = golden.golden_schema(proven.features.features)
     golden_rows = write_golden(staging / "golden.parquet", schema, proven.golden)
     if proven.alphas.graph is not None:
         (staging / GRAPH_FILE).write_bytes(proven.alphas.graph)
@@ -195,7 +197,7 @@ def _verify(staging: Path) -> None:
         # Closed before the bundle gets its place: Windows renames no directory whose files are open.
         with alphaseal.open(staging, trust=alphaseal.Trust.unsigned()) as bundle:
             bundle.verify()
-            selftest.run(bundle)
+            bundle.selftest()
     except AlphasealError as error:
         raise RefusalError(
             "output.not_verified",

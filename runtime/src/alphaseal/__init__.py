@@ -9,21 +9,22 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from .errors import AlphasealError
-from .version import __version__
+from alphaseal.errors import AlphasealError
+from alphaseal.version import __version__
 
 if TYPE_CHECKING:
-    from .bundle import Bundle, Verified
-    from .bundle import open_bundle as open  # noqa: A004  (alphaseal.open reads as it should)
-    from .manifest import Manifest
-    from .trust import Trust
+    from alphaseal.bundle import Bundle
+    from alphaseal.bundle import open_bundle as open  # noqa: A004  (alphaseal.open reads as it should)
+    from alphaseal.manifest import Manifest
+    from alphaseal.sealed import Verified
+    from alphaseal.trust import Trust
 
 __all__ = ["AlphasealError", "Bundle", "Manifest", "Trust", "Verified", "__version__", "open"]
 _PLACES = {
     "Bundle": ("bundle", "Bundle"),
     "Manifest": ("manifest", "Manifest"),
     "Trust": ("trust", "Trust"),
-    "Verified": ("bundle", "Verified"),
+    "Verified": ("sealed", "Verified"),
     "open": ("bundle", "open_bundle"),
 }
 

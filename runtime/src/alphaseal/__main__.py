@@ -1,5 +1,5 @@
 """``python -m alphaseal``."""
 
-from .cli import main
+from alphaseal.cli import main
 
 raise SystemExit(main())

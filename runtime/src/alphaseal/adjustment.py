@@ -14,17 +14,17 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
-from .arrow_columns import FIRST_DAY, LAST_DAY
-from .bars import Bars
-from .bars_source import day_missing
-from .errors import InputError
-from .plain_text import listed
+from alphaseal.arrow_columns import FIRST_DAY, LAST_DAY
+from alphaseal.bars import Bars
+from alphaseal.bars_source import day_missing
+from alphaseal.errors import InputError
+from alphaseal.plain_text import listed
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from .bars_source import BarSource
-    from .features import FeatureBlock
+    from alphaseal.bars_source import BarSource
+    from alphaseal.features import FeatureBlock
 
 PRICES = ("open", "high", "low", "close", "vwap")
 PRICE = "price"

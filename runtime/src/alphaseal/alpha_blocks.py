@@ -16,28 +16,29 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from . import conventions
-from .adjustment import splits
-from .arrow_columns import indices_of, numbers_of, plain_name
-from .bars import AlphaColumns, Bars, bars_of, stream_bars
-from .bars_source import BarSource, names_of, numeric_fields
-from .conventions import Watch
-from .errors import InputError
-from .features import FeatureBlock, is_file, iter_parquet, reader_of, table_of
-from .history import span_of
-from .jumps import JumpCheck
-from .membership import LATE
-from .period import Day
-from .scores import FILLED, JUMPED, NO_BARS, NOT_IN_UNIVERSE, text_array, with_excluded
-from .trading_days import DayCheck
-from .windows import Calendar, Rows
+from alphaseal import conventions
+from alphaseal.adjustment import splits
+from alphaseal.arrow_columns import indices_of, numbers_of, plain_name, text_array
+from alphaseal.bars import AlphaColumns, Bars, bars_of, stream_bars
+from alphaseal.bars_source import BarSource, names_of, numeric_fields
+from alphaseal.conventions import Watch
+from alphaseal.errors import InputError
+from alphaseal.features import FeatureBlock, is_file, iter_parquet, reader_of, table_of
+from alphaseal.history import span_of
+from alphaseal.jumps import JumpCheck
+from alphaseal.membership import LATE
+from alphaseal.period import Day
+from alphaseal.reasons import FILLED, JUMPED, NO_BARS, NOT_IN_UNIVERSE
+from alphaseal.scores import with_excluded
+from alphaseal.trading_days import DayCheck
+from alphaseal.windows import Calendar, Rows
 
 if TYPE_CHECKING:
-    from .history import Span
-    from .manifest import Conventions, Feature, Moves, TradingDays
-    from .membership import Membership
-    from .scores import Scores
-    from .universe import Universe
+    from alphaseal.history import Span
+    from alphaseal.manifest import Conventions, Feature, Moves, TradingDays
+    from alphaseal.membership import Membership
+    from alphaseal.scores import Scores
+    from alphaseal.universe import Universe
 
 _BLOCK_BYTES = 64 << 20
 """Of the features that a part of a stream holds."""

@@ -8,26 +8,22 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 import numpy as np
 import numpy.typing as npt
-import pyarrow as pa
 
-from . import units
-from .adjustment import compare
-from .arrow_columns import floats_of, plain_name
-from .bars import AlphaColumns, Bars
-from .bars_source import BarSource, names_of
-from .data_gate import read_exact
-from .errors import PolicyError, SelfTestError
-from .features import FeatureBlock, is_file, table_of
-from .period import Day, Period
-from .selftest import keyed_block, read_golden
+from alphaseal import units
+from alphaseal.adjustment import compare
+from alphaseal.arrow_columns import floats_of, plain_name
+from alphaseal.bars import AlphaColumns, Bars
+from alphaseal.bars_source import BarSource, names_of
+from alphaseal.errors import PolicyError, SelfTestError
+from alphaseal.features import FeatureBlock, is_file, table_of
+from alphaseal.golden import AlphaReport, golden_bars, read_golden
+from alphaseal.period import Day, Period
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from .bundle import Bundle
-    from .history import Span
-    from .manifest import AlphaGraph
-    from .units import Anchors, Evidence
+    from alphaseal.history import Span
+    from alphaseal.manifest import AlphaGraph
+    from alphaseal.sealed import Sealed
+    from alphaseal.units import Anchors, Evidence
 
 Matrix = npt.NDArray[np.float64]
 
@@ -40,9 +36,9 @@ class LoadedAlphas:
     columns: AlphaColumns
     golden: FeatureBlock
 
-    def selftest(self, bundle: Bundle) -> AlphaReport:
+    def selftest(self, sealed: Sealed) -> AlphaReport:
         """V9 of the alpha features; raises as `run`."""
-        return run(bundle, self.description, self.columns, self.golden)
+        return run(sealed, self.description, self.columns, self.golden)
 
     def compare(self, source: BarSource, span: Span, evidence: Evidence) -> tuple[tuple[str, ...], dict[str, str]]:
         """Warnings about a table of bars, and how its units were shown (`units.check`); InputError `bars.*`."""
@@ -70,38 +66,12 @@ class LoadedAlphas:
         return msgspec.structs.replace(anchors, last_seen=units.last_seen(self.description, self.golden, source, day))
 
 
-def load(bundle: Bundle, alphas: AlphaGraph, graph: bytes) -> LoadedAlphas:
+def load(sealed: Sealed, alphas: AlphaGraph, graph: bytes) -> LoadedAlphas:
     """`graph` is verified; PolicyError `model.*`, `data.*` and `golden.keys`."""
-    return LoadedAlphas(alphas, AlphaColumns(graph, alphas), golden_bars(bundle, alphas))
+    return LoadedAlphas(alphas, AlphaColumns(graph, alphas), golden_bars(sealed, alphas))
 
 
-@dataclass(frozen=True)
-class AlphaReport:
-    """Alpha features of the golden bars that are within their tolerances."""
-
-    stocks: int
-    features: int
-    bit_identical: int
-    """Of stocks × features values."""
-    largest: float
-    """Largest difference from the recorded value, in tolerances of its feature."""
-
-
-def bars_schema(fields: Sequence[str]) -> pa.Schema:
-    """The exact schema of golden_bars.parquet: keys, fields in the graph's order."""
-    keys = [pa.field("datetime", pa.date32()), pa.field("instrument", pa.string())]
-    return pa.schema([*keys, *(pa.field(field, pa.float32()) for field in fields)])
-
-
-def golden_bars(bundle: Bundle, alphas: AlphaGraph) -> FeatureBlock:
-    """The golden bars by date and instrument; PolicyError `data.*` and `golden.keys`."""
-    # V8: exact schema and rows, in a budget
-    table = read_exact(bundle.golden(alphas.golden), bars_schema(alphas.fields), alphas.golden_rows, alphas.golden)
-    values = np.stack([floats_of(table[field].combine_chunks(), "float32") for field in alphas.fields], axis=1)
-    return keyed_block(table, values, alphas.golden)[0]
-
-
-def run(bundle: Bundle, alphas: AlphaGraph, columns: AlphaColumns, golden: FeatureBlock) -> AlphaReport:
+def run(sealed: Sealed, alphas: AlphaGraph, columns: AlphaColumns, golden: FeatureBlock) -> AlphaReport:
     """Compute the alpha features of the golden bars on `alphas.date`.
 
     Raises SelfTestError `selftest.alphas` where one is further from the recorded value than its tolerance, or missing on
@@ -114,7 +84,7 @@ def run(bundle: Bundle, alphas: AlphaGraph, columns: AlphaColumns, golden: Featu
         raise _other_bars(alphas, f"bars up to {alphas.date}", f"up to {bars.dates[day]}")
     names = [bars.instruments[stock] for stock in stocks]
     found = columns.compute(bars, day, stocks).astype(np.float64)
-    expected = _recorded(bundle, alphas, names)
+    expected = _recorded(sealed, alphas, names)
     both = np.isnan(found) & np.isnan(expected)
     with np.errstate(invalid="ignore"):  # infinity less infinity
         difference = np.where((found == expected) | both, 0.0, np.abs(found - expected))
@@ -134,16 +104,16 @@ def run(bundle: Bundle, alphas: AlphaGraph, columns: AlphaColumns, golden: Featu
     return AlphaReport(len(names), len(alphas.features), int((difference == 0).sum()), float(units.max()))
 
 
-def _recorded(bundle: Bundle, alphas: AlphaGraph, names: list[str]) -> Matrix:
+def _recorded(sealed: Sealed, alphas: AlphaGraph, names: list[str]) -> Matrix:
     """float64 [stocks, features]: the values of golden.parquet."""
-    table = read_golden(bundle)
+    table = read_golden(sealed)
     keys = zip(table["datetime"].to_pylist(), table["instrument"].to_pylist(), strict=True)
     places = {name: place for place, (date, name) in enumerate(keys) if str(date) == alphas.date}
     lacking = [name for name in names if name not in places]
     if lacking or not names:
         found = "without " + ", ".join(lacking)[:200] if lacking else "no stock with a row of bars"
         raise _other_bars(alphas, f"golden rows of the stocks of the golden bars on {alphas.date}", found)
-    dtypes = {feature.name: feature.dtype for feature in bundle.manifest.features}
+    dtypes = {feature.name: feature.dtype for feature in sealed.manifest.features}
     rows = [places[name] for name in names]
     values = [floats_of(table[name].combine_chunks(), dtypes[name])[rows] for name in alphas.features]
     return np.stack(values, axis=1).astype(np.float64)

@@ -6,7 +6,7 @@ Where pandas is installed, `Array.to_numpy`, `pa.array` and `pa.scalar` import i
 from __future__ import annotations
 
 import ast
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -16,6 +16,9 @@ import pyarrow.compute as pc
 from alphaseal.arrow_versions import is_string_view
 from alphaseal.errors import InputError
 from alphaseal.number_types import require_exact
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 Days = npt.NDArray[np.int64]
 """Days since 1970-01-01."""
@@ -253,3 +256,26 @@ def row_order(days: Days, codes: npt.NDArray[np.int32], names: Any) -> tuple[npt
 def date_text(day: int) -> str:
     """YYYY-MM-DD of a day since 1970-01-01."""
     return str(np.datetime64(day, "D"))
+
+
+def dates_array(dates: npt.NDArray[np.datetime64]) -> pa.Array:
+    """An Arrow date32 array."""
+    return numbers_array(dates.astype("datetime64[D]").astype(np.int32), pa.date32())
+
+
+def numbers_array(values: npt.NDArray[Any], kind: Any) -> pa.Array:
+    """An Arrow array of fixed width on the memory of `values`, whose items are as wide as those of `kind`."""
+    return pa.Array.from_buffers(kind, len(values), [None, pa.py_buffer(np.ascontiguousarray(values))])
+
+
+def text_array(texts: Sequence[str]) -> pa.Array:
+    """An Arrow string array."""
+    encoded = [text.encode("utf-8") for text in texts]
+    ends = np.cumsum([0, *map(len, encoded)], dtype=np.int32)
+    return pa.StringArray.from_buffers(len(texts), pa.py_buffer(ends), pa.py_buffer(b"".join(encoded)))
+
+
+def doubles_array(values: npt.NDArray[np.float64]) -> pa.Array:
+    """An Arrow array of doubles, null for NaN; `pa.array` would import pandas."""
+    valid = pa.py_buffer(np.packbits(~np.isnan(values), bitorder="little"))
+    return pa.Array.from_buffers(pa.float64(), len(values), [valid, pa.py_buffer(np.ascontiguousarray(values))])

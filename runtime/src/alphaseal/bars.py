@@ -15,17 +15,17 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from .arrow_columns import numbers_of
-from .bars_source import BarSource
-from .errors import PolicyError
-from .features import FeatureBlock
-from .graph import load_session, row_chunks, run_session, spread
-from .period import Day
-from .windows import Calendar, positions_in
+from alphaseal.arrow_columns import numbers_of
+from alphaseal.bars_source import BarSource
+from alphaseal.errors import PolicyError
+from alphaseal.features import FeatureBlock
+from alphaseal.graph import load_session, row_chunks, run_session, spread
+from alphaseal.period import Day
+from alphaseal.windows import Calendar, positions_in
 
 if TYPE_CHECKING:
-    from .history import Span
-    from .manifest import AlphaGraph
+    from alphaseal.history import Span
+    from alphaseal.manifest import AlphaGraph
 
 ROWS_PER_CALL = 256
 """Rows of windows that one call of the graph gets; what it computes on the way is many times its input."""

@@ -16,15 +16,33 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from .arrow_columns import FIRST_DAY, LAST_DAY, Days, days_of, indices_of, numbers_of, plain_name, text_of
-from .errors import AlphasealError, InputError
-from .features import FeatureBlock, FeatureColumn, Plan, is_file, iter_parquet, read_parquet, read_table, table_of
-from .history import Span, newest_day, span_of
-from .instruments import normalise
-from .parquet_source import Budget, date_ranges, decode, open_parquet
-from .period import Day
-from .scores import text_array
-from .windows import Calendar
+from alphaseal.arrow_columns import (
+    FIRST_DAY,
+    LAST_DAY,
+    Days,
+    days_of,
+    indices_of,
+    numbers_of,
+    plain_name,
+    text_array,
+    text_of,
+)
+from alphaseal.errors import AlphasealError, InputError
+from alphaseal.features import (
+    FeatureBlock,
+    FeatureColumn,
+    Plan,
+    is_file,
+    iter_parquet,
+    read_parquet,
+    read_table,
+    table_of,
+)
+from alphaseal.history import Span, newest_day, span_of
+from alphaseal.instruments import normalise
+from alphaseal.parquet_source import Budget, date_ranges, decode, open_parquet
+from alphaseal.period import Day
+from alphaseal.windows import Calendar
 
 _BLOCK_BYTES = 32 << 20
 _KEY_BATCH = 131_072

@@ -1,146 +1,50 @@
-"""Opening, verifying and scoring a bundle.
+"""Scoring with a bundle.
 
-The steps are those of spec/bundle-v1.md: V1 bounded read, V2 signatures, V3 strict JSON and version, V4 schema and meaning,
-V5 tree, V6 sizes and digests, V7 model gate, V8 data gate, V9 golden self-test.  Opening does V1 to V5; `verify` adds V6
-for every file and V7; scoring adds V6 and V7 for the files that it uses, from the very bytes that it then loads.
+Before the first score come V8, the data gate, and V9, the golden self-test, of spec/bundle-v1.md; sealed.py has V1 to V7.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Collection, Iterator, Sequence
-from dataclasses import dataclass, replace
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
 
-from . import guards, tree
-from . import manifest as manifest_format
-from .bundle_files import BundleFiles, VerifiedFile
-from .errors import NotReadableError, PolicyError, SignatureError, TreeError, UsageError
-from .manifest import GraphStage, Manifest, Tensor
-from .model_gate import MAXIMUM_MODEL, WHOLE_DAY, ModelSummary, check_alphas, check_model
-from .trust import Signer, Trust
+from alphaseal.errors import PolicyError, UsageError
+from alphaseal.manifest import Manifest
+from alphaseal.sealed import Sealed
+from alphaseal.trust import Trust
 
 if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
 
-    from .alpha_selftest import LoadedAlphas
-    from .drift import Drift
-    from .feature_fills import FillCheck
-    from .features import FeatureBlock
-    from .membership import Membership, RecordedSpans
-    from .pipeline import Pipeline
-    from .scores import Scores
-    from .trading_days import DayCheck
-    from .units import Anchors, Evidence
-    from .universe import Stocks, Universe
-    from .windows import Calendar, Rows
+    from alphaseal.alpha_selftest import LoadedAlphas
+    from alphaseal.drift import Drift
+    from alphaseal.feature_fills import FillCheck
+    from alphaseal.features import FeatureBlock
+    from alphaseal.membership import Membership, RecordedSpans
+    from alphaseal.pipeline import Pipeline
+    from alphaseal.scores import Scores
+    from alphaseal.selftest import SelfTestReport
+    from alphaseal.trading_days import DayCheck
+    from alphaseal.units import Anchors, Evidence
+    from alphaseal.universe import Stocks, Universe
+    from alphaseal.windows import Calendar, Rows
 
 DateRange = tuple[Any, Any]
-MAXIMUM_GOLDEN = 128 << 20
-# Digests whose golden rows scored as recorded in this process: the digest commits to graph, rows and scores.
-_PROVEN_HERE: set[str] = set()
-_PROVEN_ALPHAS: set[str] = set()
 # Enough to see another library or a broken one; `alphaseal selftest` scores all of them.
 _FIRST_SCORE_ROWS = 256
 
 
-@dataclass(frozen=True)
-class Verified:
-    """What `verify` found to be true of a bundle."""
+class Bundle(Sealed):
+    """What verification believes, and the stages and alpha features that score with it."""
 
-    digest: str
-    name: str
-    sequence: int
-    files: int
-    bytes: int
-    ready: bool
-    reasons: tuple[str, ...]
-    signed: bool
-    signers: tuple[Signer, ...]
-    """Keys whose signatures counted; nobody where signatures were not asked for, even if there are some."""
-    warnings: tuple[str, ...]
-
-
-class Bundle:
-    """An opened bundle: its manifest is trusted, its tree is exact; files are verified when they are used."""
-
-    def __init__(
-        self,
-        directory: Path,
-        manifest: Manifest,
-        digest: str,
-        envelope: bytes | None,
-        signers: tuple[Signer, ...] = (),
-        warnings: tuple[str, ...] = (),
-        stamp: tree.Stamp | None = None,
-    ) -> None:
-        self.directory = directory
-        self.manifest = manifest
-        self.digest = digest
-        self.envelope = envelope
-        self.signers = signers
-        self.warnings = warnings
-        self._stamp = stamp
-        self.files = BundleFiles(directory, manifest)
+    def __init__(self, *arguments: Any, **named: Any) -> None:
+        super().__init__(*arguments, **named)
         self._pipeline: Pipeline | None = None
         self._alphas: LoadedAlphas | None = None
         self._spans: RecordedSpans | None = None
-
-    def __enter__(self) -> Bundle:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
-
-    def close(self) -> None:
-        """Let go of the files that are open; on Windows nobody can move them before.  Nothing can be read any more."""
-        self.files.close()
-
-    def verify(self, copied: Collection[str] = ()) -> Verified:
-        """Check size and digest of every file in constant memory, and put the graphs through the model gate.
-
-        `copied` are paths of files whose bytes were verified while they were copied a moment ago.
-        """
-        for entry in self.manifest.files:
-            if entry.role in ("model", "alphas"):
-                self.check_graph(entry.path)
-            elif entry.path not in copied:
-                # V6: size, then digest
-                self.files.check(entry.path)
-        eligibility = self.manifest.eligibility
-        return Verified(
-            digest=self.digest,
-            name=self.manifest.name,
-            sequence=self.manifest.sequence,
-            files=len(self.manifest.files),
-            bytes=sum(entry.size for entry in self.manifest.files),
-            ready=eligibility.ready,
-            reasons=tuple(reason.code for reason in eligibility.reasons),
-            signed=self.envelope is not None,
-            signers=self.signers,
-            warnings=self.warnings,
-        )
-
-    def require_unchanged(self) -> None:
-        """SignatureError `signature.payload` where the manifest on disk is not the file that was opened, as it was."""
-        try:
-            found = tree.Stamp.of(os.stat(self.directory / manifest_format.FILE_NAME, follow_symlinks=False))
-        except OSError:
-            found = None
-        if found != self._stamp:
-            raise SignatureError(
-                "signature.payload",
-                "the manifest was changed while the bundle was in use",
-                where=str(self.directory / manifest_format.FILE_NAME),
-                next_step="verify the bundle and do it again",
-            )
-
-    def read(self, path: str) -> bytes:
-        """Verified bytes of one file of the bundle."""
-        # V6: size, then digest, of the buffer that is handed out
-        return self.files.read(path)
 
     def score(
         self,
@@ -180,9 +84,9 @@ class Bundle:
         """
         import numpy as np
 
-        from .features import is_file, reader_of, table_of
-        from .history import span_of
-        from .universe import universe_of
+        from alphaseal.features import is_file, reader_of, table_of
+        from alphaseal.history import span_of
+        from alphaseal.universe import universe_of
 
         _check_dates(date, dates)
         chosen = universe_of(universe)
@@ -219,9 +123,9 @@ class Bundle:
         max_bytes: int | None = None,
     ) -> Drift:
         """How far the features of one date are from the training values, without scoring; arguments as in `score`."""
-        from .drift import measure
-        from .features import reader_of
-        from .universe import universe_of
+        from alphaseal.drift import measure
+        from alphaseal.features import reader_of
+        from alphaseal.universe import universe_of
 
         manifest, chosen = self.manifest, universe_of(universe)
         read = reader_of(table, max_rows=max_rows, max_bytes=max_bytes)
@@ -249,9 +153,9 @@ class Bundle:
         """
         import numpy as np
 
-        from .features import iter_parquet
-        from .history import span_of
-        from .universe import universe_of
+        from alphaseal.features import iter_parquet
+        from alphaseal.history import span_of
+        from alphaseal.universe import universe_of
 
         chosen = universe_of(universe)
         self._check_origin(path, None, dates)
@@ -288,14 +192,14 @@ class Bundle:
 
     def _day_check(self, calendar: Calendar | None, pipeline: Pipeline) -> DayCheck:
         """Of a table of features, where windows count its days; a caller's own calendar says more than the training's."""
-        from .trading_days import DayCheck
+        from alphaseal.trading_days import DayCheck
 
         counted = calendar is None and pipeline.step_length > 1
         return DayCheck(self.manifest.data.calendar if counted else None, "the features")
 
     def _fill_check(self, pipeline: Pipeline, given: Sequence[int] | None = None) -> FillCheck:
         """Of the features that a table gave, by their places; None: all."""
-        from .feature_fills import FillCheck
+        from alphaseal.feature_fills import FillCheck
 
         features = self.manifest.features
         places = range(len(features)) if given is None else given
@@ -303,7 +207,7 @@ class Bundle:
 
     def members(self, universe: Universe | None, *, crosses: bool) -> Membership:
         """Who is a stock of the model; `crosses`: a stage looks at all stocks of a day."""
-        from .membership import Membership, RecordedSpans
+        from alphaseal.membership import Membership, RecordedSpans
 
         if self._spans is None:
             self._spans = RecordedSpans.of(self.manifest.data)
@@ -320,7 +224,7 @@ class Bundle:
 
     def _check_origin(self, table: Any, date: Any, dates: DateRange | None) -> None:
         """InputError where a file says that its features were computed for another bundle, or for other dates."""
-        from .feature_origin import check
+        from alphaseal.feature_origin import check
 
         check(table, self.digest, date=date, dates=dates)
 
@@ -339,7 +243,7 @@ class Bundle:
         evidence: Evidence,
     ) -> Iterator[Scores]:
         """As `score` with bars; all dates at once, or with `stream` in parts that bound the memory."""
-        from .alpha_blocks import AlphaInput, completed
+        from alphaseal.alpha_blocks import AlphaInput, completed
 
         pipeline, alphas = self._proven_pipeline(), self._proven_alphas()
         given = AlphaInput.of(
@@ -387,7 +291,7 @@ class Bundle:
 
     def evidence(self, anchors: Any, as_trained: bool, instruments_from: str | None) -> Evidence:
         """What shows the units of bars beside themselves: `anchors` and `units_as_trained` of `score`."""
-        from .units import Anchors, Evidence
+        from alphaseal.units import Anchors, Evidence
 
         if anchors is None or isinstance(anchors, Anchors):
             return Evidence(anchors, as_trained)
@@ -396,8 +300,8 @@ class Bundle:
     def pipeline(self) -> Pipeline:
         """The stages, loaded from verified bytes once."""
         if self._pipeline is None:
-            from .graph import calls_at_once
-            from .pipeline import Pipeline
+            from alphaseal.graph import calls_at_once
+            from alphaseal.pipeline import Pipeline
 
             # V7: what this runtime scores and what the format allows
             model = self.manifest.model
@@ -405,7 +309,7 @@ class Bundle:
             memory: list[int] = []
 
             def load(path: str) -> bytes:
-                graph = self._read_graph(path)
+                graph = self.read_graph(path)
                 memory.append(graph.memory)
                 return graph.data
 
@@ -425,18 +329,28 @@ class Bundle:
 
     def _proven_pipeline(self) -> Pipeline:
         """The stages, after the golden rows gave their scores here: once in a process for a bundle's digest."""
-        if self.digest not in _PROVEN_HERE:
-            from . import selftest
+        from alphaseal import selftest
 
-            # V8, V9: before the first score
-            selftest.run(self, sample=_FIRST_SCORE_ROWS)
-            _PROVEN_HERE.add(self.digest)
+        # V8, V9: before the first score
+        selftest.once(self.digest, "sample", lambda: self.selftest(_FIRST_SCORE_ROWS))
         return self.pipeline()
+
+    def selftest(self, sample: int | None = None) -> SelfTestReport:
+        """Score the golden rows, and compute the alpha features of the golden bars; see `alphaseal.selftest.run`.
+
+        `sample` bounds the rows of a model that scores rows alone, and leaves out the bars.
+        """
+        from alphaseal import selftest
+
+        with_bars = sample is None and self.manifest.alphas is not None
+        return selftest.run(
+            self, self.pipeline(), (lambda: self.alphas().selftest(self)) if with_bars else None, sample
+        )
 
     def alphas(self) -> LoadedAlphas:
         """The graph that makes alpha features of bars, and its golden bars, loaded from verified bytes once."""
         if self._alphas is None:
-            from .alpha_selftest import load
+            from alphaseal.alpha_selftest import load
 
             if self.manifest.alphas is None:
                 raise UsageError(
@@ -446,100 +360,17 @@ class Bundle:
                     next_step="give all features with a table, or build the bundle where the run's market data are",
                 )
             # V7: the bytes that are then loaded; V8: exact schema and rows
-            self._alphas = load(self, self.manifest.alphas, self._read_graph(self.manifest.alphas.file).data)
+            self._alphas = load(self, self.manifest.alphas, self.read_graph(self.manifest.alphas.file).data)
         return self._alphas
 
     def _proven_alphas(self) -> LoadedAlphas:
         """The same, after the golden bars gave the recorded features here: once in a process for a bundle's digest."""
+        from alphaseal import selftest
+
         alphas = self.alphas()
-        if self.digest not in _PROVEN_ALPHAS:
-            # V9: before the first score from bars
-            alphas.selftest(self)
-            _PROVEN_ALPHAS.add(self.digest)
+        # V9: before the first score from bars
+        selftest.once(self.digest, "alphas", lambda: alphas.selftest(self))
         return alphas
-
-    def check_graph(self, path: str) -> None:
-        """Steps V6 and V7 of a graph; PolicyError `model.*`, DigestError."""
-        self._read_graph(path)
-
-    def _read_graph(self, path: str) -> GraphBytes:
-        """Verified bytes of a graph that may be loaded; PolicyError `model.*` for any other."""
-        if self.manifest.file(path).size > MAXIMUM_MODEL:
-            raise PolicyError(
-                "model.size", "model file is too large", where=path, expected=f"at most {MAXIMUM_MODEL} bytes"
-            )
-        data = self.read(path)
-        # V7: the bytes that are then loaded
-        alphas = self.manifest.alphas
-        if alphas is not None and path == alphas.file:
-            window, fields, features = alphas.window, len(alphas.fields), len(alphas.features)
-            return GraphBytes(data, check_alphas(data, path, window=window, fields=fields, features=features).memory)
-        summary = check_model(data, path, limits=WHOLE_DAY if self.manifest.model.batch_dependent else None)
-        if path == self._scoring_graph():
-            self._compare(summary, path)
-        return GraphBytes(data, summary.memory)
-
-    def _scoring_graph(self) -> str | None:
-        """The graph that gives the score, which the manifest's `model` describes."""
-        last = self.manifest.stages[-1]
-        return last.file if isinstance(last, GraphStage) else None
-
-    def _compare(self, summary: ModelSummary, path: str) -> None:
-        model = self.manifest.model
-        said = (model.ir_version, model.opsets, [_said(tensor) for tensor in (*model.inputs, *model.outputs)])
-        opsets = {domain or "ai.onnx": version for domain, version in summary.opsets.items()}
-        found = (
-            summary.ir_version,
-            opsets,
-            [(port.name, list(port.shape)) for port in (*summary.inputs, *summary.outputs)],
-        )
-        if said != found:
-            raise PolicyError(
-                "model.manifest",
-                "the graph is not what the manifest says of it",
-                where=path,
-                expected=str(said)[:300],
-                found=str(found)[:300],
-            )
-
-    def golden(self, path: str | None = None) -> bytes:
-        """Verified bytes of the golden rows, or of the golden bars; the self-test puts them through V8 and V9."""
-        path = self.manifest.golden.file if path is None else path
-        if self.manifest.file(path).size > MAXIMUM_GOLDEN:
-            raise PolicyError(
-                "data.growth",
-                "the golden rows are too large to be read",
-                where=path,
-                expected=f"at most {MAXIMUM_GOLDEN} bytes",
-            )
-        return self.read(path)
-
-    def check_factors(self) -> None:
-        """Put factors.parquet, if there is one, through V6 and V8; it is for research and no score comes from it."""
-        table = self.manifest.factors
-        if table is not None:
-            from .data_gate import check_factors
-
-            # V8: from footer and page headers; a large table is not decoded
-            check_factors(self.factors(), table)
-
-    def factors(self) -> VerifiedFile:
-        """factors.parquet, whose every byte is verified when it is read; only for a manifest that names one."""
-        assert self.manifest.factors is not None
-        # V6: size, then digest, and then block by block what is used
-        return self.files.verified(self.manifest.factors.file)
-
-
-class GraphBytes(NamedTuple):
-    """A graph that may be loaded, and the bytes that a call of it takes."""
-
-    data: bytes
-    memory: int
-
-
-def _said(tensor: Tensor) -> tuple[str, list[int | None] | None]:
-    """Name and shape; no shape where the numbers are not double, which no graph of the format has."""
-    return tensor.name, list(tensor.shape) if tensor.dtype == "float64" else None
 
 
 def _ranked(
@@ -553,8 +384,8 @@ def _ranked(
     """The scored rows of a block and those left out, without the history before `first`, and the drift of their values."""
     import numpy as np
 
-    from .drift import measure
-    from .scores import rank_scores
+    from alphaseal.drift import measure
+    from alphaseal.scores import rank_scores
 
     start = 0 if first is None else int(np.searchsorted(block.dates, first))
     target = block.taken(np.arange(start, len(block))) if start else block
@@ -595,38 +426,5 @@ def _check_dates(date: Any, dates: DateRange | None) -> None:
 
 
 def open_bundle(path: str | os.PathLike[str], *, trust: Trust) -> Bundle:
-    """Open a bundle directory, or raise the error of the first step that fails.
-
-    NotReadableError 3, MalformedError 10, DigestError 11, TreeError 12, SignatureError 13, NotTrustedError 14,
-    ExpiredError 15, RollbackError 16.
-    """
-    directory = Path(path)
-    if not os.path.isdir(directory):  # Path.is_dir raises for names that are too long
-        raise NotReadableError(
-            "bundle.not_readable",
-            "no bundle directory",
-            where=str(directory),
-            expected="a directory with manifest.json",
-        )
-    # V1: bounded read of the manifest, and of the envelope where there is one
-    try:
-        data, stamp = tree.read_stamped(directory, manifest_format.FILE_NAME, manifest_format.MAXIMUM_BYTES)
-    except TreeError as error:
-        if error.code == "tree.missing":
-            error.next_step = "name the directory that holds manifest.json"
-        raise
-    envelope = (
-        tree.read_bounded(directory, tree.ENVELOPE_NAME, tree.MAXIMUM_ENVELOPE)
-        if os.path.lexists(directory / tree.ENVELOPE_NAME)
-        else None
-    )
-    # V2: signatures and keys, over the raw bytes: nothing of the manifest has been parsed
-    signers = trust.check_signatures(data, envelope)
-    # V3: strict JSON and the version; V4: schema, byte form and meaning
-    manifest = manifest_format.parse(data)
-    # V4: then what the trust asks of them: expiry, name, sequence, readiness
-    trust.check_facts(manifest)
-    # V5: the tree is exact
-    tree.check_tree(directory, manifest)
-    warnings = (*trust.warnings, *guards.warning(manifest))
-    return Bundle(directory, manifest, manifest_format.digest(data), envelope, signers, warnings, stamp)
+    """Open a bundle directory; see `Sealed.open`."""
+    return Bundle.open(path, trust=trust)

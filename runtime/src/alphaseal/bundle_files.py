@@ -14,9 +14,9 @@ from contextlib import suppress
 from pathlib import Path
 from typing import BinaryIO, TypeVar
 
-from . import tree
-from .errors import DigestError
-from .manifest import File, Manifest
+from alphaseal import tree
+from alphaseal.errors import DigestError
+from alphaseal.manifest import File, Manifest
 
 _USED_AGAIN = frozenset({"model", "alphas", "golden", "golden_bars", "factors"})
 """Roles of the files that stay open; there are few of them, while a bundle may have thousands of sources."""

@@ -9,17 +9,17 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .console import SHELLS, Findings, Outcome, Parser, Progress, Version, complain, run_command
-from .errors import DifferentError, NotReadableError, UsageError
-from .plain_text import Printable, printable
-from .version import __version__
+from alphaseal.console import SHELLS, Findings, Outcome, Parser, Progress, Version, complain, run_command
+from alphaseal.errors import DifferentError, NotReadableError, UsageError
+from alphaseal.plain_text import Printable, printable
+from alphaseal.version import __version__
 
 if TYPE_CHECKING:
-    from .bundle import Bundle
-    from .store import Current
-    from .trust import Trust
-    from .units import Anchors
-    from .universe import Universe
+    from alphaseal.bundle import Bundle
+    from alphaseal.store import Current
+    from alphaseal.trust import Trust
+    from alphaseal.units import Anchors
+    from alphaseal.universe import Universe
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -42,7 +42,7 @@ def _parser(verb: str) -> Parser:
 
 
 def _version() -> Printable:
-    from . import doctor, manifest
+    from alphaseal import doctor, manifest
 
     return printable([f"alphaseal {__version__}, bundle format {manifest.FORMAT}", doctor.versions()])
 
@@ -62,7 +62,7 @@ def _add_diff(parser: Parser) -> None:
 
 
 def _add_doctor(parser: Parser) -> None:
-    from . import doctor
+    from alphaseal import doctor
 
     doctor.add_arguments(parser)
 
@@ -115,7 +115,7 @@ def _add_rollback(parser: Parser) -> None:
 
 
 def _add_trust_actions(parser: Parser) -> None:
-    from . import trust_commands
+    from alphaseal import trust_commands
 
     trust_commands.add_arguments(parser)
 
@@ -253,7 +253,7 @@ def _add_anchor(parser: Parser) -> None:
 
 def _open(options: argparse.Namespace) -> Bundle:
     """The bundle of the command line under the trust of the command line, with its warnings said."""
-    from .bundle import open_bundle
+    from alphaseal.bundle import open_bundle
 
     bundle = open_bundle(options.bundle, trust=read_trust(options))
     _warn(bundle.warnings, options)
@@ -268,11 +268,11 @@ def _warn(warnings: Sequence[str], options: argparse.Namespace) -> None:
 
 def read_trust(options: argparse.Namespace) -> Trust:
     """What the options accept; without any of them nothing is."""
-    from .trust import Trust
+    from alphaseal.trust import Trust
 
     at = None
     if options.at is not None:
-        from . import instants
+        from alphaseal import instants
 
         at = instants.read(options.at)
         if at is None:
@@ -287,7 +287,7 @@ def read_trust(options: argparse.Namespace) -> Trust:
 
 
 def _trust_file(options: argparse.Namespace) -> tuple[Printable, Any]:
-    from . import trust_commands
+    from alphaseal import trust_commands
 
     return trust_commands.run(options)
 
@@ -304,8 +304,8 @@ def _verify(options: argparse.Namespace) -> tuple[Printable, Any]:
 
 
 def _show(options: argparse.Namespace) -> tuple[Printable, Any]:
-    from . import manifest, tree
-    from .show import describe
+    from alphaseal import manifest, tree
+    from alphaseal.show import describe
 
     data = (
         tree.read_bounded(options.bundle, manifest.FILE_NAME, manifest.MAXIMUM_BYTES)
@@ -327,7 +327,7 @@ def _show(options: argparse.Namespace) -> tuple[Printable, Any]:
 
 
 def _diff(options: argparse.Namespace) -> Outcome:
-    from . import diff, diff_report
+    from alphaseal import diff, diff_report
 
     found = diff.difference(options.old, options.new)
     report = diff_report.as_markdown if options.markdown else diff_report.as_text
@@ -343,7 +343,7 @@ def _different(old: str, new: str) -> DifferentError:
 
 
 def _export(options: argparse.Namespace) -> tuple[Printable, Any]:
-    from . import export
+    from alphaseal import export
 
     bundle = _open(options)
     written = export.export(bundle, options.layout, options.out)
@@ -358,28 +358,28 @@ def _export(options: argparse.Namespace) -> tuple[Printable, Any]:
 
 
 def _doctor(options: argparse.Namespace) -> Outcome:
-    from . import doctor
+    from alphaseal import doctor
 
     return doctor.run(options)
 
 
 def _completion(options: argparse.Namespace) -> tuple[Printable, Any]:
-    from . import completion
+    from alphaseal import completion
 
     text = completion.script(options.shell, _parser(""))
     return printable(text.split("\n")), {"shell": options.shell, "script": text}
 
 
 def _selftest(options: argparse.Namespace) -> tuple[Printable, Any]:
-    from . import selftest, strict_json
+    from alphaseal import strict_json
 
     if options.report is not None:
-        from .output import check_target
+        from alphaseal.output import check_target
 
         check_target(options.report, inputs=(options.trust, options.key), bundle=options.bundle)
     bundle = _open(options)
     bundle.check_factors()
-    report = asdict(selftest.run(bundle)) | {"bundle": bundle.digest, "warnings": list(bundle.warnings)}
+    report = asdict(bundle.selftest()) | {"bundle": bundle.digest, "warnings": list(bundle.warnings)}
     if options.report is not None:
         _replace_file(options.report, strict_json.dumps(report))
     versions = ", ".join(f"{name} {version}" for name, version in report["versions"].items())
@@ -392,7 +392,7 @@ def _selftest(options: argparse.Namespace) -> tuple[Printable, Any]:
 
 
 def _score(options: argparse.Namespace) -> tuple[Printable, Any]:
-    from . import drift, output, picks
+    from alphaseal import advice_text, output
 
     if options.top is not None and options.top < 1:
         raise UsageError("usage.top", "the number of stocks must be at least 1", found=str(options.top))
@@ -416,12 +416,12 @@ def _score(options: argparse.Namespace) -> tuple[Printable, Any]:
     }
     choices |= {"max_rows": options.max_rows, "max_bytes": options.max_bytes, "bars": options.bars}
     choices |= {"anchors": read_anchors(options, bundle), "units_as_trained": options.units_as_trained}
-    guard, picked = drift.Guard(bundle.manifest.drift, strict=options.strict), None
+    guard, picked = advice_text.Guard(bundle.manifest.drift, strict=options.strict), None
     if options.date is not None:
         scores = bundle.score(_features(options, bundle), date=options.date, **choices)
         _remember(options, bundle, choices["anchors"])
         if options.holdings is not None:
-            holdings = picks.read_holdings(options.holdings)
+            holdings = advice_text.read_holdings(options.holdings)
             picked = scores.picks(holdings, instruments_from=options.instruments_from)
         parts = guard.watch(iter([scores]))
     else:
@@ -436,16 +436,16 @@ def _score(options: argparse.Namespace) -> tuple[Printable, Any]:
         complain(printable([f"note: {note}" for note in result.notes]))
     found = guard.drift()
     if not options.json:
-        complain(drift.as_text(found))
-    text = output.as_text(result) if picked is None else picks.as_text(picked)
+        complain(advice_text.drift_text(found))
+    text = output.as_text(result) if picked is None else advice_text.picks_text(picked)
     return text, result.to_plain() | {
         "bundle": bundle.digest,
         "ready": bundle.manifest.eligibility.ready,
         "warnings": [*bundle.warnings, *result.warnings],
         "notes": result.notes,
         "units": dict(result.units),
-        "drift": drift.to_plain(found),
-        "picks": None if picked is None else picks.to_plain(picked),
+        "drift": advice_text.drift_to_plain(found),
+        "picks": None if picked is None else advice_text.picks_to_plain(picked),
     }
 
 
@@ -462,7 +462,7 @@ def read_anchors(options: argparse.Namespace, bundle: Bundle) -> Anchors | None:
         return anchors
     if options.store is None or bundle.manifest.alphas is None:
         return None
-    from . import sources
+    from alphaseal import sources
 
     return sources.kept(options.store, options.source, bundle.golden_bars_digest())
 
@@ -477,13 +477,13 @@ def _remember(options: argparse.Namespace, bundle: Bundle, anchors: Anchors | No
 
 
 def _keep(options: argparse.Namespace, anchors: Anchors) -> None:
-    from . import sources
+    from alphaseal import sources
 
     sources.keep(options.store, options.source, anchors, at=read_trust(options).now())
 
 
 def _anchor(options: argparse.Namespace) -> tuple[Printable, Any]:
-    from . import sources
+    from alphaseal import sources
 
     sources.check_name(options.source)
     bundle = _open(options)
@@ -512,7 +512,7 @@ def _features(options: argparse.Namespace, bundle: Bundle) -> Path | bytes | Non
         return features
     if features is None:
         raise UsageError("usage.features", "there is no file of features to be signed", expected="--features FILE")
-    from .feature_origin import read_signed
+    from alphaseal.feature_origin import read_signed
 
     dates = read_range(options.dates) if options.dates is not None else None
     return read_signed(features, options.features_key, bundle.digest, date=options.date, dates=dates)
@@ -531,7 +531,7 @@ def read_range(text: str) -> tuple[str | None, str | None]:
 def _universe(options: argparse.Namespace, bundle: Bundle) -> Universe | None:
     if options.universe is None:
         return None
-    from . import universe
+    from alphaseal import universe
 
     notation = bundle.manifest.data.instrument_format
     return universe.read(
@@ -545,22 +545,22 @@ def _universe(options: argparse.Namespace, bundle: Bundle) -> Universe | None:
 def _calendar(path: Path | None) -> Any:
     if path is None:
         return None
-    from .files import read_text
-    from .windows import parse_calendar
+    from alphaseal.files import read_text
+    from alphaseal.windows import parse_calendar
 
     problem = NotReadableError("calendar.not_readable", "cannot read the calendar", where=str(path))
     return parse_calendar(read_text(path, problem), str(path))
 
 
 def _replace_file(path: Path, data: bytes) -> None:
-    from .output import replacing
+    from alphaseal.output import replacing
 
     with replacing(path) as temporary:
         temporary.write_bytes(data)
 
 
 def _install(options: argparse.Namespace) -> tuple[Printable, Any]:
-    from . import store
+    from alphaseal import store
 
     trust = read_trust(options)
     _warn(trust.warnings, options)
@@ -571,7 +571,7 @@ def _install(options: argparse.Namespace) -> tuple[Printable, Any]:
 
 def _current(options: argparse.Namespace) -> tuple[Printable, Any]:
     """The path alone for people, so that a script can use it."""
-    from . import store
+    from alphaseal import store
 
     current = store.current(options.store)
     return printable([str(current.path)]), _plain(current)
@@ -579,8 +579,8 @@ def _current(options: argparse.Namespace) -> tuple[Printable, Any]:
 
 def _rollback(options: argparse.Namespace) -> tuple[Printable, Any]:
     """Without a trust option the trust of the day it was installed counts: files and self-test are checked again."""
-    from . import store
-    from .trust import Trust
+    from alphaseal import store
+    from alphaseal.trust import Trust
 
     trust = read_trust(options)
     warnings = list(trust.warnings)

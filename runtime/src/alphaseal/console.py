@@ -15,8 +15,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, NoReturn, TextIO, Union
 
-from .errors import AlphasealError, NotReadableError, UsageError
-from .plain_text import Printable, printable, printable_json
+from alphaseal.errors import AlphasealError, NotReadableError, UsageError
+from alphaseal.plain_text import Printable, printable, printable_json
 
 INTERNAL_EXIT = 1
 SHELLS = ("bash", "zsh", "fish", "powershell")

@@ -15,15 +15,15 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
-from .adjustment import MENDS, PRICES
-from .errors import InputError
-from .manifest import Convention, Conventions
-from .membership import LATE, MARKED, UNLISTED
-from .numeric import most_by_chance
-from .plain_text import listed
+from alphaseal.adjustment import MENDS, PRICES
+from alphaseal.chance import most_by_chance
+from alphaseal.errors import InputError
+from alphaseal.manifest import Convention, Conventions
+from alphaseal.membership import LATE, MARKED, UNLISTED
+from alphaseal.plain_text import listed
 
 if TYPE_CHECKING:
-    from .bars import Bars
+    from alphaseal.bars import Bars
 
 LOST = "lost"
 """A kind that follows from the table alone."""

@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from .errors import PolicyError
+from alphaseal.errors import PolicyError
 
 Matrix = npt.NDArray[np.float64]
 Floats = npt.NDArray[Any]

@@ -14,14 +14,14 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from .arrow_columns import FIRST_DAY, LAST_DAY, numbers_of
-from .arrow_versions import PLAIN_TYPES
-from .bundle_files import VerifiedFile
-from .errors import PolicyError
-from .manifest import FactorTable
-from .parquet_footer import Footer, ReadAt, read_footer
-from .parquet_pages import CODECS, check_pages
-from .parquet_thrift import PageProblem
+from alphaseal.arrow_columns import FIRST_DAY, LAST_DAY, numbers_of
+from alphaseal.arrow_versions import PLAIN_TYPES
+from alphaseal.bundle_files import VerifiedFile
+from alphaseal.errors import PolicyError
+from alphaseal.manifest import FactorTable
+from alphaseal.parquet_footer import Footer, ReadAt, read_footer
+from alphaseal.parquet_pages import CODECS, check_pages
+from alphaseal.parquet_thrift import PageProblem
 
 MAXIMUM_TEXT = 64
 """Bytes of an instrument code or of the name of a golden case."""

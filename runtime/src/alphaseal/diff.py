@@ -15,12 +15,21 @@ from dataclasses import asdict, dataclass
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any
 
-from .bundle import Bundle, open_bundle
-from .manifest import CrossSectionStage, DropMissingStage, Feature, GraphStage, Manifest, Part, WindowStage, to_plain
-from .trust import Trust
+from alphaseal.bundle import Bundle, open_bundle
+from alphaseal.manifest import (
+    CrossSectionStage,
+    DropMissingStage,
+    Feature,
+    GraphStage,
+    Manifest,
+    Part,
+    WindowStage,
+    to_plain,
+)
+from alphaseal.trust import Trust
 
 if TYPE_CHECKING:
-    from .diff_scores import ScoreComparison
+    from alphaseal.diff_scores import ScoreComparison
 
 _MAXIMUM_CODE_BYTES = 1 << 18
 _MAXIMUM_CODE_LINES = 3_000
@@ -147,7 +156,7 @@ def difference(old: str | os.PathLike[str], new: str | os.PathLike[str]) -> Diff
     The errors are those of opening a bundle, and DigestError where a file of either is not that of its manifest.  What a
     graph contains is no error: a model that may not be scored is one without scores.
     """
-    from .diff_scores import compare_scores
+    from alphaseal.diff_scores import compare_scores
 
     # Reading is not trusting; and what expired is still what it was, so the instant that counts is before any expiry.
     trust = Trust.unsigned(at=datetime(1970, 1, 1, tzinfo=timezone.utc))

@@ -10,9 +10,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Union
 
-from . import plain_text, strict_json
-from .diff import Change, Code, Difference, Identity, MetricChange, NumberChange
-from .plain_text import Printable, printable
+from alphaseal import plain_text, strict_json
+from alphaseal.diff import Change, Code, Difference, Identity, MetricChange, NumberChange
+from alphaseal.plain_text import Printable, printable
 
 _ROWS = 40
 _CODE_LINES = 80

@@ -10,13 +10,13 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from .arrow_columns import indices_of
-from .errors import AlphasealError
-from .selftest import read_golden
+from alphaseal.arrow_columns import indices_of
+from alphaseal.errors import AlphasealError
+from alphaseal.golden import read_golden
 
 if TYPE_CHECKING:
-    from .bundle import Bundle
-    from .manifest import Feature
+    from alphaseal.bundle import Bundle
+    from alphaseal.manifest import Feature
 
 _TOPS = (5, 10)
 _NAMED = 5

@@ -23,9 +23,9 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
-from .console import Findings, Parser
-from .errors import AlphasealError, NotReadableError
-from .plain_text import one_line, printable
+from alphaseal.console import Findings, Parser
+from alphaseal.errors import AlphasealError, NotReadableError
+from alphaseal.plain_text import one_line, printable
 
 MINIMUM_PYTHON = (3, 10)
 _OLD_PYTHON = sys.version_info < (3, 11)
@@ -209,10 +209,10 @@ def numbers(version: str) -> tuple[int, ...]:
 
 
 def _own_version() -> str:
-    from .version import __version__
+    from alphaseal.version import __version__
 
     try:
-        from .manifest import FORMAT
+        from alphaseal.manifest import FORMAT
     except ImportError:
         return __version__
     return f"{__version__}, bundle format {FORMAT}"
@@ -259,7 +259,7 @@ def run_graph() -> None:
     """Score two rows with the trial graph; RuntimeError where the numbers are wrong."""
     import numpy as np
 
-    from .graph import Graph
+    from alphaseal.graph import Graph
 
     scores = Graph(GRAPH, 1, "doctor").run(np.array([[1.5], [-2.0]])).tolist()
     if scores != [3.0, -4.0]:
@@ -267,7 +267,7 @@ def run_graph() -> None:
 
 
 def _trust(path: Path) -> str:
-    from .trust import Trust
+    from alphaseal.trust import Trust
 
     trust = Trust.load(path)
     policy = trust.policy
@@ -282,7 +282,7 @@ def _trust(path: Path) -> str:
 
 
 def _store(path: Path) -> str:
-    from . import store
+    from alphaseal import store
 
     current = store.current(path)
     return f"in force: {current.name} {current.sequence}"
@@ -290,15 +290,14 @@ def _store(path: Path) -> str:
 
 def _bundle(path: Path, trust_file: Path | None) -> str:
     """Everything that a first score would ask for, and the factor table too."""
-    from . import selftest
-    from .bundle import open_bundle
-    from .trust import Trust
+    from alphaseal.bundle import open_bundle
+    from alphaseal.trust import Trust
 
     trust = Trust.unsigned() if trust_file is None else Trust.load(trust_file)
     bundle = open_bundle(path, trust=trust)
     verified = bundle.verify()
     bundle.check_factors()
-    tested = selftest.run(bundle)
+    tested = bundle.selftest()
     signed = "signatures not looked at (name a trust file)" if trust_file is None else "accepted by the trust file"
     ready = "ready" if verified.ready else "not ready"
     return f"{verified.name} {verified.sequence}, {ready}: {verified.files} files whole, {tested.rows} golden rows right, {signed}"

@@ -7,25 +7,23 @@ values.  `Feature.statistics` of the manifest says what training had, `drift` ho
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from .arrow_columns import floats_of, indices_of
-from .errors import InputError
-from .plain_text import Printable, listed, printable
-from .scores import dates_array, text_array
+from alphaseal.arrow_columns import dates_array, doubles_array, floats_of, indices_of, text_array
+from alphaseal.errors import InputError
+from alphaseal.plain_text import listed
 
 if TYPE_CHECKING:
-    from .features import FeatureBlock
-    from .manifest import DriftLimits, Feature
-    from .scores import Scores
-    from .universe import Universe
+    from alphaseal.features import FeatureBlock
+    from alphaseal.manifest import DriftLimits, Feature
+    from alphaseal.universe import Universe
 
 WITHIN = "within"
 NOT_KNOWN = "not_known"
@@ -49,10 +47,9 @@ _NOTHING = pa.Table.from_batches([], schema=DRIFT_SCHEMA)
 STRANGE = 0.5
 """Share of a date's finite values outside of the training's that is told, or refused, without being asked."""
 _INNER = ("0.01", "0.99")
-_SHOWN = 20
 _ROWS = 255
 """At once: the truth values stay in the processor's cache, and a byte counts them."""
-_Ratios = npt.NDArray[np.float64]
+Doubles = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -150,27 +147,6 @@ def measure(
     return Drift(pa.concat_tables([_NOTHING, *parts]), limits)
 
 
-class Guard:
-    """Looks at the drift of scores on their way to whoever takes them; with `strict` it stops at the first beyond the limits."""
-
-    def __init__(self, limits: DriftLimits, *, strict: bool) -> None:
-        self._limits, self._strict = limits, strict
-        self._tables = [_NOTHING]
-
-    def watch(self, parts: Iterable[Scores]) -> Iterator[Scores]:
-        """The same scores; InputError `drift.out_of_range` instead of the first that are refused."""
-        for scores in parts:
-            found = scores.drift()
-            if self._strict:
-                found.check()
-            self._tables.append(found.table)
-            yield scores
-
-    def drift(self) -> Drift:
-        """Of everything that has passed."""
-        return Drift(pa.concat_tables(self._tables), self._limits)
-
-
 class _Training:
     """What training had, as arrays [features]; NaN where it is not known."""
 
@@ -185,7 +161,7 @@ class _Training:
         self._outer = np.array(ends, np.float64).T
         self._inner = np.array([[known.get(level, math.nan) for level in _INNER] for known in quantiles]).T
 
-    def rows(self, date: np.datetime64, values: _Ratios, limits: DriftLimits) -> pa.Table:
+    def rows(self, date: np.datetime64, values: Doubles, limits: DriftLimits) -> pa.Table:
         """The table's rows of one date; `values` float64 [rows, features], at least one row."""
         absent, counts, beyond_outer, beyond_inner = self._counts(values)
         rows = len(values)
@@ -206,10 +182,10 @@ class _Training:
             for place in range(len(null))
         ]
         dates = dates_array(np.full(len(null), date))
-        columns = [_ratios(column) for column in (null, infinite, outside, inner)]
+        columns = [doubles_array(column) for column in (null, infinite, outside, inner)]
         return pa.Table.from_arrays([dates, self._names, *columns, text_array(verdicts)], schema=DRIFT_SCHEMA)
 
-    def _counts(self, values: _Ratios) -> npt.NDArray[np.int64]:
+    def _counts(self, values: Doubles) -> npt.NDArray[np.int64]:
         """int64 [4, features]: values that are missing, are finite, are finite and outside the outer, the inner ends."""
         total = np.zeros((4, values.shape[1]), np.int64)
         for first in range(0, len(values), _ROWS):
@@ -239,64 +215,7 @@ def _level(name: str) -> float | None:
     return level if 0.0 <= level <= 1.0 else None
 
 
-def _beyond(values: _Ratios, low: _Ratios, high: _Ratios) -> npt.NDArray[np.bool_]:
+def _beyond(values: Doubles, low: Doubles, high: Doubles) -> npt.NDArray[np.bool_]:
     found: npt.NDArray[np.bool_] = values < low
     found |= values > high
     return found
-
-
-def _ratios(values: _Ratios) -> pa.Array:
-    """An Arrow array of doubles, null for NaN; `pa.array` would import pandas."""
-    valid = pa.py_buffer(np.packbits(~np.isnan(values), bitorder="little"))
-    return pa.Array.from_buffers(pa.float64(), len(values), [valid, pa.py_buffer(np.ascontiguousarray(values))])
-
-
-def as_text(drift: Drift) -> Printable:
-    """For people: the features out of range of a date, or the dates of a range; "" where there is nothing to say."""
-    rows, unknown = drift.out_of_range().to_pylist(), drift.not_known()
-    if not rows and not unknown:
-        return printable([])
-    lines = [f"drift: {drift.summary()}"]
-    if rows:
-        lines.append(f"drift: allowed are {drift.allowed()}")
-        found = _by_feature(rows) if drift.dates() == 1 else _by_date(rows)
-        lines += found[: _SHOWN + 1]
-        if len(found) > _SHOWN + 1:
-            lines.append(f"and {len(found) - _SHOWN - 1} more (--json lists all)")
-    return printable(lines)
-
-
-def _by_feature(rows: Sequence[dict[str, Any]]) -> list[str]:
-    head = f"{'missing':>9}  {'infinite':>9}  {'outside':>9}  {'1..99 %':>9}  {'verdict':<16}  feature"
-    columns = ("null_ratio", "infinite_ratio", "outside", "outside_inner")
-    return [
-        head,
-        *(
-            "  ".join([*(_share(row[name]) for name in columns), f"{row['verdict']:<16}", row["feature"]])
-            for row in rows
-        ),
-    ]
-
-
-def _by_date(rows: Sequence[dict[str, Any]]) -> list[str]:
-    features: dict[str, list[str]] = {}
-    for row in rows:
-        features.setdefault(row["datetime"].isoformat(), []).append(row["feature"])
-    return [
-        f"{'date':<10}  {'features out of range'}",
-        *(f"{date}  {len(names)}: {listed(names)}" for date, names in features.items()),
-    ]
-
-
-def _share(value: float | None) -> str:
-    return f"{'not known' if value is None else format(value, '.1%'):>9}"
-
-
-def to_plain(drift: Drift) -> dict[str, Any]:
-    """For ``--json``."""
-    return {
-        "summary": drift.summary(),
-        "out_of_range": [row | {"datetime": row["datetime"].isoformat()} for row in drift.out_of_range().to_pylist()],
-        "not_known": drift.not_known(),
-        "limits": {"null_ratio": drift.limits.null_ratio, "outside": drift.limits.outside},
-    }

@@ -14,12 +14,12 @@ from typing import Annotated, Literal
 import msgspec
 from msgspec import Meta
 
-from . import manifest as manifest_format
-from . import strict_json
-from .errors import MalformedError, SignatureError
-from .keys import SIGNATURE_LENGTH, SigningKey, decode_base64, encode_base64, verifies
-from .manifest import Part, Sha256
-from .tree import ENVELOPE_NAME, MAXIMUM_ENVELOPE
+from alphaseal import manifest as manifest_format
+from alphaseal import strict_json
+from alphaseal.errors import MalformedError, SignatureError
+from alphaseal.keys import SIGNATURE_LENGTH, SigningKey, decode_base64, encode_base64, verifies
+from alphaseal.manifest import Part, Sha256
+from alphaseal.tree import ENVELOPE_NAME, MAXIMUM_ENVELOPE
 
 PAYLOAD_TYPE = "application/vnd.alphaseal.manifest.v1+json"
 

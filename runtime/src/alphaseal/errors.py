@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-from .plain_text import printable
+from alphaseal.plain_text import printable
 
 
 class AlphasealError(Exception):

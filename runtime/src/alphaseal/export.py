@@ -19,10 +19,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from . import names, strict_json
-from .bundle import Bundle
-from .errors import NotReadableError, UsageError
-from .manifest import File, GraphStage, Manifest, SotaFactor
+from alphaseal import names, strict_json
+from alphaseal.bundle import Bundle
+from alphaseal.errors import NotReadableError, UsageError
+from alphaseal.manifest import File, GraphStage, Manifest, SotaFactor
 
 ASSET_SCHEME = "aistock-package-asset://blobs/"
 

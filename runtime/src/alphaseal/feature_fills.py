@@ -17,16 +17,16 @@ from typing import TYPE_CHECKING, TypeVar
 import numpy as np
 import numpy.typing as npt
 
-from .arrow_columns import numbers_of
-from .drift import STRANGE
-from .errors import InputError
-from .numeric import most_by_chance
-from .plain_text import listed
-from .scores import FEATURES_FILLED
+from alphaseal.arrow_columns import numbers_of
+from alphaseal.chance import most_by_chance
+from alphaseal.drift import STRANGE
+from alphaseal.errors import InputError
+from alphaseal.plain_text import listed
+from alphaseal.reasons import FEATURES_FILLED
 
 if TYPE_CHECKING:
-    from .features import FeatureBlock
-    from .manifest import Feature
+    from alphaseal.features import FeatureBlock
+    from alphaseal.manifest import Feature
 
 Block = TypeVar("Block", bound="FeatureBlock")
 Mask = npt.NDArray[np.bool_]

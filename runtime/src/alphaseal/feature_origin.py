@@ -17,10 +17,10 @@ from typing import Annotated, Any, Literal, TypeVar
 import msgspec
 from msgspec import Meta
 
-from . import envelope, keys, strict_json
-from .errors import InputError, MalformedError, NotReadableError, SignatureError
-from .keys import SigningKey
-from .manifest import Count, Date, Part, Sha256, Short
+from alphaseal import envelope, keys, strict_json
+from alphaseal.errors import InputError, MalformedError, NotReadableError, SignatureError
+from alphaseal.keys import SigningKey
+from alphaseal.manifest import Count, Date, Part, Sha256, Short
 
 METADATA_KEY = b"alphaseal.features"
 PAYLOAD_TYPE = "application/vnd.alphaseal.features.v1+json"
@@ -83,7 +83,7 @@ def read_origin(source: str | os.PathLike[str] | bytes) -> FeatureOrigin | None:
 
     InputError ``features.origin`` where the metadata are not in their one form, and what opening a parquet file raises.
     """
-    from .parquet_source import open_parquet
+    from alphaseal.parquet_source import open_parquet
 
     with open_parquet(source) as file:
         metadata: dict[bytes, bytes] = file.metadata.metadata or {}
@@ -181,7 +181,7 @@ def _check_signature(found: envelope.Envelope, key: bytes, where: Path) -> None:
 def _check_same(origin: FeatureOrigin | SignedFeatures, digest: str, date: Any, dates: tuple[Any, Any] | None) -> None:
     import numpy as np
 
-    from .period import Period
+    from alphaseal.period import Period
 
     if origin.bundle != digest:
         raise InputError(

@@ -18,7 +18,7 @@ import weakref
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any, Protocol, TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -41,21 +41,12 @@ from alphaseal.arrow_columns import (
 from alphaseal.arrow_stream import StreamReader
 from alphaseal.errors import InputError
 from alphaseal.instruments import normalise
-from alphaseal.number_types import require_number_type
+from alphaseal.number_types import Feature, require_number_type
 from alphaseal.parquet_source import Budget, Layout, batch_rows, date_ranges, decode, groups_of, open_parquet
 from alphaseal.period import Day, Period
 
 _BATCH_BYTES = 8 << 20
 Block = TypeVar("Block", bound="FeatureBlock")
-
-
-class Feature(Protocol):
-    """One input column of the model: its plain name and the dtype it was trained in ("float32" or "float64")."""
-
-    @property
-    def name(self) -> str: ...
-    @property
-    def dtype(self) -> str: ...
 
 
 @dataclass(frozen=True)

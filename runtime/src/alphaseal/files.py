@@ -9,7 +9,7 @@ import os
 from contextlib import suppress
 from pathlib import Path
 
-from .errors import NotReadableError
+from alphaseal.errors import NotReadableError
 
 
 def read_text(path: Path, problem: NotReadableError) -> str:

@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 import onnxruntime
 
-from .errors import InputError, PolicyError
+from alphaseal.errors import InputError, PolicyError
 
 ROWS_PER_CHUNK = 2048
 _MAXIMUM_THREADS = 8

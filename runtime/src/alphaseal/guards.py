@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from .manifest import FIRST_FORMAT, FORMAT, Manifest
+from alphaseal.manifest import FIRST_FORMAT, FORMAT, Manifest
 
 SINCE_1_1 = (
     "the units of its bars",

@@ -9,11 +9,12 @@ from typing import Any
 
 import numpy as np
 
-from .arrow_columns import FIRST_DAY, Days, days_of
-from .features import Feature, Plan, is_file, table_of
-from .parquet_source import Budget, date_ranges, decode, open_parquet
-from .period import Day, Period
-from .windows import Calendar, oldest_date, too_short
+from alphaseal.arrow_columns import FIRST_DAY, Days, days_of
+from alphaseal.features import Plan, is_file, table_of
+from alphaseal.number_types import Feature
+from alphaseal.parquet_source import Budget, date_ranges, decode, open_parquet
+from alphaseal.period import Day, Period
+from alphaseal.windows import Calendar, oldest_date, too_short
 
 _DATES_BATCH = 131_072
 

@@ -13,13 +13,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
-from .conventions import newest_before, values_on
-from .errors import InputError
-from .manifest import Moves
-from .plain_text import listed
+from alphaseal.conventions import newest_before, values_on
+from alphaseal.errors import InputError
+from alphaseal.manifest import Moves
+from alphaseal.plain_text import listed
 
 if TYPE_CHECKING:
-    from .bars import Bars
+    from alphaseal.bars import Bars
 
 FIELD = "close"
 Mask = npt.NDArray[np.bool_]

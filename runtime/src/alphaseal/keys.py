@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from . import curve
-from .errors import MalformedError, NotReadableError, UsageError
+from alphaseal import curve
+from alphaseal.errors import MalformedError, NotReadableError, UsageError
 
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey

@@ -17,8 +17,8 @@ from typing import Annotated, Any, Literal, TypeVar, Union
 import msgspec
 from msgspec import Meta
 
-from . import instants, names, strict_json
-from .errors import MalformedError
+from alphaseal import instants, names, strict_json
+from alphaseal.errors import MalformedError
 
 Format = Literal["1.0", "1.1-draft"]
 FORMATS: tuple[Format, ...] = ("1.0", "1.1-draft")

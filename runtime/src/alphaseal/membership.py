@@ -13,19 +13,19 @@ from typing import TYPE_CHECKING, TypeVar
 import numpy as np
 import numpy.typing as npt
 
-from .arrow_columns import numbers_of
-from .boards import Boards, counted
-from .errors import InputError
-from .manifest import universe_digest
-from .numeric import most_by_chance
-from .plain_text import listed
-from .scores import CONTEXT, NO_ROW, NOT_IN_UNIVERSE, OTHER_KIND
-from .universe import Universe, canonical
+from alphaseal.arrow_columns import numbers_of
+from alphaseal.boards import Boards, counted
+from alphaseal.chance import most_by_chance
+from alphaseal.errors import InputError
+from alphaseal.manifest import universe_digest
+from alphaseal.plain_text import listed
+from alphaseal.reasons import CONTEXT, NO_ROW, NOT_IN_UNIVERSE, OTHER_KIND
+from alphaseal.universe import Universe, canonical
 
 if TYPE_CHECKING:
-    from .bars import Bars
-    from .features import FeatureBlock
-    from .manifest import Data, RecordedUniverse, Universes
+    from alphaseal.bars import Bars
+    from alphaseal.features import FeatureBlock
+    from alphaseal.manifest import Data, RecordedUniverse, Universes
 
 Block = TypeVar("Block", bound="FeatureBlock")
 Mask = npt.NDArray[np.bool_]
@@ -512,6 +512,6 @@ def _day(text: str) -> int:
 
 def _dated(given: Universe) -> bool:
     """Whether a universe says from when or until when: a plain list of codes does not."""
-    from .arrow_columns import FIRST_DAY, LAST_DAY
+    from alphaseal.arrow_columns import FIRST_DAY, LAST_DAY
 
     return bool(((given.first > FIRST_DAY) | (given.last < LAST_DAY)).any())

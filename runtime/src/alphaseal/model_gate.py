@@ -12,11 +12,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import NoReturn
 
-from . import onnx_shapes as shapes
-from .errors import PolicyError
-from .onnx_attributes import Attributes, wrong
-from .onnx_costs import Memory, Work, scratch
-from .onnx_operators import (
+from alphaseal import onnx_shapes as shapes
+from alphaseal.errors import PolicyError
+from alphaseal.onnx_attributes import Attributes, wrong
+from alphaseal.onnx_costs import Memory, Work, scratch
+from alphaseal.onnx_operators import (
     ALPHA_OPERATORS,
     IR_VERSION,
     NON_FINITE_READERS,
@@ -25,12 +25,24 @@ from .onnx_operators import (
     TREE_ATTRIBUTES,
     Operator,
 )
-from .onnx_parts import FLOAT32, FLOAT64, INT64, UINT8, Model, Node, Port, Tensor, holds_byte, integers, read_model
-from .onnx_rows import COUNT, FIXED, Mixed, Rows, State, Step, follow
-from .onnx_shapes import Call, Result, Unknown, Value
-from .onnx_trees import check_trees
-from .onnx_types import Element, bytes_of, is_real, result_types
-from .onnx_wire import Source
+from alphaseal.onnx_parts import (
+    FLOAT32,
+    FLOAT64,
+    INT64,
+    UINT8,
+    Model,
+    Node,
+    Port,
+    Tensor,
+    holds_byte,
+    integers,
+    read_model,
+)
+from alphaseal.onnx_rows import COUNT, FIXED, Mixed, Rows, State, Step, follow
+from alphaseal.onnx_shapes import Call, Result, Unknown, Value
+from alphaseal.onnx_trees import check_trees
+from alphaseal.onnx_types import Element, bytes_of, is_real, result_types
+from alphaseal.onnx_wire import Source
 
 MAXIMUM_MODEL = 2 << 30
 _ROWS_OF_A_CALL = 2048

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 
-from .errors import MalformedError
+from alphaseal.errors import MalformedError
 
 SEGMENT_PATTERN = r"[a-z0-9_][a-z0-9_-]*(\.[a-z0-9_-]+)*"
 NAME_PATTERN = rf"^{SEGMENT_PATTERN}$(?!\n)"

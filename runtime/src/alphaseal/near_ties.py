@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from .numeric import Scores
+from alphaseal.numeric import Scores
 
 Places = npt.NDArray[np.int64]
 _WIDER = 1 + 2.0**-51

@@ -6,7 +6,7 @@ before it came here is refused, since nothing brings them back; what is no numbe
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -14,8 +14,17 @@ import pyarrow.compute as pc
 from alphaseal.errors import InputError
 
 if TYPE_CHECKING:
-    from alphaseal.features import Feature
     from alphaseal.manifest import Statistics
+
+
+class Feature(Protocol):
+    """One input column of the model: its plain name and the dtype it was trained in ("float32" or "float64")."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def dtype(self) -> str: ...
+
 
 LARGEST_EXACT = 2**53
 """Up to it every integer is a double."""

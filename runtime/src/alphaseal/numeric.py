@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import math
 from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 
 if TYPE_CHECKING:
-    from .manifest import Bound
+    from alphaseal.manifest import Bound
 
 Scores = npt.NDArray[np.float64]
-_SLACK = math.log(1e6)
 _LARGEST = int(np.array(np.finfo(np.float64).max).view(np.int64))
 """Place of the largest double on the line of `_on_a_line`."""
 
@@ -47,20 +45,6 @@ def outside(bound: Bound, scores: Scores, expected: Scores) -> npt.NDArray[np.bo
     # relative * infinity would let anything pass
     near &= np.isfinite(expected) | (distance == 0)
     return np.logical_not(near)
-
-
-def most_by_chance(expected: float) -> int:
-    """What a count of independent events exceeds with a chance below one in a million, where `expected` is their mean.
-
-    Chernoff: the least whole a >= expected with a ln(a / expected) - a + expected >= ln 10^6, less one; 0 for a mean of 0.
-    """
-    if expected <= 0:
-        return 0
-    # Bernstein's bound is above it, and one step less is not far away.
-    most = math.ceil(expected + _SLACK / 3 + math.sqrt((_SLACK / 3) ** 2 + 2 * expected * _SLACK))
-    while most - 1 >= expected and (most - 1) * math.log((most - 1) / expected) - (most - 1) + expected >= _SLACK:
-        most -= 1
-    return most - 1
 
 
 def allowed(bound: Bound, expected: Scores) -> Scores:

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Union
 
-from .onnx_parts import MAXIMUM_RANK, Tensor
+from alphaseal.onnx_parts import MAXIMUM_RANK, Tensor
 
 _FLOAT32_MAXIMUM = 3.5e38
 """Above every finite float; onnx_parts.py refuses those that are not finite."""

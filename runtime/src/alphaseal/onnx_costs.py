@@ -14,8 +14,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from types import MappingProxyType
 
-from .onnx_parts import Node
-from .onnx_shapes import Call, Size, Value, evaluate, plus, product, size, times
+from alphaseal.onnx_parts import Node
+from alphaseal.onnx_shapes import Call, Size, Value, evaluate, plus, product, size, times
 
 NODE = 4096
 """Steps that any node takes."""

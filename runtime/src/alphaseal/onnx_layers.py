@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from .onnx_shapes import (
+from alphaseal.onnx_shapes import (
     Call,
     Result,
     Rule,

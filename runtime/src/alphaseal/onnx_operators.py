@@ -11,11 +11,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
 
-from . import onnx_layers as layers
-from . import onnx_shapes as shapes
-from .onnx_attributes import Among, Attributes, Axis, Between, Constant, Ids, Number, Numbers, Text, Texts
-from .onnx_parts import BYTES_OF, MAXIMUM_RANK
-from .onnx_shapes import Rule
+from alphaseal import onnx_layers as layers
+from alphaseal import onnx_shapes as shapes
+from alphaseal.onnx_attributes import Among, Attributes, Axis, Between, Constant, Ids, Number, Numbers, Text, Texts
+from alphaseal.onnx_parts import BYTES_OF, MAXIMUM_RANK
+from alphaseal.onnx_shapes import Rule
 
 IR_VERSION = 10
 OPSETS: Mapping[str, int] = MappingProxyType({"": 18, "ai.onnx.ml": 5})

@@ -11,8 +11,8 @@ import struct
 from dataclasses import dataclass
 from itertools import compress, islice
 
-from .errors import PolicyError
-from .onnx_wire import BYTES, FLOAT, INTEGER, Field, Found, Source
+from alphaseal.errors import PolicyError
+from alphaseal.onnx_wire import BYTES, FLOAT, INTEGER, Field, Found, Source
 
 FLOAT32, UINT8, INT32, INT64, BOOL, FLOAT64 = 1, 2, 6, 7, 9, 11
 BYTES_OF = {FLOAT32: 4, UINT8: 1, INT32: 4, INT64: 8, BOOL: 1, FLOAT64: 8}

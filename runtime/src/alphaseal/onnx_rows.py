@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from types import MappingProxyType
 from typing import Literal, NamedTuple, Union
 
-from .onnx_shapes import Call, Size, Value, evaluate
+from alphaseal.onnx_shapes import Call, Size, Value, evaluate
 
 
 class Rows(NamedTuple):

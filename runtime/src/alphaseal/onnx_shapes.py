@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import NamedTuple
 
-from .errors import PolicyError
-from .onnx_parts import INT64, MAXIMUM_RANK, SMALL, Node, Tensor
+from alphaseal.errors import PolicyError
+from alphaseal.onnx_parts import INT64, MAXIMUM_RANK, SMALL, Node, Tensor
 
 Size = tuple[int, ...]
 """Coefficients by power of the rows, without zeros at the end: (5,) is five, (0, 1) is one per row."""

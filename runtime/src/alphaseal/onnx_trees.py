@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from itertools import compress
 from typing import NoReturn
 
-from .onnx_parts import FLOAT32, FLOAT64, UINT8, Node, Tensor
+from alphaseal.onnx_parts import FLOAT32, FLOAT64, UINT8, Node, Tensor
 
 MAXIMUM_DEPTH = 1000
 """Splits on the longest path: onnxruntime loads trees by recursion, and an overflow gives no message."""

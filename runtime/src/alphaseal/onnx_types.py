@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 
-from .onnx_parts import BOOL, BYTES_OF, FLOAT32, FLOAT64, INT64, Node, Tensor
+from alphaseal.onnx_parts import BOOL, BYTES_OF, FLOAT32, FLOAT64, INT64, Node, Tensor
 
 Element = int | None
 FLOATS = frozenset({FLOAT32, FLOAT64})

@@ -12,7 +12,7 @@ from array import array
 from collections.abc import Mapping
 from typing import NamedTuple
 
-from .errors import PolicyError
+from alphaseal.errors import PolicyError
 
 INTEGER = 0
 BYTES = 2

@@ -13,12 +13,12 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from . import strict_json
-from .errors import NotReadableError, UsageError
-from .plain_text import Printable, printable
-from .scores import SCORE_SCHEMA, Scores
-from .store import is_store
-from .units import AS_TRAINED
+from alphaseal import strict_json
+from alphaseal.errors import NotReadableError, UsageError
+from alphaseal.plain_text import Printable, printable
+from alphaseal.scores import SCORE_SCHEMA, Scores
+from alphaseal.store import is_store
+from alphaseal.units import AS_TRAINED
 
 UNITS_KEY = "alphaseal.units"
 """Metadata of a parquet file of scores: fields of bars that were taken as trained on the caller's word, in JSON."""

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Iterator
 from functools import lru_cache
 from typing import Any, NamedTuple
 
-from .parquet_thrift import LIST, STRUCT, PageProblem, list_head, read_struct, read_value, skip_struct
+from alphaseal.parquet_thrift import LIST, STRUCT, PageProblem, list_head, read_struct, read_value, skip_struct
 
 MAXIMUM_FOOTER = 16 << 20
 MAXIMUM_COLUMNS = 1 << 16

@@ -10,8 +10,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from .parquet_footer import Chunk, ReadAt
-from .parquet_thrift import PageProblem, read_struct
+from alphaseal.parquet_footer import Chunk, ReadAt
+from alphaseal.parquet_thrift import PageProblem, read_struct
 
 MAXIMUM_PAGE = 32 << 20
 """Bytes that one page may unpack to; writers aim at one megabyte."""

@@ -12,25 +12,21 @@ refused by the name of its argument (strategy.py).
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 import pyarrow as pa
 
-from .errors import InputError, NotReadableError, UsageError
-from .files import read_text
-from .instruments import normalise
-from .plain_text import Printable, printable
-from .scores import NO_ROW, NON_FINITE, text_array
-from .strategy import numbers_of_run
+from alphaseal.arrow_columns import text_array
+from alphaseal.errors import InputError, UsageError
+from alphaseal.instruments import normalise
+from alphaseal.reasons import NO_ROW, NON_FINITE
+from alphaseal.strategy import numbers_of_run
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
-    from .scores import Scores
+    from alphaseal.manifest import Manifest
 
 PICK_SCHEMA = pa.schema(
     [("instrument", pa.string()), ("action", pa.string()), ("rank", pa.int32()), ("score", pa.float64())]
@@ -38,6 +34,18 @@ PICK_SCHEMA = pa.schema(
 _ACTIONS = ("hold", "sell", "buy")
 _COLUMN = "instrument"
 UNSCORED_SCHEMA = pa.schema([("instrument", pa.string()), ("reason", pa.string())])
+
+
+class RankedDay(Protocol):
+    """The scores of a date (`alphaseal.scores.Scores`)."""
+
+    @property
+    def table(self) -> pa.Table: ...
+    @property
+    def excluded(self) -> pa.Table: ...
+    @property
+    def manifest(self) -> Manifest | None: ...
+    def dates(self) -> int: ...
 
 
 @dataclass(frozen=True)
@@ -62,7 +70,7 @@ class Picks:
 
 
 def picks(
-    scores: Scores,
+    scores: RankedDay,
     holdings: Sequence[str],
     *,
     top_k: int | None = None,
@@ -105,7 +113,7 @@ def picks(
     return _Day(scores).picks(held, top_k, n_drop)
 
 
-def _held(scores: Scores, holdings: Sequence[str], instruments_from: str | None) -> list[str]:
+def _held(scores: RankedDay, holdings: Sequence[str], instruments_from: str | None) -> list[str]:
     """The held stocks as the bundle names them, each once, ascending.
 
     A code in another notation would have no score, and all would be sold: the bundle's pattern is asked for.
@@ -133,7 +141,7 @@ def _held(scores: Scores, holdings: Sequence[str], instruments_from: str | None)
 class _Day:
     """The scored stocks of a date in order of rank, and why others have no score."""
 
-    def __init__(self, scores: Scores) -> None:
+    def __init__(self, scores: RankedDay) -> None:
         self._table = scores.table.combine_chunks()
         self._names: list[str] = self._table["instrument"].to_pylist()
         self._places = {name: place for place, name in enumerate(self._names)}
@@ -177,54 +185,3 @@ class _Day:
             ],
             schema=PICK_SCHEMA,
         )
-
-
-def read_holdings(path: Path) -> list[str]:
-    """Instruments of a text file: one a line (its first word), or the column `instrument` of a CSV file with a header.
-
-    Blank lines and lines that start with # do not count; a file without any says that nothing is held.
-    Raises NotReadableError `holdings.not_readable`, UsageError `usage.holdings` for CSV without such a column.
-    """
-    text = read_text(path, NotReadableError("holdings.not_readable", "cannot read the holdings", where=str(path)))
-    lines = [line for line in text.splitlines() if line.strip() and not line.lstrip().startswith("#")]
-    try:
-        rows = [[cell.strip() for cell in row] for row in csv.reader(lines, strict=True)]
-    except csv.Error:
-        raise _not_holdings(path) from None
-    if not rows or (len(rows[0]) == 1 and rows[0] != [_COLUMN]):
-        return [line.split()[0] for line in lines]
-    if rows[0].count(_COLUMN) != 1 or any(len(row) != len(rows[0]) for row in rows):
-        raise _not_holdings(path)
-    place = rows[0].index(_COLUMN)
-    return [row[place] for row in rows[1:]]
-
-
-def _not_holdings(path: Path) -> UsageError:
-    return UsageError(
-        "usage.holdings",
-        "the file does not say which stocks are held",
-        where=str(path),
-        expected=f"one instrument a line, or CSV whose first line names a column {_COLUMN}, with as many cells in each line",
-    )
-
-
-def as_text(picks: Picks) -> Printable:
-    """For people."""
-    lines = [f"{'action':<6}  {'rank':>5}  {'instrument':<12}  score"]
-    lines += [
-        f"{row['action']:<6}  {'-' if row['rank'] is None else row['rank']:>5}  {row['instrument']:<12}"
-        f"  {'none' if row['score'] is None else repr(row['score'])}"
-        for row in picks.table.to_pylist()
-    ]
-    counted = ", ".join(f"{action} {len(picks.instruments(action))}" for action in _ACTIONS)
-    lines.append(counted)
-    lines += [
-        f"  held without a score: {row['instrument']}, {row['reason'].replace('_', ' ')}"
-        for row in picks.unscored.to_pylist()
-    ]
-    return printable(lines)
-
-
-def to_plain(picks: Picks) -> dict[str, Any]:
-    """For ``--json``."""
-    return {"rows": picks.table.to_pylist(), "unscored": picks.unscored.to_pylist()}

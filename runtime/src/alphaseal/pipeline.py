@@ -14,15 +14,15 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from .arrow_columns import indices_of, numbers_of
-from .cross_section import CrossSection
-from .errors import PolicyError
-from .graph import ROWS_PER_CHUNK, Graph, row_chunks, spread
-from .manifest import CrossSectionStage, DropMissingStage, GraphStage, Stage, WindowStage
-from .windows import Calendar, Rows, Windows, oldest_date, too_short
+from alphaseal.arrow_columns import indices_of, numbers_of
+from alphaseal.cross_section import CrossSection
+from alphaseal.errors import PolicyError
+from alphaseal.graph import ROWS_PER_CHUNK, Graph, row_chunks, spread
+from alphaseal.manifest import CrossSectionStage, DropMissingStage, GraphStage, Stage, WindowStage
+from alphaseal.windows import Calendar, Rows, Windows, oldest_date, too_short
 
 if TYPE_CHECKING:
-    from .features import FeatureBlock
+    from alphaseal.features import FeatureBlock
 
 Block = TypeVar("Block", bound="FeatureBlock")
 Matrix = npt.NDArray[np.float64]

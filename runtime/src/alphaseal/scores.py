@@ -12,29 +12,19 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from .arrow_columns import indices_of, numbers_of
-from .errors import UsageError
+from alphaseal.arrow_columns import dates_array, indices_of, numbers_array, numbers_of, text_array
+from alphaseal.errors import UsageError
+from alphaseal.reasons import ALL_MISSING, DROPPED, NO_ROW, NON_FINITE, NOT_IN_UNIVERSE
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from .drift import Drift
-    from .features import FeatureBlock
-    from .manifest import Manifest
-    from .picks import Picks
-    from .universe import Universe
+    from alphaseal.drift import Drift
+    from alphaseal.features import FeatureBlock
+    from alphaseal.manifest import Manifest
+    from alphaseal.picks import Picks
+    from alphaseal.universe import Universe
 
-NOT_IN_UNIVERSE = "not_in_universe"
-NO_ROW = "no_row"
-ALL_MISSING = "all_values_missing"
-NON_FINITE = "non_finite_score"
-DROPPED = "dropped_missing"
-NO_BARS = "no_bars"
-CONTEXT = "context_only"
-OTHER_KIND = "other_kind"
-FILLED = "bars.suspended"
-JUMPED = "bars.jump"
-FEATURES_FILLED = "features.filled"
 
 SCORE_SCHEMA = pa.schema(
     [("datetime", pa.date32()), ("instrument", pa.string()), ("score", pa.float64()), ("rank", pa.int32())]
@@ -86,7 +76,7 @@ class Scores:
         instruments_from: str | None = None,
     ) -> Picks:
         """What to hold, sell and buy as the run's strategy would; see `alphaseal.picks.picks`."""
-        from .picks import picks
+        from alphaseal.picks import picks
 
         return picks(self, holdings, top_k=top_k, n_drop=n_drop, instruments_from=instruments_from)
 
@@ -126,8 +116,8 @@ def rank_scores(
     columns = [
         dates_array(dates),
         instruments.take(indices_of(order)),
-        _numbers(scores[order], pa.float64()),
-        _numbers(rank.astype(np.int32), pa.int32()),
+        numbers_array(scores[order], pa.float64()),
+        numbers_array(rank.astype(np.int32), pa.int32()),
     ]
     left_out = np.flatnonzero(reasons != "")
     excluded = pa.Table.from_arrays(
@@ -196,20 +186,3 @@ def with_excluded(excluded: pa.Table, rows: Sequence[tuple[np.datetime64, str]],
     together = pa.concat_tables([excluded, more])
     keys = list(zip(together["datetime"].to_pylist(), together["instrument"].to_pylist(), strict=True))
     return together.take(indices_of(np.array(sorted(range(len(keys)), key=keys.__getitem__))))
-
-
-def dates_array(dates: npt.NDArray[np.datetime64]) -> pa.Array:
-    """An Arrow date32 array."""
-    return _numbers(dates.astype("datetime64[D]").astype(np.int32), pa.date32())
-
-
-def _numbers(values: npt.NDArray[Any], kind: Any) -> pa.Array:
-    """An Arrow array of fixed width on the memory of `values`, whose items are as wide as those of `kind`."""
-    return pa.Array.from_buffers(kind, len(values), [None, pa.py_buffer(np.ascontiguousarray(values))])
-
-
-def text_array(texts: Sequence[str]) -> pa.Array:
-    """An Arrow string array."""
-    encoded = [text.encode("utf-8") for text in texts]
-    ends = np.cumsum([0, *map(len, encoded)], dtype=np.int32)
-    return pa.StringArray.from_buffers(len(texts), pa.py_buffer(ends), pa.py_buffer(b"".join(encoded)))

@@ -10,22 +10,23 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from .arrow_columns import days_of, floats_of, indices_of, numbers_of, row_order, text_of
-from .data_gate import read_exact
-from .errors import InputError, PolicyError, SelfTestError
-from .features import FeatureBlock
-from .near_ties import compare_order
-from .numeric import allowed, outside, ulp_distance
+from alphaseal.arrow_columns import floats_of, indices_of
+from alphaseal.errors import InputError, PolicyError, SelfTestError
+from alphaseal.features import FeatureBlock
+from alphaseal.golden import CONTEXT, AlphaReport, keyed_block, read_golden
+from alphaseal.near_ties import compare_order
+from alphaseal.numeric import allowed, outside, ulp_distance
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable
+    from typing import Literal
 
-    from .alpha_selftest import AlphaReport
-    from .bundle import Bundle
-    from .features import Feature
+    from alphaseal.pipeline import Pipeline
+    from alphaseal.sealed import Sealed
 
-CONTEXT = "context"
-"""Case of the golden rows that are history of others."""
+
+_PASSED: set[tuple[str, str]] = set()
+"""Digests and parts of the self-test: a digest commits to graph, rows and scores."""
 
 
 @dataclass(frozen=True)
@@ -45,29 +46,26 @@ class SelfTestReport:
     """Of the golden bars; null where the bundle has none, or where a sample of the rows was asked for."""
 
 
-def golden_schema(features: Sequence[Feature]) -> pa.Schema:
-    """The exact schema of golden.parquet: case, keys (null for made-up rows), features in model order, score.
-
-    Rows of the case `CONTEXT` are there for the windows of others and have no score.
-    """
-    types = {"float32": pa.float32(), "float64": pa.float64()}
-    columns = [pa.field(feature.name, types[feature.dtype]) for feature in features]
-    keys = [pa.field("case", pa.string()), pa.field("datetime", pa.date32()), pa.field("instrument", pa.string())]
-    return pa.schema([*keys, *columns, pa.field("score", pa.float64())])
+def once(digest: str, part: Literal["sample", "whole", "alphas"], test: Callable[[], object]) -> None:
+    """Run a self-test of the bundle with this digest unless the same part passed before in this process."""
+    if (digest, part) not in _PASSED:
+        test()
+        _PASSED.add((digest, part))
 
 
-def run(bundle: Bundle, sample: int | None = None) -> SelfTestReport:
-    """Score the golden rows.
+def run(
+    sealed: Sealed, pipeline: Pipeline, alphas: Callable[[], AlphaReport] | None = None, sample: int | None = None
+) -> SelfTestReport:
+    """Score the golden rows by `pipeline`, and compute the alpha features of the golden bars where `alphas` does that.
 
     SelfTestError (19) where a score is further from the judge's than the manifest allows, or stocks of a golden day
     change places that are no near tie.
-    Without `sample` the alpha features of the golden bars are computed too, where there are some.
     `sample` bounds the rows of a model that scores rows alone, evenly spread over all cases; others score whole days.
     """
     import onnxruntime
 
-    golden, bound = bundle.manifest.golden, bundle.manifest.parity.bound
-    scores, expected, keyed = _score(bundle, read_golden(bundle), sample)
+    golden, bound = sealed.manifest.golden, sealed.manifest.parity.bound
+    scores, expected, keyed = _score(sealed, pipeline, read_golden(sealed), sample)
     distance = ulp_distance(scores, expected)
     rows = keyed.rows
     limits = allowed(bound, expected[rows])
@@ -91,7 +89,6 @@ def run(bundle: Bundle, sample: int | None = None) -> SelfTestReport:
             next_step="do not trade on these scores; go back to the library versions of the last good self-test",
         )
     bit_identical = int((distance == 0).sum())
-    alphas = bundle.alphas().selftest(bundle) if sample is None and bundle.manifest.alphas is not None else None
     return SelfTestReport(
         rows=len(distance),
         largest_ulp=int(distance.max()),
@@ -100,7 +97,7 @@ def run(bundle: Bundle, sample: int | None = None) -> SelfTestReport:
         versions=versions,
         swaps=order.swaps,
         largest_gap=order.largest_gap,
-        alphas=alphas,
+        alphas=None if alphas is None else alphas(),
     )
 
 
@@ -126,11 +123,10 @@ class _Keyed:
 
 
 def _score(
-    bundle: Bundle, table: pa.Table, sample: int | None
+    sealed: Sealed, pipeline: Pipeline, table: pa.Table, sample: int | None
 ) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64], _Keyed]:
     """(scores, the judge's scores) of all rows but context, NaN where a row has none; and which of them have keys."""
-    pipeline = bundle.pipeline()
-    features = bundle.manifest.features
+    features = sealed.manifest.features
     values = np.empty((len(table), len(features)), np.float64)
     for position, feature in enumerate(features):
         values[:, position] = floats_of(table[feature.name].combine_chunks(), feature.dtype)
@@ -145,7 +141,7 @@ def _score(
         )
         compared = np.ones(len(values), np.bool_)
     else:
-        block, order = keyed_block(table, values, bundle.manifest.golden.file)
+        block, order = keyed_block(table, values, sealed.manifest.golden.file)
         expected, table = expected[order], table.take(indices_of(order))
         compared = np.array([case != CONTEXT for case in table["case"].to_pylist()])
         first = block.dates[np.argmax(compared)]
@@ -156,7 +152,7 @@ def _score(
         raise PolicyError(
             "golden.window",
             f"the golden rows cannot be scored: {error.message}",
-            where=bundle.manifest.golden.file,
+            where=sealed.manifest.golden.file,
             expected=error.expected,
             found=error.found,
             next_step="ask the bundle's producer: a bundle that cannot test itself is not scored",
@@ -164,32 +160,3 @@ def _score(
     scores = np.full(len(values), np.nan)
     scores[rows] = found
     return scores[compared], expected[compared], _Keyed.of(table.take(indices_of(np.flatnonzero(compared))))
-
-
-def keyed_block(
-    table: pa.Table, values: npt.NDArray[np.float64], where: str
-) -> tuple[FeatureBlock, npt.NDArray[np.int64]]:
-    """The rows by date and instrument, and where they stood; PolicyError `golden.keys` unless every row has keys of its own."""
-    dates, instruments = (table[name].combine_chunks() for name in ("datetime", "instrument"))
-    if not len(table) or dates.null_count or instruments.null_count:
-        raise PolicyError(
-            "golden.keys",
-            "golden rows without date or instrument belong to no stock and no day",
-            where=where,
-        )
-    encoded = text_of(instruments).dictionary_encode()
-    days = days_of(dates)
-    order, repeated = row_order(days, numbers_of(encoded.indices, np.dtype(np.int32)), encoded.dictionary)
-    if repeated is not None:
-        raise PolicyError("golden.keys", "a golden row is there twice", where=where, found=repeated)
-    order = np.arange(len(days)) if order is None else order
-    return FeatureBlock(
-        days[order].astype("datetime64[D]"), instruments.take(indices_of(order)), values[order], ()
-    ), order
-
-
-def read_golden(bundle: Bundle) -> pa.Table:
-    """golden.parquet as the manifest says it is; PolicyError `data.*`."""
-    # V8: exact schema and rows, in a budget
-    golden = bundle.manifest.golden
-    return read_exact(bundle.golden(), golden_schema(bundle.manifest.features), golden.rows, golden.file)

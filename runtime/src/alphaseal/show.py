@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from .manifest import Manifest
-from .plain_text import Printable, listed, printable
-from .strategy import describe_selection
+from alphaseal.manifest import Manifest
+from alphaseal.plain_text import Printable, listed, printable
+from alphaseal.strategy import describe_selection
 
 
 def describe(manifest: Manifest, digest: str) -> Printable:

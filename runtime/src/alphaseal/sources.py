@@ -13,11 +13,11 @@ from typing import Annotated, Literal
 import msgspec
 from msgspec import Meta
 
-from . import store
-from .errors import UsageError
-from .manifest import Instant, Name, Part
-from .names import is_name
-from .units import Anchors
+from alphaseal import store
+from alphaseal.errors import UsageError
+from alphaseal.manifest import Instant, Name, Part
+from alphaseal.names import is_name
+from alphaseal.units import Anchors
 
 FILE_NAME = "sources.json"
 

@@ -24,12 +24,12 @@ from typing import Annotated, Any, Literal, TypeVar
 import msgspec
 from msgspec import Meta
 
-from . import bundle as bundle_module
-from . import files, manifest, strict_json, tree
-from .bundle import Bundle
-from .errors import DigestError, MalformedError, NotReadableError, RollbackError, UsageError
-from .manifest import Count, Instant, Name, Part, Sha256, Short
-from .trust import Trust
+from alphaseal import bundle as bundle_module
+from alphaseal import files, manifest, strict_json, tree
+from alphaseal.bundle import Bundle
+from alphaseal.errors import DigestError, MalformedError, NotReadableError, RollbackError, UsageError
+from alphaseal.manifest import Count, Instant, Name, Part, Sha256, Short
+from alphaseal.trust import Trust
 
 T = TypeVar("T", bound=Part)
 FORMAT = "1.0"
@@ -278,7 +278,6 @@ def _check_signatures(target: Path, source: Bundle) -> None:
 
 def _verify(path: Path, digest: str, trust: Trust) -> None:
     """All steps, V1 to V9, of an installed bundle."""
-    from . import selftest
 
     # Closed before the copy gets its name: Windows renames no directory whose files are open.
     with bundle_module.open_bundle(path, trust=trust) as bundle:
@@ -291,7 +290,7 @@ def _verify(path: Path, digest: str, trust: Trust) -> None:
                 found=bundle.digest,
             )
         bundle.verify()
-        selftest.run(bundle)
+        bundle.selftest()
 
 
 def _advance(state: State | None, name: str, entry: Entry, trust: Trust) -> State:

@@ -8,10 +8,10 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
-from .errors import UsageError
+from alphaseal.errors import UsageError
 
 if TYPE_CHECKING:
-    from .manifest import Manifest
+    from alphaseal.manifest import Manifest
 
 _QLIB_CLASS = "TopkDropoutStrategy"
 _QLIB_MODULES = (None, "qlib.contrib.strategy", "qlib.contrib.strategy.signal_strategy")

@@ -14,7 +14,7 @@ from typing import Any, NoReturn
 
 import msgspec
 
-from .errors import MalformedError
+from alphaseal.errors import MalformedError
 
 MAXIMUM_DEPTH = 32
 MAXIMUM_INTEGER = 2**53

@@ -9,8 +9,8 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from .errors import InputError
-from .manifest import TradingDays
+from alphaseal.errors import InputError
+from alphaseal.manifest import TradingDays
 
 Calendar = npt.NDArray[np.datetime64]
 _SATURDAY = 5

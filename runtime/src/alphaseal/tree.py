@@ -14,10 +14,10 @@ from itertools import islice
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
-from . import names
-from .errors import DigestError, NotReadableError, TreeError
-from .manifest import FILE_NAME, File, Manifest
-from .plain_text import listed
+from alphaseal import names
+from alphaseal.errors import DigestError, NotReadableError, TreeError
+from alphaseal.manifest import FILE_NAME, File, Manifest
+from alphaseal.plain_text import listed
 
 ENVELOPE_NAME = "manifest.dsse.json"
 PROVENANCE_NAME = "provenance.dsse.json"

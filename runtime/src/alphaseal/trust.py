@@ -13,13 +13,13 @@ from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from . import instants
-from .errors import AlphasealError, ExpiredError, NotTrustedError, RollbackError, UsageError
-from .manifest import FORMATS, digest
+from alphaseal import instants
+from alphaseal.errors import AlphasealError, ExpiredError, NotTrustedError, RollbackError, UsageError
+from alphaseal.manifest import FORMATS, digest
 
 if TYPE_CHECKING:
-    from .manifest import Manifest
-    from .trust_file import Key, TrustFile
+    from alphaseal.manifest import Manifest
+    from alphaseal.trust_file import Key, TrustFile
 
 _FIRST_YEAR = 1970
 _ADD_KEY = "if you know these keys, add them: alphaseal trust add FILE --key PUB"
@@ -65,14 +65,14 @@ class Trust:
     @classmethod
     def load(cls, path: str | os.PathLike[str], *, at: datetime | None = None) -> Trust:
         """The trust file at `path`; NotReadableError 3, MalformedError 10."""
-        from . import trust_file
+        from alphaseal import trust_file
 
         return cls(policy=trust_file.load(Path(path)), at=at)
 
     @classmethod
     def for_key(cls, path: str | os.PathLike[str], *, at: datetime | None = None) -> Trust:
         """Trust the public key in the PEM file `path` for any bundle, ready or not; `warnings` says so."""
-        from . import keys, trust_file
+        from alphaseal import keys, trust_file
 
         return cls(
             policy=trust_file.single_key(keys.read_public_key(Path(path))), at=at, warnings=(_SINGLE_KEY_WARNING,)
@@ -102,7 +102,7 @@ class Trust:
             raise NotTrustedError(
                 "trust.unsigned", "the bundle is not signed", next_step="have it signed: alphaseal-convert sign"
             )
-        from . import envelope
+        from alphaseal import envelope
 
         policy = self.policy
         signed = envelope.parse(envelope_bytes)

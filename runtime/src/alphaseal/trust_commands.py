@@ -9,11 +9,11 @@ from typing import Any
 
 import msgspec
 
-from . import instants, keys, manifest, names, trust_file
-from .console import Parser
-from .errors import UsageError
-from .plain_text import Printable, printable
-from .trust_file import BundleRule, Key, TrustFile
+from alphaseal import instants, keys, manifest, names, trust_file
+from alphaseal.console import Parser
+from alphaseal.errors import UsageError
+from alphaseal.plain_text import Printable, printable
+from alphaseal.trust_file import BundleRule, Key, TrustFile
 
 _ID = re.compile(r"[0-9a-f]{64}")
 

@@ -12,10 +12,10 @@ from typing import Annotated, Any, Literal
 import msgspec
 from msgspec import Meta
 
-from . import files, instants, names, strict_json
-from .errors import MalformedError, NotReadableError
-from .keys import PUBLIC_KEY_LENGTH, decode_base64, encode_base64, key_id, sound
-from .manifest import FIRST_FORMAT, Format, Instant, Name, Part, Sha256
+from alphaseal import files, instants, names, strict_json
+from alphaseal.errors import MalformedError, NotReadableError
+from alphaseal.keys import PUBLIC_KEY_LENGTH, decode_base64, encode_base64, key_id, sound
+from alphaseal.manifest import FIRST_FORMAT, Format, Instant, Name, Part, Sha256
 
 FORMATS = ("1.0", "1.1-draft")
 """Versions of trust files; the later one has `lowest_format`."""

@@ -16,16 +16,16 @@ import numpy as np
 import numpy.typing as npt
 from msgspec import Meta
 
-from .adjustment import NOT_COMPARED, PRICE, PRICES, unit_of
-from .errors import InputError
-from .manifest import AlphaGraph, Count, Date, FieldUnit, Part, Positive, Sha256, Short
-from .plain_text import listed
+from alphaseal.adjustment import NOT_COMPARED, PRICE, PRICES, unit_of
+from alphaseal.errors import InputError
+from alphaseal.manifest import AlphaGraph, Count, Date, FieldUnit, Part, Positive, Sha256, Short
+from alphaseal.plain_text import listed
 
 if TYPE_CHECKING:
-    from .adjustment import Comparison
-    from .bars_source import BarSource
-    from .features import FeatureBlock
-    from .history import Span
+    from alphaseal.adjustment import Comparison
+    from alphaseal.bars_source import BarSource
+    from alphaseal.features import FeatureBlock
+    from alphaseal.history import Span
 
 TOLERANCE = 1e-5
 """Of the ratio to the training's values, the median over a stock's days: float32 twice, with room."""

@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from .errors import NotReadableError, UsageError
-from .files import read_text
-from .period import Day, Period
+from alphaseal.errors import NotReadableError, UsageError
+from alphaseal.files import read_text
+from alphaseal.period import Day, Period
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from .features import FeatureBlock
+    from alphaseal.features import FeatureBlock
 
 Spans = Iterable[tuple[Day | None, Day | None]]
 """First and last date, both included; None is open."""
@@ -126,8 +126,8 @@ def read(
     every reader of instruments.  Raises NotReadableError `universe.not_readable`, UsageError `usage.universe` (with the
     line where it breaks the form), InputError `instrument.pattern`.
     """
-    from .instruments import normalise
-    from .scores import text_array
+    from alphaseal.arrow_columns import text_array
+    from alphaseal.instruments import normalise
 
     text = read_text(path, NotReadableError("universe.not_readable", "cannot read the universe", where=str(path)))
     lines = [(number, line) for number, line in enumerate(text.split("\n"), 1) if _counts(line)]

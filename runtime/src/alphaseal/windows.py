@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from .errors import InputError, UsageError
+from alphaseal.errors import InputError, UsageError
 
 Calendar = npt.NDArray[np.datetime64]
 Rows = npt.NDArray[np.int64]

@@ -17,7 +17,7 @@ import pandas as pd
 import yaml
 
 import alphaseal_converter.mlflow as bundles
-from alphaseal import AlphasealError, Trust, selftest
+from alphaseal import AlphasealError, Trust, golden
 
 
 def refusal(work: Any) -> str:
@@ -31,7 +31,7 @@ def refusal(work: Any) -> str:
 
 def golden_frame(model: bundles.BundleModel) -> pd.DataFrame:
     """Golden rows as a table of a caller, shuffled, with an index of their own; made-up rows get keys."""
-    frame = selftest.read_golden(model.bundle).to_pandas()
+    frame = golden.read_golden(model.bundle).to_pandas()
     made_up = frame["instrument"].isna()
     frame.loc[made_up, "instrument"] = [f"SH{600000 + number}" for number in range(int(made_up.sum()))]
     frame["datetime"] = pd.to_datetime(frame["datetime"].fillna(pd.Timestamp("2000-01-03").date()))

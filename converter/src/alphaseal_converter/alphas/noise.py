@@ -12,7 +12,6 @@ Operators that both sides compute alike, to the last bit, have no noise: fields 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
 from typing import Final
 
 import numpy as np
@@ -22,6 +21,7 @@ from alphaseal.graph import load_session, row_chunks, run_session
 from alphaseal_converter.alphas import noise_rolling
 from alphaseal_converter.alphas.compile import days_back, fields_of, series_graph
 from alphaseal_converter.alphas.nodes import Dtype, Node, Nodes, in_order
+from alphaseal_converter.alphas.noise_life import Life
 from alphaseal_converter.alphas.syntax import parse
 
 Doubles = NDArray[np.float64]
@@ -31,28 +31,6 @@ _ROWS: Final = 256
 _UNITS: Final = {Dtype.FLOAT32: 2.0**-24, Dtype.FLOAT64: 2.0**-53}
 _POWER_UNITS: Final = 4
 """Of numpy's and onnxruntime's powers together, in units of the rounding; logarithms of doubles likewise."""
-
-
-@dataclass(eq=False)
-class Life:
-    """All series of one stock over its days, from the first of its files on.
-
-    `values` are float64 [days] of each series, NaN on days that nobody needs; `apart` say how far qlib's may be from
-    them, infinite where nothing is known of qlib's value, not even whether there is one.
-    """
-
-    values: dict[Node, Doubles]
-    apart: dict[Node, Doubles] = field(default_factory=dict)
-    memory: noise_rolling.Memory = field(default_factory=noise_rolling.Memory)
-
-    def value(self, node: Node, days: Days) -> Doubles:
-        """Of a series, or of a number."""
-        if node.dtype is None:
-            return np.full(len(days), float(node.parameters[0]))
-        return self.values[node][days]
-
-    def distance(self, node: Node, days: Days) -> Doubles:
-        return np.zeros(len(days)) if node.dtype is None else self.apart[node][days]
 
 
 _Rule = Callable[[Life, Node, Days], Doubles]

@@ -10,8 +10,8 @@ largest that were measured against exact sums, on prices, volumes, ratios, and s
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Final
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from alphaseal_converter.alphas.nodes import Dtype, Node
 
 if TYPE_CHECKING:
-    from alphaseal_converter.alphas.noise import Life
+    from alphaseal_converter.alphas.noise_life import Life
 
 Doubles = NDArray[np.float64]
 Days = NDArray[np.int64]
@@ -38,18 +38,6 @@ _LARGEST_SHARE: Final = 0.5
 
 
 _Rule = Callable[["Life", Node, Days], Doubles]
-
-
-@dataclass(eq=False)
-class Memory:
-    """What is computed once per stock: it is of all days, whatever days are asked for."""
-
-    _known: dict[Any, Any] = field(default_factory=dict)
-
-    def get(self, key: Any, make: Callable[[], Any]) -> Any:
-        if key not in self._known:
-            self._known[key] = make()
-        return self._known[key]
 
 
 def _prepared(values: Doubles) -> Doubles:

@@ -9,12 +9,11 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 
 from alphaseal.manifest import Manifest
+from alphaseal_converter.card import features, sections, verdict
+from alphaseal_converter.card.markup import Element, Limits, element, page
+from alphaseal_converter.card.pieces import Card
+from alphaseal_converter.card.style import STYLE_SHEET
 from alphaseal_converter.performance import NOTHING_MEASURED, Performance
-
-from . import features, sections, verdict
-from .markup import Element, Limits, element, page
-from .pieces import Card
-from .style import STYLE_SHEET
 
 __all__ = ["SECTIONS", "render_card"]
 

@@ -14,7 +14,7 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
-from .markup import Child, Element, drawn, element
+from alphaseal_converter.card.markup import Child, Element, drawn, element
 
 Vector = npt.NDArray[np.float64]
 Days = npt.NDArray[np.datetime64]

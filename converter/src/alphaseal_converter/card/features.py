@@ -15,10 +15,9 @@ from alphaseal.manifest import (
     Statistics,
     WindowStage,
 )
-
-from . import pictures
-from .markup import Child, Element, element
-from .pieces import (
+from alphaseal_converter.card import pictures
+from alphaseal_converter.card.markup import Child, Element, element
+from alphaseal_converter.card.pieces import (
     ORIGINS,
     Card,
     absent,

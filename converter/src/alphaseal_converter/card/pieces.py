@@ -9,9 +9,8 @@ from dataclasses import dataclass
 from typing import Any, Union
 
 from alphaseal.manifest import Manifest, Segment
+from alphaseal_converter.card.markup import Child, Element, element
 from alphaseal_converter.performance import Performance
-
-from .markup import Child, Element, element
 
 Fact = tuple[str, Union[Child, None]]
 """Name and value; None is not recorded."""

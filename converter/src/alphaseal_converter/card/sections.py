@@ -6,10 +6,9 @@ from collections.abc import Sequence
 
 from alphaseal.manifest import Manifest, Producer, ReplayNoise, Source, Universes
 from alphaseal.strategy import describe_selection
-
-from . import pictures
-from .markup import Child, Element, element
-from .pieces import (
+from alphaseal_converter.card import pictures
+from alphaseal_converter.card.markup import Child, Element, element
+from alphaseal_converter.card.pieces import (
     Card,
     Fact,
     absent,

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from alphaseal.manifest import Manifest
-
-from .markup import Element, element
-from .pieces import ORIGINS, Card, counted, segment_period, short_number
+from alphaseal_converter.card.markup import Element, element
+from alphaseal_converter.card.pieces import ORIGINS, Card, counted, segment_period, short_number
 
 
 def header(card: Card, navigation: Element) -> Element:

@@ -10,8 +10,7 @@ from collections.abc import Callable, Mapping
 
 from alphaseal_converter.artifacts import ModelRecord, read_model
 from alphaseal_converter.errors import RefusalError
-
-from .base import FamilyContext, TrainedModel
+from alphaseal_converter.families.base import FamilyContext, TrainedModel
 
 # Class that the weights file names -> module of this package whose `read(record, where)` gives a TrainedModel;
 # a family that needs more than the weights file has `read_in_context(record, where, context)` instead.

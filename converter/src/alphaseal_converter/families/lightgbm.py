@@ -6,13 +6,12 @@ from typing import Any
 
 from alphaseal.manifest import Bound
 from alphaseal_converter.artifacts import ModelRecord
+from alphaseal_converter.families.base import EXACT, Importance, TrainedModel
+from alphaseal_converter.families.lightgbm_live import judge
 from alphaseal_converter.graph.assemble import build_scoring_graph
 from alphaseal_converter.models.lightgbm import split_gains
 from alphaseal_converter.models.lightgbm_saved import SavedLightgbm, known_names, read_saved
 from alphaseal_converter.models.trees import TransformKind, TreeEnsembleModel, thresholds_by_feature, used_features
-
-from .base import EXACT, Importance, TrainedModel
-from .lightgbm_live import judge
 
 _IDENTITY = (TransformKind.IDENTITY, TransformKind.SIGNED_SQUARE)
 _TRANSFORM_ULP = {TransformKind.LOG1P_EXP: 14}

@@ -8,7 +8,8 @@ own parser before.  The installed scikit-learn must be the version that fitted t
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable
+import warnings
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -16,9 +17,12 @@ import numpy as np
 from alphaseal_converter.decode import as_array, as_dtype, as_plain, shown
 from alphaseal_converter.errors import RefusalError
 from alphaseal_converter.families.lightgbm_live import library, live_booster
+from alphaseal_converter.families.row_processors import apply_processors
 from alphaseal_converter.models import sklearn_trees as trees
 from alphaseal_converter.models.lightgbm_saved import read_saved
 from alphaseal_converter.models.sklearn_estimators import BUILT_CLASSES, version_of
+from alphaseal_converter.parity import Judge, Matrix, Vector
+from alphaseal_converter.processors import RowProcessor
 from alphaseal_converter.records import Global, Record
 
 # Estimators of skl2onnx's road, and the parts of estimators that have attributes of their own.
@@ -273,3 +277,27 @@ def _predicted(predict: Callable[[Any], Any], rows: Any, chosen: Any, scores: An
             return False
         raise
     return True
+
+
+def make_judge(
+    live: Any,
+    version: str | None,
+    processors: Sequence[RowProcessor],
+    given: Callable[[Matrix], Any],
+    *,
+    single: bool,
+) -> Judge:
+    """``predict`` of a live estimator behind the processors; rows that it refuses have the score NaN.
+
+    `given` turns rows into the table that the estimator was fitted on.
+    """
+
+    def predict(values: Matrix) -> Vector:
+        inputs = apply_processors(values, processors).astype(np.float32 if single else np.float64)
+        with np.errstate(all="ignore"), warnings.catch_warnings():
+            # Where pandas is missing an estimator gets arrays, and scikit-learn would warn of the names.
+            warnings.simplefilter("ignore")
+            scores: Vector = tolerant_predict(lambda rows: live.predict(given(rows)), inputs)
+        return scores
+
+    return Judge(f"scikit-learn {version}", predict)

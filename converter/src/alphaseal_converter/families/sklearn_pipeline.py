@@ -6,8 +6,7 @@ know a class, skl2onnx converts the estimator (see `sklearn_skl2onnx`), which ne
 
 from __future__ import annotations
 
-import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import takewhile
 from typing import Any
@@ -21,8 +20,7 @@ from alphaseal_converter.errors import RefusalError
 from alphaseal_converter.families.base import EXACT, TrainedModel
 from alphaseal_converter.families.linear import rounding_bound, row_rounding_of
 from alphaseal_converter.families.live import given_table
-from alphaseal_converter.families.row_processors import apply_processors
-from alphaseal_converter.families.sklearn_live import live_estimator, tolerant_predict
+from alphaseal_converter.families.sklearn_live import live_estimator, make_judge
 from alphaseal_converter.graph.sklearn_steps import build_chain_graph
 from alphaseal_converter.known_names import KnownNames
 from alphaseal_converter.models.sklearn_estimators import (
@@ -49,7 +47,7 @@ from alphaseal_converter.models.sklearn_steps import (
 )
 from alphaseal_converter.models.sklearn_trees import single_boundaries
 from alphaseal_converter.models.trees import TransformKind, malformed, thresholds_by_feature, used_features
-from alphaseal_converter.parity import Judge, Matrix, Vector
+from alphaseal_converter.parity import Judge, Vector
 from alphaseal_converter.processors import RowProcessor
 from alphaseal_converter.records import Record
 
@@ -152,30 +150,6 @@ class _Model:
         if given is None:
             return None
         return make_judge(live, version_of(self.record), processors, given, single=single)
-
-
-def make_judge(
-    live: Any,
-    version: str | None,
-    processors: Sequence[RowProcessor],
-    given: Callable[[Matrix], Any],
-    *,
-    single: bool,
-) -> Judge:
-    """``predict`` of a live estimator behind the processors; rows that it refuses have the score NaN.
-
-    `given` turns rows into the table that the estimator was fitted on.
-    """
-
-    def predict(values: Matrix) -> Vector:
-        inputs = apply_processors(values, processors).astype(np.float32 if single else np.float64)
-        with np.errstate(all="ignore"), warnings.catch_warnings():
-            # Where pandas is missing an estimator gets arrays, and scikit-learn would warn of the names.
-            warnings.simplefilter("ignore")
-            scores: Vector = tolerant_predict(lambda rows: live.predict(given(rows)), inputs)
-        return scores
-
-    return Judge(f"scikit-learn {version}", predict)
 
 
 def _bound(record: Record, chain: Chain, single: bool) -> Bound:

@@ -58,7 +58,7 @@ def read(record: ModelRecord, unknown: str, where: str) -> TrainedModel:
         return serialised
 
     graph(())  # what cannot be carried over is refused before anything else is done
-    from alphaseal_converter.families.sklearn_pipeline import make_judge
+    from alphaseal_converter.families.sklearn_live import make_judge
 
     known = known_names(record.record, where)
     given = given_table(known) or (lambda rows: rows)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from . import WHOLE, Ledger, all_of, handled, neutral
+from alphaseal_converter.ledger import WHOLE, Ledger, all_of, handled, neutral
 
 _MADE = neutral("made when it is loaded, never saved")
 _MODEL = {

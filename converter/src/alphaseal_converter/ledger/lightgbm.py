@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from . import WHOLE, Ledger, all_of, handled, neutral, refused
+from alphaseal_converter.ledger import WHOLE, Ledger, all_of, handled, neutral, refused
 
 _BOOSTER = {
     **all_of(handled("the model text: trees, link, names and categories, models/lightgbm.py"), "_handle handle"),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from . import WHOLE, Ledger, all_of, handled, neutral
+from alphaseal_converter.ledger import WHOLE, Ledger, all_of, handled, neutral
 
 _INNER = {**WHOLE, "model": handled("read as what it is: a Booster, a CatBoost; qlib hands it bare values or a frame")}
 ATTRIBUTES: Ledger = {

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from . import WHOLE, Entry, Ledger, all_of, handled, neutral, refused
+from alphaseal_converter.ledger import WHOLE, Entry, Ledger, all_of, handled, neutral, refused
 
 _READ = handled("read by models/sklearn_estimators.py")
 _TREES = handled("read by models/sklearn_trees.py")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from . import WHOLE, Ledger, all_of, handled, neutral, refused
+from alphaseal_converter.ledger import WHOLE, Ledger, all_of, handled, neutral, refused
 
 _MADE = neutral("made by predict from the rows, never saved")
 _BOOSTER = {
