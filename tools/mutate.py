@@ -74,6 +74,8 @@ TESTS = (
     *(
         "tests/test_end_to_end.py::test_changed_bundle_is_refused",
         "tests/test_end_to_end.py::test_scoring_verifies_what_it_uses_when_it_uses_it",
+        "tests/test_opened_once.py",
+        "tests/test_fuzz.py",
     ),
 )
 LEFT_OUT = (
