@@ -861,7 +861,10 @@ def _change_tree(root: Path, target: Path, new: Path, chance: random.Random) -> 
     elif kind == 1:
         target.rename(new)
     elif kind == 2:
-        new.write_bytes(chance.choice([b"", b"x", target.read_bytes()]))
+        data = chance.choice([b"", b"x", target.read_bytes()])
+        if new.is_fifo():
+            new.unlink()  # nobody reads there: writing would wait for ever
+        new.write_bytes(data)
     elif kind == 3:
         new.mkdir()
     elif kind == 4:

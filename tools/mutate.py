@@ -59,7 +59,11 @@ _WALLS = (
 SANDBOX = {
     **dict.fromkeys(("isolation", "isolation_launcher", "isolation_runner"), _WALLS),
     "plain_table": ("tests/converter/test_plain_table.py",),
-    "factor_process": ("tests/converter/test_factor_runner.py", "tests/converter/test_bars_check.py"),
+    "factor_process": (
+        "tests/converter/test_factor_process.py",
+        "tests/converter/test_factor_runner.py",
+        "tests/converter/test_bars_check.py",
+    ),
     "factor_search": ("tests/converter/test_trial.py",),
 }
 """Modules of the converter, with the tests that must notice."""
@@ -74,6 +78,8 @@ TESTS = (
     *(
         "tests/test_end_to_end.py::test_changed_bundle_is_refused",
         "tests/test_end_to_end.py::test_scoring_verifies_what_it_uses_when_it_uses_it",
+        "tests/test_opened_once.py",
+        "tests/test_fuzz.py",
     ),
 )
 LEFT_OUT = (

@@ -116,6 +116,12 @@ def test_what_is_no_table_is_refused(data: bytes) -> None:
         decode_answer(ANSWER + b"\1" + data)
 
 
+def test_columns_are_counted_before_they_are_read() -> None:
+    """By their bound, not by the bytes that end somewhere."""
+    with pytest.raises(ValueError, match="4294967295 columns"):
+        decode(table(0, count=2**32 - 1))
+
+
 @pytest.mark.attack("factors: forged answers")
 @pytest.mark.parametrize(
     "data",

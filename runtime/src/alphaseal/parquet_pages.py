@@ -80,8 +80,9 @@ class _Header:
         body = fields.get(_BODY_OF.get(self.kind, 0)) if isinstance(self.kind, int) else None
         sizes = [fields.get(2), fields.get(3), body.get(1) if isinstance(body, dict) else None]
         encoding = body.get(_ENCODING_OF[self.kind]) if isinstance(body, dict) and isinstance(self.kind, int) else None
-        if any(not isinstance(number, int) or number < 0 for number in sizes) or encoding not in _ENCODINGS:
-            raise PageProblem(f"a page of kind {self.kind} in encoding {encoding} is not read here")
+        known = isinstance(encoding, int) and encoding in _ENCODINGS
+        if not known or any(not isinstance(number, int) or number < 0 for number in sizes):
+            raise PageProblem(f"a page of kind {self.kind} in encoding {encoding} is not read here"[:200])
         self.unpacked, self.packed, self.values = (int(number) for number in sizes if number is not None)
         self.end = end
         if self.kind == _DATA_V2 and isinstance(body, dict):
