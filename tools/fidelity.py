@@ -33,7 +33,7 @@ from alphaseal_converter.build import build  # noqa: E402
 from alphaseal_converter.errors import RefusalError  # noqa: E402
 from alphaseal_converter.families import TrainedModel  # noqa: E402
 from alphaseal_converter.parity import TOP_COUNTS, Matrix, Vector, make_probes, make_window_probes, unexplained  # noqa: E402
-from alphaseal_converter.request import BuildRequest
+from alphaseal_converter.request import BuildRequest  # noqa: E402
 from family_cases import LIBRARIES, FamilyCase, Trained, cases, missing_library, refused  # noqa: E402
 from locations import DATA, FIXTURES  # noqa: E402
 

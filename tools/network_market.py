@@ -47,7 +47,7 @@ from alphaseal_converter.errors import RefusalError  # noqa: E402
 from alphaseal_converter.families import FamilyContext, read_trained_model  # noqa: E402
 from alphaseal_converter.parity import TOP_COUNTS  # noqa: E402
 from alphaseal_converter.processors import Fillna, RobustZScoreNorm  # noqa: E402
-from alphaseal_converter.request import BuildRequest
+from alphaseal_converter.request import BuildRequest  # noqa: E402
 from stand_ins import StandIn, pickled, stand_in  # noqa: E402
 
 EXPRESSIONS = {

@@ -246,7 +246,7 @@ def _mapping(value: Any, path: str, where: str) -> dict[str, Any]:
     return value
 
 
-def training_segment(configuration: TaskConfiguration | None) -> Segment | None:
+def training_segment(configuration: TaskConfiguration | None) -> tuple[date, date] | None:
     """First and last date of the training segment, where the configuration has both."""
     first, last = configuration.segments.get("train", (None, None)) if configuration is not None else (None, None)
     return (first, last) if first is not None and last is not None else None

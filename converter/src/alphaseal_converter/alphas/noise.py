@@ -21,11 +21,8 @@ from alphaseal.graph import load_session, row_chunks, run_session
 from alphaseal_converter.alphas import noise_rolling
 from alphaseal_converter.alphas.compile import days_back, fields_of, series_graph
 from alphaseal_converter.alphas.nodes import Dtype, Node, Nodes, in_order
-from alphaseal_converter.alphas.noise_life import Life
+from alphaseal_converter.alphas.noise_life import Days, Doubles, Life
 from alphaseal_converter.alphas.syntax import parse
-
-Doubles = NDArray[np.float64]
-Days = NDArray[np.int64]
 
 _ROWS: Final = 256
 _UNITS: Final = {Dtype.FLOAT32: 2.0**-24, Dtype.FLOAT64: 2.0**-53}

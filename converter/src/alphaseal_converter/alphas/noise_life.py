@@ -7,10 +7,12 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
-from alphaseal_converter.alphas import noise_rolling
 from alphaseal_converter.alphas.nodes import Node
-from alphaseal_converter.alphas.noise import Days, Doubles
+
+Doubles = NDArray[np.float64]
+Days = NDArray[np.int64]
 
 
 @dataclass(eq=False)
@@ -35,7 +37,7 @@ class Life:
 
     values: dict[Node, Doubles]
     apart: dict[Node, Doubles] = field(default_factory=dict)
-    memory: noise_rolling.Memory = field(default_factory=noise_rolling.Memory)
+    memory: Memory = field(default_factory=Memory)
 
     def value(self, node: Node, days: Days) -> Doubles:
         """Of a series, or of a number."""

@@ -11,18 +11,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from alphaseal_converter.alphas.nodes import Dtype, Node
-
-if TYPE_CHECKING:
-    from alphaseal_converter.alphas.noise_life import Life
-
-Doubles = NDArray[np.float64]
-Days = NDArray[np.int64]
+from alphaseal_converter.alphas.noise_life import Days, Doubles, Life
 
 _UNIT: Final = 2.0**-53
 _EXACT: Final = 2.0**53
@@ -37,7 +32,7 @@ _LARGEST_SHARE: Final = 0.5
 """Of a sum that may be rounding; beyond, nothing is known of what is divided by it."""
 
 
-_Rule = Callable[["Life", Node, Days], Doubles]
+_Rule = Callable[[Life, Node, Days], Doubles]
 
 
 def _prepared(values: Doubles) -> Doubles:
