@@ -79,7 +79,7 @@ bench: $(VENV)/.families
 	@$(BIN)/python bench/run.py
 
 schemas: $(VENV)/.ready
-	@$(BIN)/python -m alphaseal_converter.schema schemas
+	@$(BIN)/python -m alphaseal_converter.bundle.schema schemas
 
 format: $(VENV)/.ready
 	@$(BIN)/ruff check --fix .

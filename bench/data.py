@@ -24,8 +24,8 @@ sys.path[:0] = [str(ROOT / "tests"), str(ROOT / "converter" / "src"), str(ROOT /
 
 from msgspec.structs import replace  # noqa: E402
 
-from alphaseal import manifest as m  # noqa: E402
-from alphaseal.golden import golden_schema  # noqa: E402
+from alphaseal.format import manifest as m  # noqa: E402
+from alphaseal.scoring.golden import golden_schema  # noqa: E402
 from alphaseal_converter.graph.assemble import build_scoring_graph  # noqa: E402
 from alphaseal_converter.models.lightgbm import parse_model_text  # noqa: E402
 from manifests import example_manifest, example_sources  # noqa: E402  (the path is set above)

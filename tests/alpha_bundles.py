@@ -16,10 +16,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from onnx import TensorProto, helper, numpy_helper
 
-from alphaseal import golden
-from alphaseal import manifest as m
-from alphaseal.manifest import AlphaGraph
-from alphaseal_converter.graph.builder import IR_VERSION, OPSETS, GraphBuilder
+from alphaseal.format import manifest as m
+from alphaseal.format.manifest import AlphaGraph
+from alphaseal.scoring import golden
+from alphaseal_converter.graph.nodes.builder import IR_VERSION, OPSETS, GraphBuilder
 from manifests import example_manifest
 
 WINDOW = 3

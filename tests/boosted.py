@@ -11,13 +11,13 @@ import pandas
 import pytest
 from numpy.typing import NDArray
 
-from alphaseal.manifest import Bound
-from alphaseal.model_gate import check_model as check_gate
-from alphaseal.near_ties import compare_order
-from alphaseal.numeric import allowed, outside
+from alphaseal.format.manifest import Bound
+from alphaseal.gate.model import check_model as check_gate
+from alphaseal.scoring.near_ties import compare_order
+from alphaseal.scoring.numeric import allowed, outside
+from alphaseal_converter.comparison.parity import make_probes
 from alphaseal_converter.families import TrainedModel, read_trained_model
-from alphaseal_converter.parity import make_probes
-from alphaseal_converter.processors import check_processors
+from alphaseal_converter.processors.kinds import check_processors
 from graphs import fitted, run_graph
 from locations import FIXTURES
 

@@ -9,7 +9,7 @@ from tempfile import mkdtemp
 from typing import Any
 
 from alphaseal_converter.build import build
-from alphaseal_converter.request import BuildRequest
+from alphaseal_converter.proof.request import BuildRequest
 from locations import DATA
 
 FACTOR_PLAIN = DATA / "factor_plain"

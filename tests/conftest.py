@@ -24,7 +24,7 @@ def no_session_key_of_this_machine(monkeypatch: pytest.MonkeyPatch, tmp_path_fac
 @pytest.fixture
 def without_isolation(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> None:
     """Nothing can be closed off here, as on a kernel that does not know Landlock's system calls."""
-    from alphaseal_converter import isolation
+    from alphaseal_converter.isolation import sandbox as isolation
 
     source = isolation._LAUNCHER.read_text(encoding="utf-8")
     crippled = source.replace("= 444, 445, 446", "= 99444, 99445, 99446")

@@ -13,10 +13,10 @@ import numpy as np
 import pandas as pd
 
 import alphaseal
-from alphaseal_converter.artifacts import read_predictions
 from alphaseal_converter.build import build
-from alphaseal_converter.provider import open_provider, read_bars
-from alphaseal_converter.request import BuildRequest
+from alphaseal_converter.locate.artifacts import read_predictions
+from alphaseal_converter.market.provider import open_provider, read_bars
+from alphaseal_converter.proof.request import BuildRequest
 from locations import DATA, REPOSITORY
 
 FOLDER = DATA / "crossing"

@@ -12,9 +12,9 @@ import numpy as np
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from alphaseal.numeric import ulp_distance
+from alphaseal.scoring.numeric import ulp_distance
 from alphaseal_converter.families import TrainedModel, read_trained_model
-from alphaseal_converter.processors import RowProcessor, check_processors
+from alphaseal_converter.processors.kinds import RowProcessor, check_processors
 from graphs import fitted, run_graph
 
 Rows = NDArray[np.float64]

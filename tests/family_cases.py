@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from alphaseal_converter.families import FamilyContext, TrainedModel, read_trained_model
-from alphaseal_converter.processors import Fillna, RobustZScoreNorm, RowProcessor
+from alphaseal_converter.processors.kinds import Fillna, RobustZScoreNorm, RowProcessor
 from locations import REPOSITORY
 from stand_ins import stand_in
 

@@ -15,9 +15,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from alphaseal import manifest as m
-from alphaseal.golden import golden_schema
-from alphaseal.trust import Trust
+from alphaseal.format import manifest as m
+from alphaseal.scoring.golden import golden_schema
+from alphaseal.trust.judgement import Trust
 from graphs import run_graph
 from manifests import example_manifest
 from signed import envelope_of, key, known, policy

@@ -14,8 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
-from alphaseal.onnx_attributes import Among, Attributes, Axis, Between, Constant, Ids, Number, Numbers, Text, Texts
-from alphaseal.onnx_operators import IR_VERSION, OPERATORS, OPSETS
+from alphaseal.gate.onnx.attributes import Among, Attributes, Axis, Between, Constant, Ids, Number, Numbers, Text, Texts
+from alphaseal.gate.onnx.operators import IR_VERSION, OPERATORS, OPSETS
 from fuzz_mutations import INTEGERS
 
 FEATURES = 4

@@ -15,8 +15,8 @@ import struct
 from pathlib import Path
 from typing import Any
 
-from alphaseal.onnx_attributes import Among, Attributes, Axis, Between, Constant, Number, Rule, Text, Texts
-from alphaseal.onnx_operators import OPERATORS, TREE_ATTRIBUTES
+from alphaseal.gate.onnx.attributes import Among, Attributes, Axis, Between, Constant, Number, Rule, Text, Texts
+from alphaseal.gate.onnx.operators import OPERATORS, TREE_ATTRIBUTES
 
 NUMBERS = [
     0,

@@ -12,7 +12,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from alphaseal.features import FeatureColumn
+from alphaseal.tables.features import FeatureColumn
 from fuzz_mutations import INTEGERS
 
 FEATURES = [FeatureColumn("a", "float64"), FeatureColumn("b", "float32"), FeatureColumn("c", "float64")]

@@ -8,8 +8,8 @@ import numpy as np
 import onnxruntime
 from numpy.typing import NDArray
 
-from alphaseal.model_gate import check_model
-from alphaseal_converter.processors import Fillna, FilterCol, Processor, RobustZScoreNorm
+from alphaseal.gate.model import check_model
+from alphaseal_converter.processors.kinds import Fillna, FilterCol, Processor, RobustZScoreNorm
 
 
 def run_graph(graph: bytes, rows: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -20,7 +20,8 @@ from typing import Any
 import pytest
 
 import alphaseal
-from alphaseal import selftest, store
+from alphaseal import store
+from alphaseal.scoring import selftest
 
 STOPPED = 77
 AGAIN_EVERY = 3  # after how many of the stops the same action is tried again; flushing takes the time here
@@ -100,7 +101,7 @@ def main(verb: str, before: Path, other: str, trust_path: Path, scratch: Path) -
                 return store.install(other, place, trust=trust)
             if verb == "rollback":
                 return store.rollback(place, to=int(other), reason="test", trust=trust)
-            from alphaseal_converter import signing
+            from alphaseal_converter.bundle import signing
 
             return signing.sign(place, signing.read_signing_key(other, None))
 

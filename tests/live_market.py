@@ -10,7 +10,7 @@ import pandas as pd
 import pyarrow.parquet as pq
 
 from alphaseal_converter.build import build
-from alphaseal_converter.request import BuildRequest
+from alphaseal_converter.proof.request import BuildRequest
 from locations import DATA
 
 LIVE_DAY = DATA / "live_day"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 
-from alphaseal import manifest as m
+from alphaseal.format import manifest as m
 
 FACTOR_CODE = '''import pandas as pd
 

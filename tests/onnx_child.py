@@ -25,7 +25,7 @@ SPECIAL = [np.nan, np.inf, -np.inf, -(2.0**63), 2.0**63, -(2.0**31), -1.0, 0.0, 
 
 
 def session(model: bytes) -> Any:
-    """As `alphaseal.graph.load_session` makes one."""
+    """As `alphaseal.scoring.session.load_session` makes one."""
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = options.inter_op_num_threads = 1
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from alphaseal_converter.artifacts import Predictions
+from alphaseal_converter.card.performance import Correlations, Performance, Returns, agreement, distribution
 from alphaseal_converter.families.base import Importance
-from alphaseal_converter.performance import Correlations, Performance, Returns, agreement, distribution
+from alphaseal_converter.locate.artifacts import Predictions
 
 
 def example_performance(days: int = 40, stocks: int = 25, features: int = 3) -> Performance:

@@ -10,11 +10,14 @@ from typing import Any
 import msgspec
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from alphaseal import envelope, keys, strict_json, tree, trust_file
-from alphaseal import manifest as m
-from alphaseal.keys import SigningKey
-from alphaseal.trust import Trust
-from alphaseal.trust_file import BundleRule, Key, TrustFile
+from alphaseal.disk import tree
+from alphaseal.format import manifest as m
+from alphaseal.format import strict_json
+from alphaseal.trust import envelope, keys
+from alphaseal.trust import policy as trust_file
+from alphaseal.trust.judgement import Trust
+from alphaseal.trust.keys import SigningKey
+from alphaseal.trust.policy import BundleRule, Key, TrustFile
 from bundles import factor_plain_bundle
 
 

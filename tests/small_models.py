@@ -10,9 +10,9 @@ import onnx
 from onnx import TensorProto
 
 from alphaseal_converter.graph.assemble import build_scoring_graph
-from alphaseal_converter.graph.builder import GraphBuilder
+from alphaseal_converter.graph.nodes.builder import GraphBuilder
 from alphaseal_converter.models.trees import OutputTransform, TransformKind, Tree, TreeEnsembleModel
-from alphaseal_converter.processors import Fillna, RobustZScoreNorm
+from alphaseal_converter.processors.kinds import Fillna, RobustZScoreNorm
 
 FEATURES = 4
 

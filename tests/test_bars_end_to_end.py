@@ -20,11 +20,11 @@ import pytest
 
 import alphaseal
 from alphaseal.cli import main as alphaseal_command
-from alphaseal.manifest import AlphaGraph
+from alphaseal.format.manifest import AlphaGraph
 from alphaseal_converter.build import build
 from alphaseal_converter.cli import main as convert_command
 from alphaseal_converter.errors import RefusalError
-from alphaseal_converter.provider import open_provider, read_bars
+from alphaseal_converter.market.provider import open_provider, read_bars
 from bundles import DIRECT, FACTOR_PLAIN, direct_request, factor_plain_bundle, factor_plain_request, raw_values
 from locations import DATA, REPOSITORY
 

@@ -57,7 +57,7 @@ def test_it_works_there_and_imports_neither(wheels: Path, tmp_path: Path) -> Non
     python = overlay / "bin/python"
     run(python, "-m", "pip", "install", "--quiet", *wheels.glob("*.whl"))
     program = (
-        "import sys; from alphaseal_converter.cli import main; status = main(sys.argv[1:]); "
+        "import sys; from alphaseal_converter.cli.main import main; status = main(sys.argv[1:]); "
         "loaded = {'rdagent', 'qlib', 'pickle_'} & {name.split('.')[0] for name in sys.modules}; assert not loaded, loaded; sys.exit(status)"
     )
     out = tmp_path / "bundle"
@@ -75,5 +75,5 @@ def test_it_works_there_and_imports_neither(wheels: Path, tmp_path: Path) -> Non
 
 def test_converter_never_loads_them_here() -> None:
     """In this environment too: a whole build leaves neither rdagent nor qlib among the loaded modules."""
-    program = "import sys, alphaseal_converter.build, alphaseal_converter.inspect; assert not {'rdagent', 'qlib', 'pandas'} & {name.split('.')[0] for name in sys.modules}"
+    program = "import sys, alphaseal_converter.build, alphaseal_converter.cli.story; assert not {'rdagent', 'qlib', 'pandas'} & {name.split('.')[0] for name in sys.modules}"
     run(sys.executable, "-c", program)

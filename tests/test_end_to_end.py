@@ -368,7 +368,7 @@ class Block:
 sys.meta_path.insert(0, Block())
 events = []
 sys.addaudithook(lambda event, arguments: events.append(event) if event == "pickle.find_class" else None)
-from alphaseal.cli import main
+from alphaseal.cli.main import main
 status = main(["score", {str(factor_plain_bundle())!r}, "--allow-unsigned", "--features", {str(raw_values(TRUTH))!r}, "--date", "2021-12-24"])
 assert not events, events
 sys.exit(status)
@@ -447,7 +447,7 @@ def test_output_that_cannot_be_written_is_an_error_without_a_traceback() -> None
     command = f"{sys.executable} -m alphaseal show {factor_plain_bundle()}"
     full = subprocess.run(["bash", "-c", f"{command} > /dev/full"], capture_output=True, text=True, check=False)
     assert full.returncode == 3
-    assert full.stderr.startswith("error [output.not_writable]: ")
+    assert full.stderr.startswith("error [targets.not_writable]: ")
     assert "Traceback" not in full.stderr
     ascii_only = {**os.environ, "PYTHONIOENCODING": "ascii"}
     shown = subprocess.run(command.split(), capture_output=True, text=True, check=False, env=ascii_only)

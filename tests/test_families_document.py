@@ -10,12 +10,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from alphaseal.graph import Graph
-from alphaseal.model_gate import check_model
+from alphaseal.gate.model import check_model
+from alphaseal.scoring.session import Graph
 from alphaseal_converter import families
 from alphaseal_converter.errors import RefusalError
 from alphaseal_converter.families import FAMILIES, PACKAGES, TrainedModel, read_trained_model
-from alphaseal_converter.processors import Fillna, RobustZScoreNorm
+from alphaseal_converter.processors.kinds import Fillna, RobustZScoreNorm
 from family_cases import LIBRARIES, cases, missing_library
 from graphs import run_graph
 from locations import REPOSITORY

@@ -12,13 +12,13 @@ import pyarrow.parquet as pq
 import pytest
 
 import alphaseal
-from alphaseal.near_ties import compare_order
-from alphaseal.numeric import allowed, outside
+from alphaseal.scoring.near_ties import compare_order
+from alphaseal.scoring.numeric import allowed, outside
 from alphaseal_converter.build import build
 from alphaseal_converter.cli import main as convert_command
+from alphaseal_converter.comparison.parity import TOP_COUNTS, day_order
 from alphaseal_converter.errors import RefusalError
-from alphaseal_converter.parity import TOP_COUNTS, day_order
-from alphaseal_converter.request import BuildRequest
+from alphaseal_converter.proof.request import BuildRequest
 from locations import FIXTURES
 
 pytestmark = pytest.mark.skipif(not FIXTURES.is_dir(), reason="the full set of research leftovers is not here")

@@ -10,7 +10,7 @@ import sys
 
 import pytest
 
-from alphaseal import onnx_operators
+from alphaseal.gate.onnx import operators as onnx_operators
 from fuzz_graphs import graph, recipe_of
 from locations import REPOSITORY
 

@@ -7,9 +7,9 @@ from collections.abc import Iterator
 import numpy as np
 import pytest
 
-from alphaseal import alpha_blocks
-from alphaseal.conventions import Watch
-from alphaseal.jumps import JumpCheck
+from alphaseal.bars import join as alpha_blocks
+from alphaseal.bars.conventions import Watch
+from alphaseal.bars.jumps import JumpCheck
 from gauntlet import harmful, harmless
 from gauntlet.judge import Outcome, judge_harmful, matters
 from gauntlet.run import BAD, Tally, run_harmful, run_harmless

@@ -12,10 +12,10 @@ import pytest
 from numpy.typing import NDArray
 
 import alphaseal
-from alphaseal.features import FeatureBlock
-from alphaseal.graph import Graph
-from alphaseal.manifest import GraphStage
-from alphaseal.pipeline import Pipeline
+from alphaseal.format.manifest import GraphStage
+from alphaseal.scoring.pipeline import Pipeline
+from alphaseal.scoring.session import Graph
+from alphaseal.tables.features import FeatureBlock
 from bundles import FACTOR_PLAIN, factor_plain_bundle, raw_values
 from family_cases import Rows, cases, missing_library
 

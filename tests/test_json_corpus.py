@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from alphaseal import strict_json
 from alphaseal.errors import MalformedError
+from alphaseal.format import strict_json
 from locations import SHARED
 
 CORPUS = SHARED / "corpora/json/test_parsing"

@@ -12,12 +12,12 @@ import pytest
 
 import alphaseal
 from alphaseal.cli import main as alphaseal_command
-from alphaseal_converter import replay_noise
-from alphaseal_converter.artifacts import read_model, read_predictions
 from alphaseal_converter.build import BuiltBundle, build
-from alphaseal_converter.decode import as_array
+from alphaseal_converter.decode.frames import as_array
 from alphaseal_converter.errors import RefusalError
-from alphaseal_converter.request import BuildRequest
+from alphaseal_converter.evidence import noise as replay_noise
+from alphaseal_converter.locate.artifacts import read_model, read_predictions
+from alphaseal_converter.proof.request import BuildRequest
 from locations import DATA
 
 NOISE = DATA / "noise"

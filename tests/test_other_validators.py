@@ -12,8 +12,10 @@ from pathlib import Path
 
 import pytest
 
-from alphaseal import manifest as m
-from alphaseal import strict_json, tree, trust_file
+from alphaseal.disk import tree
+from alphaseal.format import manifest as m
+from alphaseal.format import strict_json
+from alphaseal.trust import policy as trust_file
 from locations import REPOSITORY
 from manifests import example_manifest
 from signed import known, policy, signed_bundle

@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from alphaseal import guards
 from alphaseal.cli import main
-from alphaseal.diff import difference
-from alphaseal.manifest import FORMAT
-from alphaseal.model_gate import WHOLE_DAY, check_model
-from alphaseal_converter.validate import examine
+from alphaseal.desk.diff import difference
+from alphaseal.format import guards
+from alphaseal.format.manifest import FORMAT
+from alphaseal.gate.model import WHOLE_DAY, check_model
+from alphaseal_converter.bundle.validate import examine
 from bundles import factor_plain_bundle
 from locations import REPOSITORY
 

@@ -6,9 +6,9 @@ import json
 
 import jsonschema
 
-from alphaseal import manifest as m
-from alphaseal import strict_json
-from alphaseal_converter.schema import manifest_schema
+from alphaseal.format import manifest as m
+from alphaseal.format import strict_json
+from alphaseal_converter.bundle.schema import manifest_schema
 from locations import REPOSITORY
 from manifests import example_manifest
 

@@ -13,8 +13,8 @@ import msgspec
 import pytest
 
 from alphaseal import errors
-from alphaseal import manifest as m
-from alphaseal.onnx_operators import ALPHA_OPERATORS, OPERATORS
+from alphaseal.format import manifest as m
+from alphaseal.gate.onnx.operators import ALPHA_OPERATORS, OPERATORS
 from locations import REPOSITORY
 
 SPECIFICATION = (REPOSITORY / "spec/bundle-v1.md").read_text(encoding="utf-8")
@@ -127,7 +127,8 @@ def test_example_is_a_manifest() -> None:
 
 def test_limits_and_patterns_are_the_codes_own() -> None:
     """The numbers that section 5 to 8 state are the constants of the sources."""
-    from alphaseal import names, strict_json, tree
+    from alphaseal.disk import tree
+    from alphaseal.format import names, strict_json
 
     assert (m.MAXIMUM_BYTES, tree.MAXIMUM_ENVELOPE) == (8 << 20, 12 << 20)
     assert (strict_json.MAXIMUM_DEPTH, strict_json.MAXIMUM_INTEGER, strict_json.MAXIMUM_NUMBER_LENGTH) == (
@@ -143,7 +144,7 @@ def test_limits_and_patterns_are_the_codes_own() -> None:
 
 def test_graph_versions_are_the_builders_own() -> None:
     """The ONNX versions that the format pins are those that the builder writes."""
-    from alphaseal_converter.graph.builder import IR_VERSION, OPSETS
+    from alphaseal_converter.graph.nodes.builder import IR_VERSION, OPSETS
 
     assert (
         f"`ir_version` {IR_VERSION}; opsets `ai.onnx` {OPSETS['']} and `ai.onnx.ml` {OPSETS['ai.onnx.ml']}"

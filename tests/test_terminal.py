@@ -14,12 +14,12 @@ from typing import Any
 import pytest
 
 import alphaseal
-from alphaseal import cli as runtime
-from alphaseal import manifest as m
-from alphaseal import strict_json
+from alphaseal.cli import main as runtime
 from alphaseal.errors import AlphasealError, MalformedError, UsageError
+from alphaseal.format import manifest as m
+from alphaseal.format import strict_json
 from alphaseal.plain_text import UNSEEN, printable, printable_json
-from alphaseal_converter import cli as converter
+from alphaseal_converter.cli import main as converter
 from converter.sessions import factor_experiment, feedback, make, write_snapshot
 from locations import REPOSITORY
 from manifests import example_manifest
@@ -377,7 +377,7 @@ def test_verbs_of_the_research_side_print_nothing_that_acts(
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish", "powershell"])
 def test_a_completion_script_is_printed_as_it_is(shell: str, capsys: pytest.CaptureFixture[str]) -> None:
     """Nothing in our own scripts has to be escaped: a shell gets the very lines."""
-    from alphaseal import completion
+    from alphaseal.desk import completion
 
     for main, parser in ((runtime.main, runtime._parser("")), (converter.main, converter._parser())):
         assert main(["completion", shell]) == 0

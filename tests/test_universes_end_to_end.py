@@ -15,8 +15,8 @@ import pytest
 import alphaseal
 from alphaseal.cli import main as alphaseal_command
 from alphaseal.errors import InputError
-from alphaseal.manifest import universe_digest
-from alphaseal.scores import Scores
+from alphaseal.format.manifest import universe_digest
+from alphaseal.scoring.scores import Scores
 from alphaseal_converter.build import build
 from bundles import direct_request, factor_plain_bundle, factor_plain_request
 from crossing import INDEX, LIVE, RECORDED, bars, bundle, moving, provider, right, whole_provider

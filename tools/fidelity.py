@@ -25,15 +25,22 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT / "tests"), str(ROOT / "converter" / "src"), str(ROOT / "runtime" / "src")]
 
 import alphaseal  # noqa: E402
-from alphaseal.graph import Graph  # noqa: E402
-from alphaseal.manifest import Bound, Manifest  # noqa: E402
-from alphaseal.near_ties import OrderComparison, compare_order  # noqa: E402
-from alphaseal.numeric import allowed, ulp_distance  # noqa: E402
+from alphaseal.format.manifest import Bound, Manifest  # noqa: E402
+from alphaseal.scoring.near_ties import OrderComparison, compare_order  # noqa: E402
+from alphaseal.scoring.numeric import allowed, ulp_distance  # noqa: E402
+from alphaseal.scoring.session import Graph  # noqa: E402
 from alphaseal_converter.build import build  # noqa: E402
+from alphaseal_converter.comparison.parity import (  # noqa: E402
+    TOP_COUNTS,
+    Matrix,
+    Vector,
+    make_probes,
+    make_window_probes,
+    unexplained,
+)
 from alphaseal_converter.errors import RefusalError  # noqa: E402
 from alphaseal_converter.families import TrainedModel  # noqa: E402
-from alphaseal_converter.parity import TOP_COUNTS, Matrix, Vector, make_probes, make_window_probes, unexplained  # noqa: E402
-from alphaseal_converter.request import BuildRequest  # noqa: E402
+from alphaseal_converter.proof.request import BuildRequest  # noqa: E402
 from family_cases import LIBRARIES, FamilyCase, Trained, cases, missing_library, refused  # noqa: E402
 from locations import DATA, FIXTURES  # noqa: E402
 

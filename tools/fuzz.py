@@ -30,7 +30,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from alphaseal import golden
+from alphaseal.scoring import golden
 
 ROOT = Path(__file__).resolve().parents[1]
 if __name__ == "__main__":
@@ -40,10 +40,14 @@ import numpy as np  # noqa: E402
 
 import fuzz_mutations as mutations  # noqa: E402
 import fuzz_tables as tables  # noqa: E402
-from alphaseal import bars, data_gate, feature_origin, features, model_gate  # noqa: E402
 from alphaseal import bundle as bundles  # noqa: E402
-from alphaseal import manifest as m  # noqa: E402
+from alphaseal.bars import calendar as bars  # noqa: E402
 from alphaseal.errors import AlphasealError  # noqa: E402
+from alphaseal.format import manifest as m  # noqa: E402
+from alphaseal.gate import data as data_gate  # noqa: E402
+from alphaseal.gate import model as model_gate  # noqa: E402
+from alphaseal.tables import features  # noqa: E402
+from alphaseal.tables import origin as feature_origin  # noqa: E402
 from fuzz_bundle import ROWS, TRUST, canonical, known_ids, sealed, small_bundle  # noqa: E402
 from onnx_runs import run  # noqa: E402
 from small_models import network_model, trees_model  # noqa: E402

@@ -28,7 +28,7 @@ if __name__ == "__main__":
 import fuzz_graphs as graphs  # noqa: E402
 import fuzz_mutations as mutations  # noqa: E402
 from alphaseal.errors import PolicyError  # noqa: E402
-from alphaseal.model_gate import WHOLE_DAY, check_model  # noqa: E402
+from alphaseal.gate.model import WHOLE_DAY, check_model  # noqa: E402
 from onnx_runs import run, version  # noqa: E402
 from small_models import network_model, plain_trees, trees_model  # noqa: E402
 

@@ -27,11 +27,11 @@ from typing import Any
 import numpy as np
 from pythons import find
 
-from alphaseal.graph import Graph
+from alphaseal.scoring.session import Graph
+from alphaseal_converter.comparison.parity import answer, unexplained
 from alphaseal_converter.errors import RefusalError
 from alphaseal_converter.families import TrainedModel, read_trained_model
 from alphaseal_converter.ledger import HANDLED, NEUTRAL, REFUSED, Entry
-from alphaseal_converter.parity import answer, unexplained
 
 ROOT = Path(__file__).resolve().parents[1]
 LIBRARIES = {

@@ -36,18 +36,18 @@ sys.path[:0] = [str(ROOT / part) for part in ("tests", "converter/src", "runtime
 
 from simulate_market import simulate, trading_days  # noqa: E402
 
-from alphaseal.bars import AlphaColumns, Bars  # noqa: E402
-from alphaseal.graph import Graph  # noqa: E402
-from alphaseal.near_ties import OrderComparison, compare_order  # noqa: E402
-from alphaseal.numeric import allowed  # noqa: E402
-from alphaseal_converter.alpha_part import describe_graph  # noqa: E402
+from alphaseal.bars.calendar import AlphaColumns, Bars  # noqa: E402
+from alphaseal.scoring.near_ties import OrderComparison, compare_order  # noqa: E402
+from alphaseal.scoring.numeric import allowed  # noqa: E402
+from alphaseal.scoring.session import Graph  # noqa: E402
 from alphaseal_converter.alphas import compile_alphas  # noqa: E402
 from alphaseal_converter.build import build  # noqa: E402
+from alphaseal_converter.comparison.parity import TOP_COUNTS  # noqa: E402
 from alphaseal_converter.errors import RefusalError  # noqa: E402
+from alphaseal_converter.evidence.alphas import describe_graph  # noqa: E402
 from alphaseal_converter.families import FamilyContext, read_trained_model  # noqa: E402
-from alphaseal_converter.parity import TOP_COUNTS  # noqa: E402
-from alphaseal_converter.processors import Fillna, RobustZScoreNorm  # noqa: E402
-from alphaseal_converter.request import BuildRequest  # noqa: E402
+from alphaseal_converter.processors.kinds import Fillna, RobustZScoreNorm  # noqa: E402
+from alphaseal_converter.proof.request import BuildRequest  # noqa: E402
 from stand_ins import StandIn, pickled, stand_in  # noqa: E402
 
 EXPRESSIONS = {

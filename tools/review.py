@@ -14,10 +14,10 @@ ROOT = Path(__file__).resolve().parents[1]
 for part in ("runtime/src", "converter/src", "tests"):
     sys.path.insert(0, str(ROOT / part))
 
-from alphaseal.diff import difference  # noqa: E402  (of this repository)
-from alphaseal.diff_report import as_markdown  # noqa: E402
+from alphaseal.desk.diff import difference  # noqa: E402  (of this repository)
+from alphaseal.desk.diff_report import as_markdown  # noqa: E402
 from alphaseal_converter.build import build  # noqa: E402
-from alphaseal_converter.request import BuildRequest  # noqa: E402
+from alphaseal_converter.proof.request import BuildRequest  # noqa: E402
 from bundles import factor_plain_request, raw_values  # noqa: E402
 from locations import FIXTURES  # noqa: E402
 

@@ -10,9 +10,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from alphaseal.arrow_columns import text_array
-from alphaseal.bars import AlphaColumns, read_bars
-from alphaseal.manifest import AlphaGraph
+from alphaseal.arrow.columns import text_array
+from alphaseal.bars.calendar import AlphaColumns, read_bars
+from alphaseal.format.manifest import AlphaGraph
 
 graph, description, source, date, out = sys.argv[1:]
 said = json.loads(Path(description).read_text(encoding="utf-8"))

@@ -23,8 +23,8 @@ import numpy as np  # noqa: E402
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "tests"))
 
-from alphaseal.graph import Graph  # noqa: E402
-from alphaseal.numeric import outside  # noqa: E402
+from alphaseal.scoring.numeric import outside  # noqa: E402
+from alphaseal.scoring.session import Graph  # noqa: E402
 from family_cases import NETWORKS, Rows, Trained, library_trained, network, stand_in  # noqa: E402
 
 FEATURES, TRAINING_ROWS, ROWS = 158, 4000, 5000

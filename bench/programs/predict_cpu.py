@@ -14,7 +14,7 @@ import lightgbm
 import numpy as np
 
 import alphaseal
-from alphaseal.graph import Graph
+from alphaseal.scoring.session import Graph
 
 bundle, model, repetitions = Path(sys.argv[1]), sys.argv[2], int(sys.argv[3])
 booster = lightgbm.Booster(model_file=model)

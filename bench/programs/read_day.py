@@ -12,8 +12,8 @@ how, path, date = sys.argv[1:]
 if how == "alphaseal":
     import pyarrow.parquet as pq
 
-    from alphaseal.arrow_columns import plain_name
-    from alphaseal.features import FeatureColumn, read_parquet
+    from alphaseal.arrow.columns import plain_name
+    from alphaseal.tables.features import FeatureColumn, read_parquet
 
     started = time.perf_counter()
     names = [plain_name(name) for name in pq.read_schema(path).names]

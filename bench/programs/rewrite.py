@@ -3,6 +3,6 @@
 import sys
 from pathlib import Path
 
-from alphaseal_converter.factors_table import rewrite_factors
+from alphaseal_converter.factors.table import rewrite_factors
 
 rewrite_factors(Path(sys.argv[1]), Path(sys.argv[2]))

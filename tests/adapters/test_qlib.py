@@ -14,9 +14,9 @@ import pytest
 from adapters.conftest import Case
 from adapters.environment import needs_adapters, run_program
 from alphaseal_converter.build import build
-from alphaseal_converter.decode import as_plain
+from alphaseal_converter.decode.frames import as_plain
 from alphaseal_converter.pickles import read_pickle
-from alphaseal_converter.request import BuildRequest
+from alphaseal_converter.proof.request import BuildRequest
 from bundles import direct_request, factor_plain_bundle, truth_of
 from locations import DATA, FIXTURES
 

@@ -20,10 +20,12 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
-from alphaseal import manifest as m
-from alphaseal import strict_json, tree, trust_file
+from alphaseal.disk import tree
+from alphaseal.format import manifest as m
+from alphaseal.format import strict_json
+from alphaseal.trust import policy as trust_file
 from alphaseal_converter.build import build
-from alphaseal_converter.signing import generate_key, read_signing_key, sign
+from alphaseal_converter.bundle.signing import generate_key, read_signing_key, sign
 from bundles import DIRECT, direct_request, factor_plain_bundle, factor_plain_request
 from locations import REPOSITORY
 from manifests import example_manifest

@@ -14,7 +14,7 @@ from typing import Any
 
 import pandas
 
-from alphaseal_converter.session import Task, read_task
+from alphaseal_converter.session.task import Task, read_task
 from locations import FIXTURES
 
 _EXPERIMENT = "rdagent.scenarios.qlib.experiment"

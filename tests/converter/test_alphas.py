@@ -20,7 +20,7 @@ import pytest
 from alpha_cases import KINDS, NOISE, OPERATORS
 from alpha_comparison import LIMIT, column, compare, read_recorded
 from alpha_market import ODD, Stock, add_odd_stocks, alpha_columns, read_stocks, session, windows_of
-from alphaseal.model_gate import check_alphas
+from alphaseal.gate.model import check_alphas
 from alphaseal_converter.alphas import CompiledAlphas, compile_alphas
 from alphaseal_converter.alphas.compile import MAXIMUM_LOOK_BACK, MAXIMUM_NUMBERS
 from alphaseal_converter.alphas.nodes import GAP, NOT_COMPILED, TAIL

@@ -13,19 +13,19 @@ import numpy as np
 import pandas
 import pytest
 
-from alphaseal_converter.artifacts import (
+from alphaseal_converter.errors import RefusalError
+from alphaseal_converter.locate.artifacts import (
     DatasetState,
     fitted_processors,
-    lightgbm_text,
     read_dataset,
     read_model,
     read_predictions,
     read_task_configuration,
 )
-from alphaseal_converter.configuration import expressions, parse_date, parse_task_configuration
-from alphaseal_converter.errors import RefusalError
-from alphaseal_converter.processors import FilterCol, Processor, RobustZScoreNorm
-from alphaseal_converter.records import Global, Record
+from alphaseal_converter.locate.configuration import expressions, parse_date, parse_task_configuration
+from alphaseal_converter.models.lightgbm_text import lightgbm_text
+from alphaseal_converter.pickles.records import Global, Record
+from alphaseal_converter.processors.kinds import FilterCol, Processor, RobustZScoreNorm
 from locations import FIXTURES
 
 CASES = sorted(FIXTURES.glob("*/truth/*/truth.json")) + sorted(FIXTURES.glob("direct/*/truth/truth.json"))

@@ -17,12 +17,12 @@ import pytest
 
 import alphaseal
 from alpha_bundles import DAYS, STOCKS, frame, golden_bars, write_bundle
-from alphaseal import feature_origin
-from alphaseal import manifest as m
 from alphaseal.errors import AlphasealError, InputError
+from alphaseal.format import manifest as m
+from alphaseal.tables import origin as feature_origin
 from alphaseal_converter.cli import main as convert
-from alphaseal_converter.factor_runner import FeaturesRequest, FeaturesResult, compute_features
-from alphaseal_converter.isolation import IsolationLimits
+from alphaseal_converter.factors.compute import FeaturesRequest, FeaturesResult, compute_features
+from alphaseal_converter.isolation.sandbox import IsolationLimits
 from factor_bars import RESEARCH, needs_tables
 from manifests import recorded_universe
 

@@ -14,12 +14,12 @@ import pytest
 
 import alphaseal
 from alphaseal import Trust
-from alphaseal import manifest as m
+from alphaseal.adapters.batches import FIRST_COLUMN, ROWS_COLUMN, Scorer, calendar_of, parts_of
+from alphaseal.adapters.ray import _assign
 from alphaseal.errors import InputError, RollbackError, UsageError
-from alphaseal_converter.batches import FIRST_COLUMN, ROWS_COLUMN, Scorer, calendar_of, parts_of
+from alphaseal.format import manifest as m
 from alphaseal_converter.graph.assemble import build_row_graph
-from alphaseal_converter.processors import Fillna
-from alphaseal_converter.ray import _assign
+from alphaseal_converter.processors.kinds import Fillna
 from bundles import factor_plain_bundle
 from manifests import recorded_universe
 from runtime.test_pipeline import FILL, FINAL, RANK, WIDTH, WINDOW, block_of, newest_less_oldest, table_of, write_bundle

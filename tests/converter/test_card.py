@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from alphaseal import manifest as m
+from alphaseal.format import manifest as m
 from alphaseal_converter.card import SECTIONS, render_card
 from alphaseal_converter.card.markup import CONTENT_SECURITY_POLICY, element, page, visible
 from manifests import FACTOR_CODE, example_manifest, example_sources

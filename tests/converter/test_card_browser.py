@@ -17,7 +17,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from alphaseal import manifest as m
+from alphaseal.format import manifest as m
 from alphaseal_converter.card import render_card
 from manifests import example_manifest, example_sources
 from pictures import example_performance

@@ -13,14 +13,11 @@ import numpy as np
 import pytest
 
 import alphaseal
-from alphaseal_converter.artifacts import Predictions, lightgbm_text, read_model, read_predictions
 from alphaseal_converter.build import build
 from alphaseal_converter.card import MAXIMUM_BYTES, render_card
 from alphaseal_converter.card.charts import Series, bar_chart, line_chart
 from alphaseal_converter.card.markup import Element
-from alphaseal_converter.families import FamilyContext, read_trained_model
-from alphaseal_converter.models.lightgbm import split_gains
-from alphaseal_converter.performance import (
+from alphaseal_converter.card.performance import (
     DAYS_A_YEAR,
     NOTHING_MEASURED,
     Absent,
@@ -34,8 +31,12 @@ from alphaseal_converter.performance import (
     read_correlations,
     read_returns,
 )
-from alphaseal_converter.request import BuildRequest
-from alphaseal_converter.runs import Artifacts
+from alphaseal_converter.families import FamilyContext, read_trained_model
+from alphaseal_converter.locate.artifacts import Predictions, read_model, read_predictions
+from alphaseal_converter.locate.runs import Artifacts
+from alphaseal_converter.models.lightgbm import split_gains
+from alphaseal_converter.models.lightgbm_text import lightgbm_text
+from alphaseal_converter.proof.request import BuildRequest
 from locations import DATA, FIXTURES
 from manifests import example_manifest, example_sources
 from pictures import example_performance

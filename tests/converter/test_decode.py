@@ -20,11 +20,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from alphaseal.errors import AlphasealError
-from alphaseal_converter import decode
+from alphaseal_converter.decode import frames as decode
 from alphaseal_converter.errors import RefusalError
 from alphaseal_converter.pickles._machine import interpret
 from alphaseal_converter.pickles._state import PickleFault
-from alphaseal_converter.records import Global, Record
+from alphaseal_converter.pickles.records import Global, Record
 from locations import FIXTURES
 
 PROTOCOLS = range(6)

@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from alphaseal_converter import factor_process
 from alphaseal_converter.errors import RefusalError
-from alphaseal_converter.plain_table import Column, Texts
+from alphaseal_converter.factors import process as factor_process
+from alphaseal_converter.isolation.plain_table import Column, Texts
 
 SESSION: Any = SimpleNamespace(no_answer=lambda: RefusalError("factor.answer", "no answer that can be read"))
 DAYS = np.array(["2024-01-02", "2024-01-02", "2024-01-03"], "datetime64[D]")

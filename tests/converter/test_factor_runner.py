@@ -18,14 +18,13 @@ import pyarrow.parquet as pq
 import pytest
 
 import alphaseal
-from alphaseal import feature_origin
-from alphaseal import manifest as m
 from alphaseal.errors import InputError, NotReadableError
-from alphaseal.period import Period
+from alphaseal.format import manifest as m
+from alphaseal.tables import origin as feature_origin
+from alphaseal.tables.period import Period
 from alphaseal_converter.cli import main as convert
 from alphaseal_converter.errors import RefusalError
-from alphaseal_converter.factor_process import FactorBars, Runner, prepare
-from alphaseal_converter.factor_runner import (
+from alphaseal_converter.factors.compute import (
     FeatureReport,
     FeaturesRequest,
     IncompleteError,
@@ -35,7 +34,8 @@ from alphaseal_converter.factor_runner import (
     probe_days,
     run_feature,
 )
-from alphaseal_converter.isolation import IsolationLimits
+from alphaseal_converter.factors.process import FactorBars, Runner, prepare
+from alphaseal_converter.isolation.sandbox import IsolationLimits
 from bundles import factor_plain_bundle
 from factor_bars import DAY, DAYS, FACTOR, RESEARCH, STOCKS, bars_table, needs_tables
 
@@ -278,7 +278,7 @@ def test_the_last_line_of_a_failure_is_told(runner: Runner, market: FactorBars) 
 FORGED = """
 import os
 import numpy as np
-from alphaseal_converter.plain_table import Texts, Told, encode_answer
+from alphaseal_converter.isolation.plain_table import Texts, Told, encode_answer
 days, stocks = np.array(["2024-02-14"], "datetime64[D]"), Texts(["SH600000"], np.array([0], np.int32))
 value, written = np.array([1.0]), np.array([1])
 {body}

@@ -18,9 +18,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from alphaseal.errors import NotReadableError
-from alphaseal.features import FeatureColumn, read_parquet
+from alphaseal.tables.features import FeatureColumn, read_parquet
 from alphaseal_converter.errors import RefusalError
-from alphaseal_converter.factors_table import column_names, column_statistics, rewrite_factors
+from alphaseal_converter.factors.table import column_names, column_statistics, rewrite_factors
 from locations import FIXTURES
 from peak_memory import PEAK, needs_peak
 
@@ -123,7 +123,7 @@ def test_an_instrument_major_file_is_spilled(tmp_path: Path, monkeypatch: pytest
 
 def test_many_rows_a_day_make_smaller_row_groups(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A row group keeps below its size in whole days; a single day is never cut."""
-    monkeypatch.setattr("alphaseal_converter.factors_table._MAXIMUM_ROW_GROUP_BYTES", 40 * 15)
+    monkeypatch.setattr("alphaseal_converter.factors.table._MAXIMUM_ROW_GROUP_BYTES", 40 * 15)
     out = tmp_path / "out.parquet"
     rewrite_factors(written(tmp_path / "in.parquet", factors(days=5)), out)
     metadata = pq.read_metadata(out)
@@ -239,7 +239,7 @@ def test_statistics_of_no_numbers() -> None:
 REWRITE = f"""{PEAK}
 import sys
 from pathlib import Path
-from alphaseal_converter.factors_table import rewrite_factors
+from alphaseal_converter.factors.table import rewrite_factors
 rewrite_factors(Path(sys.argv[1]), Path(sys.argv[2]), memory_bytes=32 << 20)
 print(peak())
 """

@@ -9,13 +9,13 @@ from pathlib import Path
 import pytest
 
 from alphaseal.errors import NotReadableError
-from alphaseal.manifest import Evidence
+from alphaseal.format.manifest import Evidence
 from alphaseal_converter.cli import main
+from alphaseal_converter.cli.story import inspect_task
 from alphaseal_converter.errors import RefusalError
+from alphaseal_converter.evidence.order import _disagreement
 from alphaseal_converter.families import read_trained_model
-from alphaseal_converter.inspect import inspect_task
-from alphaseal_converter.resolve import _disagreement
-from alphaseal_converter.session import find_task_directory
+from alphaseal_converter.session.task import find_task_directory
 from bundles import FACTOR_PLAIN
 from locations import DATA, FIXTURES
 

@@ -14,9 +14,9 @@ from pathlib import Path
 
 import pytest
 
-from alphaseal_converter import isolation
 from alphaseal_converter.errors import RefusalError
-from alphaseal_converter.isolation import IsolationLimits, run_isolated
+from alphaseal_converter.isolation import sandbox as isolation
+from alphaseal_converter.isolation.sandbox import IsolationLimits, run_isolated
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="isolation uses the Linux kernel's means")
 

@@ -8,12 +8,12 @@ import pytest
 from numpy.typing import NDArray
 from onnx import TensorProto
 
-from alphaseal.graph import Graph
-from alphaseal.model_gate import check_model
-from alphaseal_converter.graph import level_tables
+from alphaseal.gate.model import check_model
+from alphaseal.scoring.session import Graph
 from alphaseal_converter.graph.assemble import build_scoring_graph
-from alphaseal_converter.graph.builder import GraphBuilder
-from alphaseal_converter.graph.tree_ensemble import add_single_tree_ensemble
+from alphaseal_converter.graph.nodes.builder import GraphBuilder
+from alphaseal_converter.graph.trees import level_tables
+from alphaseal_converter.graph.trees.tree_ensemble import add_single_tree_ensemble
 from alphaseal_converter.models.trees import Decision, Tree, TreeEnsembleModel
 
 FEATURES = 5

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from alphaseal.numeric import outside
+from alphaseal.scoring.numeric import outside
 from alphaseal_converter.errors import RefusalError
 from alphaseal_converter.families import linear, read_trained_model
 from alphaseal_converter.families.base import TrainedModel

@@ -14,11 +14,11 @@ import pytest
 
 from alphaseal.errors import NotReadableError, UsageError
 from alphaseal_converter.errors import RefusalError
-from alphaseal_converter.history import HistoryItem, WorkspaceRef
-from alphaseal_converter.locate import Located, Weights, locate, scan
-from alphaseal_converter.select import Anchor, choose_anchor
-from alphaseal_converter.session import Task
-from alphaseal_converter.workspaces import parse_path_map, translate
+from alphaseal_converter.locate.weights import Located, Weights, locate, scan
+from alphaseal_converter.locate.workspaces import parse_path_map, translate
+from alphaseal_converter.session.anchor import Anchor, choose_anchor
+from alphaseal_converter.session.history import HistoryItem, WorkspaceRef
+from alphaseal_converter.session.task import Task
 from converter.sessions import real_task
 from locations import FIXTURES
 

@@ -9,11 +9,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from alphaseal_converter.alpha_part import _chosen, compile_features, describe_graph
-from alphaseal_converter.configuration import parse_task_configuration
 from alphaseal_converter.errors import RefusalError
-from alphaseal_converter.market import Market, find_market, market_of
-from alphaseal_converter.resolve import OrderedFeature
+from alphaseal_converter.evidence.alphas import _chosen, compile_features, describe_graph
+from alphaseal_converter.evidence.order import OrderedFeature
+from alphaseal_converter.locate.configuration import parse_task_configuration
+from alphaseal_converter.market.bars import Market, find_market, market_of
 
 EXPRESSIONS = {"class": "Alpha158DL", "kwargs": {"config": {"feature": [["$close"], ["CLOSE"]]}}}
 TABLE = {"class": "StaticDataLoader", "kwargs": {"config": "combined_factors_df.parquet"}}

@@ -18,12 +18,12 @@ import pyarrow.parquet as pq
 import pytest
 from onnx import TensorProto, helper
 
-from alphaseal_converter.artifacts import fitted_processors, read_dataset
 from alphaseal_converter.errors import RefusalError
 from alphaseal_converter.families import FamilyContext, TrainedModel, read_trained_model
-from alphaseal_converter.graph.builder import GraphBuilder
-from alphaseal_converter.graph.embed import OPERATORS, embed
-from alphaseal_converter.processors import Fillna, RobustZScoreNorm, check_processors
+from alphaseal_converter.graph.nodes.builder import GraphBuilder
+from alphaseal_converter.graph.nodes.embed import OPERATORS, embed
+from alphaseal_converter.locate.artifacts import fitted_processors, read_dataset
+from alphaseal_converter.processors.kinds import Fillna, RobustZScoreNorm, check_processors
 from locations import FIXTURES
 
 try:
@@ -466,7 +466,7 @@ def test_hostile_code_gets_nothing(make: Make, tmp_path: Path) -> None:
 def test_forged_answers_are_refused(make: Make) -> None:
     """model.py that writes the answer itself does not get its graph through."""
     weights, context, network = make(net("return self.line(x)"))
-    begin = "import os\nimport numpy as np\nfrom alphaseal_converter.plain_table import Texts, Told, encode_answer\n"
+    begin = "import os\nimport numpy as np\nfrom alphaseal_converter.isolation.plain_table import Texts, Told, encode_answer\n"
     rows = "none = Texts([], np.full(5, -1, 'i4'))\ndata = encode_answer({'score': np.zeros(5, 'f4'), 'torch': none, 'error': none})"
     for answer in ("data = b'{}'", "data = b''", "data = encode_answer({'score': np.zeros(5, 'f4')})", rows):
         forged = f"{begin}{answer}\nopen('answer.bin', 'wb').write(data)\nos._exit(0)\n"

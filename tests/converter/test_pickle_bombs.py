@@ -19,19 +19,20 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import QuantileTransformer
 
 from alphaseal.errors import AlphasealError
-from alphaseal_converter import artifacts, decode
-from alphaseal_converter.artifacts import fitted_processors, read_dataset
-from alphaseal_converter.configuration import parse_task_configuration
+from alphaseal_converter.decode import frames as decode
+from alphaseal_converter.decode.tensors import read_network_state
 from alphaseal_converter.errors import RefusalError
 from alphaseal_converter.families import read_trained_model
-from alphaseal_converter.history import read_history
+from alphaseal_converter.locate import artifacts
+from alphaseal_converter.locate.artifacts import fitted_processors, read_dataset
+from alphaseal_converter.locate.configuration import parse_task_configuration
 from alphaseal_converter.pickles import PickleContents, read_pickle
 from alphaseal_converter.pickles._keys import SAME_HASH
 from alphaseal_converter.pickles._machine import interpret
 from alphaseal_converter.pickles._state import PickleFault, children
+from alphaseal_converter.pickles.records import Record
 from alphaseal_converter.pickles.signed import MAGIC
-from alphaseal_converter.records import Record
-from alphaseal_converter.torch_tensors import read_network_state
+from alphaseal_converter.session.history import read_history
 from locations import DATA
 
 # ---- keys of one hash

@@ -17,11 +17,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from alphaseal_converter import decode
+from alphaseal_converter.decode import frames as decode
 from alphaseal_converter.errors import RefusalError
 from alphaseal_converter.pickles._machine import interpret
 from alphaseal_converter.pickles._state import PickleFault
-from alphaseal_converter.records import Global, Record
+from alphaseal_converter.pickles.records import Global, Record
 from converter import pickled
 
 # ---- what is compared

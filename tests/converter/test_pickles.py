@@ -20,13 +20,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from alphaseal.errors import AlphasealError, NotReadableError
-from alphaseal_converter.decode import as_plain
+from alphaseal_converter.decode.frames import as_plain
 from alphaseal_converter.errors import RefusalError
 from alphaseal_converter.pickles import Limits, _wire, read_pickle
 from alphaseal_converter.pickles._machine import interpret
 from alphaseal_converter.pickles._state import PickleFault
+from alphaseal_converter.pickles.records import Global, Record
 from alphaseal_converter.pickles.signed import MAGIC, SessionKey, find_session_key, open_session_file
-from alphaseal_converter.records import Global, Record
 from locations import DATA, FIXTURES
 
 PATTERNS = (

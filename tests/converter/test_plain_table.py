@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from alphaseal_converter.plain_table import (
+from alphaseal_converter.isolation.plain_table import (
     ANSWER,
     MAGIC,
     Column,

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from alphaseal.graph import Graph
+from alphaseal.scoring.session import Graph
 from alphaseal_converter.cli import main
 from alphaseal_converter.errors import RefusalError
 from alphaseal_converter.families import FamilyContext, TrainedModel, read_trained_model

@@ -13,10 +13,10 @@ from numpy.typing import NDArray
 from alphaseal.errors import AlphasealError, UsageError
 from alphaseal_converter.errors import RefusalError
 from alphaseal_converter.graph.assemble import build_scoring_graph
-from alphaseal_converter.graph.builder import GraphBuilder
-from alphaseal_converter.graph.preprocess import add_processors
+from alphaseal_converter.graph.nodes.builder import GraphBuilder
+from alphaseal_converter.graph.nodes.preprocess import add_processors
 from alphaseal_converter.models.trees import TreeEnsembleModel
-from alphaseal_converter.processors import (
+from alphaseal_converter.processors.kinds import (
     DropCol,
     Fillna,
     FilterCol,

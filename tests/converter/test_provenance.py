@@ -12,9 +12,12 @@ import pytest
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
 
 import alphaseal
-from alphaseal import envelope, strict_json, tree
-from alphaseal import manifest as m
-from alphaseal_converter import cli, provenance
+from alphaseal.disk import tree
+from alphaseal.format import manifest as m
+from alphaseal.format import strict_json
+from alphaseal.trust import envelope
+from alphaseal_converter.bundle import provenance
+from alphaseal_converter.cli import main as cli
 from signed import key, signed_bundle
 
 PLACE = (

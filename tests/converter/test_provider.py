@@ -17,9 +17,9 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 
-from alphaseal.bars import Bars
+from alphaseal.bars.calendar import Bars
 from alphaseal_converter.errors import RefusalError
-from alphaseal_converter.provider import configured_provider, open_provider, read_bars
+from alphaseal_converter.market.provider import configured_provider, open_provider, read_bars
 from bundles import FACTOR_PLAIN, raw_values
 
 RESEARCH = os.environ.get("ALPHASEAL_RESEARCH_PYTHON")

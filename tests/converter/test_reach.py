@@ -10,11 +10,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from alphaseal_converter.families.row_processors import apply_processors
+from alphaseal_converter.comparison.reach import reach
 from alphaseal_converter.models.lightgbm import parse_model_text
 from alphaseal_converter.models.trees import thresholds_by_feature
-from alphaseal_converter.processors import Fillna, RobustZScoreNorm
-from alphaseal_converter.reach import reach
+from alphaseal_converter.processors.in_numpy import apply_processors
+from alphaseal_converter.processors.kinds import Fillna, RobustZScoreNorm
 
 NONE = np.zeros(0)
 

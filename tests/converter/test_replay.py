@@ -18,11 +18,11 @@ import pyarrow.parquet as pq
 import pytest
 
 from alphaseal_converter.cli import main as convert
-from alphaseal_converter.decode import as_plain
+from alphaseal_converter.decode.frames import as_plain
 from alphaseal_converter.errors import RefusalError
 from alphaseal_converter.pickles import read_pickle
-from alphaseal_converter.replay import ReplayRequest, run_replay
-from alphaseal_converter.replay_program import Places, Refusal, check_expression
+from alphaseal_converter.programs.replay import Places, Refusal, check_expression
+from alphaseal_converter.proof.qlib_replay import ReplayRequest, run_replay
 from locations import DATA
 
 RESEARCH = os.environ.get("ALPHASEAL_RESEARCH_PYTHON")

@@ -10,17 +10,17 @@ import pyarrow as pa
 import pytest
 from numpy.typing import NDArray
 
-from alphaseal.bars import Bars
-from alphaseal.features import FeatureBlock
-from alphaseal.manifest import Bound, GraphStage, Stage, WindowStage
-from alphaseal.pipeline import Pipeline
-from alphaseal_converter.alpha_part import alpha_columns, compile_features
-from alphaseal_converter.graph.builder import GraphBuilder
-from alphaseal_converter.market import Market
-from alphaseal_converter.provider import open_provider
-from alphaseal_converter.replay_noise import NoiseOfBars, most_rows
-from alphaseal_converter.resolve import OrderedFeature
-from alphaseal_converter.values import Recorded, window_rows
+from alphaseal.bars.calendar import Bars
+from alphaseal.format.manifest import Bound, GraphStage, Stage, WindowStage
+from alphaseal.scoring.pipeline import Pipeline
+from alphaseal.tables.features import FeatureBlock
+from alphaseal_converter.evidence.alphas import alpha_columns, compile_features
+from alphaseal_converter.evidence.noise import NoiseOfBars, most_rows
+from alphaseal_converter.evidence.order import OrderedFeature
+from alphaseal_converter.evidence.values import Recorded, window_rows
+from alphaseal_converter.graph.nodes.builder import GraphBuilder
+from alphaseal_converter.market.bars import Market
+from alphaseal_converter.market.provider import open_provider
 from locations import DATA
 
 Vector = NDArray[np.float64]

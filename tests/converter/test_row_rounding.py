@@ -8,10 +8,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from alphaseal.manifest import Bound
-from alphaseal.numeric import outside
+from alphaseal.format.manifest import Bound
+from alphaseal.scoring.numeric import outside
+from alphaseal_converter.comparison.parity import Probe, compare, unexplained, widened
+from alphaseal_converter.evidence.golden import golden_probe
 from alphaseal_converter.families.linear import rounding_bound
-from alphaseal_converter.golden import golden_probe
 from alphaseal_converter.models.row_rounding import row_rounding
 from alphaseal_converter.models.sklearn_steps import (
     Branches,
@@ -30,7 +31,6 @@ from alphaseal_converter.models.sklearn_steps import (
 )
 from alphaseal_converter.models.sklearn_trees import constant_tree
 from alphaseal_converter.models.trees import OutputTransform, TransformKind, TreeEnsembleModel
-from alphaseal_converter.parity import Probe, compare, unexplained, widened
 
 FINITE = Check(missing=False)
 GENERATOR = np.random.default_rng(11)

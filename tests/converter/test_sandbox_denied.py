@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from alphaseal_converter.errors import RefusalError
-from alphaseal_converter.isolation import IsolationLimits, Sandbox, run_isolated
+from alphaseal_converter.isolation.sandbox import IsolationLimits, Sandbox, run_isolated
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="isolation uses the Linux kernel's means")
 
@@ -24,7 +24,7 @@ DENYING = """
 import ctypes, struct, sys
 from pathlib import Path
 from alphaseal_converter.errors import RefusalError
-from alphaseal_converter.isolation import IsolationLimits, run_isolated
+from alphaseal_converter.isolation.sandbox import IsolationLimits, run_isolated
 
 # A filter of system calls that refuses one, as a container or a hardened machine does; it holds for all that follow.
 number, first, error, program = *map(int, sys.argv[1:4]), sys.argv[4]
@@ -83,7 +83,7 @@ MASKING = """
 import ctypes, sys
 from pathlib import Path
 from alphaseal_converter.errors import RefusalError
-from alphaseal_converter.isolation import run_isolated
+from alphaseal_converter.isolation.sandbox import run_isolated
 
 libc = ctypes.CDLL(None, use_errno=True)
 assert libc.unshare(0x20000) == 0
@@ -125,7 +125,7 @@ def test_root_without_its_rights_is_closed_off_or_refused(tmp_path: Path) -> Non
         "os.execv(sys.executable, [sys.executable, '-c', sys.argv[1], *sys.argv[2:]])\n"
     )
     inner = (
-        "import sys\nfrom pathlib import Path\nfrom alphaseal_converter.isolation import *\n"
+        "import sys\nfrom pathlib import Path\nfrom alphaseal_converter.isolation.sandbox import *\n"
         "from alphaseal_converter.errors import RefusalError\ntry:\n"
         "    print(run_isolated(Path(sys.argv[1]), inputs={}, outputs=['answer'])['answer'].decode())\n"
         "except RefusalError as refusal:\n    print(refusal.code)\n"
@@ -153,7 +153,7 @@ open("started", "w")
 time.sleep(600)
 """
 PARENT = (
-    "import sys\nfrom pathlib import Path\nfrom alphaseal_converter.isolation import *\n"
+    "import sys\nfrom pathlib import Path\nfrom alphaseal_converter.isolation.sandbox import *\n"
     "from alphaseal_converter.errors import RefusalError\ntry:\n"
     "    run_isolated(Path(sys.argv[1]), inputs={}, outputs=['answer'], limits=IsolationLimits(seconds=300))\n"
     "except RefusalError as refusal:\n    print(refusal.code)\n"
@@ -246,7 +246,7 @@ def test_a_runner_that_the_system_ended_is_made_anew(tmp_path: Path) -> None:
 
 def test_the_launcher_that_hangs_is_not_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Every wait of the parent has an end, even where its own launcher says nothing."""
-    from alphaseal_converter import isolation
+    from alphaseal_converter.isolation import sandbox as isolation
 
     launcher = tmp_path / "launcher.py"
     launcher.write_text("import time\ntime.sleep(600)\n")

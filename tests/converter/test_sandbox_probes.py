@@ -22,7 +22,7 @@ from typing import Any
 import pytest
 
 from alphaseal_converter.errors import RefusalError
-from alphaseal_converter.isolation import IsolationLimits, Sandbox, run_isolated
+from alphaseal_converter.isolation.sandbox import IsolationLimits, Sandbox, run_isolated
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="isolation uses the Linux kernel's means")
 

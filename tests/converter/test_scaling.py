@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from alpha_cases import OPERATORS as EXPRESSIONS
 from alpha_market import Stock, alpha_columns
-from alphaseal.adjustment import PRICES, unit_of
+from alphaseal.bars.adjustment import PRICES, unit_of
 from alphaseal_converter.alphas import CompiledAlphas, compile_alphas
 from alphaseal_converter.alphas.nodes import OPERATORS, Nodes
 from alphaseal_converter.alphas.scaling import NONE, SAME, Change, Factor, Scaling, Shift, Unknown, derive

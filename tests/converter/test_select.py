@@ -12,14 +12,14 @@ import pytest
 
 from alphaseal.errors import UsageError
 from alphaseal_converter.errors import RefusalError
-from alphaseal_converter.select import (
+from alphaseal_converter.session.anchor import (
     choose_anchor,
     names_given_twice,
     newer_accepted,
     orphan_columns,
     sota_factors,
 )
-from alphaseal_converter.session import Task, read_task
+from alphaseal_converter.session.task import Task, read_task
 from converter.sessions import factor_experiment, feedback, make, real_task, write_snapshot
 from locations import FIXTURES
 

@@ -17,7 +17,7 @@ import pytest
 from alphaseal.errors import NotReadableError
 from alphaseal_converter.errors import RefusalError
 from alphaseal_converter.pickles.signed import MAGIC
-from alphaseal_converter.session import Task, find_task_directory, read_task
+from alphaseal_converter.session.task import Task, find_task_directory, read_task
 from converter.sessions import WindowsPath, factor_experiment, feedback, make, real_task, write_snapshot
 from locations import FIXTURES
 

@@ -15,13 +15,13 @@ import pyarrow.parquet as pq
 import pytest
 
 import alphaseal
-from alphaseal.numeric import outside
+from alphaseal.scoring.numeric import outside
 from alphaseal_converter.build import build
+from alphaseal_converter.comparison.parity import unexplained
 from alphaseal_converter.errors import RefusalError
 from alphaseal_converter.families import read_trained_model, sklearn_live
-from alphaseal_converter.parity import unexplained
 from alphaseal_converter.pickles import read_pickle
-from alphaseal_converter.request import BuildRequest
+from alphaseal_converter.proof.request import BuildRequest
 from estimators import largest_relative, largest_ulp, leftover, odd_rows, read_back, same_order_every_day, scores_of
 from locations import FIXTURES
 

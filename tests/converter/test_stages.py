@@ -12,18 +12,20 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from alphaseal.cross_section import CrossSection as RuntimeCrossSection
-from alphaseal.features import FeatureBlock, FeatureColumn, read_parquet
-from alphaseal.manifest import CrossSectionStage, DropMissingStage, GraphStage, WindowStage
-from alphaseal.numeric import ulp_distance
-from alphaseal.pipeline import Pipeline
-from alphaseal_converter.artifacts import DatasetState, fitted_processors
+from alphaseal.format.manifest import CrossSectionStage, DropMissingStage, GraphStage, WindowStage
+from alphaseal.scoring.cross_section import CrossSection as RuntimeCrossSection
+from alphaseal.scoring.numeric import ulp_distance
+from alphaseal.scoring.pipeline import Pipeline
+from alphaseal.tables.features import FeatureBlock, FeatureColumn, read_parquet
 from alphaseal_converter.errors import RefusalError
-from alphaseal_converter.families.row_processors import apply_processors
 from alphaseal_converter.graph.assemble import build_row_graph
-from alphaseal_converter.graph.builder import GraphBuilder
+from alphaseal_converter.graph.nodes.builder import GraphBuilder
+from alphaseal_converter.graph.stages import CrossSectionStep, DropStep, RowStep, stages_of
+from alphaseal_converter.locate.artifacts import DatasetState, fitted_processors
 from alphaseal_converter.pickles import read_pickle
-from alphaseal_converter.processors import (
+from alphaseal_converter.pickles.records import Global, Record
+from alphaseal_converter.processors.in_numpy import apply_processors
+from alphaseal_converter.processors.kinds import (
     CrossSection,
     DropCol,
     DropnaProcessor,
@@ -34,8 +36,6 @@ from alphaseal_converter.processors import (
     TanhProcess,
     check_processors,
 )
-from alphaseal_converter.records import Global, Record
-from alphaseal_converter.stages import CrossSectionStep, DropStep, RowStep, stages_of
 from locations import DATA, REPOSITORY
 
 RESEARCH = os.environ.get("ALPHASEAL_RESEARCH_PYTHON")

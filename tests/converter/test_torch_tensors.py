@@ -12,11 +12,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from alphaseal_converter.artifacts import read_model
+from alphaseal_converter.decode.tensors import NetworkState, read_network_state, read_tensor
 from alphaseal_converter.errors import RefusalError
+from alphaseal_converter.locate.artifacts import read_model
 from alphaseal_converter.pickles import PERSISTENT_LOAD, read_first_pickle
-from alphaseal_converter.records import Global, Record
-from alphaseal_converter.torch_tensors import NetworkState, read_network_state, read_tensor
+from alphaseal_converter.pickles.records import Global, Record
 from locations import FIXTURES
 
 CASES = [

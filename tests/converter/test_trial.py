@@ -13,13 +13,13 @@ import pyarrow.parquet as pq
 import pytest
 
 import alphaseal
-from alphaseal import manifest as m
-from alphaseal.manifest import Dtype
-from alphaseal_converter import trial
+from alphaseal.format import manifest as m
+from alphaseal.format.manifest import Dtype
 from alphaseal_converter.build import build
 from alphaseal_converter.cli import main as convert
-from alphaseal_converter.provider import open_provider
-from alphaseal_converter.trial import Trial, TrialRequest, TriedFactor, try_factors
+from alphaseal_converter.factors import trial
+from alphaseal_converter.factors.trial import Trial, TrialRequest, TriedFactor, try_factors
+from alphaseal_converter.market.provider import open_provider
 from bundles import FACTOR_PLAIN, factor_plain_bundle, factor_plain_request
 from factor_bars import DAYS, FACTOR, RESEARCH, STOCKS, bars_table, needs_tables
 from manifests import example_manifest

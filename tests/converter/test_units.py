@@ -10,14 +10,14 @@ from typing import Any
 import numpy as np
 import pytest
 
-from alphaseal.manifest import CrossSectionStage, DropMissingStage, FieldUnit, GraphStage, Scaling, Stage
-from alphaseal_converter import units
-from alphaseal_converter.alpha_part import AlphaPart, describe_graph
+from alphaseal.format.manifest import CrossSectionStage, DropMissingStage, FieldUnit, GraphStage, Scaling, Stage
 from alphaseal_converter.alphas import compile_alphas, scaling
 from alphaseal_converter.alphas.scaling import SAME
 from alphaseal_converter.errors import RefusalError
-from alphaseal_converter.market import Market
-from alphaseal_converter.provider import open_provider
+from alphaseal_converter.evidence import units
+from alphaseal_converter.evidence.alphas import AlphaPart, describe_graph
+from alphaseal_converter.market.bars import Market
+from alphaseal_converter.market.provider import open_provider
 
 GRAPH = GraphStage(file="model.onnx", processors=[])
 SEGMENT = (date(2019, 1, 2), date(2020, 12, 31))

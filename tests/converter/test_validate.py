@@ -10,10 +10,12 @@ from typing import Any
 
 import pytest
 
-from alphaseal import manifest as m
-from alphaseal import strict_json, tree, trust_file
+from alphaseal.disk import tree
+from alphaseal.format import manifest as m
+from alphaseal.format import strict_json
+from alphaseal.trust import policy as trust_file
+from alphaseal_converter.bundle.validate import examine
 from alphaseal_converter.cli import main
-from alphaseal_converter.validate import examine
 from bundles import factor_plain_bundle
 from manifests import example_manifest
 from signed import known, policy, signed_bundle

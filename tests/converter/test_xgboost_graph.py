@@ -12,13 +12,13 @@ import numpy as np
 import pandas
 import pytest
 
-from alphaseal_converter.artifacts import ModelRecord
 from alphaseal_converter.errors import RefusalError
 from alphaseal_converter.families.base import EXACT
 from alphaseal_converter.families.xgboost import read as read_record
 from alphaseal_converter.models import ubjson
+from alphaseal_converter.models.record import ModelRecord
 from alphaseal_converter.models.xgboost import Rule, parse_document
-from alphaseal_converter.records import Global, Record
+from alphaseal_converter.pickles.records import Global, Record
 from boosted import Rows, check_model, check_recorded, read, relevance, training_label, training_rows
 from graphs import from_json, run_graph
 from locations import DATA

@@ -12,8 +12,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 import pandas as pd
 
-from alphaseal.chance import most_by_chance
-from alphaseal.feature_fills import LEAST_ROWS
+from alphaseal.advice.fills import LEAST_ROWS
+from alphaseal.tables.chance import most_by_chance
 
 from .worlds import KEYS, PRICES, Frame, Live, World, arrow, true_features
 

@@ -9,9 +9,9 @@ from typing import Any
 
 import numpy as np
 
-from alphaseal.adjustment import NOT_COMPARED
+from alphaseal.bars.adjustment import NOT_COMPARED
 from alphaseal.errors import AlphasealError
-from alphaseal.numeric import outside
+from alphaseal.scoring.numeric import outside
 
 from .sealed import read_sealed
 from .worlds import Live, Scores, World, plain_scores

@@ -12,8 +12,10 @@ import pyarrow.parquet as pq
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from alphaseal import feature_origin, keys, strict_json
-from alphaseal.feature_origin import METADATA_KEY, FeatureOrigin
+from alphaseal.format import strict_json
+from alphaseal.tables import origin as feature_origin
+from alphaseal.tables.origin import METADATA_KEY, FeatureOrigin
+from alphaseal.trust import keys
 
 from .worlds import Frame, Live, World, arrow
 

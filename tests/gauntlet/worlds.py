@@ -14,10 +14,10 @@ import pandas as pd
 import pyarrow as pa
 
 import alphaseal
-from alphaseal.bars import Bars
+from alphaseal.bars.calendar import Bars
 from alphaseal.bundle import Bundle
-from alphaseal.features import FeatureBlock
-from alphaseal.numeric import outside
+from alphaseal.scoring.numeric import outside
+from alphaseal.tables.features import FeatureBlock
 from live_market import INDEX, LIVE_DAY, RUN_ENDS, RUNS, build_run, later_scores, market_table, write_provider
 
 Frame = pd.DataFrame

@@ -16,12 +16,13 @@ import pytest
 
 import alphaseal
 from alpha_bundles import DAYS, FIELDS, STOCKS, WINDOW, frame, golden_bars, scores_of, write_bundle
-from alphaseal import cli, selftest
-from alphaseal.adjustment import compare
-from alphaseal.bars_source import BarSource
+from alphaseal.bars.adjustment import compare
+from alphaseal.bars.source import BarSource
+from alphaseal.cli import main as cli
 from alphaseal.errors import AlphasealError, InputError, PolicyError, SelfTestError, UsageError
-from alphaseal.features import FeatureBlock
-from alphaseal.scores import Scores
+from alphaseal.scoring import selftest
+from alphaseal.scoring.scores import Scores
+from alphaseal.tables.features import FeatureBlock
 
 
 @pytest.fixture(autouse=True)
@@ -181,10 +182,10 @@ def test_stream_of_bars_with_suspensions_equals_the_range(
     pq.write_table(table(bars), tmp_path / "bars.parquet", row_group_size=3)
     pq.write_table(table(given), tmp_path / "features.parquet", row_group_size=3)
     whole = bundle.score(table(given), bars=table(bars), dates=(days[8], days[25]))
-    monkeypatch.setattr("alphaseal.bars_source._BLOCK_BYTES", rows * 4 * 8 * 4)
-    monkeypatch.setattr("alphaseal.alpha_blocks._BLOCK_BYTES", rows * 4 * 8 * 4)
-    monkeypatch.setattr("alphaseal.parquet_source.batch_rows", lambda width, size: rows)
-    monkeypatch.setattr("alphaseal.features.batch_rows", lambda width, size: rows)
+    monkeypatch.setattr("alphaseal.bars.source._BLOCK_BYTES", rows * 4 * 8 * 4)
+    monkeypatch.setattr("alphaseal.bars.join._BLOCK_BYTES", rows * 4 * 8 * 4)
+    monkeypatch.setattr("alphaseal.tables.parquet.batch_rows", lambda width, size: rows)
+    monkeypatch.setattr("alphaseal.tables.features.batch_rows", lambda width, size: rows)
     source = tmp_path / "features.parquet"
     parts = list(bundle.score_stream(source, bars=tmp_path / "bars.parquet", dates=(days[8], days[25])))
     assert pa.concat_tables([part.table for part in parts]).combine_chunks().equals(whole.table.combine_chunks())
@@ -260,11 +261,11 @@ def test_stream_equals_the_range(tmp_path: Path, steps: int, rows: int, monkeypa
     pq.write_table(table(bars), tmp_path / "bars.parquet", row_group_size=50)
     pq.write_table(table(given), tmp_path / "features.parquet", row_group_size=70)
     whole = bundle.score(table(given), bars=table(bars), dates=(None, "2023-06-20"))
-    monkeypatch.setattr("alphaseal.bars_source._BLOCK_BYTES", rows * 4 * 8 * 9)
-    monkeypatch.setattr("alphaseal.alpha_blocks._BLOCK_BYTES", rows * 4 * 8 * 9)
-    monkeypatch.setattr("alphaseal.features._BATCH_BYTES", rows * 4 * 8 * 9)
-    monkeypatch.setattr("alphaseal.parquet_source.batch_rows", lambda width, size: rows)
-    monkeypatch.setattr("alphaseal.features.batch_rows", lambda width, size: rows)
+    monkeypatch.setattr("alphaseal.bars.source._BLOCK_BYTES", rows * 4 * 8 * 9)
+    monkeypatch.setattr("alphaseal.bars.join._BLOCK_BYTES", rows * 4 * 8 * 9)
+    monkeypatch.setattr("alphaseal.tables.features._BATCH_BYTES", rows * 4 * 8 * 9)
+    monkeypatch.setattr("alphaseal.tables.parquet.batch_rows", lambda width, size: rows)
+    monkeypatch.setattr("alphaseal.tables.features.batch_rows", lambda width, size: rows)
     parts = list(
         bundle.score_stream(tmp_path / "features.parquet", bars=tmp_path / "bars.parquet", dates=(None, "2023-06-20"))
     )

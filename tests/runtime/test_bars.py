@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from alpha_bundles import DAYS, FIELDS, STOCKS, WINDOW, alpha_graph, description, frame
-from alphaseal.bars import AlphaColumns, Bars, read_bars
+from alphaseal.bars.calendar import AlphaColumns, Bars, read_bars
 from alphaseal.errors import AlphasealError, InputError, PolicyError
 from arrow_types import STRING_VIEWS, handed_over
 

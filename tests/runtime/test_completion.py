@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from alphaseal import cli
-from alphaseal.completion import script, words_of
-from alphaseal.console import SHELLS
-from alphaseal_converter import cli as converter_cli
+from alphaseal.cli import main as cli
+from alphaseal.desk.completion import script, words_of
+from alphaseal.terminal.console import SHELLS
+from alphaseal_converter.cli import main as converter_cli
 
 COMMANDS = {"alphaseal": cli._parser(""), "alphaseal-convert": converter_cli._parser()}
 

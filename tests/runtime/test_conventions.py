@@ -9,11 +9,11 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from alphaseal import conventions
-from alphaseal.bars import Bars
-from alphaseal.chance import most_by_chance
-from alphaseal.conventions import KINDS, Signs, Watch, record
-from alphaseal.manifest import Conventions
+from alphaseal.bars import conventions
+from alphaseal.bars.calendar import Bars
+from alphaseal.bars.conventions import KINDS, Signs, Watch, record
+from alphaseal.format.manifest import Conventions
+from alphaseal.tables.chance import most_by_chance
 
 FIELDS = ("open", "high", "low", "close", "volume")
 REACH = 20

@@ -16,9 +16,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as numpy_strategies
 
-from alphaseal.cross_section import CrossSection
 from alphaseal.errors import PolicyError
-from alphaseal.numeric import ulp_distance
+from alphaseal.scoring.cross_section import CrossSection
+from alphaseal.scoring.numeric import ulp_distance
 from locations import DATA, REPOSITORY
 
 RESEARCH = os.environ.get("ALPHASEAL_RESEARCH_PYTHON")

@@ -16,11 +16,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from alphaseal.data_gate import check_factors, read_exact
 from alphaseal.errors import AlphasealError, InputError, PolicyError
-from alphaseal.features import FeatureColumn, iter_parquet, read_parquet
-from alphaseal.golden import golden_schema
-from alphaseal.manifest import FactorTable
+from alphaseal.format.manifest import FactorTable
+from alphaseal.gate.data import check_factors, read_exact
+from alphaseal.scoring.golden import golden_schema
+from alphaseal.tables.features import FeatureColumn, iter_parquet, read_parquet
 from locations import REPOSITORY
 from peak_memory import PEAK, needs_peak
 
@@ -334,7 +334,7 @@ import sys
 sys.path[:0] = sys.argv[2:]
 import alphaseal.bundle, pyarrow.parquet
 from alphaseal.errors import AlphasealError
-from alphaseal.features import FeatureColumn, iter_parquet, read_parquet
+from alphaseal.tables.features import FeatureColumn, iter_parquet, read_parquet
 features = [FeatureColumn("a", "float64"), FeatureColumn("b", "float32")]
 before = peak()
 for read in (lambda: read_parquet(sys.argv[1], features, date="2024-09-02"), lambda: list(iter_parquet(sys.argv[1], features))):

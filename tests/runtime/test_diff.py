@@ -16,14 +16,14 @@ import numpy as np
 import pytest
 
 import alphaseal
-from alphaseal import manifest as m
 from alphaseal.cli import main
-from alphaseal.diff import Difference, compare_features, difference
-from alphaseal.diff_report import as_markdown, as_text
-from alphaseal.diff_scores import rank_correlation
+from alphaseal.desk.diff import Difference, compare_features, difference
+from alphaseal.desk.diff_report import as_markdown, as_text
+from alphaseal.desk.diff_scores import rank_correlation
 from alphaseal.errors import DigestError, TreeError
+from alphaseal.format import manifest as m
 from alphaseal_converter.build import build
-from alphaseal_converter.request import BuildRequest
+from alphaseal_converter.proof.request import BuildRequest
 from bundles import direct_request, factor_plain_bundle, factor_plain_request, raw_values
 from locations import FIXTURES
 

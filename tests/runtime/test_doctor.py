@@ -14,10 +14,12 @@ import onnx
 import pytest
 from packaging.requirements import Requirement
 
-from alphaseal import cli, doctor, trust_file
 from alphaseal.cli import main
-from alphaseal.manifest import FORMAT
-from alphaseal_converter import doctor as converter_doctor
+from alphaseal.cli import main as cli
+from alphaseal.desk import doctor
+from alphaseal.format.manifest import FORMAT
+from alphaseal.trust import policy as trust_file
+from alphaseal_converter.cli import doctor as converter_doctor
 from alphaseal_converter.cli import main as convert
 from bundles import FACTOR_PLAIN, factor_plain_bundle
 from graphs import run_graph

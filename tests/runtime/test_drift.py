@@ -15,13 +15,15 @@ import pyarrow.parquet as pq
 import pytest
 
 import alphaseal
-from alphaseal import advice_text, cli, drift
-from alphaseal import manifest as m
-from alphaseal.arrow_columns import plain_name
+from alphaseal.advice import drift
+from alphaseal.arrow.columns import plain_name
+from alphaseal.cli import advice as advice_text
+from alphaseal.cli import main as cli
 from alphaseal.errors import InputError, UsageError
-from alphaseal.features import FeatureBlock, read_parquet
-from alphaseal.scores import rank_scores
-from alphaseal.universe import Universe
+from alphaseal.format import manifest as m
+from alphaseal.scoring.scores import rank_scores
+from alphaseal.tables.features import FeatureBlock, read_parquet
+from alphaseal.tables.members.universe import Universe
 from bundles import FACTOR_PLAIN, factor_plain_bundle, raw_values
 from manifests import example_manifest
 

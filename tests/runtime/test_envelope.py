@@ -12,10 +12,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from alphaseal import envelope, keys
-from alphaseal import manifest as m
 from alphaseal.errors import AlphasealError, MalformedError, SignatureError, UsageError
-from alphaseal.trust import Trust
+from alphaseal.format import manifest as m
+from alphaseal.trust import envelope, keys
+from alphaseal.trust.judgement import Trust
 from locations import SHARED
 from manifests import example_manifest
 from signed import edited, envelope_of, key, known, policy

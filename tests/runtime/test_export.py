@@ -13,10 +13,10 @@ import pyarrow.parquet as pq
 import pytest
 
 import alphaseal
-from alphaseal import cli
-from alphaseal import manifest as m
+from alphaseal.cli import main as cli
+from alphaseal.desk.export import ASSET_SCHEME, LAYOUTS, canonical_sha256, export
 from alphaseal.errors import DigestError, UsageError
-from alphaseal.export import ASSET_SCHEME, LAYOUTS, canonical_sha256, export
+from alphaseal.format import manifest as m
 from alphaseal_converter.errors import RefusalError
 from alphaseal_converter.pickles import read_pickle
 from bundles import factor_plain_bundle

@@ -10,11 +10,11 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from alphaseal import manifest as m
+from alphaseal.advice.fills import LEAST_ROWS, FillCheck
 from alphaseal.errors import InputError
-from alphaseal.feature_fills import LEAST_ROWS, FillCheck
-from alphaseal.features import FeatureBlock
-from alphaseal.reasons import FEATURES_FILLED
+from alphaseal.format import manifest as m
+from alphaseal.format.reasons import FEATURES_FILLED
+from alphaseal.tables.features import FeatureBlock
 from manifests import example_manifest
 
 STOCKS = 40

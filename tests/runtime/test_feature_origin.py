@@ -14,10 +14,12 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 import alphaseal
-from alphaseal import feature_origin, keys, strict_json
 from alphaseal.cli import main
 from alphaseal.errors import AlphasealError, InputError, MalformedError, NotReadableError, SignatureError, UsageError
-from alphaseal.feature_origin import FeatureOrigin
+from alphaseal.format import strict_json
+from alphaseal.tables import origin as feature_origin
+from alphaseal.tables.origin import FeatureOrigin
+from alphaseal.trust import keys
 from locations import REPOSITORY
 
 BASE = REPOSITORY / "tests/vectors/v1/base"

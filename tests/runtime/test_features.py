@@ -23,7 +23,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from alphaseal.errors import InputError, NotReadableError, UsageError
-from alphaseal.features import FeatureBlock, FeatureColumn, iter_parquet, read_parquet, read_table
+from alphaseal.tables.features import FeatureBlock, FeatureColumn, iter_parquet, read_parquet, read_table
 from arrow_types import STRING_VIEWS, handed_over
 from locations import FIXTURES
 
@@ -404,7 +404,7 @@ def test_pandas_is_not_imported(tmp_path: Path) -> None:
     flattened(frame()).sample(frac=1, random_state=1).to_parquet(path, row_group_size=2)
     program = f"""
         import sys
-        from alphaseal.features import FeatureColumn, iter_parquet, read_parquet
+        from alphaseal.tables.features import FeatureColumn, iter_parquet, read_parquet
         features = [FeatureColumn("A", "float32"), FeatureColumn("B", "float64")]
         read_parquet({str(path)!r}, features, date="2024-01-03", instrument_format="qlib")
         list(iter_parquet({str(path)!r}, features, block_bytes=1))

@@ -10,11 +10,12 @@ import msgspec
 import pytest
 
 import alphaseal
-from alphaseal import guards, strict_json, trust_file
-from alphaseal import manifest as m
 from alphaseal.cli import main
 from alphaseal.errors import MalformedError
-from alphaseal_converter.schema import manifest_schema
+from alphaseal.format import guards, strict_json
+from alphaseal.format import manifest as m
+from alphaseal.trust import policy as trust_file
+from alphaseal_converter.bundle.schema import manifest_schema
 from locations import REPOSITORY
 from manifests import example_manifest
 

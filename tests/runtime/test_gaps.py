@@ -19,12 +19,16 @@ import pytest
 from onnx import ModelProto, TensorProto, helper, numpy_helper
 
 import alphaseal
-from alphaseal import data_gate, golden, keys, names, strict_json, tree
-from alphaseal import manifest as m
+from alphaseal.disk import tree
 from alphaseal.errors import AlphasealError, MalformedError, NotReadableError, PolicyError
-from alphaseal.graph import Graph
-from alphaseal.model_gate import Limits, check_model
-from alphaseal_converter.graph.builder import IR_VERSION, OPSETS, GraphBuilder
+from alphaseal.format import manifest as m
+from alphaseal.format import names, strict_json
+from alphaseal.gate import data as data_gate
+from alphaseal.gate.model import Limits, check_model
+from alphaseal.scoring import golden
+from alphaseal.scoring.session import Graph
+from alphaseal.trust import keys
+from alphaseal_converter.graph.nodes.builder import IR_VERSION, OPSETS, GraphBuilder
 from fuzz_bundle import ROWS, TRUST, UNSIGNED, small_bundle
 from fuzz_mutations import MODEL, Fields, Message, Thrift, parse_message, write_message, write_structure, write_tree
 from manifests import example_manifest

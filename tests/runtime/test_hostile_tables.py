@@ -13,15 +13,16 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from alphaseal import arrow_stream, features
-from alphaseal.bars import read_bars
-from alphaseal.bars_source import BarSource
+from alphaseal.arrow import stream as arrow_stream
+from alphaseal.bars.calendar import read_bars
+from alphaseal.bars.source import BarSource
 from alphaseal.errors import InputError
-from alphaseal.features import FeatureColumn, iter_parquet, read_parquet, read_table, table_of
-from alphaseal.history import newest_day, span_of
-from alphaseal.parquet_footer import read_footer
-from alphaseal.parquet_source import open_parquet
-from alphaseal.parquet_thrift import PageProblem, read_struct, skip_struct
+from alphaseal.gate.parquet.footer import read_footer
+from alphaseal.gate.parquet.thrift import PageProblem, read_struct, skip_struct
+from alphaseal.tables import features
+from alphaseal.tables.features import FeatureColumn, iter_parquet, read_parquet, read_table, table_of
+from alphaseal.tables.look_back import newest_day, span_of
+from alphaseal.tables.parquet import open_parquet
 from fuzz_mutations import Fields, Thrift, write_structure
 from fuzz_tables import DAY, DAYS, FEATURES, FIELDS, FIRST_DAY, ROWS, STOCKS, columns, files
 
@@ -255,7 +256,7 @@ def test_days_of_groups_are_read_once(tmp_path: Path) -> None:
     several, single = files()[1], files()[0]
     for data, groups in ((several, DAYS), (single, 1)):
         with open_parquet(data) as file:
-            from alphaseal.parquet_source import date_ranges
+            from alphaseal.tables.parquet import date_ranges
 
             assert len(date_ranges(file, "datetime")) == groups
             assert file.days_of_groups.keys() == ({"datetime"} if groups > 1 else set())

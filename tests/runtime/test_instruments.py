@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from alphaseal.errors import InputError, MalformedError, UsageError
-from alphaseal.instruments import convert, normalise, rewriting
+from alphaseal.tables.instruments import convert, normalise, rewriting
 
 CODES = st.lists(
     st.tuples(st.sampled_from(["SH", "SZ", "BJ"]), st.integers(0, 999_999).map("{:06d}".format)),

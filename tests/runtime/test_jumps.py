@@ -6,10 +6,10 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from alphaseal.bars import Bars
+from alphaseal.bars.calendar import Bars
+from alphaseal.bars.jumps import FIRST_ROWS, Extremes, JumpCheck, ratios
 from alphaseal.errors import InputError
-from alphaseal.jumps import FIRST_ROWS, Extremes, JumpCheck, ratios
-from alphaseal.manifest import Moves
+from alphaseal.format.manifest import Moves
 
 Closes = npt.NDArray[np.float32]
 DAYS = 10

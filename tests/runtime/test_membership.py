@@ -9,13 +9,13 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from alphaseal import manifest as m
-from alphaseal.boards import Boards, board_of, counted, forms_of
+from alphaseal.bars.trading_days import DayCheck, described
 from alphaseal.errors import InputError, MalformedError
-from alphaseal.features import FeatureBlock
-from alphaseal.membership import FactorUniverse, Membership, RecordedSpans
-from alphaseal.trading_days import DayCheck, described
-from alphaseal.universe import Universe, canonical
+from alphaseal.format import manifest as m
+from alphaseal.tables.features import FeatureBlock
+from alphaseal.tables.members.boards import Boards, board_of, counted, forms_of
+from alphaseal.tables.members.membership import FactorUniverse, Membership, RecordedSpans
+from alphaseal.tables.members.universe import Universe, canonical
 from manifests import example_manifest, recorded_universe
 
 DAYS = np.array(["2020-01-06", "2020-01-07", "2020-01-08", "2020-02-03"], "datetime64[D]")

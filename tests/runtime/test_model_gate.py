@@ -10,12 +10,12 @@ import onnx
 import pytest
 from onnx import AttributeProto, TensorProto, helper, numpy_helper
 
-from alphaseal import onnx_operators
 from alphaseal.errors import PolicyError
-from alphaseal.model_gate import Limits, check_model
-from alphaseal.onnx_wire import Source
-from alphaseal_converter.graph.builder import IR_VERSION, OPSETS, GraphBuilder
-from alphaseal_converter.graph.embed import OPERATORS as FOREIGN
+from alphaseal.gate.model import Limits, check_model
+from alphaseal.gate.onnx import operators as onnx_operators
+from alphaseal.gate.onnx.wire import Source
+from alphaseal_converter.graph.nodes.builder import IR_VERSION, OPSETS, GraphBuilder
+from alphaseal_converter.graph.nodes.embed import OPERATORS as FOREIGN
 from small_models import FEATURES, attribute, changed, ensemble, network_model, plain_trees, trees_model
 
 Change = Callable[[onnx.ModelProto], object]

@@ -10,13 +10,13 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from alpha_cases import OPERATORS
-from alphaseal import bars
+from alphaseal.bars import calendar as bars
 from alphaseal.errors import PolicyError
-from alphaseal.model_gate import ALPHAS, check_alphas, check_model
-from alphaseal.onnx_operators import ALPHA_OPERATORS
-from alphaseal.onnx_operators import OPERATORS as ALL_OPERATORS
+from alphaseal.gate.model import ALPHAS, check_alphas, check_model
+from alphaseal.gate.onnx.operators import ALPHA_OPERATORS
+from alphaseal.gate.onnx.operators import OPERATORS as ALL_OPERATORS
 from alphaseal_converter.alphas import compile_alphas
-from alphaseal_converter.graph.builder import GraphBuilder
+from alphaseal_converter.graph.nodes.builder import GraphBuilder
 
 Change = Callable[[onnx.ModelProto], object]
 

@@ -16,15 +16,15 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 import fuzz_graphs
-from alphaseal import onnx_operators
 from alphaseal.errors import PolicyError
-from alphaseal.graph import calls_at_once, load_session
-from alphaseal.model_gate import ALPHAS, WHOLE_DAY, Limits, ModelSummary, check_model
-from alphaseal.onnx_attributes import Among, Axis, Between, Constant, Ids, Number, Numbers, Text, Texts, wrong
-from alphaseal.onnx_parts import read_model
-from alphaseal.onnx_types import Element, result_types
-from alphaseal.onnx_wire import Source
-from alphaseal_converter.graph.builder import IR_VERSION, OPSETS, GraphBuilder
+from alphaseal.gate.model import ALPHAS, WHOLE_DAY, Limits, ModelSummary, check_model
+from alphaseal.gate.onnx import operators as onnx_operators
+from alphaseal.gate.onnx.attributes import Among, Axis, Between, Constant, Ids, Number, Numbers, Text, Texts, wrong
+from alphaseal.gate.onnx.parts import read_model
+from alphaseal.gate.onnx.types import Element, result_types
+from alphaseal.gate.onnx.wire import Source
+from alphaseal.scoring.session import calls_at_once, load_session
+from alphaseal_converter.graph.nodes.builder import IR_VERSION, OPSETS, GraphBuilder
 from peak_memory import PEAK, needs_peak
 from small_models import FEATURES
 
@@ -380,7 +380,7 @@ _MEASURE = f"""{PEAK}
 import sys
 import numpy as np
 sys.path.insert(0, sys.argv[2])
-from alphaseal.graph import load_session, run_session
+from alphaseal.scoring.session import load_session, run_session
 session = load_session(open(sys.argv[1], "rb").read(), "x")
 rows = np.zeros((int(sys.argv[3]), 4))
 before = peak()

@@ -16,7 +16,7 @@ from google.protobuf.descriptor import FieldDescriptor
 from google.protobuf.message import EncodeError, Message
 
 from alphaseal.errors import PolicyError
-from alphaseal.model_gate import check_model
+from alphaseal.gate.model import check_model
 from onnx_runs import run
 from small_models import network_model, plain_trees, trees_model
 

@@ -13,11 +13,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from alphaseal.diff import _facts
-from alphaseal.manifest import Bound, ReplayNoise
-from alphaseal.near_ties import OrderComparison, compare_order
-from alphaseal.numeric import allowed, outside
-from alphaseal.show import describe
+from alphaseal.desk.diff import _facts
+from alphaseal.desk.show import describe
+from alphaseal.format.manifest import Bound, ReplayNoise
+from alphaseal.scoring.near_ties import OrderComparison, compare_order
+from alphaseal.scoring.numeric import allowed, outside
 from manifests import example_manifest
 
 Vector = NDArray[np.float64]

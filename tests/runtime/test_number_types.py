@@ -17,10 +17,10 @@ import pyarrow.parquet as pq
 import pytest
 
 from alpha_bundles import DAYS, FIELDS, WINDOW, frame
-from alphaseal.bars import read_bars
+from alphaseal.arrow.number_types import reading
+from alphaseal.bars.calendar import read_bars
 from alphaseal.errors import InputError
-from alphaseal.features import FeatureBlock, FeatureColumn, iter_parquet, read_parquet, read_table
-from alphaseal.number_types import reading
+from alphaseal.tables.features import FeatureBlock, FeatureColumn, iter_parquet, read_parquet, read_table
 from arrow_types import STRING_VIEWS, handed_over, numbers
 from locations import REPOSITORY
 from manifests import example_manifest

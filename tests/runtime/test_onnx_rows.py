@@ -10,12 +10,12 @@ import pytest
 from onnx import TensorProto
 
 from alphaseal.errors import PolicyError
-from alphaseal.model_gate import WHOLE_DAY, check_model
-from alphaseal.onnx_operators import ALPHA_OPERATORS, OPERATORS
-from alphaseal.onnx_parts import Node
-from alphaseal.onnx_rows import COUNT, FIXED, OPERATORS_WITH_RULES, Mixed, Rows, State, Step, follow
-from alphaseal.onnx_shapes import Call, Size, Value
-from alphaseal_converter.graph.builder import GraphBuilder
+from alphaseal.gate.model import WHOLE_DAY, check_model
+from alphaseal.gate.onnx.operators import ALPHA_OPERATORS, OPERATORS
+from alphaseal.gate.onnx.parts import Node
+from alphaseal.gate.onnx.rows import COUNT, FIXED, OPERATORS_WITH_RULES, Mixed, Rows, State, Step, follow
+from alphaseal.gate.onnx.shapes import Call, Size, Value
+from alphaseal_converter.graph.nodes.builder import GraphBuilder
 
 WIDTH, STEPS = 4, 3
 Build = Callable[[GraphBuilder], str]

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from alphaseal import cli
+from alphaseal.cli import main as cli
+from alphaseal.disk.targets import check_target, replacing
 from alphaseal.errors import NotReadableError, UsageError
-from alphaseal.output import check_target, replacing
 from bundles import FACTOR_PLAIN, factor_plain_bundle, raw_values
 
 TRUTH = FACTOR_PLAIN / "truth/hist2_factor"

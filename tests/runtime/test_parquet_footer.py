@@ -13,12 +13,13 @@ import pytest
 
 import alphaseal
 from alphaseal import bundle as bundles
-from alphaseal import bundle_files, data_gate
-from alphaseal.bundle_files import BundleFiles, VerifiedFile
+from alphaseal.disk import verified as bundle_files
+from alphaseal.disk.verified import BundleFiles, VerifiedFile
 from alphaseal.errors import DigestError, PolicyError
-from alphaseal.parquet_footer import MAXIMUM_COLUMNS, Footer, read_footer
-from alphaseal.parquet_pages import CODECS, check_pages
-from alphaseal.parquet_thrift import PageProblem, read_struct, read_value
+from alphaseal.gate import data as data_gate
+from alphaseal.gate.parquet.footer import MAXIMUM_COLUMNS, Footer, read_footer
+from alphaseal.gate.parquet.pages import CODECS, check_pages
+from alphaseal.gate.parquet.thrift import PageProblem, read_struct, read_value
 from bundles import factor_plain_bundle
 from fuzz_mutations import Fields, Thrift, write_structure
 
@@ -171,7 +172,7 @@ PAGES: dict[str, tuple[Fields, str]] = {
 def check(header: Fields, body: bytes, codec: str = "UNCOMPRESSED") -> int:
     """One column whose only page has this header."""
     data = b"PAR1" + write_structure(header) + body
-    from alphaseal.parquet_footer import Chunk
+    from alphaseal.gate.parquet.footer import Chunk
 
     chunk = Chunk("a", codec, ROWS, ROWS, 4, len(data) - 4)
     return check_pages(lambda offset, count: data[offset : offset + count], [chunk], codecs=CODECS, maximum=1 << 20)

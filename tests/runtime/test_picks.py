@@ -14,15 +14,15 @@ import pyarrow as pa
 import pytest
 
 import alphaseal
-from alphaseal import cli
-from alphaseal import manifest as m
-from alphaseal.advice_text import read_holdings
+from alphaseal.advice.picks import Picks, picks
+from alphaseal.advice.strategy import describe_selection, numbers_of_run
+from alphaseal.cli import main as cli
+from alphaseal.cli.advice import read_holdings
+from alphaseal.desk.show import describe
 from alphaseal.errors import AlphasealError, InputError, NotReadableError, UsageError
-from alphaseal.features import FeatureBlock
-from alphaseal.picks import Picks, picks
-from alphaseal.scores import Scores, rank_scores
-from alphaseal.show import describe
-from alphaseal.strategy import describe_selection, numbers_of_run
+from alphaseal.format import manifest as m
+from alphaseal.scoring.scores import Scores, rank_scores
+from alphaseal.tables.features import FeatureBlock
 from bundles import FACTOR_PLAIN, factor_plain_bundle, raw_values
 from locations import DATA, REPOSITORY
 from manifests import example_manifest

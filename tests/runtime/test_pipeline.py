@@ -18,15 +18,16 @@ import pytest
 from onnx import TensorProto
 
 import alphaseal
-from alphaseal import cli, golden
-from alphaseal import manifest as m
+from alphaseal.cli import main as cli
 from alphaseal.errors import InputError, PolicyError, SelfTestError
-from alphaseal.features import FeatureBlock
-from alphaseal.pipeline import Pipeline
+from alphaseal.format import manifest as m
+from alphaseal.scoring import golden
+from alphaseal.scoring.pipeline import Pipeline
+from alphaseal.tables.features import FeatureBlock
 from alphaseal_converter.graph.assemble import build_row_graph, build_scoring_graph
-from alphaseal_converter.graph.builder import IR_VERSION, OPSETS, GraphBuilder
+from alphaseal_converter.graph.nodes.builder import IR_VERSION, OPSETS, GraphBuilder
 from alphaseal_converter.models.lightgbm import parse_model_text
-from alphaseal_converter.processors import Fillna
+from alphaseal_converter.processors.kinds import Fillna
 from manifests import example_manifest
 
 lightgbm = pytest.importorskip("lightgbm")

@@ -9,8 +9,8 @@ import pytest
 from onnx import AttributeProto, TensorProto, helper, numpy_helper
 
 from alphaseal.errors import PolicyError
-from alphaseal.model_gate import check_model
-from alphaseal_converter.graph.builder import IR_VERSION, OPSETS, GraphBuilder
+from alphaseal.gate.model import check_model
+from alphaseal_converter.graph.nodes.builder import IR_VERSION, OPSETS, GraphBuilder
 from small_models import FEATURES
 
 Add = Callable[[GraphBuilder], object]

@@ -14,8 +14,9 @@ from typing import Any
 import pytest
 
 import alphaseal
-from alphaseal import cli, selftest, store, strict_json, tree
-from alphaseal import manifest as m
+from alphaseal import store
+from alphaseal.cli import main as cli
+from alphaseal.disk import tree
 from alphaseal.errors import (
     AlphasealError,
     DigestError,
@@ -27,7 +28,10 @@ from alphaseal.errors import (
     TreeError,
     UsageError,
 )
-from alphaseal.trust import Trust
+from alphaseal.format import manifest as m
+from alphaseal.format import strict_json
+from alphaseal.scoring import selftest
+from alphaseal.trust.judgement import Trust
 from kills import killed, needs_fork
 from signed import envelope_of, known, policy, rule, signed_bundle, write_trust
 

@@ -15,8 +15,8 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 import alphaseal
 from alphaseal import bundle as bundle_module
-from alphaseal import cli, instants, selftest, strict_json, tree, trust_file
-from alphaseal import manifest as m
+from alphaseal.cli import main as cli
+from alphaseal.disk import tree
 from alphaseal.errors import (
     AlphasealError,
     ExpiredError,
@@ -27,7 +27,11 @@ from alphaseal.errors import (
     SignatureError,
     UsageError,
 )
-from alphaseal.trust import Trust
+from alphaseal.format import instants, strict_json
+from alphaseal.format import manifest as m
+from alphaseal.scoring import selftest
+from alphaseal.trust import policy as trust_file
+from alphaseal.trust.judgement import Trust
 from bundles import FACTOR_PLAIN, factor_plain_bundle, raw_values
 from manifests import example_manifest
 from signed import envelope_of, key, known, policy, rule, signed_bundle, trust, write_trust
@@ -121,7 +125,7 @@ def test_trusted(signers: list[str], entries: list[Any], changes: dict[str, Any]
 
 def test_a_wrong_signature_of_a_revoked_or_expired_key_is_still_wrong() -> None:
     """A key does not become a stranger when it stops counting."""
-    from alphaseal import envelope
+    from alphaseal.trust import envelope
 
     spoiled = envelope.encode(
         envelope.Envelope(DATA, {**envelope.sign(DATA, [key("a")]).signatures, key("b").id: bytes(64)})
@@ -572,7 +576,7 @@ def test_verify_imports_no_numeric_library(tmp_path: Path) -> None:
         "for name in ('numpy', 'onnxruntime', 'pyarrow'): sys.modules[name] = None\n"
         "def cut(*arguments, **keywords): raise OSError('cut')\n"
         "socket.socket = socket.create_connection = socket.getaddrinfo = cut\n"
-        "from alphaseal.cli import main\n"
+        "from alphaseal.cli.main import main\n"
         f"sys.exit(main(['verify', {str(bundle)!r}, '--trust', {str(file)!r}]))\n"
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60)

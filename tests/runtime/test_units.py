@@ -14,10 +14,13 @@ import pytest
 
 import alphaseal
 from alpha_bundles import DAYS, FIELDS, STOCKS, WINDOW, frame, golden_bars, write_bundle
-from alphaseal import cli, selftest, sources, units
-from alphaseal import manifest as m
+from alphaseal import sources
+from alphaseal.bars import units
+from alphaseal.cli import main as cli
 from alphaseal.errors import AlphasealError, InputError, UsageError
-from alphaseal.features import FeatureBlock
+from alphaseal.format import manifest as m
+from alphaseal.scoring import selftest
+from alphaseal.tables.features import FeatureBlock
 
 GOLDEN, LATER = DAYS[:WINDOW], DAYS[WINDOW:]
 SIZES = m.Sizes(low=90.0, median=200.0, high=400.0)
@@ -497,9 +500,9 @@ def test_units_as_trained_are_recorded(files: Path, capsys: pytest.CaptureFixtur
     assert reply["result"]["units"] == {"close": "as trained, not shown"}
     assert any("the caller says so" in warning for warning in reply["result"]["warnings"])
     metadata = pq.read_schema(files / "scores.parquet").metadata
-    assert json.loads(metadata[b"alphaseal.units"]) == {"close": "as trained, not shown"}
+    assert json.loads(metadata[b"alphaseal.bars.units"]) == {"close": "as trained, not shown"}
     run(files, capsys, *SCORE, "--anchors", "anchors.parquet", "--out", "scores.parquet")
-    assert b"alphaseal.units" not in (pq.read_schema(files / "scores.parquet").metadata or {})
+    assert b"alphaseal.bars.units" not in (pq.read_schema(files / "scores.parquet").metadata or {})
 
 
 # --- manifest --------------------------------------------------------------------------------------------------------------
@@ -520,7 +523,7 @@ def test_ratio_is_the_median_of_a_stocks_days() -> None:
     """Per field: how many stocks have it on two days or more, and the smallest and largest of all."""
     ratios = np.full((3, 3, 2), np.nan)
     ratios[0, :, 0], ratios[1, :2, 0], ratios[2, 0, 0] = (1.0, 1.2, 1.1), (2.0, 4.0), 0.5
-    from alphaseal.adjustment import Comparison
+    from alphaseal.bars.adjustment import Comparison
 
     found = units.known_of(Comparison((), STOCKS, FIELDS, ratios))
     assert found["close"] == units.FieldRatios(

@@ -13,11 +13,11 @@ import pyarrow.parquet as pq
 import pytest
 
 import alphaseal
-from alphaseal import cli
+from alphaseal.cli import main as cli
 from alphaseal.errors import AlphasealError, InputError, NotReadableError, UsageError
-from alphaseal.features import FeatureBlock
-from alphaseal.scores import rank_scores
-from alphaseal.universe import Universe, read
+from alphaseal.scoring.scores import rank_scores
+from alphaseal.tables.features import FeatureBlock
+from alphaseal.tables.members.universe import Universe, read
 from bundles import FACTOR_PLAIN, factor_plain_bundle, raw_values
 
 TRUTH = FACTOR_PLAIN / "truth/hist2_factor"

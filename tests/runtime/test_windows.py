@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from alphaseal.errors import InputError, UsageError
-from alphaseal.windows import Windows, oldest_date, parse_calendar
+from alphaseal.tables.windows import Windows, oldest_date, parse_calendar
 from locations import DATA, REPOSITORY
 
 RESEARCH = os.environ.get("ALPHASEAL_RESEARCH_PYTHON")

@@ -17,8 +17,8 @@ from typing import Any
 import msgspec
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from alphaseal import manifest as manifest_format
-from alphaseal import strict_json
+from alphaseal.format import manifest as manifest_format
+from alphaseal.format import strict_json
 
 from . import graphs, tables
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from alphaseal.manifest import MAXIMUM_TOTAL
-from alphaseal.strict_json import MAXIMUM_BRACKETS, MAXIMUM_COMMAS
+from alphaseal.format.manifest import MAXIMUM_TOTAL
+from alphaseal.format.strict_json import MAXIMUM_BRACKETS, MAXIMUM_COMMAS
 
 from . import tables
 from .base import UNSIGNED, Case, both, bundle, put

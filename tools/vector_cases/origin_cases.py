@@ -10,7 +10,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from alphaseal import strict_json
+from alphaseal.format import strict_json
 
 from . import tables
 from .base import UNSIGNED, Case, authenticated, bundle, envelope, key_id, private_key, replaced, text64
@@ -149,5 +149,5 @@ def _make() -> bytes:
     table = tables.table()
     with pq.ParquetWriter(sink, table.schema, compression="zstd", write_statistics=False, store_schema=False) as writer:
         writer.write_table(table)
-        writer.add_key_value_metadata({"alphaseal.features": strict_json.dumps(origin)})
+        writer.add_key_value_metadata({"alphaseal.tables.features": strict_json.dumps(origin)})
     return bytes(sink.getvalue())

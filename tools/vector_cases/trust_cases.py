@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
-from alphaseal import strict_json
+from alphaseal.format import strict_json
 
 from .base import (
     AT,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from alphaseal.manifest import FORMAT
+from alphaseal.format.manifest import FORMAT
 
 from .base import TRUSTED, UNSIGNED, Case, both, bundle, draft, drop, put, signed, trust, with_trust
 

@@ -14,41 +14,39 @@ from pathlib import Path
 import msgspec
 import numpy as np
 
+from alphaseal.bars.trading_days import described
+from alphaseal.disk.targets import check_target
 from alphaseal.errors import UsageError
-from alphaseal.manifest import (
-    FIRST_FORMAT,
-)
-from alphaseal.output import check_target
-from alphaseal.pipeline import Pipeline
-from alphaseal.trading_days import described
-from alphaseal_converter import values
-from alphaseal_converter.alpha_part import GOLDEN_DAYS, compile_features, prove_alphas, with_conventions
-from alphaseal_converter.artifacts import DatasetState, fitted_processors, read_dataset, read_predictions
-from alphaseal_converter.artifacts import read_task_configuration as read_configuration
-from alphaseal_converter.bar_replay import BarReplay, write_bar_values
-from alphaseal_converter.configuration import TaskConfiguration, training_segment
-from alphaseal_converter.created import given_creation_time
-from alphaseal_converter.describe import instrument_format
+from alphaseal.format.manifest import FIRST_FORMAT
+from alphaseal.scoring.pipeline import Pipeline
+from alphaseal_converter.bundle.created import given_creation_time
+from alphaseal_converter.bundle.manifest import instrument_format
+from alphaseal_converter.bundle.sources import factors_to_try
+from alphaseal_converter.bundle.write import BuiltBundle, check_place, write_bundle
 from alphaseal_converter.errors import RefusalError
-from alphaseal_converter.factors_table import column_names
+from alphaseal_converter.evidence import values
+from alphaseal_converter.evidence.alphas import GOLDEN_DAYS, compile_features, prove_alphas, with_conventions
+from alphaseal_converter.evidence.order import Sources, read_given_order, resolve_order
+from alphaseal_converter.evidence.training_statistics import find_training
+from alphaseal_converter.evidence.units import with_units
+from alphaseal_converter.evidence.universes import describe_universes
+from alphaseal_converter.evidence.values import RawFile
+from alphaseal_converter.factors.table import column_names
+from alphaseal_converter.factors.trial import try_factors
 from alphaseal_converter.families import FamilyContext, TrainedModel, read_trained_model
-from alphaseal_converter.locate import Located, columns_elsewhere, locate, scan
-from alphaseal_converter.prove import Proof
-from alphaseal_converter.proven import Proven
-from alphaseal_converter.replay import _no_workspace, replay_features
-from alphaseal_converter.request import BuildRequest, Progress
-from alphaseal_converter.resolve import Sources, read_given_order, resolve_order
-from alphaseal_converter.runs import plain_file, read_file
-from alphaseal_converter.select import Anchor, choose_anchor
-from alphaseal_converter.session import Task, read_task
-from alphaseal_converter.sources import factors_to_try
-from alphaseal_converter.stages import stages_of
-from alphaseal_converter.training_statistics import find_training
-from alphaseal_converter.trial import try_factors
-from alphaseal_converter.units import with_units
-from alphaseal_converter.universes import describe_universes
-from alphaseal_converter.values import RawFile
-from alphaseal_converter.write import BuiltBundle, check_place, write_bundle
+from alphaseal_converter.graph.stages import stages_of
+from alphaseal_converter.locate.artifacts import DatasetState, fitted_processors, read_dataset, read_predictions
+from alphaseal_converter.locate.artifacts import read_task_configuration as read_configuration
+from alphaseal_converter.locate.configuration import TaskConfiguration, training_segment
+from alphaseal_converter.locate.runs import plain_file, read_file
+from alphaseal_converter.locate.weights import Located, columns_elsewhere, locate, scan
+from alphaseal_converter.proof.bars import BarReplay, write_bar_values
+from alphaseal_converter.proof.prove import Proof
+from alphaseal_converter.proof.proven import Proven
+from alphaseal_converter.proof.qlib_replay import _no_workspace, replay_features
+from alphaseal_converter.proof.request import BuildRequest, Progress
+from alphaseal_converter.session.anchor import Anchor, choose_anchor
+from alphaseal_converter.session.task import Task, read_task
 
 MODEL_FILE = "model.onnx"
 MAXIMUM_CODE = 1 << 20

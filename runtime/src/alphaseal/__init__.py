@@ -15,15 +15,15 @@ from alphaseal.version import __version__
 if TYPE_CHECKING:
     from alphaseal.bundle import Bundle
     from alphaseal.bundle import open_bundle as open  # noqa: A004  (alphaseal.open reads as it should)
-    from alphaseal.manifest import Manifest
+    from alphaseal.format.manifest import Manifest
     from alphaseal.sealed import Verified
-    from alphaseal.trust import Trust
+    from alphaseal.trust.judgement import Trust
 
 __all__ = ["AlphasealError", "Bundle", "Manifest", "Trust", "Verified", "__version__", "open"]
 _PLACES = {
     "Bundle": ("bundle", "Bundle"),
-    "Manifest": ("manifest", "Manifest"),
-    "Trust": ("trust", "Trust"),
+    "Manifest": ("format.manifest", "Manifest"),
+    "Trust": ("trust.judgement", "Trust"),
     "Verified": ("sealed", "Verified"),
     "open": ("bundle", "open_bundle"),
 }

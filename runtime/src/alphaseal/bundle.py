@@ -11,26 +11,26 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from alphaseal.errors import PolicyError, UsageError
-from alphaseal.manifest import Manifest
+from alphaseal.format.manifest import Manifest
 from alphaseal.sealed import Sealed
-from alphaseal.trust import Trust
+from alphaseal.trust.judgement import Trust
 
 if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
 
-    from alphaseal.alpha_selftest import LoadedAlphas
-    from alphaseal.drift import Drift
-    from alphaseal.feature_fills import FillCheck
-    from alphaseal.features import FeatureBlock
-    from alphaseal.membership import Membership, RecordedSpans
-    from alphaseal.pipeline import Pipeline
-    from alphaseal.scores import Scores
-    from alphaseal.selftest import SelfTestReport
-    from alphaseal.trading_days import DayCheck
-    from alphaseal.units import Anchors, Evidence
-    from alphaseal.universe import Stocks, Universe
-    from alphaseal.windows import Calendar, Rows
+    from alphaseal.advice.drift import Drift
+    from alphaseal.advice.fills import FillCheck
+    from alphaseal.bars.selftest import LoadedAlphas
+    from alphaseal.bars.trading_days import DayCheck
+    from alphaseal.bars.units import Anchors, Evidence
+    from alphaseal.scoring.pipeline import Pipeline
+    from alphaseal.scoring.scores import Scores
+    from alphaseal.scoring.selftest import SelfTestReport
+    from alphaseal.tables.features import FeatureBlock
+    from alphaseal.tables.members.membership import Membership, RecordedSpans
+    from alphaseal.tables.members.universe import Stocks, Universe
+    from alphaseal.tables.windows import Calendar, Rows
 
 DateRange = tuple[Any, Any]
 # Enough to see another library or a broken one; `alphaseal selftest` scores all of them.
@@ -84,9 +84,9 @@ class Bundle(Sealed):
         """
         import numpy as np
 
-        from alphaseal.features import is_file, reader_of, table_of
-        from alphaseal.history import span_of
-        from alphaseal.universe import universe_of
+        from alphaseal.tables.features import is_file, reader_of, table_of
+        from alphaseal.tables.look_back import span_of
+        from alphaseal.tables.members.universe import universe_of
 
         _check_dates(date, dates)
         chosen = universe_of(universe)
@@ -123,9 +123,9 @@ class Bundle(Sealed):
         max_bytes: int | None = None,
     ) -> Drift:
         """How far the features of one date are from the training values, without scoring; arguments as in `score`."""
-        from alphaseal.drift import measure
-        from alphaseal.features import reader_of
-        from alphaseal.universe import universe_of
+        from alphaseal.advice.drift import measure
+        from alphaseal.tables.features import reader_of
+        from alphaseal.tables.members.universe import universe_of
 
         manifest, chosen = self.manifest, universe_of(universe)
         read = reader_of(table, max_rows=max_rows, max_bytes=max_bytes)
@@ -153,9 +153,9 @@ class Bundle(Sealed):
         """
         import numpy as np
 
-        from alphaseal.features import iter_parquet
-        from alphaseal.history import span_of
-        from alphaseal.universe import universe_of
+        from alphaseal.tables.features import iter_parquet
+        from alphaseal.tables.look_back import span_of
+        from alphaseal.tables.members.universe import universe_of
 
         chosen = universe_of(universe)
         self._check_origin(path, None, dates)
@@ -192,14 +192,14 @@ class Bundle(Sealed):
 
     def _day_check(self, calendar: Calendar | None, pipeline: Pipeline) -> DayCheck:
         """Of a table of features, where windows count its days; a caller's own calendar says more than the training's."""
-        from alphaseal.trading_days import DayCheck
+        from alphaseal.bars.trading_days import DayCheck
 
         counted = calendar is None and pipeline.step_length > 1
         return DayCheck(self.manifest.data.calendar if counted else None, "the features")
 
     def _fill_check(self, pipeline: Pipeline, given: Sequence[int] | None = None) -> FillCheck:
         """Of the features that a table gave, by their places; None: all."""
-        from alphaseal.feature_fills import FillCheck
+        from alphaseal.advice.fills import FillCheck
 
         features = self.manifest.features
         places = range(len(features)) if given is None else given
@@ -207,7 +207,7 @@ class Bundle(Sealed):
 
     def members(self, universe: Universe | None, *, crosses: bool) -> Membership:
         """Who is a stock of the model; `crosses`: a stage looks at all stocks of a day."""
-        from alphaseal.membership import Membership, RecordedSpans
+        from alphaseal.tables.members.membership import Membership, RecordedSpans
 
         if self._spans is None:
             self._spans = RecordedSpans.of(self.manifest.data)
@@ -224,7 +224,7 @@ class Bundle(Sealed):
 
     def _check_origin(self, table: Any, date: Any, dates: DateRange | None) -> None:
         """InputError where a file says that its features were computed for another bundle, or for other dates."""
-        from alphaseal.feature_origin import check
+        from alphaseal.tables.origin import check
 
         check(table, self.digest, date=date, dates=dates)
 
@@ -243,7 +243,7 @@ class Bundle(Sealed):
         evidence: Evidence,
     ) -> Iterator[Scores]:
         """As `score` with bars; all dates at once, or with `stream` in parts that bound the memory."""
-        from alphaseal.alpha_blocks import AlphaInput, completed
+        from alphaseal.bars.join import AlphaInput, completed
 
         pipeline, alphas = self._proven_pipeline(), self._proven_alphas()
         given = AlphaInput.of(
@@ -291,7 +291,7 @@ class Bundle(Sealed):
 
     def evidence(self, anchors: Any, as_trained: bool, instruments_from: str | None) -> Evidence:
         """What shows the units of bars beside themselves: `anchors` and `units_as_trained` of `score`."""
-        from alphaseal.units import Anchors, Evidence
+        from alphaseal.bars.units import Anchors, Evidence
 
         if anchors is None or isinstance(anchors, Anchors):
             return Evidence(anchors, as_trained)
@@ -300,8 +300,8 @@ class Bundle(Sealed):
     def pipeline(self) -> Pipeline:
         """The stages, loaded from verified bytes once."""
         if self._pipeline is None:
-            from alphaseal.graph import calls_at_once
-            from alphaseal.pipeline import Pipeline
+            from alphaseal.scoring.pipeline import Pipeline
+            from alphaseal.scoring.session import calls_at_once
 
             # V7: what this runtime scores and what the format allows
             model = self.manifest.model
@@ -329,18 +329,18 @@ class Bundle(Sealed):
 
     def _proven_pipeline(self) -> Pipeline:
         """The stages, after the golden rows gave their scores here: once in a process for a bundle's digest."""
-        from alphaseal import selftest
+        from alphaseal.scoring import selftest
 
         # V8, V9: before the first score
         selftest.once(self.digest, "sample", lambda: self.selftest(_FIRST_SCORE_ROWS))
         return self.pipeline()
 
     def selftest(self, sample: int | None = None) -> SelfTestReport:
-        """Score the golden rows, and compute the alpha features of the golden bars; see `alphaseal.selftest.run`.
+        """Score the golden rows, and compute the alpha features of the golden bars; see `alphaseal.scoring.selftest.run`.
 
         `sample` bounds the rows of a model that scores rows alone, and leaves out the bars.
         """
-        from alphaseal import selftest
+        from alphaseal.scoring import selftest
 
         with_bars = sample is None and self.manifest.alphas is not None
         return selftest.run(
@@ -350,7 +350,7 @@ class Bundle(Sealed):
     def alphas(self) -> LoadedAlphas:
         """The graph that makes alpha features of bars, and its golden bars, loaded from verified bytes once."""
         if self._alphas is None:
-            from alphaseal.alpha_selftest import load
+            from alphaseal.bars.selftest import load
 
             if self.manifest.alphas is None:
                 raise UsageError(
@@ -365,7 +365,7 @@ class Bundle(Sealed):
 
     def _proven_alphas(self) -> LoadedAlphas:
         """The same, after the golden bars gave the recorded features here: once in a process for a bundle's digest."""
-        from alphaseal import selftest
+        from alphaseal.scoring import selftest
 
         alphas = self.alphas()
         # V9: before the first score from bars
@@ -384,8 +384,8 @@ def _ranked(
     """The scored rows of a block and those left out, without the history before `first`, and the drift of their values."""
     import numpy as np
 
-    from alphaseal.drift import measure
-    from alphaseal.scores import rank_scores
+    from alphaseal.advice.drift import measure
+    from alphaseal.scoring.scores import rank_scores
 
     start = 0 if first is None else int(np.searchsorted(block.dates, first))
     target = block.taken(np.arange(start, len(block))) if start else block

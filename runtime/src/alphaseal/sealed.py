@@ -13,13 +13,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple, TypeVar
 
-from alphaseal import guards, tree
-from alphaseal import manifest as manifest_format
-from alphaseal.bundle_files import BundleFiles, VerifiedFile
+from alphaseal.disk import tree
+from alphaseal.disk.verified import BundleFiles, VerifiedFile
 from alphaseal.errors import NotReadableError, PolicyError, SignatureError, TreeError
-from alphaseal.manifest import GraphStage, Manifest, Tensor
-from alphaseal.model_gate import MAXIMUM_MODEL, WHOLE_DAY, ModelSummary, check_alphas, check_model
-from alphaseal.trust import Signer, Trust
+from alphaseal.format import guards
+from alphaseal.format import manifest as manifest_format
+from alphaseal.format.manifest import GraphStage, Manifest, Tensor
+from alphaseal.gate.model import MAXIMUM_MODEL, WHOLE_DAY, ModelSummary, check_alphas, check_model
+from alphaseal.trust.judgement import Signer, Trust
 
 MAXIMUM_GOLDEN = 128 << 20
 Opened = TypeVar("Opened", bound="Sealed")
@@ -216,7 +217,7 @@ class Sealed:
         """Put factors.parquet, if there is one, through V6 and V8; it is for research and no score comes from it."""
         table = self.manifest.factors
         if table is not None:
-            from alphaseal.data_gate import check_factors
+            from alphaseal.gate.data import check_factors
 
             # V8: from footer and page headers; a large table is not decoded
             check_factors(self.factors(), table)

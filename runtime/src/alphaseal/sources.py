@@ -14,10 +14,10 @@ import msgspec
 from msgspec import Meta
 
 from alphaseal import store
+from alphaseal.bars.units import Anchors
 from alphaseal.errors import UsageError
-from alphaseal.manifest import Instant, Name, Part
-from alphaseal.names import is_name
-from alphaseal.units import Anchors
+from alphaseal.format.manifest import Instant, Name, Part
+from alphaseal.format.names import is_name
 
 FILE_NAME = "sources.json"
 

@@ -25,15 +25,17 @@ import msgspec
 from msgspec import Meta
 
 from alphaseal import bundle as bundle_module
-from alphaseal import files, manifest, strict_json, tree
 from alphaseal.bundle import Bundle
+from alphaseal.disk import files, tree
+from alphaseal.disk.targets import STORE_STATE
 from alphaseal.errors import DigestError, MalformedError, NotReadableError, RollbackError, UsageError
-from alphaseal.manifest import Count, Instant, Name, Part, Sha256, Short
-from alphaseal.trust import Trust
+from alphaseal.format import manifest, strict_json
+from alphaseal.format.manifest import Count, Instant, Name, Part, Sha256, Short
+from alphaseal.trust.judgement import Trust
 
 T = TypeVar("T", bound=Part)
 FORMAT = "1.0"
-FILE_NAME = "current.json"
+FILE_NAME = STORE_STATE
 MAXIMUM_BYTES = 16 << 20
 
 
@@ -133,11 +135,6 @@ def rollback(store: str | os.PathLike[str], *, to: int, reason: str, trust: Trus
         state = msgspec.structs.replace(state, current=entry, history=[*state.history, event])
         _write(root, state)
     return _current(root, state)
-
-
-def is_store(directory: Path) -> bool:
-    """Whether bundles are installed there, by the look of it."""
-    return os.path.isfile(directory / FILE_NAME) and os.path.isdir(directory / "bundles")
 
 
 def current(store: str | os.PathLike[str]) -> Current:

@@ -17,7 +17,8 @@ import pandas as pd
 import yaml
 
 import alphaseal_converter.mlflow as bundles
-from alphaseal import AlphasealError, Trust, golden
+from alphaseal import AlphasealError, Trust
+from alphaseal.scoring import golden
 
 
 def refusal(work: Any) -> str:

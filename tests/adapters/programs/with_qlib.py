@@ -22,7 +22,7 @@ from qlib.data.dataset.loader import StaticDataLoader
 from qlib.utils import init_instance_by_config
 
 from alphaseal import AlphasealError, Trust
-from alphaseal_converter.qlib import BundleModel
+from alphaseal.adapters.qlib import BundleModel
 
 UNSIGNED = Trust.unsigned()
 

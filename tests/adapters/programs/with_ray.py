@@ -15,8 +15,8 @@ import pyarrow.parquet as pq
 import ray
 
 from alphaseal import Trust
-from alphaseal_converter.batches import Scorer
-from alphaseal_converter.ray import BundleScorer, cut, score
+from alphaseal.adapters.batches import Scorer
+from alphaseal.adapters.ray import BundleScorer, cut, score
 
 UNSIGNED = Trust.unsigned()
 

@@ -17,7 +17,7 @@ from pyspark.sql import SparkSession
 from pyspark.sql import functions as f
 
 from alphaseal import AlphasealError, Trust
-from alphaseal_converter.spark import cut, score, score_function
+from alphaseal.adapters.spark import cut, score, score_function
 
 UNSIGNED = Trust.unsigned()
 

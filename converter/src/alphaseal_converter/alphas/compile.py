@@ -8,7 +8,7 @@ from typing import Final
 
 import numpy as np
 
-from alphaseal.model_gate import ALPHAS
+from alphaseal.gate.model import ALPHAS
 from alphaseal_converter.alphas import elementwise, rolling
 from alphaseal_converter.alphas.emit import ELEMENT, Emitter, Rule
 from alphaseal_converter.alphas.nodes import Dtype, Node, Nodes, in_order, tail

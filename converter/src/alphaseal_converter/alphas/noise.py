@@ -17,7 +17,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from alphaseal.graph import load_session, row_chunks, run_session
+from alphaseal.scoring.session import load_session, row_chunks, run_session
 from alphaseal_converter.alphas import noise_rolling
 from alphaseal_converter.alphas.compile import days_back, fields_of, series_graph
 from alphaseal_converter.alphas.nodes import Dtype, Node, Nodes, in_order

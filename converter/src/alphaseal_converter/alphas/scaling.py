@@ -12,7 +12,7 @@ It holds in real numbers: rounding, overflow and underflow are left out.  Some o
 expressions have absolute numbers, such as 1e-12 added to a denominator, or 1 to a volume whose logarithm is taken.  Where
 one meets a series that is not unchanged, the derivation goes on as if it were 0 and names it, in `Scaling.guards` if it is
 against division by 0, else in `Scaling.quantities`: it holds only where that is negligible, which data must show
-(`alphaseal_converter.units`).
+(`alphaseal_converter.evidence.units`).
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 from typing import Final
 
-from alphaseal.adjustment import unit_of
+from alphaseal.bars.adjustment import unit_of
 from alphaseal_converter.alphas.nodes import Node, in_order
 
 NEGLIGIBLE: Final = Fraction(1, 100_000)

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
-from alphaseal.manifest import Manifest
+from alphaseal.format.manifest import Manifest
 from alphaseal_converter.card import features, sections, verdict
 from alphaseal_converter.card.markup import Element, Limits, element, page
+from alphaseal_converter.card.performance import NOTHING_MEASURED, Performance
 from alphaseal_converter.card.pieces import Card
 from alphaseal_converter.card.style import STYLE_SHEET
-from alphaseal_converter.performance import NOTHING_MEASURED, Performance
 
 __all__ = ["SECTIONS", "render_card"]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from alphaseal.manifest import (
+from alphaseal.format.manifest import (
     CrossSectionStage,
     DropMissingStage,
     Feature,

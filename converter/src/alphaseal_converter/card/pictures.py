@@ -14,8 +14,8 @@ import numpy.typing as npt
 from alphaseal_converter.card import charts
 from alphaseal_converter.card.charts import Series, figure
 from alphaseal_converter.card.markup import Child, Element, element
+from alphaseal_converter.card.performance import DAYS_A_YEAR, Absent, Correlations, Returns
 from alphaseal_converter.card.pieces import Card, absent, badge, counted, data_table, short_number
-from alphaseal_converter.performance import DAYS_A_YEAR, Absent, Correlations, Returns
 
 Vector = npt.NDArray[np.float64]
 

@@ -8,9 +8,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Union
 
-from alphaseal.manifest import Manifest, Segment
+from alphaseal.format.manifest import Manifest, Segment
 from alphaseal_converter.card.markup import Child, Element, element
-from alphaseal_converter.performance import Performance
+from alphaseal_converter.card.performance import Performance
 
 Fact = tuple[str, Union[Child, None]]
 """Name and value; None is not recorded."""

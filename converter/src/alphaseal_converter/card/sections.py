@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from alphaseal.manifest import Manifest, Producer, ReplayNoise, Source, Universes
-from alphaseal.strategy import describe_selection
+from alphaseal.advice.strategy import describe_selection
+from alphaseal.format.manifest import Manifest, Producer, ReplayNoise, Source, Universes
 from alphaseal_converter.card import pictures
 from alphaseal_converter.card.markup import Child, Element, element
 from alphaseal_converter.card.pieces import (

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from alphaseal.manifest import Manifest
+from alphaseal.format.manifest import Manifest
 from alphaseal_converter.card.markup import Element, element
 from alphaseal_converter.card.pieces import ORIGINS, Card, counted, segment_period, short_number
 

@@ -8,9 +8,10 @@ from __future__ import annotations
 import importlib
 from collections.abc import Callable, Mapping
 
-from alphaseal_converter.artifacts import ModelRecord, read_model
 from alphaseal_converter.errors import RefusalError
 from alphaseal_converter.families.base import FamilyContext, TrainedModel
+from alphaseal_converter.locate.artifacts import read_model
+from alphaseal_converter.models.record import ModelRecord
 
 # Class that the weights file names -> module of this package whose `read(record, where)` gives a TrainedModel;
 # a family that needs more than the weights file has `read_in_context(record, where, context)` instead.

@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from alphaseal.manifest import Bound
-from alphaseal_converter.known_names import KnownNames
-from alphaseal_converter.parity import Judge, Matrix, Vector
-from alphaseal_converter.processors import RowProcessor
+from alphaseal.format.manifest import Bound
+from alphaseal_converter.comparison.known_names import KnownNames
+from alphaseal_converter.comparison.parity import Judge, Matrix, Vector
+from alphaseal_converter.processors.kinds import RowProcessor
 
 
 @dataclass(frozen=True)
@@ -53,7 +53,7 @@ class TrainedModel:
     same processors, or None where it is not installed.  `used` says which features the model asks for, None where it
     uses all; `thresholds` are split values per feature in the space that the model sees, empty arrays where it has none.
     `bound` is the largest difference from the judge that the family's arithmetic allows, and with it which near ties there
-    may be (`alphaseal.near_ties`).  `rounding`, where it is not None, says of raw rows [rows, features] behind the
+    may be (`alphaseal.scoring.near_ties`).  `rounding`, where it is not None, says of raw rows [rows, features] behind the
     processors what the rounding of each row's own sums explains beyond that: float64 [rows], for rows far from those that
     the bound was made for.
 

@@ -7,19 +7,19 @@ from typing import Any
 
 import numpy as np
 
-from alphaseal.manifest import Bound
-from alphaseal_converter import decode
-from alphaseal_converter.artifacts import ModelRecord
+from alphaseal.format.manifest import Bound
+from alphaseal_converter.comparison.known_names import KnownNames
+from alphaseal_converter.comparison.parity import Judge, Matrix, Vector
+from alphaseal_converter.decode import frames as decode
 from alphaseal_converter.errors import RefusalError
 from alphaseal_converter.families.base import EXACT, TrainedModel
 from alphaseal_converter.families.live import given_table, plain_attributes
-from alphaseal_converter.families.row_processors import apply_processors
-from alphaseal_converter.graph.catboost import build_catboost_graph
-from alphaseal_converter.known_names import KnownNames
+from alphaseal_converter.graph.trees.catboost import build_catboost_graph
 from alphaseal_converter.models.catboost import CatboostModel, Link, parse_cbm
-from alphaseal_converter.parity import Judge, Matrix, Vector
-from alphaseal_converter.processors import RowProcessor
-from alphaseal_converter.records import Record
+from alphaseal_converter.models.record import ModelRecord
+from alphaseal_converter.pickles.records import Record
+from alphaseal_converter.processors.in_numpy import apply_processors
+from alphaseal_converter.processors.kinds import RowProcessor
 
 _QLIB = "qlib.contrib.model.catboost_model.CatBoostModel"
 _REGRESSOR = "catboost.core.CatBoostRegressor"

@@ -9,17 +9,17 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from alphaseal_converter.artifacts import ModelRecord
-from alphaseal_converter.decode import as_array, as_index
+from alphaseal_converter.comparison.known_names import KnownNames
+from alphaseal_converter.comparison.parity import Judge, Matrix, Vector
+from alphaseal_converter.decode.frames import as_array, as_index
 from alphaseal_converter.errors import RefusalError
 from alphaseal_converter.families.base import EXACT, TrainedModel
 from alphaseal_converter.families.lightgbm_live import library, live_booster
-from alphaseal_converter.families.row_processors import apply_processors
-from alphaseal_converter.graph.builder import GraphBuilder
-from alphaseal_converter.graph.preprocess import add_processors
-from alphaseal_converter.graph.tree_ensemble import add_tree_ensemble
-from alphaseal_converter.known_names import KnownNames
+from alphaseal_converter.graph.nodes.builder import GraphBuilder
+from alphaseal_converter.graph.nodes.preprocess import add_processors
+from alphaseal_converter.graph.trees.tree_ensemble import add_tree_ensemble
 from alphaseal_converter.models.lightgbm_saved import SavedLightgbm, known_names, read_saved
+from alphaseal_converter.models.record import ModelRecord
 from alphaseal_converter.models.trees import (
     TransformKind,
     TreeEnsembleModel,
@@ -27,9 +27,9 @@ from alphaseal_converter.models.trees import (
     thresholds_by_feature,
     used_features,
 )
-from alphaseal_converter.parity import Judge, Matrix, Vector
-from alphaseal_converter.processors import RowProcessor
-from alphaseal_converter.records import Record
+from alphaseal_converter.pickles.records import Record
+from alphaseal_converter.processors.in_numpy import apply_processors
+from alphaseal_converter.processors.kinds import RowProcessor
 
 
 @dataclass(frozen=True, eq=False)

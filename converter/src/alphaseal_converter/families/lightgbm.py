@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
-from alphaseal.manifest import Bound
-from alphaseal_converter.artifacts import ModelRecord
+from alphaseal.format.manifest import Bound
 from alphaseal_converter.families.base import EXACT, Importance, TrainedModel
 from alphaseal_converter.families.lightgbm_live import judge
 from alphaseal_converter.graph.assemble import build_scoring_graph
 from alphaseal_converter.models.lightgbm import split_gains
 from alphaseal_converter.models.lightgbm_saved import SavedLightgbm, known_names, read_saved
+from alphaseal_converter.models.record import ModelRecord
 from alphaseal_converter.models.trees import TransformKind, TreeEnsembleModel, thresholds_by_feature, used_features
 
 _IDENTITY = (TransformKind.IDENTITY, TransformKind.SIGNED_SQUARE)

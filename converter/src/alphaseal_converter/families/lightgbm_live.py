@@ -10,11 +10,11 @@ import importlib.util
 from collections.abc import Sequence
 from typing import Any
 
+from alphaseal_converter.comparison.parity import Judge, Matrix, Vector
 from alphaseal_converter.families.live import given_table, plain_attributes
-from alphaseal_converter.families.row_processors import apply_processors
 from alphaseal_converter.models.lightgbm_saved import SavedLightgbm, known_names
-from alphaseal_converter.parity import Judge, Matrix, Vector
-from alphaseal_converter.processors import RowProcessor
+from alphaseal_converter.processors.in_numpy import apply_processors
+from alphaseal_converter.processors.kinds import RowProcessor
 
 
 def library() -> Any | None:

@@ -6,19 +6,19 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from alphaseal.manifest import Bound
-from alphaseal_converter.artifacts import ModelRecord
-from alphaseal_converter.decode import as_array, as_plain
+from alphaseal.format.manifest import Bound
+from alphaseal_converter.comparison.parity import Judge, Matrix, Vector
+from alphaseal_converter.decode.frames import as_array, as_plain
 from alphaseal_converter.errors import RefusalError
 from alphaseal_converter.families.base import Importance, TrainedModel
-from alphaseal_converter.families.row_processors import apply_processors
 from alphaseal_converter.graph.sklearn_steps import build_chain_graph
+from alphaseal_converter.models.record import ModelRecord
 from alphaseal_converter.models.row_rounding import row_rounding
 from alphaseal_converter.models.sklearn_estimators import as_plain_array
 from alphaseal_converter.models.sklearn_steps import Chain, Linear, magnitude
 from alphaseal_converter.models.trees import malformed
-from alphaseal_converter.parity import Judge, Matrix, Vector
-from alphaseal_converter.processors import RowProcessor
+from alphaseal_converter.processors.in_numpy import apply_processors
+from alphaseal_converter.processors.kinds import RowProcessor
 
 TYPICAL_INPUT = 8.0
 """Normalised inputs are of this size at most; rounding errors of a sum grow with its terms, not with the sum."""

@@ -6,11 +6,11 @@ import importlib.util
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from alphaseal_converter import decode
+from alphaseal_converter.comparison.known_names import KnownNames
+from alphaseal_converter.comparison.parity import Matrix
+from alphaseal_converter.decode import frames as decode
 from alphaseal_converter.errors import RefusalError
-from alphaseal_converter.known_names import KnownNames
-from alphaseal_converter.parity import Matrix
-from alphaseal_converter.records import Record
+from alphaseal_converter.pickles.records import Record
 
 
 def plain_attributes(record: Record) -> dict[str, Any]:

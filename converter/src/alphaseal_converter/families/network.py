@@ -19,23 +19,23 @@ import numpy.typing as npt
 from onnx import TensorProto
 
 from alphaseal.errors import PolicyError
-from alphaseal.graph import load_session
-from alphaseal.manifest import Bound
-from alphaseal.model_gate import Limits, check_model
-from alphaseal_converter import decode
-from alphaseal_converter.artifacts import ModelRecord
+from alphaseal.format.manifest import Bound
+from alphaseal.gate.model import Limits, check_model
+from alphaseal.scoring.session import load_session
+from alphaseal_converter.comparison.parity import Judge, Matrix, Vector
+from alphaseal_converter.decode import frames as decode
+from alphaseal_converter.decode.tensors import NetworkState, read_network_state
 from alphaseal_converter.errors import RefusalError
 from alphaseal_converter.families.base import FamilyContext, TrainedModel
-from alphaseal_converter.families.row_processors import apply_processors
-from alphaseal_converter.graph.builder import GraphBuilder
-from alphaseal_converter.graph.embed import embed
-from alphaseal_converter.graph.preprocess import add_processors
-from alphaseal_converter.isolation import IsolationLimits, shared_sandbox
-from alphaseal_converter.parity import Judge, Matrix, Vector
-from alphaseal_converter.plain_table import Column, Texts, Told, decode_answer
-from alphaseal_converter.processors import Fillna, RobustZScoreNorm, RowProcessor, TanhProcess
-from alphaseal_converter.records import Record
-from alphaseal_converter.torch_tensors import NetworkState, read_network_state
+from alphaseal_converter.graph.nodes.builder import GraphBuilder
+from alphaseal_converter.graph.nodes.embed import embed
+from alphaseal_converter.graph.nodes.preprocess import add_processors
+from alphaseal_converter.isolation.plain_table import Column, Texts, Told, decode_answer
+from alphaseal_converter.isolation.sandbox import IsolationLimits, shared_sandbox
+from alphaseal_converter.models.record import ModelRecord
+from alphaseal_converter.pickles.records import Record
+from alphaseal_converter.processors.in_numpy import apply_processors
+from alphaseal_converter.processors.kinds import Fillna, RobustZScoreNorm, RowProcessor, TanhProcess
 
 Single = npt.NDArray[np.float32]
 

@@ -14,16 +14,16 @@ from typing import Any
 
 import numpy as np
 
-from alphaseal_converter.decode import as_array, as_dtype, as_plain, shown
+from alphaseal_converter.comparison.parity import Judge, Matrix, Vector
+from alphaseal_converter.decode.frames import as_array, as_dtype, as_plain, shown
 from alphaseal_converter.errors import RefusalError
 from alphaseal_converter.families.lightgbm_live import library, live_booster
-from alphaseal_converter.families.row_processors import apply_processors
 from alphaseal_converter.models import sklearn_trees as trees
 from alphaseal_converter.models.lightgbm_saved import read_saved
 from alphaseal_converter.models.sklearn_estimators import BUILT_CLASSES, version_of
-from alphaseal_converter.parity import Judge, Matrix, Vector
-from alphaseal_converter.processors import RowProcessor
-from alphaseal_converter.records import Global, Record
+from alphaseal_converter.pickles.records import Global, Record
+from alphaseal_converter.processors.in_numpy import apply_processors
+from alphaseal_converter.processors.kinds import RowProcessor
 
 # Estimators of skl2onnx's road, and the parts of estimators that have attributes of their own.
 _MORE_ESTIMATORS = frozenset(

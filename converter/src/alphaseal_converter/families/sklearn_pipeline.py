@@ -13,16 +13,17 @@ from typing import Any
 
 import numpy as np
 
-from alphaseal.manifest import Bound
-from alphaseal_converter.artifacts import ModelRecord
-from alphaseal_converter.decode import as_plain, shown
+from alphaseal.format.manifest import Bound
+from alphaseal_converter.comparison.known_names import KnownNames
+from alphaseal_converter.comparison.parity import Judge, Vector
+from alphaseal_converter.decode.frames import as_plain, shown
 from alphaseal_converter.errors import RefusalError
 from alphaseal_converter.families.base import EXACT, TrainedModel
 from alphaseal_converter.families.linear import rounding_bound, row_rounding_of
 from alphaseal_converter.families.live import given_table
 from alphaseal_converter.families.sklearn_live import live_estimator, make_judge
 from alphaseal_converter.graph.sklearn_steps import build_chain_graph
-from alphaseal_converter.known_names import KnownNames
+from alphaseal_converter.models.record import ModelRecord
 from alphaseal_converter.models.sklearn_estimators import (
     Estimator,
     UnknownEstimatorError,
@@ -47,9 +48,8 @@ from alphaseal_converter.models.sklearn_steps import (
 )
 from alphaseal_converter.models.sklearn_trees import single_boundaries
 from alphaseal_converter.models.trees import TransformKind, malformed, thresholds_by_feature, used_features
-from alphaseal_converter.parity import Judge, Vector
-from alphaseal_converter.processors import RowProcessor
-from alphaseal_converter.records import Record
+from alphaseal_converter.pickles.records import Record
+from alphaseal_converter.processors.kinds import RowProcessor
 
 _USUAL = np.array([-3.0, -1.0, -0.5, 0.0, 0.5, 1.0, 3.0])
 """Values of normalised inputs."""

@@ -13,20 +13,20 @@ from typing import Any
 import numpy as np
 import onnx
 
-from alphaseal_converter.artifacts import ModelRecord
 from alphaseal_converter.errors import RefusalError
 from alphaseal_converter.families.base import TrainedModel
 from alphaseal_converter.families.linear import rounding_bound
 from alphaseal_converter.families.live import given_table
 from alphaseal_converter.families.sklearn_live import live_parts
-from alphaseal_converter.graph.builder import OPSETS, GraphBuilder
-from alphaseal_converter.graph.embed import Substitute, embed
-from alphaseal_converter.graph.preprocess import add_processors
+from alphaseal_converter.graph.nodes.builder import OPSETS, GraphBuilder
+from alphaseal_converter.graph.nodes.embed import Substitute, embed
+from alphaseal_converter.graph.nodes.preprocess import add_processors
 from alphaseal_converter.graph.sklearn_steps import add_chain, add_check
+from alphaseal_converter.models.record import ModelRecord
 from alphaseal_converter.models.sklearn_estimators import inputs_of, known_names, parse_estimator, version_of
 from alphaseal_converter.models.sklearn_steps import Check
-from alphaseal_converter.processors import RowProcessor
-from alphaseal_converter.records import Record
+from alphaseal_converter.pickles.records import Record
+from alphaseal_converter.processors.kinds import RowProcessor
 
 _OWN_DOMAIN = "alphaseal"
 _OWN_OPERATOR = "Estimator"

@@ -8,20 +8,20 @@ from typing import Any
 
 import numpy as np
 
-from alphaseal.manifest import Bound
-from alphaseal_converter import decode
-from alphaseal_converter.artifacts import ModelRecord
+from alphaseal.format.manifest import Bound
+from alphaseal_converter.comparison.known_names import KnownNames
+from alphaseal_converter.comparison.parity import Judge, Matrix, Vector
+from alphaseal_converter.decode import frames as decode
 from alphaseal_converter.errors import RefusalError
 from alphaseal_converter.families.base import EXACT, Importance, TrainedModel
 from alphaseal_converter.families.live import given_table, plain_attributes
-from alphaseal_converter.families.row_processors import apply_processors
-from alphaseal_converter.graph.xgboost import build_xgboost_graph
-from alphaseal_converter.known_names import KnownNames
+from alphaseal_converter.graph.trees.xgboost import build_xgboost_graph
+from alphaseal_converter.models.record import ModelRecord
 from alphaseal_converter.models.trees import thresholds_by_feature, used_features
 from alphaseal_converter.models.xgboost import Link, Rule, XgboostModel, parse_document
-from alphaseal_converter.parity import Judge, Matrix, Vector
-from alphaseal_converter.processors import RowProcessor
-from alphaseal_converter.records import Record
+from alphaseal_converter.pickles.records import Record
+from alphaseal_converter.processors.in_numpy import apply_processors
+from alphaseal_converter.processors.kinds import RowProcessor
 
 _BOOSTER = "xgboost.core.Booster"
 _QLIB = "qlib.contrib.model.xgboost.XGBModel"

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from alphaseal.errors import UsageError
-from alphaseal_converter.graph.builder import GraphBuilder
-from alphaseal_converter.graph.preprocess import add_processors
-from alphaseal_converter.graph.tree_ensemble import add_tree_ensemble
+from alphaseal_converter.graph.nodes.builder import GraphBuilder
+from alphaseal_converter.graph.nodes.preprocess import add_processors
+from alphaseal_converter.graph.trees.tree_ensemble import add_tree_ensemble
 from alphaseal_converter.models.trees import TreeEnsembleModel
-from alphaseal_converter.processors import Normalisation, RowProcessor
+from alphaseal_converter.processors.kinds import Normalisation, RowProcessor
 
 
 def build_scoring_graph(processors: Sequence[RowProcessor], model: TreeEnsembleModel, n_features: int) -> bytes:

@@ -11,13 +11,13 @@ import numpy as np
 from onnx import TensorProto
 
 from alphaseal_converter.errors import RefusalError
-from alphaseal_converter.graph.builder import GraphBuilder
-from alphaseal_converter.graph.catboost import add_oblivious_sum
-from alphaseal_converter.graph.normal_quantile import add_normal_quantile, add_steady
-from alphaseal_converter.graph.preprocess import add_processors
-from alphaseal_converter.graph.search_tree import search_tree
-from alphaseal_converter.graph.shallow_trees import as_oblivious
-from alphaseal_converter.graph.tree_ensemble import (
+from alphaseal_converter.graph.nodes.builder import GraphBuilder
+from alphaseal_converter.graph.nodes.normal_quantile import add_normal_quantile, add_steady
+from alphaseal_converter.graph.nodes.preprocess import add_processors
+from alphaseal_converter.graph.trees.catboost import add_oblivious_sum
+from alphaseal_converter.graph.trees.search_tree import search_tree
+from alphaseal_converter.graph.trees.shallow_trees import as_oblivious
+from alphaseal_converter.graph.trees.tree_ensemble import (
     add_score,
     add_single_tree_ensemble,
     add_tree_ensemble,
@@ -42,7 +42,7 @@ from alphaseal_converter.models.sklearn_steps import (
     Trees,
 )
 from alphaseal_converter.models.trees import FloatArray, IntArray, TreeEnsembleModel
-from alphaseal_converter.processors import RowProcessor
+from alphaseal_converter.processors.kinds import RowProcessor
 
 _BOUND = 1e-7
 """scikit-learn's BOUNDS_THRESHOLD of QuantileTransformer."""

@@ -13,15 +13,16 @@ from typing import Any
 
 import numpy as np
 
-from alphaseal_converter import decode
-from alphaseal_converter.artifacts import ModelRecord, lightgbm_text
+from alphaseal_converter.comparison.known_names import KnownNames
+from alphaseal_converter.decode import frames as decode
 from alphaseal_converter.errors import RefusalError
-from alphaseal_converter.known_names import KnownNames
 from alphaseal_converter.ledger import REFUSED
 from alphaseal_converter.ledger.lightgbm import NATIVE, PARAMETER_OF
 from alphaseal_converter.models.lightgbm import feature_infos, feature_names, parse_model_text, stated_categories
+from alphaseal_converter.models.lightgbm_text import lightgbm_text
+from alphaseal_converter.models.record import ModelRecord
 from alphaseal_converter.models.trees import FloatArray, TreeEnsembleModel, malformed, used_features
-from alphaseal_converter.records import Record
+from alphaseal_converter.pickles.records import Record
 
 _WRAPPERS = frozenset(("lightgbm.sklearn.LGBMRegressor", "lightgbm.sklearn.LGBMRanker"))
 _LARGEST_INTEGER = 2**53

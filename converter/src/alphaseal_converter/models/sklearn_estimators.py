@@ -13,9 +13,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from alphaseal_converter.decode import as_array, as_plain, shown
+from alphaseal_converter.comparison.known_names import KnownNames
+from alphaseal_converter.decode.frames import as_array, as_plain, shown
 from alphaseal_converter.errors import RefusalError
-from alphaseal_converter.known_names import KnownNames
 from alphaseal_converter.models import sklearn_trees as trees
 from alphaseal_converter.models.lightgbm_saved import known_names as names_of_lightgbm
 from alphaseal_converter.models.lightgbm_saved import read_saved
@@ -39,7 +39,7 @@ from alphaseal_converter.models.sklearn_steps import (
     Trees,
 )
 from alphaseal_converter.models.trees import FloatArray, malformed
-from alphaseal_converter.records import Global, Record
+from alphaseal_converter.pickles.records import Global, Record
 
 _FINITE = Check(missing=False)
 _NAN_PASSES = Check(missing=True)

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from alphaseal_converter.decode import as_array, as_plain, shown
+from alphaseal_converter.decode.frames import as_array, as_plain, shown
 from alphaseal_converter.errors import RefusalError
 from alphaseal_converter.models.trees import (
     Decision,
@@ -24,7 +24,7 @@ from alphaseal_converter.models.trees import (
     check_tree,
     malformed,
 )
-from alphaseal_converter.records import Global, Record
+from alphaseal_converter.pickles.records import Global, Record
 
 _TREE = Global("sklearn.tree._tree", "Tree")
 _PREDICTOR = Global("sklearn.ensemble._hist_gradient_boosting.predictor", "TreePredictor")

@@ -17,7 +17,7 @@ from alphaseal_converter.pickles import _child, _machine, _wire
 from alphaseal_converter.pickles._keys import Crowd, key_problem
 from alphaseal_converter.pickles._machine import PERSISTENT_LOAD
 from alphaseal_converter.pickles._state import Limits, PickleFault
-from alphaseal_converter.records import Global
+from alphaseal_converter.pickles.records import Global
 
 __all__ = [
     "PERSISTENT_LOAD",

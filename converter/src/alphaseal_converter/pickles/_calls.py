@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from alphaseal_converter.records import Global
+from alphaseal_converter.pickles.records import Global
 
 _PATHS: Final = ("PosixPath", "WindowsPath", "PurePosixPath", "PureWindowsPath", "Path", "PurePath")
 

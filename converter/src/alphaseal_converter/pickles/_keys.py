@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any, Final
 
 from alphaseal_converter.pickles._calls import ENCODE, LATIN1, NEVER_EQUAL
-from alphaseal_converter.records import Global, Record
+from alphaseal_converter.pickles.records import Global, Record
 
 KEY_BYTES: Final = 1 << 16
 """Longest str or bytes (in characters or bytes) that may be a dict key or a set member."""

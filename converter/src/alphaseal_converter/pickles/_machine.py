@@ -18,7 +18,7 @@ from typing import Any, Final
 
 from alphaseal_converter.pickles._calls import VIEWS
 from alphaseal_converter.pickles._state import Limits, Machine, PickleFault, kind_of
-from alphaseal_converter.records import Global, Record
+from alphaseal_converter.pickles.records import Global, Record
 
 _HIGHEST_PROTOCOL: Final = 5
 

@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from typing import Any, Final
 
 from alphaseal_converter.pickles._calls import KNOWN, OBJECTS, VALUES, VIEWS
-from alphaseal_converter.records import Global, Record
+from alphaseal_converter.pickles.records import Global, Record
 
 MUTABLE: Final = frozenset({list, dict, set, Record})
 _CONTAINERS: Final = MUTABLE | {tuple, frozenset}

@@ -9,7 +9,7 @@ from typing import Any, Final
 from alphaseal_converter.pickles._calls import CHANGERS, CONTAINERS, KNOWN, VIEWS
 from alphaseal_converter.pickles._keys import KEY_BYTES, Crowd, is_uncertain, key_problem
 from alphaseal_converter.pickles._sharing import MUTABLE, Sharing
-from alphaseal_converter.records import Global, Record
+from alphaseal_converter.pickles.records import Global, Record
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from alphaseal_converter.pickles._state import children
-from alphaseal_converter.records import Global, Record
+from alphaseal_converter.pickles.records import Global, Record
 
 INLINE: Final = 1 << 16
 """Bytes literals up to this length are copied into the answer."""

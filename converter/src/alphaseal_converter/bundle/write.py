@@ -1,0 +1,256 @@
+"""Writing a proven conversion: staged beside its place, re-opened by the runtime, renamed in one step."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import alphaseal
+from alphaseal.disk.targets import not_writable
+from alphaseal.errors import AlphasealError
+from alphaseal.format import manifest as m
+from alphaseal.format import strict_json
+from alphaseal.scoring import golden
+from alphaseal_converter.bundle.manifest import make_manifest
+from alphaseal_converter.bundle.signing import sign_staged
+from alphaseal_converter.bundle.sources import SourceTexts, accepted_factors
+from alphaseal_converter.card import render_card
+from alphaseal_converter.card.performance import measure
+from alphaseal_converter.errors import RefusalError
+from alphaseal_converter.evidence.alphas import BARS_FILE, GRAPH_FILE, write_golden_bars
+from alphaseal_converter.evidence.golden import write_golden
+from alphaseal_converter.evidence.training_statistics import feature_statistics
+from alphaseal_converter.factors.table import column_names, rewrite_factors
+from alphaseal_converter.factors.trial import Trial
+from alphaseal_converter.plain import json_value
+
+if TYPE_CHECKING:
+    from alphaseal_converter.proof.proven import Proven
+    from alphaseal_converter.proof.request import BuildRequest
+
+_MEDIA_TYPES = {
+    ".onnx": "application/vnd.onnx",
+    ".parquet": "application/vnd.apache.parquet",
+    ".html": "text/html; charset=utf-8",
+    ".json": "application/json",
+    ".py": "text/plain; charset=utf-8",
+    ".yaml": "text/plain; charset=utf-8",
+}
+_ROLES = {
+    GRAPH_FILE: "alphas",
+    BARS_FILE: "golden_bars",
+    "golden.parquet": "golden",
+    "factors.parquet": "factors",
+    "card.html": "card",
+}
+
+
+@dataclass(frozen=True)
+class BuiltBundle:
+    """A bundle that is in its place and was verified by the runtime."""
+
+    path: Path
+    digest: str
+    manifest: m.Manifest
+    trials: Mapping[str, Trial] = field(default_factory=dict)
+    """Why what the trials of its factors did not find is null; by feature."""
+
+
+def check_place(out: Path) -> None:
+    """Before the long work: NotReadableError `output.not_writable` where no directory can be made beside `out`."""
+    staging = _staging(out)
+    _make(staging, out)
+    staging.rmdir()
+
+
+def _staging(out: Path) -> Path:
+    return out.with_name(f".{out.name}.{os.getpid()}.part")
+
+
+def _make(staging: Path, out: Path) -> None:
+    try:
+        staging.mkdir()
+    except OSError as error:
+        raise not_writable(out, error) from None
+
+
+def write_bundle(proven: Proven, request: BuildRequest, progress: Callable[[str], None]) -> BuiltBundle:
+    """Write all files to a directory beside the bundle's place, verify them with the runtime, then rename it."""
+    staging = _staging(request.out)
+    try:
+        _make(staging, request.out)
+        manifest = _fill(staging, proven, request, progress)
+        if request.require_ready and not manifest.eligibility.ready:
+            raise _not_ready(manifest)
+        progress("verifying the bundle")
+        _verify(staging)
+        if request.signing_key is not None:
+            sign_staged(staging, manifest, request.signing_key)
+        try:
+            os.rename(staging, request.out)
+        except OSError as error:
+            raise RefusalError(
+                "output.exists", f"the bundle's place was taken meanwhile: {error.strerror}", where=str(request.out)
+            ) from None
+    finally:
+        shutil.rmtree(staging, ignore_errors=True)
+    with suppress(OSError):  # the rename itself is durable only after the directory is; not every system can say so
+        _synchronise(request.out.parent)
+    return BuiltBundle(request.out, m.digest(m.encode(manifest)), manifest, proven.trials)
+
+
+def _not_ready(manifest: m.Manifest) -> RefusalError:
+    reasons = manifest.eligibility.reasons
+    return RefusalError(
+        "build.not_ready",
+        "the bundle would not be ready, and --require-ready was given",
+        expected="no reason against it",
+        found="; ".join(f"{reason.code} ({reason.text})" for reason in reasons),
+        next_step="mend what the reasons name, or build without --require-ready to look at it",
+    )
+
+
+def _fill(staging: Path, proven: Proven, request: BuildRequest, progress: Callable[[str], None]) -> m.Manifest:
+    """All files of the bundle, the manifest last."""
+    for name, graph in proven.graphs.items():
+        (staging / name).write_bytes(graph)
+    schema = golden.golden_schema(proven.features.features)
+    golden_rows = write_golden(staging / "golden.parquet", schema, proven.golden)
+    if proven.alphas.graph is not None:
+        (staging / GRAPH_FILE).write_bytes(proven.alphas.graph)
+        write_golden_bars(staging / BARS_FILE, proven.alphas.bars)
+    table = None
+    if request.with_factors and proven.located.parquet is not None:
+        progress("rewriting the factor table")
+        table = rewrite_factors(proven.located.parquet, staging / "factors.parquet")
+    progress("statistics of the training values")
+    parquet = proven.located.parquet
+    columns = [name for name, _ in column_names(parquet)] if parquet is not None else []
+    statistics = feature_statistics(
+        proven.training,
+        proven.features.features,
+        parquet if table is None else staging / "factors.parquet",
+        columns,
+        proven.raw,
+    )
+    sources = _sources(proven)
+    for path, text in sources.texts.items():
+        (staging / path).parent.mkdir(parents=True, exist_ok=True)
+        (staging / path).write_bytes(text.encode("utf-8"))
+
+    def describe() -> m.Manifest:
+        files = [_entry(staging, path, sources.titles) for path in sorted(staging.rglob("*")) if path.is_file()]
+        return make_manifest(
+            proven,
+            request,
+            files=files,
+            sources=sources,
+            factors_table=table,
+            statistics=statistics,
+            golden_rows=golden_rows,
+        )
+
+    card = render_card(describe(), sources.texts, performance=measure(proven))
+    (staging / "card.html").write_bytes(card.encode("utf-8"))
+    manifest = describe()
+    (staging / m.FILE_NAME).write_bytes(m.encode(manifest))
+    for written in staging.rglob("*"):
+        _synchronise(written)
+    return manifest
+
+
+def _synchronise(path: Path) -> None:
+    """Bytes to the disk before the rename: a power cut must not leave a bundle with holes."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _entry(staging: Path, path: Path, titles: dict[str, str] | object) -> m.File:
+    name = path.relative_to(staging).as_posix()
+    data = hashlib.sha256()
+    with path.open("rb") as file:
+        while chunk := file.read(1 << 20):
+            data.update(chunk)
+    title = titles.get(name) if isinstance(titles, dict) else None
+    return m.File(
+        path=name,
+        size=path.stat().st_size,
+        sha256=data.hexdigest(),
+        media_type=_MEDIA_TYPES[path.suffix],
+        role=_ROLES.get(name, "model" if path.suffix == ".onnx" else "source"),  # type: ignore[arg-type]
+        title=title,
+    )
+
+
+def _verify(staging: Path) -> None:
+    """What a reader will do: open, verify every file, score the golden rows."""
+    try:
+        # Closed before the bundle gets its place: Windows renames no directory whose files are open.
+        with alphaseal.open(staging, trust=alphaseal.Trust.unsigned()) as bundle:
+            bundle.verify()
+            bundle.selftest()
+    except AlphasealError as error:
+        raise RefusalError(
+            "output.not_verified",
+            f"the finished bundle does not verify: {error}",
+            next_step="report it: this must not happen",
+        ) from error
+
+
+def _sources(proven: Proven) -> SourceTexts:
+    """Code and configuration as inert text below sources/, numbered; their real names are titles in the manifest."""
+    texts: dict[str, str] = {}
+    titles: dict[str, str] = {}
+
+    def add(path: str, text: str, title: str) -> str:
+        texts[path] = text.encode("utf-8", "backslashreplace").decode("utf-8")
+        titles[path] = title.encode("utf-8", "backslashreplace").decode("utf-8")[:1000]
+        return path
+
+    factors: list[str | None] = []
+    for number, factor in enumerate(accepted_factors(proven)):
+        factors.append(
+            add(f"sources/factors/{number:03}.py", factor.code, factor.name) if factor.code is not None else None
+        )
+    base = {}
+    if proven.anchor is not None:
+        for number, (name, code) in enumerate(sorted(proven.anchor.item.base_feature_codes.items())):
+            base[Path(name).stem] = add(f"sources/base/{number:03}.py", code, name)
+    if proven.model_code is not None:
+        add("sources/model.py", proven.model_code, "model.py")
+    if proven.configuration is not None:
+        plain = json_value(dict(proven.configuration.plain))
+        add(
+            "sources/task.json",
+            strict_json.dumps(plain).decode("utf-8"),
+            "artifacts/task, the configuration that was run",
+        )
+    return SourceTexts(texts, titles, factors, base)
+
+
+def result_object(bundle: BuiltBundle) -> dict[str, object]:
+    """What a pipeline needs to know of a finished build."""
+    manifest = bundle.manifest
+    return {
+        "bundle": str(bundle.path),
+        "digest": bundle.digest,
+        "name": manifest.name,
+        "sequence": manifest.sequence,
+        "ready": manifest.eligibility.ready,
+        "reasons": [reason.code for reason in manifest.eligibility.reasons],
+        "order": manifest.order.proof,
+        "features": len(manifest.features),
+        "parity": json.loads(strict_json.dumps(m.to_plain(manifest)["parity"])),
+        "card": str(bundle.path / "card.html"),
+        "trials": {name: trial.to_plain() for name, trial in bundle.trials.items()},
+    }

@@ -1,0 +1,102 @@
+"""The verb ``alphaseal-convert features``."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+from alphaseal.bundle import open_bundle
+from alphaseal.cli.options import add_trust_options, add_unit_options, read_anchors, read_range, read_trust
+from alphaseal.disk.targets import check_target
+from alphaseal.tables.origin import sidecar_of
+from alphaseal.terminal.console import Findings, Outcome, Parser, Progress
+from alphaseal_converter.cli import signing as signing_commands
+
+
+def add_verb(verbs: Any, common: Parser) -> None:
+    """The parser of the verb."""
+    features = verbs.add_parser(
+        "features", parents=[common], help="run a bundle's SOTA factors on bars, isolated, and write a day's features"
+    )
+    features.add_argument("bundle", type=Path, metavar="BUNDLE", help="bundle directory")
+    features.add_argument(
+        "--bars", type=Path, required=True, metavar="FILE", help="RD-Agent's daily_pv.h5 (key data), or a parquet file"
+    )
+    features.add_argument(
+        "--static", type=Path, metavar="FILE", help="static_factors.parquet, for factors that read it"
+    )
+    day = features.add_mutually_exclusive_group(required=True)
+    day.add_argument("--date", metavar="YYYY-MM-DD", help="compute exactly this date")
+    day.add_argument("--dates", metavar="FROM:TO", help="every date of the bars in this range, both ends included")
+    features.add_argument(
+        "--instruments-from",
+        choices=("qlib", "ts"),
+        help="notation of the stocks of bars and static table, where not the bundle's",
+    )
+    features.add_argument("--out", type=Path, required=True, metavar="FILE.parquet", help="file to write")
+    add_unit_options(features)
+    add_trust_options(features)
+    features.add_argument(
+        "--python", type=Path, metavar="PYTHON", help="Python with pandas and tables that runs the factors' code"
+    )
+    features.add_argument(
+        "--jobs", type=_positive, default=1, metavar="N", help="factors that run at once (default: 1)"
+    )
+    features.add_argument(
+        "--seconds", type=_positive, default=300, metavar="N", help="the longest that a factor may run (default: 300)"
+    )
+    features.add_argument(
+        "--memory", type=_positive, default=8, metavar="GIB", help="the most that a factor may use (default: 8)"
+    )
+    features.add_argument(
+        "--allow-missing", action="store_true", help="write the features that can be computed, where others cannot"
+    )
+    signing_commands.add_build_key(features)
+
+
+def run(options: argparse.Namespace) -> Outcome:
+    """Compute the features and report on each, also where some could not be computed."""
+    from alphaseal_converter.factors.compute import FeaturesRequest, IncompleteError, check_output, compute_features
+    from alphaseal_converter.isolation.sandbox import IsolationLimits
+
+    check_output(options.out)
+    inputs = (options.bars, options.static, options.anchors, options.trust, options.key)
+    for path in (options.out, sidecar_of(options.out)):
+        check_target(path, inputs=inputs, bundle=options.bundle)
+    trust = read_trust(options)
+    bundle = open_bundle(options.bundle, trust=trust)
+    request = FeaturesRequest(
+        bundle=options.bundle,
+        opened=bundle,
+        trust=trust,
+        bars=options.bars,
+        out=options.out,
+        date=options.date,
+        dates=read_range(options.dates) if options.dates is not None else None,
+        static=options.static,
+        instruments_from=options.instruments_from,
+        python=options.python,
+        signing_key=signing_commands.build_key(options),
+        jobs=options.jobs,
+        anchors=read_anchors(options, bundle),
+        units_as_trained=options.units_as_trained,
+        allow_missing=options.allow_missing,
+        limits=IsolationLimits(
+            seconds=options.seconds, cpu_seconds=2 * options.seconds, memory_bytes=options.memory << 30
+        ),
+    )
+    progress = Progress(enabled=not options.json)
+    try:
+        result = compute_features(request, progress)
+    except IncompleteError as error:
+        return Findings(error.result.text(), error.result.to_plain(), [error])
+    finally:
+        progress.close()
+    return result.text(), result.to_plain()
+
+
+def _positive(text: str) -> int:
+    if not text.isascii() or not text.isdigit() or not 1 <= int(text) <= 1_000_000:
+        raise argparse.ArgumentTypeError(f"expected a whole number from 1 on, found {text!r}")
+    return int(text)

@@ -1,0 +1,396 @@
+"""The command ``alphaseal-convert``: inspect, build, replay, features, validate; keys and signatures; doctor, completion."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import importlib.util
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from alphaseal.errors import UsageError
+from alphaseal.format import instants
+from alphaseal.plain_text import Printable, printable
+from alphaseal.terminal.console import SHELLS, Outcome, Parser, Progress, Version, run_command
+from alphaseal_converter.version import __version__
+
+if TYPE_CHECKING:
+    from alphaseal.format.manifest import Manifest
+
+Run = Callable[[argparse.Namespace], Outcome]
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Entry point; the return value is the exit status of the table in spec/bundle-v1.md."""
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    verbs: dict[str, Run] = {
+        "inspect": _inspect,
+        "build": _build,
+        "replay": _replay,
+        "features": _later("features", "run"),
+        "validate": _validate,
+        "doctor": _doctor,
+        "completion": _completion,
+        "keygen": _later("signing", "keygen"),
+        "sign": _later("signing", "sign"),
+        "approve": _later("signing", "approve"),
+        "attest": _later("signing", "attest"),
+        "provenance": _later("signing", "show_provenance"),
+    }
+    parser = _doctors_parser() if given[:1] == ["doctor"] else _parser()
+    return run_command(parser, given, verbs)
+
+
+def _later(module: str, verb: str) -> Run:
+    """A verb of a module that is loaded when the verb is asked for."""
+
+    def run(options: argparse.Namespace) -> Outcome:
+        outcome: Outcome = getattr(importlib.import_module(f".{module}", __package__), verb)(options)
+        return outcome
+
+    return run
+
+
+def _empty_parser() -> tuple[Parser, Any]:
+    """(the command's parser, where its verbs are added)."""
+    parser = Parser(prog="alphaseal-convert", description="Turn an RD-Agent task into a bundle that needs no pickle.")
+    parser.add_argument("--version", action=Version, text=_version)
+    return parser, parser.add_subparsers(dest="verb", required=True, metavar="VERB", parser_class=Parser)
+
+
+def _doctors_parser() -> Parser:
+    """With the verb doctor alone: the others' options load libraries, one of which may be what doctor is to find."""
+    parser, verbs = _empty_parser()
+    _add_doctor(verbs)
+    return parser
+
+
+def _add_doctor(verbs: Any) -> None:
+    look = verbs.add_parser(
+        "doctor", parents=[_common()], help="what of this machine would stop the work; whether a file can be read"
+    )
+    look.add_argument(
+        "target", type=Path, nargs="?", metavar="MODEL_FILE|TASK_DIR", help="weights file or task to look at too"
+    )
+
+
+def _parser() -> Parser:
+    from alphaseal_converter.cli import features as features_command
+    from alphaseal_converter.cli import signing as signing_commands
+
+    parser, verbs = _empty_parser()
+    inspect = verbs.add_parser(
+        "inspect", parents=[_common()], help="the story of a task: experiments, decisions, weights, the anchor"
+    )
+    inspect.add_argument("task", type=Path, metavar="TASK_DIR", help="log/<timestamp> of an RD-Agent task")
+    _add_places(inspect)
+    _add_build(verbs.add_parser("build", parents=[_common()], help="read, prove, write a bundle"))
+    replay = verbs.add_parser(
+        "replay",
+        parents=[_common()],
+        help="write the raw feature values of a run, to carry them elsewhere: qlib's, or from bars",
+    )
+    replay.add_argument("task", type=Path, nargs="?", metavar="TASK_DIR")
+    replay.add_argument("--out", type=Path, required=True, metavar="RAW.parquet", help="file to write")
+    _add_places(replay)
+    _add_choice(replay)
+    _add_values(replay)
+    validate = verbs.add_parser(
+        "validate", parents=[_common()], help="check manifests, envelopes and trust files against the published schemas"
+    )
+    validate.add_argument(
+        "files",
+        type=Path,
+        nargs="+",
+        metavar="FILE",
+        help="manifest.json, or a bundle directory; an envelope, a trust file, a store's current.json",
+    )
+    _add_doctor(verbs)
+    shell = verbs.add_parser("completion", parents=[_common()], help="print a script for tab completion")
+    shell.add_argument("shell", choices=SHELLS, help="the shell that is to complete")
+    features_command.add_verb(verbs, _common())
+    signing_commands.add_verbs(verbs, _common())
+    return parser
+
+
+def _add_build(build: argparse.ArgumentParser) -> None:
+    from alphaseal.format.manifest import FORMAT, FORMATS
+    from alphaseal_converter.cli import signing as signing_commands
+
+    build.add_argument(
+        "task", type=Path, nargs="?", metavar="TASK_DIR", help="log/<timestamp> of an RD-Agent task; none for a scan"
+    )
+    build.add_argument("--out", type=Path, required=True, metavar="BUNDLE", help="directory to make; must not exist")
+    _add_places(build)
+    _add_choice(build)
+    _add_values(build)
+    build.add_argument(
+        "--feature-order",
+        type=Path,
+        metavar="FILE",
+        help="feature names in model order, where nothing in the run says it",
+    )
+    build.add_argument("--name", help="bundle name (default: from the task)")
+    build.add_argument(
+        "--sequence",
+        type=_sequence,
+        metavar="N",
+        help="sequence number (default: the run's end, in seconds since 1970)",
+    )
+    build.add_argument(
+        "--expires",
+        type=_instant,
+        metavar="INSTANT",
+        help="the bundle is refused from then on, 2027-01-31T00:00:00Z (default: never)",
+    )
+    build.add_argument("--require-ready", action="store_true", help="refuse (20) where the bundle would not be ready")
+    build.add_argument(
+        "--bars",
+        type=Path,
+        metavar="FILE",
+        help="RD-Agent's daily_pv.h5, or parquet: run the factors' code on it, isolated, to find look-back and look-ahead",
+    )
+    build.add_argument("--static", type=Path, metavar="FILE", help="static_factors.parquet for factors that read it")
+    build.add_argument(
+        "--python", type=Path, metavar="PYTHON", help="Python with pandas and tables that runs the factors' code"
+    )
+    build.add_argument(
+        "--format",
+        choices=FORMATS,
+        default=FORMAT,
+        help="version of the bundle format: an older one for runtimes that read no other, without the guards that it lacks "
+        "(default: %(default)s)",
+    )
+    build.add_argument("--without-factors", action="store_true", help="leave the factor table out of the bundle")
+    signing_commands.add_build_key(build)
+
+
+def _version() -> Printable:
+    from alphaseal.desk import doctor as runtime
+    from alphaseal.format.manifest import FORMAT
+    from alphaseal_converter.cli import doctor
+
+    return printable(
+        [f"alphaseal-convert {__version__}, bundle format {FORMAT}", runtime.versions(), doctor.versions()]
+    )
+
+
+def _common() -> Parser:
+    common = Parser(add_help=False)
+    common.add_argument("--json", action="store_true", help="one JSON object on standard output")
+    return common
+
+
+def _add_places(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--workspace-root",
+        type=Path,
+        action="append",
+        default=[],
+        metavar="DIR",
+        help="where workspaces are looked for by name; repeatable",
+    )
+    parser.add_argument(
+        "--map",
+        type=_mapping,
+        action="append",
+        default=[],
+        metavar="FROM=TO",
+        help="what a recorded path is called here; repeatable",
+    )
+    parser.add_argument(
+        "--session-key",
+        type=Path,
+        metavar="FILE",
+        help="key of a signed session (default: ARTIFACT_SIGNING_KEY, then rdagent's own key file)",
+    )
+
+
+def _add_choice(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--weights",
+        choices=["auto", "session", "workspace", "scan"],
+        default="auto",
+        help="where the trained model is taken from",
+    )
+    parser.add_argument(
+        "--anchor", default="auto", metavar="auto|model|factor|INDEX", help="which accepted experiment is converted"
+    )
+
+
+def _add_values(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--features",
+        type=Path,
+        metavar="FILE.parquet",
+        help="raw feature values of the run, to prove the feature order",
+    )
+    parser.add_argument(
+        "--replay-with", type=Path, metavar="PYTHON", help="Python of an environment with qlib, to compute those values"
+    )
+    parser.add_argument(
+        "--provider",
+        type=Path,
+        metavar="DIR",
+        help="qlib's market data: proves the order without qlib, and alphas.onnx (default: the run's own path, if there)",
+    )
+    parser.add_argument(
+        "--without-provider", action="store_true", help="leave the run's own market data alone, though they are there"
+    )
+    parser.add_argument(
+        "--run-model-code", action="store_true", help="allow code of the workspace to run, in an isolated child process"
+    )
+
+
+def _mapping(text: str) -> tuple[str, str]:
+    source, equals, target = text.partition("=")
+    if not equals or not source or not target:
+        raise argparse.ArgumentTypeError(f"expected FROM=TO, found {text!r}")
+    return source, target
+
+
+def _instant(text: str) -> str:
+    if instants.read(text) is None:
+        raise argparse.ArgumentTypeError(f"expected YYYY-MM-DDThh:mm:ssZ, found {text!r}")
+    return text
+
+
+def _sequence(text: str) -> int:
+    if not text.isascii() or not text.isdigit() or int(text) > 2**53:
+        raise argparse.ArgumentTypeError(f"expected a whole number from 0 to 2**53, found {text!r}")
+    return int(text)
+
+
+def _inspect(options: argparse.Namespace) -> tuple[Printable, Any]:
+    from alphaseal_converter.cli.story import inspect_task
+
+    progress = Progress(enabled=not options.json)
+    story = inspect_task(options.task, options.workspace_root, options.map, options.session_key, progress)
+    progress.close()
+    return story.text(), story.to_plain()
+
+
+def _build(options: argparse.Namespace) -> tuple[Printable, Any]:
+    from alphaseal_converter.build import build
+    from alphaseal_converter.bundle.write import result_object
+
+    progress = Progress(enabled=not options.json)
+    try:
+        bundle = build(_request(options, options.out), progress)
+    finally:
+        progress.close()
+    manifest = bundle.manifest
+    parity = manifest.parity
+    verdict = (
+        "ready"
+        if manifest.eligibility.ready
+        else "not ready: " + "; ".join(f"{reason.code} ({reason.text})" for reason in manifest.eligibility.reasons)
+    )
+    rows, same = sum(case.rows for case in parity.cases), sum(case.bit_identical for case in parity.cases)
+    lines = [
+        f"{verdict}",
+        f"parity  {same} of {rows} rows bit-identical to {' and '.join(parity.judges)}; order {manifest.order.proof}"
+        + (
+            f"; {parity.days.same_order} of {parity.days.days} days in the same order"
+            if parity.days is not None
+            else ""
+        ),
+        *_differences(manifest),
+        *(trial.line(name) for name, trial in bundle.trials.items()),
+        f"bundle  {bundle.path}  sha256 {bundle.digest}",
+        f"card    {bundle.path / 'card.html'}",
+    ]
+    return printable(lines), result_object(bundle)
+
+
+def _differences(manifest: Manifest) -> list[str]:
+    """Near ties and noise, where there are any: a bundle is as good with them, and its owner should know."""
+    days, replay, lines = manifest.parity.days, manifest.order.replay, []
+    if days is not None and days.swaps:
+        lines.append(
+            f"ties    {days.swaps} pairs of stocks changed places within near ties, at most {days.largest_gap:.3g} apart"
+        )
+    if replay is not None and replay.noise is not None:
+        from alphaseal_converter.evidence.noise import in_words
+
+        lines.append(f"noise   {in_words(replay.noise, replay.rows)}")
+    return lines
+
+
+def _replay(options: argparse.Namespace) -> tuple[Printable, Any]:
+    from alphaseal_converter.build import write_raw_values
+
+    if options.replay_with is None and importlib.util.find_spec("qlib") is not None:
+        options.replay_with = Path(sys.executable)  # qlib's own numbers, where it is installed beside us
+    if options.features is not None:
+        raise UsageError("usage.arguments", "replay computes the raw values; --features does not go with it")
+    progress = Progress(enabled=not options.json)
+    try:
+        written = write_raw_values(_request(options, options.out), progress)
+    finally:
+        progress.close()
+    text = printable([f"written: {options.out} ({written} features)"])
+    return text, {"out": str(options.out), "features": written}
+
+
+def _request(options: argparse.Namespace, out: Path) -> Any:
+    from alphaseal.format.manifest import FORMAT
+    from alphaseal_converter.cli import signing as signing_commands
+    from alphaseal_converter.proof.request import BuildRequest
+
+    return BuildRequest(
+        out=out,
+        task_directory=options.task,
+        workspace_roots=options.workspace_root,
+        path_maps=options.map,
+        weights=options.weights,
+        anchor=options.anchor,
+        run_model_code=options.run_model_code,
+        features=options.features,
+        feature_order=getattr(options, "feature_order", None),
+        replay_with=options.replay_with,
+        provider=options.provider,
+        without_provider=options.without_provider,
+        session_key=options.session_key,
+        name=getattr(options, "name", None),
+        sequence=getattr(options, "sequence", None),
+        with_factors=not getattr(options, "without_factors", False),
+        expires=getattr(options, "expires", None),
+        require_ready=getattr(options, "require_ready", False),
+        trial=_trial(options),
+        signing_key=signing_commands.build_key(options) if "sign" in options else None,
+        format=getattr(options, "format", FORMAT),
+    )
+
+
+def _doctor(options: argparse.Namespace) -> Outcome:
+    from alphaseal_converter.cli import doctor
+
+    return doctor.run(options)
+
+
+def _completion(options: argparse.Namespace) -> tuple[Printable, Any]:
+    from alphaseal.desk import completion
+
+    text = completion.script(options.shell, _parser())
+    return printable(text.split("\n")), {"shell": options.shell, "script": text}
+
+
+def _trial(options: argparse.Namespace) -> Any:
+    """The bars of ``build --bars``; None where there are none."""
+    from alphaseal_converter.factors.trial import TrialRequest
+
+    bars = getattr(options, "bars", None)
+    if bars is None:
+        if getattr(options, "static", None) is not None:
+            raise UsageError("usage.arguments", "--static goes with --bars", next_step="name the bars, too")
+        return None
+    return TrialRequest(bars, options.static, options.python)
+
+
+def _validate(options: argparse.Namespace) -> Outcome:
+    from alphaseal_converter.bundle.validate import validate
+
+    return validate(options.files)

@@ -1,0 +1,106 @@
+"""Options that several verbs of both commands share, and what they mean."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from alphaseal.errors import UsageError
+
+if TYPE_CHECKING:
+    from alphaseal.bars.units import Anchors
+    from alphaseal.bundle import Bundle
+    from alphaseal.trust.judgement import Trust
+
+
+def add_trust_options(parser: argparse.ArgumentParser) -> None:
+    """Whose bundles are accepted; `read_trust` reads them."""
+    trust = parser.add_mutually_exclusive_group()
+    trust.add_argument(
+        "--trust", type=Path, metavar="FILE", help="accept what this trust file accepts (alphaseal trust)"
+    )
+    trust.add_argument(
+        "--key", type=Path, metavar="PUB", help="accept any bundle that this public key signed, ready or not"
+    )
+    trust.add_argument("--allow-unsigned", action="store_true", help="accept a bundle that nobody signed")
+    parser.add_argument(
+        "--at", metavar="INSTANT", help="the instant that counts for expiry, 2026-01-31T09:00:00Z (default: now)"
+    )
+
+
+def add_unit_options(parser: argparse.ArgumentParser) -> None:
+    """What shows the units of bars beside themselves; `read_anchors` reads them."""
+    parser.add_argument(
+        "--anchors",
+        type=Path,
+        metavar="FILE.parquet",
+        help="bars of the golden bars' stocks and days from the same source, which show the units of --bars; with --store and --source what they show is kept",
+    )
+    _add_source(parser, required=False)
+    parser.add_argument(
+        "--units-as-trained",
+        action="store_true",
+        help="take the bars as having the units of the training where nothing shows it; recorded in the result",
+    )
+
+
+def _add_source(parser: argparse.ArgumentParser, *, required: bool) -> None:
+    parser.add_argument(
+        "--store", type=Path, required=required, metavar="DIR", help="where anchors of sources of bars are kept"
+    )
+    parser.add_argument("--source", required=required, metavar="NAME", help="the name there of the source of the bars")
+
+
+def read_trust(options: argparse.Namespace) -> Trust:
+    """What the options accept; without any of them nothing is."""
+    from alphaseal.trust.judgement import Trust
+
+    at = None
+    if options.at is not None:
+        from alphaseal.format import instants
+
+        at = instants.read(options.at)
+        if at is None:
+            raise UsageError(
+                "usage.at", "not an instant", where="--at", expected="YYYY-MM-DDThh:mm:ssZ", found=options.at
+            )
+    if options.trust is not None:
+        return Trust.load(options.trust, at=at)
+    if options.key is not None:
+        return Trust.for_key(options.key, at=at)
+    return Trust(allow_unsigned=options.allow_unsigned, at=at)
+
+
+def read_anchors(options: argparse.Namespace, bundle: Bundle) -> Anchors | None:
+    """What shows the units of the bars beside themselves: a file, which is kept where a store is named, or the store."""
+    if (options.store is None) != (options.source is None):
+        raise UsageError("usage.source", "a source of bars has its name in a store", expected="--store with --source")
+    if options.anchors is not None:
+        if options.bars is None:
+            raise UsageError("usage.anchors", "anchors are those of bars", expected="--bars with --anchors")
+        anchors = bundle.anchor(options.anchors, instruments_from=options.instruments_from)
+        if options.store is not None:
+            _keep(options, anchors)
+        return anchors
+    if options.store is None or bundle.manifest.alphas is None:
+        return None
+    from alphaseal import sources
+
+    return sources.kept(options.store, options.source, bundle.golden_bars_digest())
+
+
+def _keep(options: argparse.Namespace, anchors: Anchors) -> None:
+    from alphaseal import sources
+
+    sources.keep(options.store, options.source, anchors, at=read_trust(options).now())
+
+
+def read_range(text: str) -> tuple[str | None, str | None]:
+    """First and last date of ``FROM:TO``, None for an end that is open; UsageError ``usage.dates``."""
+    first, colon, last = text.partition(":")
+    if not colon:
+        raise UsageError(
+            "usage.dates", "a range of dates has two ends", expected="FROM:TO, either may be empty", found=text
+        )
+    return first or None, last or None

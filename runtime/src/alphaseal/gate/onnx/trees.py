@@ -1,0 +1,119 @@
+"""The trees of a `TreeEnsemble` node (ai.onnx.ml 5): ids in range, proper trees, finite leaves, and only what we write."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from itertools import compress
+from typing import NoReturn
+
+from alphaseal.gate.onnx.parts import FLOAT32, FLOAT64, UINT8, Node, Tensor
+
+MAXIMUM_DEPTH = 1000
+"""Splits on the longest path: onnxruntime loads trees by recursion, and an overflow gives no message."""
+MAXIMUM_TREE_NODES = 5_000_000
+_INTEGERS = (
+    "nodes_featureids",
+    "nodes_missing_value_tracks_true",
+    "nodes_trueleafs",
+    "nodes_falseleafs",
+    "nodes_truenodeids",
+    "nodes_falsenodeids",
+)
+_FLAGS = ("nodes_missing_value_tracks_true", "nodes_trueleafs", "nodes_falseleafs")
+_NOT = bytes.maketrans(b"\0\1", b"\1\0")
+
+Refuse = Callable[[str], NoReturn]
+
+
+@dataclass(frozen=True)
+class Trees:
+    """What a node holds: counts, the splits on the longest path, the columns of its output."""
+
+    trees: int
+    nodes: int
+    leaves: int
+    depth: int
+    targets: int
+
+
+def check_trees(node: Node, columns: int, data: bytes, refuse: Refuse) -> Trees:
+    """Check the trees of `node`, whose input has `columns` columns; `refuse` raises with its text."""
+    lists = {name: _list(node, name, refuse) for name in (*_INTEGERS, "tree_roots", "leaf_targetids")}
+    count, leaves = len(lists["nodes_featureids"]), len(lists["leaf_targetids"])
+    if (
+        any(len(lists[name]) != count for name in _INTEGERS)
+        or not 0 < count <= MAXIMUM_TREE_NODES
+        or leaves > 2 * count
+    ):
+        refuse("the attributes of its nodes differ in length")
+    if any(set(lists[name]) - {0, 1} for name in _FLAGS):
+        refuse("a flag of its nodes is neither 0 nor 1")
+    features, named = set(lists["nodes_featureids"]), set(lists["leaf_targetids"])
+    if min(features) < 0 or max(features) >= columns:
+        refuse(f"a split looks at a column outside 0 to {columns - 1}")
+    targets = node.attributes.get("n_targets", 1)
+    if not isinstance(targets, int) or targets < 1 or min(named) < 0 or max(named) >= targets:
+        refuse("a leaf adds to a target that does not exist")
+    _check_tensors(node, count, leaves, data, refuse)
+    depth = _check_structure(lists, leaves, refuse)
+    return Trees(len(lists["tree_roots"]), count, leaves, depth, targets)
+
+
+def _list(node: Node, name: str, refuse: Refuse) -> list[int]:
+    found = node.attributes.get(name)
+    if not isinstance(found, list) or not found:
+        refuse(f"attribute {name} is missing")
+    return found
+
+
+def _check_tensors(node: Node, count: int, leaves: int, data: bytes, refuse: Refuse) -> None:
+    modes, splits, weights = (node.attributes.get(name) for name in ("nodes_modes", "nodes_splits", "leaf_weights"))
+    if not (isinstance(modes, Tensor) and isinstance(splits, Tensor) and isinstance(weights, Tensor)):
+        refuse("attributes nodes_modes, nodes_splits or leaf_weights are missing")
+    if modes.element != UINT8 or splits.element not in (FLOAT32, FLOAT64) or weights.element != splits.element:
+        refuse("its modes or numbers are of another type than the format allows")
+    if (modes.shape, splits.shape, weights.shape) != ((count,), (count,), (leaves,)):
+        refuse("the attributes of its nodes and leaves differ in length")
+    # 0 is BRANCH_LEQ, the only mode that our builder writes.
+    if any(data[modes.start : modes.end]):
+        refuse("a split compares in another way than <=")
+    if splits.missing:
+        refuse("a threshold is NaN")
+    if weights.missing or weights.infinite:
+        refuse("a leaf is not finite")
+
+
+def _check_structure(lists: dict[str, list[int]], leaves: int, refuse: Refuse) -> int:
+    """Every node and leaf is reached from one root on one path; the splits on the longest one."""
+    roots, on_true, on_false = lists["tree_roots"], lists["nodes_truenodeids"], lists["nodes_falsenodeids"]
+    true_leaf, false_leaf = bytes(lists["nodes_trueleafs"]), bytes(lists["nodes_falseleafs"])
+    count = len(on_true)
+    if min(roots) < 0 or max(roots) >= count:
+        refuse("a root is not a node")
+    if alike := [root for root in roots if on_true[root] == on_false[root]]:
+        # onnxruntime before 1.24 takes such a root for a lone leaf, whatever the ids count, and scores wrongly without a
+        # word (its issue 24679); our builder gives even a tree of one leaf two leaves.
+        refuse(f"the two branches of root {alike[0]} have one id")
+    if not _each_once([*compress(on_true, true_leaf), *compress(on_false, false_leaf)], leaves):
+        refuse("its leaves are not each the end of one path")
+    node_ids = [*compress(on_true, true_leaf.translate(_NOT)), *compress(on_false, false_leaf.translate(_NOT)), *roots]
+    if not _each_once(node_ids, count):
+        refuse("its nodes are not each a root or the child of one node")
+    level: Sequence[int] = roots
+    depth = reached = 0
+    while level:
+        depth, reached = depth + 1, reached + len(level)
+        if depth > MAXIMUM_DEPTH:
+            refuse(f"a tree has more than {MAXIMUM_DEPTH} splits on a path")
+        level = [on_true[node] for node in level if not true_leaf[node]] + [
+            on_false[node] for node in level if not false_leaf[node]
+        ]
+    if reached != count:
+        refuse("nodes form a cycle that no root leads to")
+    return depth
+
+
+def _each_once(ids: list[int], count: int) -> bool:
+    """`ids` are the numbers below `count`, each once, in any order."""
+    return len(ids) == count and min(ids) == 0 and max(ids) == count - 1 and len(set(ids)) == count

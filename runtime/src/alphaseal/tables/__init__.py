@@ -1,0 +1,7 @@
+"""A caller's tables: from a parquet file or an Arrow stream to one float64 row per date and stock.
+
+Columns by name, dates that are asked for, notations of instruments, days that windows need.
+No model, no score and no bar comes in here; `members` says who of a table is a stock of the model.
+"""
+
+__all__ = ["features", "instruments", "look_back", "origin", "parquet", "period", "windows"]

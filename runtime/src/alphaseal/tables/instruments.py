@@ -1,0 +1,145 @@
+"""Instrument codes: check them against a bundle's pattern, convert between the two notations of Chinese exchanges.
+
+`SH600000` is qlib's notation, `600000.SH` that of tushare and most vendors.  Everything is matched by Arrow's regular
+expressions (RE2): linear time whatever pattern a bundle brings, and a match is of the whole value.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from alphaseal.errors import InputError, MalformedError, UsageError
+from alphaseal.format.manifest import INSTRUMENT_PATTERNS
+
+_SHOWN = 3
+
+
+@dataclass(frozen=True)
+class _Notation:
+    pattern: str
+    sample: str
+    rewrite: str
+    """RE2 replacement that turns a value of this notation into the other one."""
+
+
+_NOTATIONS = {
+    "qlib": _Notation(pattern=r"^(SH|SZ|BJ)([0-9]{6})$", sample="SH600000", rewrite=r"\2.\1"),
+    "ts": _Notation(pattern=r"^([0-9]{6})\.(SH|SZ|BJ)$", sample="600000.SH", rewrite=r"\2\1"),
+}
+_SAMPLES = (("SH", "600000"), ("SZ", "000001"), ("BJ", "830799"))
+
+
+def convert(values: Any, source: str, target: str) -> Any:
+    """`values` (Arrow string array without nulls) in the notation `target`; both are "qlib" or "ts".
+
+    Raises InputError `instrument.pattern` where a value is not of the notation `source`, UsageError
+    `usage.instrument_format` for an unknown notation.
+    """
+    rule = _notation(source)
+    _notation(target)
+    _require(values, rule.pattern, f"instruments in the {source} notation, such as {rule.sample}")
+    if source == target:
+        return values
+    return pc.replace_substring_regex(values, pattern=rule.pattern, replacement=rule.rewrite)
+
+
+def rewriting(source: str, *, bundle_format: str | None, pattern: str | None) -> tuple[str, str, str]:
+    """Patterns of the bundle's notation and of `source`, and the replacement that turns a code of `source` into the bundle's.
+
+    They say the same to Arrow and to Python's `re`, as patterns of whole values.  UsageError `usage.instrument_format`.
+    """
+    own = _target(bundle_format, pattern)
+    given, target = _notation(source), _notation(own)
+    return target.pattern, given.pattern, given.rewrite if source != own else r"\g<0>"
+
+
+def normalise(values: Any, *, source: str | None, bundle_format: str | None, pattern: str | None) -> Any:
+    """`values` (Arrow string array without nulls) as the bundle names instruments.
+
+    `source` is the notation of the values where they are to be converted, None where they are the bundle's already;
+    `bundle_format` the bundle's notation (a kind of the manifest: "qlib", "ts", "other"), None to take it from `pattern`;
+    `pattern` the regular expression (RE2) that every resulting value must match as a whole, None for that of
+    `bundle_format`, or for no check where that is None too.
+
+    Raises InputError `instrument.pattern` (values that do not match, the first ones shown),
+    UsageError `usage.instrument_format` where the notations are unknown, MalformedError `instrument.bad_pattern`.
+    """
+    if len(values) == 0:
+        return values
+    if pattern is None and bundle_format is not None:
+        if bundle_format not in INSTRUMENT_PATTERNS:
+            raise _unknown(bundle_format)
+        pattern = INSTRUMENT_PATTERNS[bundle_format]
+    if source is not None:
+        values = convert(values, source, _target(bundle_format, pattern))
+    if pattern is not None:
+        _require(values, pattern, f"instruments that match {pattern}")
+    return values
+
+
+def _target(bundle_format: str | None, pattern: str | None) -> str:
+    return bundle_format if bundle_format is not None else _notation_of(pattern)
+
+
+def _notation(name: str) -> _Notation:
+    if name not in _NOTATIONS:
+        raise _unknown(name)
+    return _NOTATIONS[name]
+
+
+def _unknown(name: str) -> UsageError:
+    return UsageError(
+        "usage.instrument_format", "instruments cannot be converted", expected="qlib or ts", found=repr(name)
+    )
+
+
+def _notation_of(pattern: str | None) -> str:
+    """The one notation that `pattern` accepts for at least one exchange."""
+    if pattern is not None:
+        samples = {
+            "qlib": pa.array([exchange + number for exchange, number in _SAMPLES], pa.string()),
+            "ts": pa.array([f"{number}.{exchange}" for exchange, number in _SAMPLES], pa.string()),
+        }
+        accepted = [name for name, codes in samples.items() if pc.any(_matches(codes, pattern)).as_py()]
+        if len(accepted) == 1:
+            return accepted[0]
+    raise UsageError(
+        "usage.instrument_format",
+        "instruments cannot be converted: the bundle's own format is not known",
+        expected="a bundle whose instrument pattern is that of SH600000 or of 600000.SH",
+        found=repr(pattern),
+        next_step="convert the instruments of the table yourself and leave out the source format",
+    )
+
+
+def _matches(values: Any, pattern: str) -> Any:
+    try:
+        return pc.match_substring_regex(values, pattern=rf"\A(?:{pattern})\z")
+    except pa.ArrowInvalid as error:
+        raise MalformedError(
+            "instrument.bad_pattern",
+            "the instrument pattern is not a regular expression",
+            found=f"{pattern!r}: {error}",
+        ) from error
+
+
+def _require(values: Any, pattern: str, expected: str) -> None:
+    misses = values.filter(pc.invert(_matches(values, pattern)))
+    if len(misses):
+        raise InputError(
+            "instrument.pattern",
+            f"{len(misses)} instrument codes do not have the expected form",
+            where="column 'instrument'",
+            expected=expected,
+            found=_examples(misses),
+            next_step="say which notation the table has (--instruments-from qlib|ts), or correct the codes",
+        )
+
+
+def _examples(values: Any) -> str:
+    shown = ", ".join(repr(value) for value in values.slice(0, _SHOWN).to_pylist())
+    return shown + (f" and {len(values) - _SHOWN} more" if len(values) > _SHOWN else "")

@@ -1,0 +1,162 @@
+"""What both commands share: running a verb, one JSON object or one line of error, progress on a terminal only.
+
+Nothing else prints, and nothing is printed but `Printable`: text in which no file's content can act on who reads it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import io
+import json
+import os
+import sys
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, NoReturn, TextIO, Union
+
+from alphaseal.errors import AlphasealError, NotReadableError, UsageError
+from alphaseal.plain_text import Printable, printable, printable_json
+
+INTERNAL_EXIT = 1
+SHELLS = ("bash", "zsh", "fish", "powershell")
+
+
+class Parser(argparse.ArgumentParser):
+    """An ArgumentParser whose complaints are UsageErrors, so that they too obey ``--json``."""
+
+    def error(self, message: str) -> NoReturn:
+        raise UsageError("usage.arguments", message, next_step=f"{self.prog} --help")
+
+
+class Version(argparse.Action):
+    """``--version``: the command, the format and the libraries, which are looked up only when they are asked for."""
+
+    def __init__(self, option_strings: Sequence[str], dest: str, **options: Any) -> None:
+        super().__init__(
+            option_strings, argparse.SUPPRESS, nargs=0, help="versions of the command, format and libraries"
+        )
+        self._text: Callable[[], Printable] = options["text"]
+
+    def __call__(self, parser: argparse.ArgumentParser, *_: Any, **__: Any) -> NoReturn:
+        _print(self._text())
+        parser.exit()
+
+
+@dataclass(frozen=True)
+class Findings:
+    """What a verb has to say, and the errors that it found: each gets a line, the first one is the command's."""
+
+    text: Printable
+    result: Any
+    errors: Sequence[AlphasealError]
+
+
+Outcome = Union[tuple[Printable, Any], Findings]
+
+
+def run_command(
+    parser: Parser, arguments: Sequence[str], verbs: dict[str, Callable[[argparse.Namespace], Outcome]]
+) -> int:
+    """Run one verb and report; the return value is the exit status.
+
+    A verb returns (text for people, result for programs), or these with findings, or raises an AlphasealError.
+    """
+    as_json = "--json" in arguments
+    for stream in (sys.stdout, sys.stderr):
+        # A terminal or a pipe of another encoding (Windows, LC_ALL=C) shows an escape instead of stopping the command.
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+    try:
+        options = parser.parse_args(arguments)
+        outcome = verbs[options.verb](options)
+    except AlphasealError as error:
+        return _report(error.exit, error.code, str(error), error, as_json)
+    except KeyboardInterrupt:
+        return _report(130, "interrupted", "interrupted", None, as_json)
+    except Exception as error:
+        message = f"a fault of ours: {type(error).__name__}: {error}; next: report it with the command that you ran"
+        return _report(INTERNAL_EXIT, "internal", " ".join(message.split()), None, as_json)
+    if isinstance(outcome, Findings) and outcome.errors:
+        return _report_findings(outcome, as_json)
+    text, result = (outcome.text, outcome.result) if isinstance(outcome, Findings) else outcome
+    if as_json:
+        return _say(_json(_object(True, "ok", 0, "done", None, result)), 0)
+    return _say(text, 0) if text else 0
+
+
+def _report_findings(findings: Findings, as_json: bool) -> int:
+    """The text and a line for every error, or one object with the first error and the whole result."""
+    first = findings.errors[0]
+    if as_json:
+        plain = _object(False, first.code, first.exit, first.message, first, findings.result)
+        return _say(_json(plain), first.exit)
+    status = _say(findings.text, first.exit) if findings.text else first.exit
+    complain(printable(f"error [{error.code}]: {error}" for error in findings.errors))
+    return status
+
+
+def complain(text: Printable) -> None:
+    """Print on standard error, where there is something to say."""
+    if text:
+        _print(text, sys.stderr)
+
+
+def _print(text: Printable, stream: TextIO | None = None) -> None:
+    print(text, file=stream, flush=True)
+
+
+def _json(plain: dict[str, Any]) -> Printable:
+    return printable_json(json.dumps(plain, default=str))
+
+
+def _say(text: Printable, exit_status: int) -> int:
+    """Print on standard output; the exit status is the given one, or 3 where the text could not be written.
+
+    A reader that went away (head, less) has seen what it wanted and is no error.
+    """
+    try:
+        _print(text)
+    except OSError as error:
+        # Python flushes standard output once more at its end and would complain there.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        if not isinstance(error, BrokenPipeError):
+            complain(printable([f"error [targets.not_writable]: cannot write to standard output: {error.strerror}"]))
+            return NotReadableError.exit
+    return exit_status
+
+
+def _report(exit_status: int, code: str, line: str, error: AlphasealError | None, as_json: bool) -> int:
+    if as_json:
+        message = error.message if error is not None else line
+        return _say(_json(_object(False, code, exit_status, message, error, None)), exit_status)
+    complain(printable([f"error [{code}]: {line}"]))
+    return exit_status
+
+
+def _object(
+    ok: bool, code: str, exit_status: int, message: str, error: AlphasealError | None, result: Any
+) -> dict[str, Any]:
+    fields: dict[str, str | None] = {"where": None, "expected": None, "found": None, "next": None}
+    if error is not None:
+        fields = {"where": error.where, "expected": error.expected, "found": error.found, "next": error.next_step}
+    return {"ok": ok, "code": code, "exit": exit_status, "message": message, **fields, "result": result}
+
+
+class Progress:
+    """A line that tells where a long command is: on a terminal only, silent in a pipe and with ``--json``."""
+
+    def __init__(self, enabled: bool) -> None:
+        self._enabled = enabled and sys.stderr.isatty()
+        self._last = 0.0
+
+    def __call__(self, text: str) -> None:
+        now = time.monotonic()
+        if self._enabled and now - self._last > 0.1:
+            self._last = now
+            print(f"\r\x1b[K{printable([text])[:100]}", end="", file=sys.stderr, flush=True)
+
+    def close(self) -> None:
+        """Clear the line."""
+        if self._enabled:
+            print("\r\x1b[K", end="", file=sys.stderr, flush=True)
