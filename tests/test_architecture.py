@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import importlib
 import re
 import subprocess
 import sys
@@ -27,10 +28,10 @@ JUDGES = {
     "families/catboost.py": {"catboost"},
     "families/sklearn_live.py": {"sklearn"},
     "families/sklearn_skl2onnx.py": {"skl2onnx", "sklearn"},
-    "export_program.py": {"torch"},
+    "programs/export.py": {"torch"},
 }
-# A bundle inside another system: each adapter names its own and no other module does, and none is imported by another.
-# qlib.py is the second file that may name qlib: it is a model of qlib, so it runs where qlib is and nowhere else.
+# A bundle inside another system: each adapter of the runtime names its own and no other module does, and none is imported
+# by another.  qlib.py is the second file that may name qlib: it is a model of qlib, so it runs where qlib is.
 ADAPTERS = {
     "qlib.py": {"qlib", "pandas"},
     "mlflow.py": {"mlflow", "pandas"},
@@ -38,15 +39,20 @@ ADAPTERS = {
     "ray.py": set(),
 }
 # The replay program is run by the research environment's own Python and is the only file that may name qlib.
-REPLAY_PROGRAM = CONVERTER / "replay_program.py"
+REPLAY_PROGRAM = CONVERTER / "programs/replay.py"
 # The factors' code needs pandas; the program that runs it is run isolated, by the research environment's own Python.
-FACTOR_PROGRAM = CONVERTER / "factor_program.py"
+FACTOR_PROGRAM = CONVERTER / "programs/factor.py"
 EXECUTING = {"pickle", "_pickle", "dill", "cloudpickle", "joblib", "shelve", "marshal", "code", "runpy"}
 
 
 def modules(root: Path) -> list[Path]:
     """All Python files of a package."""
     return sorted(path for path in root.rglob("*.py"))
+
+
+def room(path: Path) -> str:
+    """For test ids: where a file is."""
+    return path.relative_to(REPOSITORY).as_posix().partition("src/")[2]
 
 
 def imports(path: Path) -> Iterator[str]:
@@ -58,33 +64,192 @@ def imports(path: Path) -> Iterator[str]:
             yield node.module.split(".")[0]
 
 
-@pytest.mark.parametrize("path", modules(RUNTIME), ids=lambda path: path.name)
+@pytest.mark.parametrize("path", modules(RUNTIME), ids=room)
 def test_runtime_imports_only_its_dependencies(path: Path) -> None:
-    """The runtime needs five distributions and never the converter."""
-    assert set(imports(path)) - STANDARD <= RUNTIME_MAY
+    """The runtime needs five distributions and never the converter; an adapter names its own system beside them."""
+    system = ADAPTERS.get(path.name, set()) if path.parent.name == "adapters" else set()
+    assert set(imports(path)) - STANDARD <= RUNTIME_MAY | system
 
 
-@pytest.mark.parametrize("path", modules(CONVERTER), ids=lambda path: path.name)
+@pytest.mark.parametrize("path", modules(CONVERTER), ids=room)
 def test_converter_never_imports_rdagent_or_qlib(path: Path) -> None:
-    """No module of the converter imports the libraries whose pickles it reads, but replay program and qlib's adapter."""
-    name = path.relative_to(CONVERTER).as_posix()
-    judges = JUDGES.get(name, set()) | ADAPTERS.get(name, set())
+    """No module of the converter imports the libraries whose pickles it reads, but the replay program."""
+    judges = JUDGES.get(path.relative_to(CONVERTER).as_posix(), set())
     allowed = CONVERTER_MAY | judges | ({"numpy", "pandas", "qlib"} if path == REPLAY_PROGRAM else set())
     allowed |= {"numpy", "pandas"} if path == FACTOR_PROGRAM else set()
     assert set(imports(path)) - STANDARD <= allowed
 
 
-@pytest.mark.parametrize("path", modules(CONVERTER), ids=lambda path: path.name)
-def test_adapters_are_imported_by_nobody(path: Path) -> None:
-    """The converter does without the systems that its adapters serve."""
-    names = {Path(name).stem for name in ADAPTERS}
+WINGS = {
+    "alphaseal": {
+        "format": "",
+        "terminal": "",
+        "arrow": "format",
+        "disk": "format",
+        "gate": "format arrow disk",
+        "trust": "format disk",
+        "sealed": "format disk gate trust",
+        "tables": "format arrow disk gate trust",
+        "advice": "format arrow tables",
+        "scoring": "format arrow gate sealed tables advice",
+        "adapters": "format arrow disk tables scoring",
+        "bars": "format arrow sealed tables scoring",
+        "bundle": "format trust sealed tables advice scoring bars",
+        "store": "format disk trust bundle",
+        "desk": "format terminal arrow trust advice scoring bundle store",
+        "sources": "format bars store",
+        "cli": "format terminal disk trust tables advice scoring bars bundle store desk sources",
+    },
+    "alphaseal_converter": {
+        "batches": "",
+        "comparison": "",
+        "isolation": "",
+        "ledger": "",
+        "mlflow": "",
+        "pickles": "",
+        "plain": "",
+        "qlib": "",
+        "ray": "",
+        "spark": "",
+        "decode": "pickles",
+        "factors": "comparison isolation",
+        "processors": "comparison",
+        "programs": "isolation",
+        "models": "comparison ledger pickles decode",
+        "session": "pickles decode",
+        "graph": "plain processors models",
+        "locate": "pickles decode factors processors models session",
+        "alphas": "graph",
+        "families": "comparison isolation pickles decode processors models graph locate",
+        "market": "session locate",
+        "evidence": "comparison factors processors locate alphas market",
+        "proof": "comparison factors processors session graph locate alphas families market evidence",
+        "card": "comparison pickles decode locate families proof",
+        "bundle": "plain factors processors session locate evidence proof card",
+        "build": "factors session graph locate families evidence proof bundle",
+        "cli": "isolation plain factors session locate families evidence proof bundle build",
+    },
+}
+"""Of each distribution, from below: wing (or single file) -> those that it imports.  errors, version and the texts of errors are
+everybody's.  docs/architecture.md draws it."""
+EVERYBODYS = {"errors", "version", "plain_text", ""}
+MOST_FILES = 12
+LONGEST_CHAIN = 10
+
+
+def modules_of(distribution: str) -> dict[str, Path]:
+    """Dotted names of all modules."""
+    root = {"alphaseal": RUNTIME, "alphaseal_converter": CONVERTER}[distribution]
+    found = {}
+    for path in modules(root):
+        parts = [distribution, *path.relative_to(root).with_suffix("").parts]
+        found[".".join(parts[:-1] if parts[-1] == "__init__" else parts)] = path
+    return found
+
+
+MODULES = {distribution: modules_of(distribution) for distribution in WINGS}
+
+
+def imported(path: Path, distribution: str) -> set[str]:
+    """The modules of a distribution that a file imports anywhere in it, for types alone too."""
+    found = set()
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-        if isinstance(node, ast.ImportFrom) and (node.level or (node.module or "").startswith("alphaseal_converter")):
-            assert (node.module or "").split(".")[-1] not in names
-            assert not names & {alias.name for alias in node.names}
+        if isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] == distribution:
+            for alias in node.names:
+                whole = f"{node.module}.{alias.name}"
+                found.add(whole if whole in MODULES[distribution] else str(node.module))
+    return found
 
 
-@pytest.mark.parametrize("path", modules(RUNTIME) + modules(CONVERTER), ids=lambda path: path.name)
+def wing_of(module: str) -> str:
+    return ([*module.split("."), ""])[1]
+
+
+@pytest.mark.parametrize("path", [*modules(RUNTIME), *modules(CONVERTER)], ids=room)
+def test_imports_are_written_in_one_way(path: Path) -> None:
+    """By the whole name, so that a line says which wing it is from."""
+    assert not [
+        node for node in ast.walk(ast.parse(path.read_text("utf-8"))) if isinstance(node, ast.ImportFrom) and node.level
+    ]
+
+
+@pytest.mark.parametrize("distribution", WINGS)
+def test_wings_import_only_wings_below_them(distribution: str) -> None:
+    """The table is what the imports are, and each of its lines names lines above it only."""
+    found: dict[str, set[str]] = {wing: set() for wing in WINGS[distribution]}
+    for name, path in MODULES[distribution].items():
+        wing = wing_of(name)
+        if wing not in EVERYBODYS | {"__main__"}:
+            found[wing] |= {wing_of(other) for other in imported(path, distribution)} - EVERYBODYS - {wing}
+    assert found == {wing: set(below.split()) for wing, below in WINGS[distribution].items()}
+    for place, (wing, below) in enumerate(WINGS[distribution].items()):
+        assert set(below.split()) <= set(list(WINGS[distribution])[:place]), wing
+
+
+@pytest.mark.parametrize("distribution", WINGS)
+def test_no_module_imports_itself_by_others(distribution: str) -> None:
+    """No circle of modules: imports for types and imports inside of functions count."""
+    arrows = {name: imported(path, distribution) for name, path in MODULES[distribution].items()}
+    done: set[str] = set()
+    while ready := {name for name, others in arrows.items() if name not in done and others <= done | {name}}:
+        done |= ready
+    assert sorted(arrows.keys() - done) == []
+
+
+@pytest.mark.parametrize("distribution", WINGS)
+def test_wings_are_small_and_few_stand_on_each_other(distribution: str) -> None:
+    """A wing of more files has wings of its own; a chain of wings is short enough to be remembered."""
+    length: dict[str, int] = {}
+    folders = {wing_of(name) for name, path in MODULES[distribution].items() if path.name == "__init__.py"}
+    for wing, below in WINGS[distribution].items():
+        length[wing] = (wing in folders) + max((length[other] for other in below.split()), default=0)
+    assert max(length.values()) <= LONGEST_CHAIN
+    for path in MODULES[distribution].values():
+        if path.name == "__init__.py":
+            assert len([file for file in path.parent.glob("*.py") if file != path]) <= MOST_FILES, path.parent.name
+
+
+@pytest.mark.parametrize("path", modules(CONVERTER), ids=room)
+def test_converter_enters_wings_of_the_runtime_by_their_faces(path: Path) -> None:
+    """Only modules that the wing's ``__all__`` names, and no private name of them."""
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    for name in imported(path, "alphaseal"):
+        wing = name.rpartition(".")[0]
+        if wing.count(".") or (wing != "alphaseal" and wing):
+            face = importlib.import_module(wing)
+            assert name.rpartition(".")[2] in face.__all__, name
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] == "alphaseal":
+            assert not [
+                alias.name for alias in node.names if alias.name.startswith("_") and alias.name != "__version__"
+            ]
+
+
+@pytest.mark.parametrize("distribution", WINGS)
+def test_every_wing_says_what_lives_there(distribution: str) -> None:
+    """In a few lines: what it is, what comes in, what stays out."""
+    for path in MODULES[distribution].values():
+        if path.name == "__init__.py":
+            text = ast.get_docstring(ast.parse(path.read_text(encoding="utf-8")))
+            assert text, path.parent.name
+
+
+@pytest.mark.parametrize("path", modules(RUNTIME / "adapters"), ids=room)
+def test_adapters_are_imported_by_nobody(path: Path) -> None:
+    """Neither distribution needs the systems that the adapters serve; old names of adapters hand on to them."""
+    name = f"alphaseal.adapters.{path.stem}"
+    users = {
+        other.name
+        for distribution in WINGS
+        for other in MODULES[distribution].values()
+        if name in imported(other, "alphaseal")
+    }
+    assert users <= {f"{path.stem}.py"} | (
+        {f"{adapter}.py" for adapter in ("qlib", "mlflow", "spark", "ray")} if path.stem == "batches" else set()
+    )
+
+
+@pytest.mark.parametrize("path", modules(RUNTIME) + modules(CONVERTER), ids=room)
 def test_nothing_can_execute_what_a_file_says(path: Path) -> None:
     """No module imports an unpickler, and none calls eval, exec, compile or __import__."""
     assert not set(imports(path)) & EXECUTING
@@ -98,8 +263,9 @@ def test_runtime_is_importable_without_posix_modules() -> None:
     program = (
         "import sys, importlib, pathlib\n"
         "for name in ('resource', 'fcntl', 'pwd', 'grp', 'termios', 'tty', 'pty', 'posix_ipc'): sys.modules[name] = None\n"
-        f"for path in sorted(pathlib.Path({str(RUNTIME)!r}).rglob('*.py')):\n"
-        "    if path.stem != '__main__': importlib.import_module('alphaseal.' + path.stem if path.stem != '__init__' else 'alphaseal')\n"
+        "import alphaseal, pkgutil\n"
+        "for found in pkgutil.walk_packages(alphaseal.__path__, 'alphaseal.'):\n"
+        "    if not found.name.startswith(('alphaseal.__main__', 'alphaseal.adapters.')): importlib.import_module(found.name)\n"
     )
     subprocess.run([sys.executable, "-c", program], check=True, timeout=120)
 
@@ -122,20 +288,24 @@ def test_no_private_place_is_named() -> None:
 
 
 PRINTING = {
-    "print": {"console.py", "replay_program.py", "isolation_places.py"},
-    "Printable": {"plain_text.py"},
-    "complain": {"cli.py", "console.py"},
+    "print": {
+        "alphaseal/terminal/console.py",
+        "alphaseal_converter/programs/replay.py",
+        "alphaseal_converter/isolation/places.py",
+    },
+    "Printable": {"alphaseal/plain_text.py"},
+    "complain": {"alphaseal/cli/command.py", "alphaseal/terminal/console.py"},
 }
 """Who may call what; the programs among them answer the process that started them."""
 
 
-@pytest.mark.parametrize("path", [*modules(RUNTIME), *modules(CONVERTER)], ids=lambda path: path.name)
+@pytest.mark.parametrize("path", [*modules(RUNTIME), *modules(CONVERTER)], ids=room)
 def test_only_the_console_prints(path: Path) -> None:
     """Nobody else prints or writes to the standard streams, and `Printable` is made where texts are escaped, nowhere else."""
     tree = ast.parse(path.read_text(encoding="utf-8"))
     for node in ast.walk(tree):
         if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in PRINTING:
-            assert path.name in PRINTING[node.func.id], f"{path.name}:{node.lineno}"
+            assert room(path) in PRINTING[node.func.id], f"{path.name}:{node.lineno}"
         # isatty and the like do no harm, and a child's answer is read by its parent.
         if isinstance(node, ast.Attribute) and node.attr in ("write", "writelines") and path.name != "console.py":
             assert ast.unparse(node.value) not in ("sys.stdout", "sys.stderr", "sys.stdout.buffer"), (

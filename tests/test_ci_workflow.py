@@ -18,7 +18,7 @@ import yaml
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
 
 import alphaseal
-from alphaseal.cli import main as runtime_cli
+from alphaseal import cli as runtime_cli
 from alphaseal_converter.bundle import provenance
 from bundles import FACTOR_PLAIN, factor_plain_bundle, raw_values
 from locations import REPOSITORY

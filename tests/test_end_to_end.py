@@ -18,9 +18,9 @@ import pyarrow.parquet as pq
 import pytest
 
 import alphaseal
-from alphaseal.cli import main as alphaseal_command
+from alphaseal import cli as alphaseal_command
+from alphaseal_converter import cli as convert_command
 from alphaseal_converter.build import build
-from alphaseal_converter.cli import main as convert_command
 from alphaseal_converter.errors import RefusalError
 from bundles import (
     DIRECT,
@@ -368,7 +368,7 @@ class Block:
 sys.meta_path.insert(0, Block())
 events = []
 sys.addaudithook(lambda event, arguments: events.append(event) if event == "pickle.find_class" else None)
-from alphaseal.cli.main import main
+from alphaseal.cli.command import main
 status = main(["score", {str(factor_plain_bundle())!r}, "--allow-unsigned", "--features", {str(raw_values(TRUTH))!r}, "--date", "2021-12-24"])
 assert not events, events
 sys.exit(status)

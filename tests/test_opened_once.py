@@ -15,13 +15,14 @@ import pyarrow.parquet as pq
 import pytest
 
 import alphaseal
-from alphaseal.cli import main as cli
+from alphaseal import cli
+from alphaseal.cli import command
 from alphaseal.disk import tree
 from alphaseal.disk.verified import BundleFiles
 from alphaseal.errors import DigestError
 from alphaseal.format import manifest as m
+from alphaseal_converter.cli import command as converter_command
 from alphaseal_converter.cli import main as convert
-from alphaseal_converter.cli import main as converter_cli
 from alphaseal_converter.factors.compute import complete_rows_only
 from bundles import FACTOR_PLAIN, factor_plain_bundle, raw_values
 from factor_bars import DAY, RESEARCH, bars_table, needs_tables
@@ -78,13 +79,13 @@ ELSEWHERE = {"current", "rollback", "anchor", "features"}
 def test_every_verb_that_reads_bundles_is_watched() -> None:
     """A new verb has to be put into the lists above."""
     converter = set(_verbs_of_converter())
-    assert set(cli._VERBS) == RUNTIME.keys() | {"current", "rollback", "anchor", "trust", "completion"}
+    assert set(command._VERBS) == RUNTIME.keys() | {"current", "rollback", "anchor", "trust", "completion"}
     assert converter == CONVERTER.keys() | {"features", "doctor", "completion", "keygen", "inspect", "build", "replay"}
-    assert READS_NO_BUNDLE | ELSEWHERE | RUNTIME.keys() | CONVERTER.keys() >= set(cli._VERBS) | converter
+    assert READS_NO_BUNDLE | ELSEWHERE | RUNTIME.keys() | CONVERTER.keys() >= set(command._VERBS) | converter
 
 
 def _verbs_of_converter() -> list[str]:
-    actions: Any = converter_cli._parser()._subparsers
+    actions: Any = converter_command._parser()._subparsers
     return list(actions._group_actions[0].choices)
 
 
@@ -98,8 +99,8 @@ def _copied(signed: Path, tmp_path: Path) -> Path:
 @pytest.mark.parametrize(
     ("program", "verb"),
     [
-        *(("alphaseal.cli.main", verb) for verb in RUNTIME),
-        *(("alphaseal_converter.cli.main", verb) for verb in CONVERTER),
+        *(("alphaseal.cli.command", verb) for verb in RUNTIME),
+        *(("alphaseal_converter.cli.command", verb) for verb in CONVERTER),
     ],
 )
 def test_verbs_open_each_file_once(signed: Path, tmp_path: Path, program: str, verb: str) -> None:
@@ -117,7 +118,7 @@ def test_every_layout_is_exported_from_one_opening(signed: Path, tmp_path: Path,
     """What is copied is verified while it is copied, and everything else before the result gets its name."""
     bundle = _copied(signed, tmp_path)
     arguments = ["export", str(bundle), UNSIGNED, "--layout", layout, "--out", "exported"]
-    status, opened = run_watched(bundle, "alphaseal.cli.main", arguments, tmp_path)
+    status, opened = run_watched(bundle, "alphaseal.cli.command", arguments, tmp_path)
     assert status == 0
     assert set(opened.values()) == {1}
     assert {entry.path for entry in m.parse((bundle / m.FILE_NAME).read_bytes()).files} <= opened.keys()
@@ -129,10 +130,12 @@ def test_stored_bundles_are_opened_once_by_a_rollback(signed: Path, tmp_path: Pa
     assert cli.main(["install", str(bundle), UNSIGNED, "--store", str(store)]) == 0
     sequence = m.parse((bundle / m.FILE_NAME).read_bytes()).sequence
     rollback = ["rollback", "--store", str(store), "--to", str(sequence), "--reason", "trial"]
-    status, opened = run_watched(store / "bundles", "alphaseal.cli.main", rollback, tmp_path)
+    status, opened = run_watched(store / "bundles", "alphaseal.cli.command", rollback, tmp_path)
     assert status in (0, 2)
     assert {path: count for path, count in opened.items() if count > 1} == {}
-    status, opened = run_watched(store / "bundles", "alphaseal.cli.main", ["current", "--store", str(store)], tmp_path)
+    status, opened = run_watched(
+        store / "bundles", "alphaseal.cli.command", ["current", "--store", str(store)], tmp_path
+    )
     assert (status, opened.total()) == (0, 0)
 
 
@@ -142,7 +145,7 @@ def test_features_are_computed_from_one_opening(signed: Path, tmp_path: Path) ->
     bundle = _copied(signed, tmp_path)
     bars = ["--bars", str(signed / "bars.parquet"), "--date", DAY, "--python", RESEARCH, "--out", "features.parquet"]
     status, opened = run_watched(
-        bundle, "alphaseal_converter.cli.main", ["features", str(bundle), UNSIGNED, *bars], tmp_path
+        bundle, "alphaseal_converter.cli.command", ["features", str(bundle), UNSIGNED, *bars], tmp_path
     )
     assert status in (0, 20)
     assert opened["factors.parquet"] == opened["manifest.json"] == 1

@@ -14,12 +14,14 @@ from typing import Any
 import pytest
 
 import alphaseal
-from alphaseal.cli import main as runtime
+from alphaseal import cli as runtime
+from alphaseal.cli import command as runtime_command
 from alphaseal.errors import AlphasealError, MalformedError, UsageError
 from alphaseal.format import manifest as m
 from alphaseal.format import strict_json
 from alphaseal.plain_text import UNSEEN, printable, printable_json
-from alphaseal_converter.cli import main as converter
+from alphaseal_converter import cli as converter
+from alphaseal_converter.cli import command as converter_command
 from converter.sessions import factor_experiment, feedback, make, write_snapshot
 from locations import REPOSITORY
 from manifests import example_manifest
@@ -379,6 +381,6 @@ def test_a_completion_script_is_printed_as_it_is(shell: str, capsys: pytest.Capt
     """Nothing in our own scripts has to be escaped: a shell gets the very lines."""
     from alphaseal.desk import completion
 
-    for main, parser in ((runtime.main, runtime._parser("")), (converter.main, converter._parser())):
+    for main, parser in ((runtime.main, runtime_command._parser("")), (converter.main, converter_command._parser())):
         assert main(["completion", shell]) == 0
         assert capsys.readouterr().out == completion.script(shell, parser) + "\n"

@@ -51,7 +51,7 @@ def test_runtime_wheel_alone(clean: Path, tmp_path: Path) -> None:
     run(
         python,
         "-c",
-        "import pkgutil, importlib, alphaseal\nfor m in pkgutil.iter_modules(alphaseal.__path__): m.name == '__main__' or importlib.import_module('alphaseal.' + m.name)",
+        "import pkgutil, importlib, alphaseal\nfor m in pkgutil.walk_packages(alphaseal.__path__, 'alphaseal.'): m.name.startswith(('alphaseal.__main__', 'alphaseal.adapters.')) or importlib.import_module(m.name)",
     )
     command = clean / "bin/alphaseal"
     run(command, "verify", factor_plain_bundle(), "--allow-unsigned", cwd=tmp_path)

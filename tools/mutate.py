@@ -36,20 +36,11 @@ PACKAGE = Path(tempfile.mkdtemp(prefix="mutate-")) / "alphaseal"
 CONVERTER = PACKAGE.with_name("alphaseal_converter")
 """The sources as they were at the start, whoever works on them meanwhile."""
 MODULES = (
-    *("bundle", "bundle_files", "tree", "names", "strict_json", "manifest", "envelope", "keys", "trust", "trust_file"),
-    *("selftest", "parquet_footer", "parquet_thrift", "onnx_attributes", "onnx_costs", "onnx_layers", "onnx_types"),
-    *(
-        "model_gate",
-        "onnx_wire",
-        "onnx_parts",
-        "onnx_operators",
-        "onnx_shapes",
-        "onnx_trees",
-        "onnx_rows",
-        "data_gate",
-        "parquet_pages",
-    ),
-    *("strategy", "picks", "drift"),
+    *("sealed", "bundle", "disk.verified", "disk.tree", "format.names", "format.strict_json", "format.manifest"),
+    *("trust.envelope", "trust.keys", "trust.judgement", "trust.policy", "scoring.selftest", "scoring.golden"),
+    *("gate.model", "gate.data", "gate.onnx.wire", "gate.onnx.parts", "gate.onnx.shapes", "gate.onnx.layers"),
+    *("gate.onnx.trees", "gate.onnx.rows", "gate.parquet.footer", "gate.parquet.thrift", "gate.parquet.pages"),
+    *("advice.strategy", "advice.picks", "advice.drift"),
 )
 _WALLS = (
     "tests/converter/test_sandbox_probes.py",
@@ -57,14 +48,14 @@ _WALLS = (
     "tests/converter/test_isolation.py",
 )
 SANDBOX = {
-    **dict.fromkeys(("isolation", "isolation_launcher", "isolation_runner"), _WALLS),
-    "plain_table": ("tests/converter/test_plain_table.py",),
-    "factor_process": (
+    **dict.fromkeys(("isolation.sandbox", "isolation.launcher", "isolation.runner"), _WALLS),
+    "isolation.plain_table": ("tests/converter/test_plain_table.py",),
+    "factors.process": (
         "tests/converter/test_factor_process.py",
         "tests/converter/test_factor_runner.py",
         "tests/converter/test_bars_check.py",
     ),
-    "factor_search": ("tests/converter/test_trial.py",),
+    "factors.search": ("tests/converter/test_trial.py",),
 }
 """Modules of the converter, with the tests that must notice."""
 _STEPS = ("checked", "seal", "set_limits", "install_filter", "prove", "drop_rights")
@@ -141,7 +132,7 @@ class Place:
 
 def file_of(module: str) -> Path:
     """The module's text as it was at the start."""
-    return (CONVERTER if module in SANDBOX else PACKAGE) / f"{module}.py"
+    return (CONVERTER if module in SANDBOX else PACKAGE).joinpath(*module.split(".")).with_suffix(".py")
 
 
 def places(module: str) -> Iterator[Place]:
@@ -174,7 +165,7 @@ def without(place: Place, instead: str = "pass") -> str:
 
 def reporting(module: str) -> str:
     """The text of a module in which every refusal reports itself first; both stand in one line, as the grammar allows."""
-    lines = (PACKAGE / f"{module}.py").read_bytes().split(b"\n")
+    lines = file_of(module).read_bytes().split(b"\n")
     for place in places(module):
         line = lines[place.line - 1]
         lines[place.line - 1] = (
@@ -185,10 +176,10 @@ def reporting(module: str) -> str:
 
 def copy_with(folder: Path, texts: dict[str, str]) -> Path:
     """A copy of the packages below `folder`, with other texts of some modules."""
-    for package in {file_of(module).parent for module in texts}:
+    for package in {CONVERTER if module in SANDBOX else PACKAGE for module in texts}:
         shutil.copytree(package, folder / package.name, ignore=shutil.ignore_patterns("__pycache__"))
     for module, text in texts.items():
-        (folder / file_of(module).parent.name / f"{module}.py").write_text(text, encoding="utf-8")
+        (folder / file_of(module).relative_to(PACKAGE.parent)).write_text(text, encoding="utf-8")
     return folder
 
 

@@ -19,7 +19,7 @@ import pytest
 import alphaseal
 from adapters.conftest import by_key
 from adapters.environment import ADAPTERS, environment_of, needs_adapters
-from alphaseal.cli import main as cli
+from alphaseal import cli
 from alphaseal_converter.build import build
 from alphaseal_converter.cli import main as convert
 from bundles import FACTOR_PLAIN, factor_plain_request, raw_values

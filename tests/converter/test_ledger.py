@@ -16,7 +16,7 @@ from alphaseal_converter.ledger import lightgbm as lightgbm_ledger
 from alphaseal_converter.ledger import qlib as qlib_ledger
 from alphaseal_converter.ledger import scikit_learn as scikit_learn_ledger
 from alphaseal_converter.ledger import xgboost as xgboost_ledger
-from alphaseal_converter.models.sklearn_estimators import BUILT_CLASSES
+from alphaseal_converter.models.sklearn.estimators import BUILT_CLASSES
 from locations import REPOSITORY
 
 MODULES = {"lightgbm": "lightgbm", "xgboost": "xgboost", "catboost": "catboost", "scikit_learn": "sklearn"}

@@ -16,8 +16,8 @@ from alphaseal.disk import tree
 from alphaseal.format import manifest as m
 from alphaseal.format import strict_json
 from alphaseal.trust import envelope
+from alphaseal_converter import cli
 from alphaseal_converter.bundle import provenance
-from alphaseal_converter.cli import main as cli
 from signed import key, signed_bundle
 
 PLACE = (

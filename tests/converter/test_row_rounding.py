@@ -13,8 +13,8 @@ from alphaseal.scoring.numeric import outside
 from alphaseal_converter.comparison.parity import Probe, compare, unexplained, widened
 from alphaseal_converter.evidence.golden import golden_probe
 from alphaseal_converter.families.linear import rounding_bound
-from alphaseal_converter.models.row_rounding import row_rounding
-from alphaseal_converter.models.sklearn_steps import (
+from alphaseal_converter.models.sklearn.rounding import row_rounding
+from alphaseal_converter.models.sklearn.steps import (
     Branches,
     Check,
     Elementwise,
@@ -29,7 +29,7 @@ from alphaseal_converter.models.sklearn_steps import (
     Stack,
     Trees,
 )
-from alphaseal_converter.models.sklearn_trees import constant_tree
+from alphaseal_converter.models.sklearn.trees import constant_tree
 from alphaseal_converter.models.trees import OutputTransform, TransformKind, TreeEnsembleModel
 
 FINITE = Check(missing=False)

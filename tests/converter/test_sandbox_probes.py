@@ -121,7 +121,7 @@ FILES = {
     "shared memory by name": "open('/dev/shm/x', 'w')",
     "make a file at the root": "open('/x', 'w')",
     "make a file in /dev": "open('/dev/x', 'w')",
-    "change the runner": "open('/program/isolation_runner.py', 'a')",
+    "change the runner": "open('/program/runner.py', 'a')",
     "change the program": "open(sys.argv[0], 'a')",
     "change the installation": "open(json.__file__, 'a')",
     "empty a file of the installation": "os.open(json.__file__, os.O_RDONLY | os.O_TRUNC)",

@@ -15,15 +15,15 @@ import pytest
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
 
 import alphaseal
+from alphaseal import cli as runtime_cli
 from alphaseal import store
-from alphaseal.cli import main as runtime_cli
 from alphaseal.disk import tree
 from alphaseal.errors import SignatureError
 from alphaseal.format import manifest as m
 from alphaseal.trust import envelope, keys
+from alphaseal_converter import cli
 from alphaseal_converter.build import build
 from alphaseal_converter.bundle import signing
-from alphaseal_converter.cli import main as cli
 from bundles import factor_plain_request
 from kills import killed, needs_fork
 from signed import envelope_of, key, known, policy, signed_bundle, trust, write_trust

@@ -16,9 +16,9 @@ import pytest
 
 import alphaseal
 from alpha_bundles import DAYS, FIELDS, STOCKS, WINDOW, frame, golden_bars, scores_of, write_bundle
+from alphaseal import cli
 from alphaseal.bars.adjustment import compare
 from alphaseal.bars.source import BarSource
-from alphaseal.cli import main as cli
 from alphaseal.errors import AlphasealError, InputError, PolicyError, SelfTestError, UsageError
 from alphaseal.scoring import selftest
 from alphaseal.scoring.scores import Scores

@@ -8,12 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from alphaseal.cli import main as cli
+from alphaseal.cli import command
 from alphaseal.desk.completion import script, words_of
 from alphaseal.terminal.console import SHELLS
-from alphaseal_converter.cli import main as converter_cli
+from alphaseal_converter.cli import command as converter_command
 
-COMMANDS = {"alphaseal": cli._parser(""), "alphaseal-convert": converter_cli._parser()}
+COMMANDS = {"alphaseal": command._parser(""), "alphaseal-convert": converter_command._parser()}
 
 
 def needs(shell: str) -> str:
@@ -49,7 +49,7 @@ def bash_offers(command: str, line: str, directory: Path) -> list[str]:
 def test_tables_are_those_of_the_parsers() -> None:
     """Every verb of a command, and every option of a verb that its help names, is in the table."""
     words = words_of(COMMANDS["alphaseal"])
-    assert set(words[()].verbs) == set(cli._VERBS)
+    assert set(words[()].verbs) == set(command._VERBS)
     assert set(words["trust",].verbs) >= {"init", "add", "revoke", "show"}
     assert {"--markdown", "--json", "--exit-code"} <= set(words["diff",].options)
     assert words["score",].values["--instruments-from"] == ("qlib", "ts")
@@ -102,7 +102,7 @@ def test_zsh_offers_verbs_and_choices(tmp_path: Path) -> None:
     done = subprocess.run([program, "-f", "-c", test], capture_output=True, text=True, check=False)
     assert done.stderr == ""
     verbs, choices, files = done.stdout.split("=\n")
-    assert set(verbs.split()) == set(cli._VERBS)
+    assert set(verbs.split()) == set(command._VERBS)
     assert choices.split() == ["qlib", "ts"]
     assert files.split() == ["files"]
 
@@ -138,7 +138,7 @@ def test_powershell_offers_verbs(tmp_path: Path) -> None:
 def test_powershell_tables_hold_every_verb() -> None:
     """Where no PowerShell is at hand: each path of verbs has its table, in quotes that nothing ends early."""
     text = script("powershell", COMMANDS["alphaseal"])
-    for verb in cli._VERBS:
+    for verb in command._VERBS:
         assert f"    '/{verb}' = @(" in text
     assert all(line.count("'") % 2 == 0 for line in text.splitlines())
     assert text.count("{") == text.count("}")

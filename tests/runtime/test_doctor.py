@@ -14,8 +14,7 @@ import onnx
 import pytest
 from packaging.requirements import Requirement
 
-from alphaseal.cli import main
-from alphaseal.cli import main as cli
+from alphaseal.cli import command, main
 from alphaseal.desk import doctor
 from alphaseal.format.manifest import FORMAT
 from alphaseal.trust import policy as trust_file
@@ -215,9 +214,9 @@ def test_findings_end_with_their_own_exit_status(tmp_path: Path, capsys: pytest.
 
 def test_version_names_format_and_libraries(capsys: pytest.CaptureFixture[str]) -> None:
     """``--version`` of both commands: the command, the format, and the libraries that are installed."""
-    for command, names in ((main, ["onnxruntime"]), (convert, ["onnxruntime", "onnx", "lightgbm"])):
+    for run, names in ((main, ["onnxruntime"]), (convert, ["onnxruntime", "onnx", "lightgbm"])):
         with pytest.raises(SystemExit) as caught:
-            command(["--version"])
+            run(["--version"])
         assert caught.value.code == 0
         out = capsys.readouterr().out
         assert f"bundle format {FORMAT}" in out
@@ -227,7 +226,7 @@ def test_version_names_format_and_libraries(capsys: pytest.CaptureFixture[str]) 
 
 def test_every_verb_has_its_help(capsys: pytest.CaptureFixture[str]) -> None:
     """``--help`` of every verb works, whatever modules it asks for."""
-    for verb in cli._VERBS:
+    for verb in command._VERBS:
         with pytest.raises(SystemExit) as caught:
             main([verb, "--help"])
         assert caught.value.code == 0

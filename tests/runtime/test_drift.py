@@ -15,10 +15,10 @@ import pyarrow.parquet as pq
 import pytest
 
 import alphaseal
+from alphaseal import cli
 from alphaseal.advice import drift
 from alphaseal.arrow.columns import plain_name
 from alphaseal.cli import advice as advice_text
-from alphaseal.cli import main as cli
 from alphaseal.errors import InputError, UsageError
 from alphaseal.format import manifest as m
 from alphaseal.scoring.scores import rank_scores

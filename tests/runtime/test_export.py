@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 import pytest
 
 import alphaseal
-from alphaseal.cli import main as cli
+from alphaseal import cli
 from alphaseal.desk.export import ASSET_SCHEME, LAYOUTS, canonical_sha256, export
 from alphaseal.errors import DigestError, UsageError
 from alphaseal.format import manifest as m

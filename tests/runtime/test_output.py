@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from alphaseal.cli import main as cli
+from alphaseal import cli
 from alphaseal.disk.targets import check_target, replacing
 from alphaseal.errors import NotReadableError, UsageError
 from bundles import FACTOR_PLAIN, factor_plain_bundle, raw_values

@@ -14,9 +14,9 @@ import pyarrow as pa
 import pytest
 
 import alphaseal
+from alphaseal import cli
 from alphaseal.advice.picks import Picks, picks
 from alphaseal.advice.strategy import describe_selection, numbers_of_run
-from alphaseal.cli import main as cli
 from alphaseal.cli.advice import read_holdings
 from alphaseal.desk.show import describe
 from alphaseal.errors import AlphasealError, InputError, NotReadableError, UsageError

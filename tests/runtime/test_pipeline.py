@@ -18,7 +18,7 @@ import pytest
 from onnx import TensorProto
 
 import alphaseal
-from alphaseal.cli import main as cli
+from alphaseal import cli
 from alphaseal.errors import InputError, PolicyError, SelfTestError
 from alphaseal.format import manifest as m
 from alphaseal.scoring import golden

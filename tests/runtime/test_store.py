@@ -14,8 +14,7 @@ from typing import Any
 import pytest
 
 import alphaseal
-from alphaseal import store
-from alphaseal.cli import main as cli
+from alphaseal import cli, store
 from alphaseal.disk import tree
 from alphaseal.errors import (
     AlphasealError,

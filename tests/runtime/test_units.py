@@ -14,9 +14,8 @@ import pytest
 
 import alphaseal
 from alpha_bundles import DAYS, FIELDS, STOCKS, WINDOW, frame, golden_bars, write_bundle
-from alphaseal import sources
+from alphaseal import cli, sources
 from alphaseal.bars import units
-from alphaseal.cli import main as cli
 from alphaseal.errors import AlphasealError, InputError, UsageError
 from alphaseal.format import manifest as m
 from alphaseal.scoring import selftest

@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 import pytest
 
 import alphaseal
-from alphaseal.cli import main as cli
+from alphaseal import cli
 from alphaseal.errors import AlphasealError, InputError, NotReadableError, UsageError
 from alphaseal.scoring.scores import rank_scores
 from alphaseal.tables.features import FeatureBlock

@@ -13,13 +13,13 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
-from alphaseal.cli import main as cli
+from alphaseal import cli
 from alphaseal.errors import MalformedError
 from alphaseal.format import strict_json
 from alphaseal.trust import curve, keys
 from alphaseal.trust import policy as trust_file
 from alphaseal.trust.judgement import Trust
-from alphaseal_converter.cli import main as converter
+from alphaseal_converter import cli as converter
 from locations import REPOSITORY
 from signed import key, known, policy, signed_bundle
 

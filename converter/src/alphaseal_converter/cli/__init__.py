@@ -4,6 +4,6 @@ A verb reads its options and calls one function of another wing.
 No rule of a conversion lives here.
 """
 
-from alphaseal_converter.cli.main import main
+from alphaseal_converter.cli.command import main
 
 __all__ = ["main"]

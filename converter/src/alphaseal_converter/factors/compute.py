@@ -1,6 +1,6 @@
 """The verb ``features``: today's values of a bundle's SOTA factors, from the bundle's own verified sources.
 
-Each source runs alone in an isolated child process (`isolation`, `factor_program`), with the files that RD-Agent gives a
+Each source runs alone in an isolated child process (`isolation`, `programs.factor`), with the files that RD-Agent gives a
 factor.  Nothing of the caller's HDF5 and nothing that a factor writes is opened here: plain numbers come back, and are
 checked.  Where this system cannot close a process off, nothing runs (`RefusalError` ``isolation.unavailable``).
 """

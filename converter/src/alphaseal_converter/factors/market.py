@@ -135,7 +135,7 @@ class Market:
         return encode({"datetime": self.days[rows], "instrument": self.stocks.take(rows), **cut})
 
     def static_order(self, part: Part) -> dict[str, Any] | None:
-        """How `factor_program` makes the part's static table; None where it stays as it is."""
+        """How `programs.factor` makes the part's static table; None where it stays as it is."""
         if replace(part, scaled=None) == WHOLE:
             return None
         columns = None if part.noise is None else part.noise.columns

@@ -25,7 +25,7 @@ from alphaseal_converter.factors.market import KEYS, WHOLE, Days, Market, Part, 
 from alphaseal_converter.isolation.plain_table import Column, Texts, Told, decode_answer
 from alphaseal_converter.isolation.sandbox import IsolationLimits, shared_sandbox
 
-PROGRAM: Final = Path(__file__).resolve().with_name("factor_program.py")
+PROGRAM: Final = Path(__file__).resolve().parents[1] / "programs" / "factor.py"
 ANSWER: Final = "answer.bin"
 _PRELOAD: Final = ("numpy", "pandas", "tables", "pyarrow.parquet", "alphaseal_converter.isolation.plain_table")
 _SIGNATURES: Final = {"given.parquet": b"PAR1", "given.h5": b"\x89HDF\r\n\x1a\n"}
@@ -126,7 +126,7 @@ class Runner:
 
 
 class Session:
-    """Runs of `factor_program`, each in a fresh process; `what` names them in errors."""
+    """Runs of `programs.factor`, each in a fresh process; `what` names them in errors."""
 
     def __init__(self, runner: Runner, what: str) -> None:
         self.limits, self.what = runner.limits, what

@@ -13,9 +13,9 @@ from alphaseal_converter.errors import RefusalError
 from alphaseal_converter.families.base import Importance, TrainedModel
 from alphaseal_converter.graph.sklearn_steps import build_chain_graph
 from alphaseal_converter.models.record import ModelRecord
-from alphaseal_converter.models.row_rounding import row_rounding
-from alphaseal_converter.models.sklearn_estimators import as_plain_array
-from alphaseal_converter.models.sklearn_steps import Chain, Linear, magnitude
+from alphaseal_converter.models.sklearn.estimators import as_plain_array
+from alphaseal_converter.models.sklearn.rounding import row_rounding
+from alphaseal_converter.models.sklearn.steps import Chain, Linear, magnitude
 from alphaseal_converter.models.trees import malformed
 from alphaseal_converter.processors.in_numpy import apply_processors
 from alphaseal_converter.processors.kinds import RowProcessor

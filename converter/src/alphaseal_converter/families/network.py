@@ -40,7 +40,7 @@ from alphaseal_converter.processors.kinds import Fillna, RobustZScoreNorm, RowPr
 Single = npt.NDArray[np.float32]
 
 # Run by path: importing it would import torch here.
-_PROGRAM: Final = Path(__file__).resolve().parents[1] / "export_program.py"
+_PROGRAM: Final = Path(__file__).resolve().parents[1] / "programs" / "export.py"
 _EXPORTERS: Final = ("TorchScript", "dynamo")
 """In the order they are tried; the second needs onnxscript and takes longer."""
 _WHAT: Final = "the code of model.py"

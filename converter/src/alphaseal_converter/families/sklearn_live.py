@@ -18,9 +18,9 @@ from alphaseal_converter.comparison.parity import Judge, Matrix, Vector
 from alphaseal_converter.decode.frames import as_array, as_dtype, as_plain, shown
 from alphaseal_converter.errors import RefusalError
 from alphaseal_converter.families.lightgbm_live import library, live_booster
-from alphaseal_converter.models import sklearn_trees as trees
 from alphaseal_converter.models.lightgbm_saved import read_saved
-from alphaseal_converter.models.sklearn_estimators import BUILT_CLASSES, version_of
+from alphaseal_converter.models.sklearn import trees as trees
+from alphaseal_converter.models.sklearn.estimators import BUILT_CLASSES, version_of
 from alphaseal_converter.pickles.records import Global, Record
 from alphaseal_converter.processors.in_numpy import apply_processors
 from alphaseal_converter.processors.kinds import RowProcessor

@@ -24,7 +24,7 @@ from alphaseal_converter.families.live import given_table
 from alphaseal_converter.families.sklearn_live import live_estimator, make_judge
 from alphaseal_converter.graph.sklearn_steps import build_chain_graph
 from alphaseal_converter.models.record import ModelRecord
-from alphaseal_converter.models.sklearn_estimators import (
+from alphaseal_converter.models.sklearn.estimators import (
     Estimator,
     UnknownEstimatorError,
     check_copies,
@@ -32,7 +32,7 @@ from alphaseal_converter.models.sklearn_estimators import (
     parse_estimator,
     version_of,
 )
-from alphaseal_converter.models.sklearn_steps import (
+from alphaseal_converter.models.sklearn.steps import (
     Chain,
     Elementwise,
     Impute,
@@ -46,7 +46,7 @@ from alphaseal_converter.models.sklearn_steps import (
     scaled_space,
     walk,
 )
-from alphaseal_converter.models.sklearn_trees import single_boundaries
+from alphaseal_converter.models.sklearn.trees import single_boundaries
 from alphaseal_converter.models.trees import TransformKind, malformed, thresholds_by_feature, used_features
 from alphaseal_converter.pickles.records import Record
 from alphaseal_converter.processors.kinds import RowProcessor

@@ -23,8 +23,8 @@ from alphaseal_converter.graph.nodes.embed import Substitute, embed
 from alphaseal_converter.graph.nodes.preprocess import add_processors
 from alphaseal_converter.graph.sklearn_steps import add_chain, add_check
 from alphaseal_converter.models.record import ModelRecord
-from alphaseal_converter.models.sklearn_estimators import inputs_of, known_names, parse_estimator, version_of
-from alphaseal_converter.models.sklearn_steps import Check
+from alphaseal_converter.models.sklearn.estimators import inputs_of, known_names, parse_estimator, version_of
+from alphaseal_converter.models.sklearn.steps import Check
 from alphaseal_converter.pickles.records import Record
 from alphaseal_converter.processors.kinds import RowProcessor
 

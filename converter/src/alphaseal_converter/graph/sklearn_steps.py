@@ -23,7 +23,7 @@ from alphaseal_converter.graph.trees.tree_ensemble import (
     add_tree_ensemble,
     add_tree_outputs,
 )
-from alphaseal_converter.models.sklearn_steps import (
+from alphaseal_converter.models.sklearn.steps import (
     Activation,
     Branches,
     Chain,

@@ -6,7 +6,7 @@ one with reports (frames, see `Wire`).  The processes:
     launcher    enters fresh user, mount, PID, IPC, network and UTS namespaces; waits for the end
      └ init     process 1 of the PID namespace; builds a root directory of its own, watches clock, threads and disk; when it
        │        ends, for whatever reason, the kernel ends all others; it ends when its parent or the order's writer does
-       └ runner `isolation_runner`: a user namespace of its own in which only an unprivileged user exists, no capability
+       └ runner `runner`: a user namespace of its own in which only an unprivileged user exists, no capability
          └ the program of one run: Landlock and seccomp on top
 
 - **no files**: the root directory is a small tmpfs, sealed; in it, read-only, the Python installation and the system's

@@ -1,4 +1,4 @@
-"""Runs programs that nobody has read, each in a fresh process of its own: started by `isolation_launcher`, never imported.
+"""Runs programs that nobody has read, each in a fresh process of its own: started by `launcher`, never imported.
 
 It is the second process of a closed-off system of its own, has no rights, and waits for orders.  For each order it forks;
 the fork gives up what is left, proves that it is gone, and becomes the program.  Nothing unread ever runs in this process:
@@ -179,14 +179,14 @@ def allow(add: int, ruleset: int, path: str, rights: int) -> None:
     os.close(descriptor)
 
 
-# ---- system calls: the filter of `isolation_filter`
+# ---- system calls: the filter of `filter`
 
 
 def install_filter(code: bytes) -> None:
     placeholder, process = struct.pack("<I", 0x7FFFFFFF), struct.pack("<I", os.getpid())
     if code.count(placeholder) != 1:
         raise Unavailable("the filter of system calls has no place for the process")
-    # `isolation_filter.OWN_PROCESS`
+    # `filter.OWN_PROCESS`
     code = code.replace(placeholder, process)
     buffer = ctypes.create_string_buffer(code, len(code))
     header = struct.pack("<HxxxxxxQ", len(code) // 8, ctypes.addressof(buffer))

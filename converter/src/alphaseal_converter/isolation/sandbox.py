@@ -1,7 +1,7 @@
 """Running programs that nobody has read: without network, files of others, processes, secrets, or more than their share.
 
 The kernel's own means hold them: fresh namespaces with a root directory of their own, Landlock, a filter of system calls
-by allow-list, resource limits (`isolation_launcher` lists them).  Where one is missing, nothing runs: `RefusalError`
+by allow-list, resource limits (`launcher` lists them).  Where one is missing, nothing runs: `RefusalError`
 ``isolation.unavailable``.  No wait in here is without a limit, whatever a program does with what it was given.
 """
 
@@ -32,8 +32,8 @@ from alphaseal_converter.isolation.filter import filter_program
 
 __all__ = ["IsolationLimits", "Sandbox", "run_isolated", "shared_sandbox"]
 
-_LAUNCHER: Final = Path(__file__).resolve().with_name("isolation_launcher.py")
-_RUNNER: Final = Path(__file__).resolve().with_name("isolation_runner.py")
+_LAUNCHER: Final = Path(__file__).resolve().with_name("launcher.py")
+_RUNNER: Final = Path(__file__).resolve().with_name("runner.py")
 _PROGRAMS: Final = "/program"
 """Where the runner and the program are inside; the working directory is another one."""
 _MODULES: Final = "/program/modules"
@@ -117,7 +117,9 @@ def shared_sandbox(program: Path, python: Path | None, preload: tuple[str, ...])
 
 def _answer_modules() -> dict[str, bytes]:
     source = Path(__file__).resolve().with_name("plain_table.py")
-    return {f"{__package__}/__init__.py": b"", f"{__package__}/{source.name}": source.read_bytes()}
+    top, _, wing = __package__.partition(".")
+    packages = {f"{top}/__init__.py": b"", f"{top}/{wing}/__init__.py": b""}
+    return packages | {f"{top}/{wing}/{source.name}": source.read_bytes()}
 
 
 class Sandbox:

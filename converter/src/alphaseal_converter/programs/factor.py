@@ -4,7 +4,7 @@ Run by `factor_process` inside `isolation`, with the Python of a research enviro
 alphaseal the form of tables only.  What it reads (HDF5 files may hold pickles) can hurt this process only, and what it
 answers is no more than a claim: whoever asked decides what it is worth.
 
-``factor_program.py VERB`` reads ``order.json`` and writes ``answer.bin`` (`plain_table`):
+``programs/factor.py VERB`` reads ``order.json`` and writes ``answer.bin`` (`plain_table`):
 
 - bars: ``given.h5`` or ``given.parquet`` -> the bars as plain columns, sorted by day and stock;
 - static: ``static.parquet`` -> ``static.parquet`` cut, rewritten or with noise, and the names of its columns;

@@ -1,6 +1,6 @@
 """Raw feature values of one run, asked from qlib: a program of its own, run by the research environment's Python.
 
-    PYTHON replay_program.py [--request REQUEST.json]          (without --request the JSON comes on stdin)
+    PYTHON programs/replay.py [--request REQUEST.json]          (without --request the JSON comes on stdin)
 
 It is handed the run's plain task configuration and writes what the run's data loader returned before any processor.
 It imports nothing of alphaseal_converter, unpickles nothing, and evaluates only what it has checked: qlib turns

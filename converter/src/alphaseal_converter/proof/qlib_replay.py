@@ -24,7 +24,7 @@ from alphaseal_converter.locate.configuration import TaskConfiguration
 from alphaseal_converter.locate.weights import Located
 from alphaseal_converter.proof.request import BuildRequest
 
-PROGRAM = Path(__file__).with_name("replay_program.py")
+PROGRAM = Path(__file__).resolve().parents[1] / "programs" / "replay.py"
 
 
 @dataclass(frozen=True)

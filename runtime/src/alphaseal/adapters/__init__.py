@@ -4,4 +4,4 @@ Each module names its own system and no other does; a worker needs this distribu
 Nothing here decides about trust or numbers: adapters hand tables in and scores out.
 """
 
-__all__ = []
+__all__ = ["batches", "mlflow", "qlib", "ray", "spark"]

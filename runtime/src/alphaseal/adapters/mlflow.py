@@ -30,7 +30,7 @@ from alphaseal.errors import NotReadableError, NotTrustedError, UsageError
 from alphaseal.format import manifest as m
 from alphaseal.scoring import golden
 from alphaseal.tables.members.universe import Stocks
-from alphaseal_converter.version import __version__
+from alphaseal.version import __version__
 
 try:
     import mlflow
@@ -40,7 +40,7 @@ except ImportError as error:
     raise UsageError(
         "usage.not_installed",
         f"MLflow cannot be imported: {error}",
-        next_step="pip install 'alphaseal-converter[mlflow]'",
+        next_step="pip install 'alphaseal[mlflow]'",
     ) from error
 
 FLAVOR_NAME = "alphaseal"
@@ -101,7 +101,7 @@ def save_model(
     described = Model() if mlflow_model is None else mlflow_model
     facts = {"bundle": manifest.name, "sequence": manifest.sequence, "digest": source.digest, "data": _DATA}
     described.add_flavor(FLAVOR_NAME, **facts)
-    requirements = [f"alphaseal=={__version__}", f"alphaseal-converter[mlflow]=={__version__}"]
+    requirements = [f"alphaseal[mlflow]=={__version__}"]
     with tempfile.TemporaryDirectory() as directory:
         copied = Path(directory, Path(_DATA).name)
         _copy(source, copied)

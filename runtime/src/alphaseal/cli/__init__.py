@@ -4,6 +4,6 @@ A verb reads its options and calls one function of another wing; verbs of review
 No rule of verifying or scoring lives here.
 """
 
-from alphaseal.cli.main import main
+from alphaseal.cli.command import main
 
-__all__ = ["main"]
+__all__ = ["main", "options"]

@@ -4,4 +4,4 @@ Bounded reads, digests, and writing so that a reader sees the old content or the
 No meaning of a file is known here: JSON is `format`'s, signatures are `trust`'s, parquet and ONNX are `gate`'s.
 """
 
-__all__ = ["files", "tree"]
+__all__ = ["files", "targets", "tree"]

@@ -16,10 +16,10 @@ from numpy.typing import NDArray
 from alphaseal_converter.comparison.known_names import KnownNames
 from alphaseal_converter.decode.frames import as_array, as_plain, shown
 from alphaseal_converter.errors import RefusalError
-from alphaseal_converter.models import sklearn_trees as trees
 from alphaseal_converter.models.lightgbm_saved import known_names as names_of_lightgbm
 from alphaseal_converter.models.lightgbm_saved import read_saved
-from alphaseal_converter.models.sklearn_steps import (
+from alphaseal_converter.models.sklearn import trees as trees
+from alphaseal_converter.models.sklearn.steps import (
     Activation,
     Branches,
     Chain,

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from alphaseal_converter.models.sklearn_steps import (
+from alphaseal_converter.models.sklearn.steps import (
     Activation,
     Branches,
     Elementwise,
