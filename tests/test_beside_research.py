@@ -57,7 +57,7 @@ def test_it_works_there_and_imports_neither(wheels: Path, tmp_path: Path) -> Non
     python = overlay / "bin/python"
     run(python, "-m", "pip", "install", "--quiet", *wheels.glob("*.whl"))
     program = (
-        "import sys; from alphaseal_converter.cli.command import main; status = main(sys.argv[1:]); "
+        "import sys; from alphaseal_converter.cli import main; status = main(sys.argv[1:]); "
         "loaded = {'rdagent', 'qlib', 'pickle_'} & {name.split('.')[0] for name in sys.modules}; assert not loaded, loaded; sys.exit(status)"
     )
     out = tmp_path / "bundle"

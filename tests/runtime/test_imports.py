@@ -66,7 +66,7 @@ def test_importing_the_runtime_is_light() -> None:
 def test_verify_is_light(bundle: Path) -> None:
     """``alphaseal verify`` checks a bundle without numpy, onnxruntime, pyarrow and pandas."""
     arguments = ["verify", str(bundle), "--allow-unsigned"]
-    assert not _modules(f"from alphaseal.cli.command import main\nassert main({arguments!r}) == 0") & HEAVY
+    assert not _modules(f"from alphaseal.cli import main\nassert main({arguments!r}) == 0") & HEAVY
 
 
 @pytest.mark.parametrize(
@@ -89,14 +89,14 @@ def test_scoring_never_loads_pandas(bundle: Path, tmp_path: Path, choice: list[s
     ]
     features = str(bundle.parent / "features.parquet")
     arguments = ["score", str(bundle), "--allow-unsigned", "--features", features, *given]
-    loaded = _modules(f"from alphaseal.cli.command import main\nassert main({arguments!r}) == 0")
+    loaded = _modules(f"from alphaseal.cli import main\nassert main({arguments!r}) == 0")
     assert {"numpy", "onnxruntime", "pyarrow"} <= loaded
     assert "pandas" not in loaded
 
 
 def test_tools_of_the_command_line_are_light() -> None:
     """``--version`` and ``completion`` load none of the libraries whose versions and options they tell."""
-    program = "from alphaseal.cli.command import main\nassert main(['completion', 'bash']) == 0\n"
+    program = "from alphaseal.cli import main\nassert main(['completion', 'bash']) == 0\n"
     program += "try:\n    main(['--version'])\nexcept SystemExit:\n    pass"
     assert not _modules(program) & (HEAVY | {"cryptography"})
 
@@ -106,4 +106,4 @@ def test_verify_loads_no_tool_of_review(bundle: Path, module: str) -> None:
     """What ``diff``, ``doctor`` and ``completion`` need costs the other verbs nothing."""
     arguments = ["verify", str(bundle), "--allow-unsigned"]
     check = f"import sys\nassert 'alphaseal.{module}' not in sys.modules"
-    _modules(f"from alphaseal.cli.command import main\nassert main({arguments!r}) == 0\n{check}")
+    _modules(f"from alphaseal.cli import main\nassert main({arguments!r}) == 0\n{check}")

@@ -576,7 +576,7 @@ def test_verify_imports_no_numeric_library(tmp_path: Path) -> None:
         "for name in ('numpy', 'onnxruntime', 'pyarrow'): sys.modules[name] = None\n"
         "def cut(*arguments, **keywords): raise OSError('cut')\n"
         "socket.socket = socket.create_connection = socket.getaddrinfo = cut\n"
-        "from alphaseal.cli.command import main\n"
+        "from alphaseal.cli import main\n"
         f"sys.exit(main(['verify', {str(bundle)!r}, '--trust', {str(file)!r}]))\n"
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60)
