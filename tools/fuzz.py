@@ -46,7 +46,7 @@ from alphaseal.errors import AlphasealError  # noqa: E402
 from alphaseal.format import manifest as m  # noqa: E402
 from alphaseal.gate import data as data_gate  # noqa: E402
 from alphaseal.gate import model as model_gate  # noqa: E402
-from alphaseal.tables import features  # noqa: E402
+from alphaseal.tables import feature_files, features  # noqa: E402
 from alphaseal.tables import origin as feature_origin  # noqa: E402
 from fuzz_bundle import ROWS, TRUST, canonical, known_ids, sealed, small_bundle  # noqa: E402
 from onnx_runs import run  # noqa: E402
@@ -199,14 +199,14 @@ class Areas:
         found: list[Any] = []
         kind = chance.randrange(4)
         if kind == 0:
-            return judged(lambda: found.extend(features.iter_parquet(data, tables.FEATURES, block_bytes=1 << 10)))
+            return judged(lambda: found.extend(feature_files.iter_parquet(data, tables.FEATURES, block_bytes=1 << 10)))
         if kind == 1:
             judged(lambda: feature_origin.read_origin(data))
         date = tables.day(chance)
-        outcome = judged(lambda: found.append(features.read_parquet(data, tables.FEATURES, date=date)))
+        outcome = judged(lambda: found.append(feature_files.read_parquet(data, tables.FEATURES, date=date)))
         if (
             outcome == "accepted"
-            and judged(lambda: found.append(features.read_parquet(data, tables.FEATURES))) == "accepted"
+            and judged(lambda: found.append(feature_files.read_parquet(data, tables.FEATURES))) == "accepted"
         ):
             one, whole = found
             of_the_day = whole.dates == np.datetime64(date, "D")

@@ -13,7 +13,8 @@ if how == "alphaseal":
     import pyarrow.parquet as pq
 
     from alphaseal.arrow.columns import plain_name
-    from alphaseal.tables.features import FeatureColumn, read_parquet
+    from alphaseal.tables.feature_files import read_parquet
+    from alphaseal.tables.features import FeatureColumn
 
     started = time.perf_counter()
     names = [plain_name(name) for name in pq.read_schema(path).names]

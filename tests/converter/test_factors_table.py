@@ -18,7 +18,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from alphaseal.errors import NotReadableError
-from alphaseal.tables.features import FeatureColumn, read_parquet
+from alphaseal.tables.feature_files import read_parquet
+from alphaseal.tables.features import FeatureColumn
 from alphaseal_converter.errors import RefusalError
 from alphaseal_converter.factors.table import column_names, column_statistics, rewrite_factors
 from locations import FIXTURES

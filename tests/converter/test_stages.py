@@ -16,7 +16,8 @@ from alphaseal.format.manifest import CrossSectionStage, DropMissingStage, Graph
 from alphaseal.scoring.cross_section import CrossSection as RuntimeCrossSection
 from alphaseal.scoring.numeric import ulp_distance
 from alphaseal.scoring.pipeline import Pipeline
-from alphaseal.tables.features import FeatureBlock, FeatureColumn, read_parquet
+from alphaseal.tables.feature_files import read_parquet
+from alphaseal.tables.features import FeatureBlock, FeatureColumn
 from alphaseal_converter.errors import RefusalError
 from alphaseal_converter.graph.assemble import build_row_graph
 from alphaseal_converter.graph.nodes.builder import GraphBuilder

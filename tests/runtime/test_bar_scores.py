@@ -185,7 +185,6 @@ def test_stream_of_bars_with_suspensions_equals_the_range(
     monkeypatch.setattr("alphaseal.bars.source._BLOCK_BYTES", rows * 4 * 8 * 4)
     monkeypatch.setattr("alphaseal.bars.join._BLOCK_BYTES", rows * 4 * 8 * 4)
     monkeypatch.setattr("alphaseal.tables.parquet.batch_rows", lambda width, size: rows)
-    monkeypatch.setattr("alphaseal.tables.features.batch_rows", lambda width, size: rows)
     source = tmp_path / "features.parquet"
     parts = list(bundle.score_stream(source, bars=tmp_path / "bars.parquet", dates=(days[8], days[25])))
     assert pa.concat_tables([part.table for part in parts]).combine_chunks().equals(whole.table.combine_chunks())
@@ -265,7 +264,6 @@ def test_stream_equals_the_range(tmp_path: Path, steps: int, rows: int, monkeypa
     monkeypatch.setattr("alphaseal.bars.join._BLOCK_BYTES", rows * 4 * 8 * 9)
     monkeypatch.setattr("alphaseal.tables.features._BATCH_BYTES", rows * 4 * 8 * 9)
     monkeypatch.setattr("alphaseal.tables.parquet.batch_rows", lambda width, size: rows)
-    monkeypatch.setattr("alphaseal.tables.features.batch_rows", lambda width, size: rows)
     parts = list(
         bundle.score_stream(tmp_path / "features.parquet", bars=tmp_path / "bars.parquet", dates=(None, "2023-06-20"))
     )

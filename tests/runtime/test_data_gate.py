@@ -20,7 +20,8 @@ from alphaseal.errors import AlphasealError, InputError, PolicyError
 from alphaseal.format.manifest import FactorTable
 from alphaseal.gate.data import check_factors, read_exact
 from alphaseal.scoring.golden import golden_schema
-from alphaseal.tables.features import FeatureColumn, iter_parquet, read_parquet
+from alphaseal.tables.feature_files import iter_parquet, read_parquet
+from alphaseal.tables.features import FeatureColumn
 from locations import REPOSITORY
 from peak_memory import PEAK, needs_peak
 

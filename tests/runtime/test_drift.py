@@ -22,7 +22,8 @@ from alphaseal.cli import advice as advice_text
 from alphaseal.errors import InputError, UsageError
 from alphaseal.format import manifest as m
 from alphaseal.scoring.scores import rank_scores
-from alphaseal.tables.features import FeatureBlock, read_parquet
+from alphaseal.tables.feature_files import read_parquet
+from alphaseal.tables.features import FeatureBlock
 from alphaseal.tables.members.universe import Universe
 from bundles import FACTOR_PLAIN, factor_plain_bundle, raw_values
 from manifests import example_manifest

@@ -23,7 +23,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from alphaseal.errors import InputError, NotReadableError, UsageError
-from alphaseal.tables.features import FeatureBlock, FeatureColumn, iter_parquet, read_parquet, read_table
+from alphaseal.tables.feature_files import iter_parquet, read_parquet
+from alphaseal.tables.features import FeatureBlock, FeatureColumn, read_table
 from arrow_types import STRING_VIEWS, handed_over
 from locations import FIXTURES
 

@@ -20,7 +20,8 @@ from alphaseal.errors import InputError
 from alphaseal.gate.parquet.footer import read_footer
 from alphaseal.gate.parquet.thrift import PageProblem, read_struct, skip_struct
 from alphaseal.tables import features
-from alphaseal.tables.features import FeatureColumn, iter_parquet, read_parquet, read_table, table_of
+from alphaseal.tables.feature_files import iter_parquet, read_parquet
+from alphaseal.tables.features import FeatureColumn, read_table, table_of
 from alphaseal.tables.look_back import newest_day, span_of
 from alphaseal.tables.parquet import open_parquet
 from fuzz_mutations import Fields, Thrift, write_structure

@@ -20,7 +20,8 @@ from alpha_bundles import DAYS, FIELDS, WINDOW, frame
 from alphaseal.arrow.number_types import reading
 from alphaseal.bars.calendar import read_bars
 from alphaseal.errors import InputError
-from alphaseal.tables.features import FeatureBlock, FeatureColumn, iter_parquet, read_parquet, read_table
+from alphaseal.tables.feature_files import iter_parquet, read_parquet
+from alphaseal.tables.features import FeatureBlock, FeatureColumn, read_table
 from arrow_types import STRING_VIEWS, handed_over, numbers
 from locations import REPOSITORY
 from manifests import example_manifest

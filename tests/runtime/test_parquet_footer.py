@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 
 import alphaseal
-from alphaseal import bundle as bundles
+from alphaseal import sealed
 from alphaseal.disk import verified as bundle_files
 from alphaseal.disk.verified import BundleFiles, VerifiedFile
 from alphaseal.errors import DigestError, PolicyError
@@ -260,11 +260,11 @@ def test_golden_rows_of_a_huge_file_are_not_read(monkeypatch: pytest.MonkeyPatch
     """By what the manifest says of it, before a byte is read."""
     bundle = alphaseal.open(factor_plain_bundle(), trust=alphaseal.Trust.unsigned())
     size = bundle.manifest.file(bundle.manifest.golden.file).size
-    monkeypatch.setattr(bundles, "MAXIMUM_GOLDEN", size - 1)
+    monkeypatch.setattr(sealed, "MAXIMUM_GOLDEN", size - 1)
     with pytest.raises(PolicyError) as caught:
         bundle.golden()
     assert caught.value.code == "data.growth"
-    monkeypatch.setattr(bundles, "MAXIMUM_GOLDEN", size)
+    monkeypatch.setattr(sealed, "MAXIMUM_GOLDEN", size)
     assert len(bundle.golden()) == size
 
 

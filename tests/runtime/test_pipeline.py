@@ -319,7 +319,7 @@ def write_bundle(
             ],
         ),
         alphas=None,
-        golden=m.GoldenTable(file="golden.parquet", rows=len(golden), judge="itself", days=days),
+        golden=m.GoldenTable(file="golden.parquet", rows=len(rows), judge="itself", days=days),
     )
     (folder / "manifest.json").write_bytes(m.encode(changed))
     return folder

@@ -206,7 +206,7 @@ def test_a_store_holds_one_name(tmp_path: Path, place: Path) -> None:
 def test_a_failed_self_test_keeps_the_old_bundle(tmp_path: Path, place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Golden rows that score differently here keep a bundle out of force, before the state is written."""
 
-    def fail(bundle: Any) -> None:
+    def fail(*_: Any) -> None:
         raise SelfTestError("selftest.scores", "differs")
 
     before = content(place)

@@ -14,7 +14,6 @@ import pytest
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 import alphaseal
-from alphaseal import bundle as bundle_module
 from alphaseal import cli
 from alphaseal.disk import tree
 from alphaseal.errors import (
@@ -544,12 +543,12 @@ def test_files_exchanged_after_verification_are_not_used(tmp_path: Path) -> None
 
 def test_first_score_runs_the_golden_self_test(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Before the first score of a process the golden rows are scored, once for a digest; a difference is 19 and no score."""
-    monkeypatch.setattr(bundle_module, "_PROVEN_HERE", set())
+    monkeypatch.setattr(selftest, "_PASSED", set())
     features = raw_values(FACTOR_PLAIN / "truth/hist2_factor")
     calls: list[str] = []
     original = selftest.run
     monkeypatch.setattr(
-        selftest, "run", lambda bundle, sample: (calls.append(bundle.digest), original(bundle, sample))[1]
+        selftest, "run", lambda sealed, *rest: (calls.append(sealed.digest), original(sealed, *rest))[1]
     )
     path = factor_plain_bundle()
     days = alphaseal.open(path, trust=Trust.unsigned()).manifest.golden.days
@@ -557,7 +556,7 @@ def test_first_score_runs_the_golden_self_test(tmp_path: Path, monkeypatch: pyte
         alphaseal.open(path, trust=Trust.unsigned()).score(features, date=days[0])
     assert len(calls) == 1
 
-    def fail(bundle: Any, sample: int) -> None:
+    def fail(*_: Any) -> None:
         raise SelfTestError("selftest.scores", "differs")
 
     monkeypatch.setattr(selftest, "run", fail)

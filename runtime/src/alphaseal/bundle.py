@@ -84,9 +84,9 @@ class Bundle(Sealed):
         """
         import numpy as np
 
-        from alphaseal.tables.features import is_file, reader_of, table_of
-        from alphaseal.tables.look_back import span_of
+        from alphaseal.tables.features import is_file, table_of
         from alphaseal.tables.members.universe import universe_of
+        from alphaseal.tables.reading import reader_of
 
         _check_dates(date, dates)
         chosen = universe_of(universe)
@@ -103,12 +103,14 @@ class Bundle(Sealed):
         members = self.members(chosen, crosses=pipeline.needs_whole_day)
         if pipeline.step_length > 1:
             table = table if is_file(table) else table_of(table)
+            from alphaseal.tables.look_back import span_of
+
             span = span_of(table, self.manifest.features, pipeline.step_length, calendar, date=date, dates=dates)
             date, dates, first = None, span.read, span.first
         read = reader_of(table, max_rows=max_rows, max_bytes=max_bytes)
         block = read(table, self.manifest.features, date=date, dates=dates, **self._notation(instruments_from))
-        days = self._day_check(calendar, pipeline)
-        days.see(np.unique(block.dates))
+        if days := self._day_check(calendar, pipeline):
+            days.see(np.unique(block.dates))
         block = self._fill_check(pipeline).marked(members.choose(block))
         return _ranked(self.manifest, block, *pipeline.run(block, first, calendar), first, chosen)
 
@@ -124,8 +126,8 @@ class Bundle(Sealed):
     ) -> Drift:
         """How far the features of one date are from the training values, without scoring; arguments as in `score`."""
         from alphaseal.advice.drift import measure
-        from alphaseal.tables.features import reader_of
         from alphaseal.tables.members.universe import universe_of
+        from alphaseal.tables.reading import reader_of
 
         manifest, chosen = self.manifest, universe_of(universe)
         read = reader_of(table, max_rows=max_rows, max_bytes=max_bytes)
@@ -153,8 +155,7 @@ class Bundle(Sealed):
         """
         import numpy as np
 
-        from alphaseal.tables.features import iter_parquet
-        from alphaseal.tables.look_back import span_of
+        from alphaseal.tables.feature_files import iter_parquet
         from alphaseal.tables.members.universe import universe_of
 
         chosen = universe_of(universe)
@@ -168,6 +169,8 @@ class Bundle(Sealed):
         path = _check_table(path)
         pipeline, first = self._proven_pipeline(), None
         if pipeline.step_length > 1:
+            from alphaseal.tables.look_back import span_of
+
             span = span_of(path, self.manifest.features, pipeline.step_length, calendar, dates=dates)
             dates, first = span.read, span.first
         blocks = iter_parquet(
@@ -182,7 +185,8 @@ class Bundle(Sealed):
         days, fills = self._day_check(calendar, pipeline), self._fill_check(pipeline)
 
         def stocks(block: FeatureBlock) -> FeatureBlock:
-            days.see(np.unique(block.dates))
+            if days is not None:
+                days.see(np.unique(block.dates))
             return fills.marked(members.choose(block))
 
         return (
@@ -190,12 +194,13 @@ class Bundle(Sealed):
             for block, rows, scores in pipeline.stream(map(stocks, blocks), first, calendar)
         )
 
-    def _day_check(self, calendar: Calendar | None, pipeline: Pipeline) -> DayCheck:
+    def _day_check(self, calendar: Calendar | None, pipeline: Pipeline) -> DayCheck | None:
         """Of a table of features, where windows count its days; a caller's own calendar says more than the training's."""
+        if calendar is not None or pipeline.step_length == 1:
+            return None
         from alphaseal.bars.trading_days import DayCheck
 
-        counted = calendar is None and pipeline.step_length > 1
-        return DayCheck(self.manifest.data.calendar if counted else None, "the features")
+        return DayCheck(self.manifest.data.calendar, "the features")
 
     def _fill_check(self, pipeline: Pipeline, given: Sequence[int] | None = None) -> FillCheck:
         """Of the features that a table gave, by their places; None: all."""
@@ -224,6 +229,10 @@ class Bundle(Sealed):
 
     def _check_origin(self, table: Any, date: Any, dates: DateRange | None) -> None:
         """InputError where a file says that its features were computed for another bundle, or for other dates."""
+        from alphaseal.tables.features import is_file
+
+        if not is_file(table):
+            return
         from alphaseal.tables.origin import check
 
         check(table, self.digest, date=date, dates=dates)

@@ -18,7 +18,8 @@ import numpy.typing as npt
 from alphaseal.arrow.columns import numbers_of
 from alphaseal.arrow.number_types import Feature
 from alphaseal.plain_text import listed
-from alphaseal.tables.features import FeatureBlock, read_parquet
+from alphaseal.tables.feature_files import read_parquet
+from alphaseal.tables.features import FeatureBlock
 from alphaseal_converter.alphas import compile_alphas
 from alphaseal_converter.alphas.ahead import known_later
 from alphaseal_converter.errors import RefusalError

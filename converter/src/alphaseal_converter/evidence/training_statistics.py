@@ -15,7 +15,7 @@ import numpy as np
 from alphaseal.bars.calendar import AlphaColumns
 from alphaseal.errors import InputError
 from alphaseal.plain_text import listed
-from alphaseal.tables.features import read_parquet
+from alphaseal.tables.feature_files import read_parquet
 from alphaseal_converter.errors import RefusalError
 from alphaseal_converter.evidence.alphas import AlphaPart
 from alphaseal_converter.evidence.order import OrderedFeature

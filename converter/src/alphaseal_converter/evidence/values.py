@@ -15,7 +15,8 @@ import pyarrow as pa
 from alphaseal.arrow.columns import numbers_of
 from alphaseal.errors import InputError, NotReadableError
 from alphaseal.scoring.pipeline import Pipeline
-from alphaseal.tables.features import FeatureBlock, read_parquet
+from alphaseal.tables.feature_files import read_parquet
+from alphaseal.tables.features import FeatureBlock
 from alphaseal.tables.windows import Windows
 from alphaseal_converter.comparison.parity import Matrix, Vector
 from alphaseal_converter.errors import RefusalError

@@ -20,7 +20,8 @@ import numpy.typing as npt
 from alphaseal.arrow.columns import date_text
 from alphaseal.errors import AlphasealError
 from alphaseal.format.manifest import Dtype, Feature, Scaling
-from alphaseal.tables.features import FeatureBlock, Plan, read_parquet
+from alphaseal.tables.feature_files import read_parquet
+from alphaseal.tables.features import FeatureBlock, Plan
 from alphaseal.tables.parquet import Layout, open_parquet
 from alphaseal.tables.period import Period
 from alphaseal_converter.errors import RefusalError

@@ -176,7 +176,7 @@ def read_bars(
 
     `table` is the path of a parquet file, or anything with the Arrow C stream interface: `datetime`, `instrument`, and
     each of `fields` by that name or with a dollar sign before it.  `calendar` (datetime64[D], ascending) names the
-    trading days, by default the dates of the table.  The other arguments are those of `alphaseal.tables.features.read_parquet`.
+    trading days, by default the dates of the table.  The other arguments are those of `alphaseal.tables.feature_files.read_parquet`.
 
     Raises InputError `bars.*`, `window.not_in_calendar`, and what the readers of alphaseal.tables.features raise.
     """

@@ -27,10 +27,12 @@ from alphaseal.bars.trading_days import DayCheck
 from alphaseal.errors import InputError
 from alphaseal.format.reasons import FILLED, JUMPED, NO_BARS, NOT_IN_UNIVERSE
 from alphaseal.scoring.scores import with_excluded
-from alphaseal.tables.features import FeatureBlock, is_file, iter_parquet, reader_of, table_of
+from alphaseal.tables.feature_files import iter_parquet
+from alphaseal.tables.features import FeatureBlock, is_file, table_of
 from alphaseal.tables.look_back import span_of
 from alphaseal.tables.members.membership import LATE
 from alphaseal.tables.period import Day
+from alphaseal.tables.reading import reader_of
 from alphaseal.tables.windows import Calendar, Rows
 
 if TYPE_CHECKING:

@@ -28,16 +28,8 @@ from alphaseal.arrow.columns import (
     text_of,
 )
 from alphaseal.errors import AlphasealError, InputError
-from alphaseal.tables.features import (
-    FeatureBlock,
-    FeatureColumn,
-    Plan,
-    is_file,
-    iter_parquet,
-    read_parquet,
-    read_table,
-    table_of,
-)
+from alphaseal.tables.feature_files import iter_parquet, read_parquet
+from alphaseal.tables.features import FeatureBlock, FeatureColumn, Plan, is_file, read_table, table_of
 from alphaseal.tables.instruments import normalise
 from alphaseal.tables.look_back import Span, newest_day, span_of
 from alphaseal.tables.parquet import Budget, date_ranges, decode, open_parquet

@@ -17,11 +17,11 @@ import pyarrow as pa
 from alphaseal.arrow.columns import indices_of, numbers_of
 from alphaseal.errors import PolicyError
 from alphaseal.format.manifest import CrossSectionStage, DropMissingStage, GraphStage, Stage, WindowStage
-from alphaseal.scoring.cross_section import CrossSection
 from alphaseal.scoring.session import ROWS_PER_CHUNK, Graph, row_chunks, spread
 from alphaseal.tables.windows import Calendar, Rows, Windows, oldest_date, too_short
 
 if TYPE_CHECKING:
+    from alphaseal.scoring.cross_section import CrossSection
     from alphaseal.tables.features import FeatureBlock
 
 Block = TypeVar("Block", bound="FeatureBlock")
@@ -264,6 +264,8 @@ def _load(
     if isinstance(stage, GraphStage):
         return Graph(load(stage.file), width, stage.file, width=None)
     if isinstance(stage, CrossSectionStage):
+        from alphaseal.scoring.cross_section import CrossSection
+
         return CrossSection.parse(stage.processor, width, names)
     if isinstance(stage, DropMissingStage):
         return _DropMissing.parse(stage, width, names)

@@ -15,9 +15,8 @@ from __future__ import annotations
 import contextlib
 import os
 import weakref
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
 from typing import Any, TypeVar
 
 import numpy as np
@@ -26,7 +25,6 @@ import pyarrow as pa
 
 from alphaseal.arrow.columns import (
     DATE_COLUMN,
-    FIRST_DAY,
     INSTRUMENT_COLUMN,
     Days,
     days_of,
@@ -39,10 +37,8 @@ from alphaseal.arrow.columns import (
     text_of,
 )
 from alphaseal.arrow.number_types import Feature, require_number_type
-from alphaseal.arrow.stream import StreamReader
 from alphaseal.errors import InputError
 from alphaseal.tables.instruments import normalise
-from alphaseal.tables.parquet import Budget, Layout, batch_rows, date_ranges, decode, groups_of, open_parquet
 from alphaseal.tables.period import Day, Period
 
 _BATCH_BYTES = 8 << 20
@@ -129,84 +125,10 @@ def read_table(
     period = Period.of(date, dates)
     with _stream(table) as reader:
         plan = Plan.of(_schema_of(reader), features)
-        rows = _Rows(plan, period)
+        rows = CollectedRows(plan, period)
         for batch in _batches_of(reader, None if _is_checked(table) else plan.column_names):
             rows.add(batch)
     return rows.block(instruments_from, instrument_format, instrument_pattern)
-
-
-def read_parquet(
-    source: str | os.PathLike[str] | bytes,
-    features: Sequence[Feature],
-    *,
-    date: Day | None = None,
-    dates: tuple[Day | None, Day | None] | None = None,
-    instruments_from: str | None = None,
-    instrument_format: str | None = None,
-    instrument_pattern: str | None = None,
-    max_bytes: int | None = None,
-    max_rows: int | None = None,
-) -> FeatureBlock:
-    """As `read_table`, from a parquet file (its path, or its bytes).
-
-    Only the needed columns of the row groups whose date statistics meet the period are read; without statistics all
-    row groups are.  `max_bytes` and `max_rows` bound what is decoded, first by the headers of the pages, then by the Arrow
-    bytes themselves: the footer's sizes are not believed.  Without `max_bytes` the bound is 100 times the file's size.
-
-    Raises InputError as `read_table` does, and `features.not_parquet`, `features.column_type`, `features.too_large`;
-    NotReadableError `features.not_readable`.
-    """
-    period = Period.of(date, dates)
-    with open_parquet(source) as file:
-        plan = Plan.of(file.schema_arrow, features)
-        rows = _Rows(plan, period)
-        groups = groups_of(file, plan.date, period)
-        for batch in decode(
-            file, groups, plan.column_names, plan.batch_rows, Budget.of_file(file, max_bytes, max_rows)
-        ):
-            rows.add(batch)
-    return rows.block(instruments_from, instrument_format, instrument_pattern)
-
-
-def iter_parquet(
-    source: str | os.PathLike[str] | bytes,
-    features: Sequence[Feature],
-    dates: tuple[Day | None, Day | None] | None = None,
-    *,
-    instruments_from: str | None = None,
-    instrument_format: str | None = None,
-    instrument_pattern: str | None = None,
-    block_bytes: int = 128 << 20,
-    max_bytes: int | None = None,
-    max_rows: int | None = None,
-) -> Iterator[FeatureBlock]:
-    """Blocks of whole dates in ascending order, in memory that does not depend on the length of the file.
-
-    The date column is read first, alone, so that the order of the file is known and not assumed.  A file sorted by date
-    (or nearly) is then read once; another one is read once per group of dates whose values fit `block_bytes`.  The peak
-    is a small multiple of `block_bytes` or of the largest single date.
-
-    Raises as `read_parquet`; `features.date_absent` where no row lies in `dates`.
-    """
-    period = Period.of(None, dates)
-    block_rows = max(1, block_bytes // (8 * (len(features) + 2)))
-    with open_parquet(source) as file:
-        plan = Plan.of(file.schema_arrow, features)
-        groups = groups_of(file, plan.date, period)
-
-        def budget() -> Budget:
-            return Budget.of_file(file, max_bytes, max_rows)
-
-        layout = Layout.of(file, groups, plan.date, plan.batch_rows, period, budget())
-        if not layout.segments:
-            raise period.absent()
-        blocks = (
-            _blocks_in_file_order(file, plan, period, layout, budget())
-            if layout.backlog() <= block_rows
-            else _blocks_by_chunk(file, plan, layout, block_rows, budget)
-        )
-        for rows in blocks:
-            yield rows.block(instruments_from, instrument_format, instrument_pattern)
 
 
 # --- which columns --------------------------------------------------------------------------------------------------
@@ -228,6 +150,8 @@ class Plan:
 
     @property
     def batch_rows(self) -> int:
+        from alphaseal.tables.parquet import batch_rows
+
         return batch_rows(len(self.columns), _BATCH_BYTES)
 
     @classmethod
@@ -309,7 +233,7 @@ def _listed(names: Sequence[str], limit: int = 10) -> str:
 # --- rows to a block ------------------------------------------------------------------------------------------------
 
 
-class _Rows:
+class CollectedRows:
     """Collects the rows of a period batch by batch; `block` sorts and checks them."""
 
     def __init__(self, plan: Plan, period: Period) -> None:
@@ -336,10 +260,10 @@ class _Rows:
             batch = batch.select([name for name, _ in self.plan.columns]).take(rows)
         self._append(days, instruments, _matrix(batch, self.plan))
 
-    def split(self, first_day_kept: int) -> _Rows:
+    def split(self, first_day_kept: int) -> CollectedRows:
         """Move the rows before `first_day_kept` out, into a collection of their own."""
-        done = _Rows(self.plan, self.period)
-        kept = _Rows(self.plan, self.period)
+        done = CollectedRows(self.plan, self.period)
+        kept = CollectedRows(self.plan, self.period)
         for days, instruments, values in zip(self.days, self.instruments, self.values, strict=True):
             before = days < first_day_kept
             for rows, side in ((before, done), (~before, kept)):
@@ -414,11 +338,6 @@ def _matrix(batch: Any, plan: Plan) -> npt.NDArray[np.float64]:
 # --- tables in memory -----------------------------------------------------------------------------------------------
 
 
-def reader_of(table: Any, *, max_rows: int | None = None, max_bytes: int | None = None) -> Callable[..., FeatureBlock]:
-    """`read_parquet` with these limits where `table` is a file, else `read_table`, which decodes nothing."""
-    return partial(read_parquet, max_rows=max_rows, max_bytes=max_bytes) if is_file(table) else read_table
-
-
 def is_file(table: Any) -> bool:
     """Whether a table is a parquet file, given by its path or as its bytes."""
     return isinstance(table, (str, bytes, os.PathLike))
@@ -456,6 +375,8 @@ def _stream(table: Any) -> Any:
         if isinstance(table, pa.RecordBatch):
             return pa.RecordBatchReader.from_batches(table.schema, [table])
         if hasattr(table, "__arrow_c_stream__"):
+            from alphaseal.arrow.stream import StreamReader
+
             return StreamReader(table)
         if hasattr(table, "reset_index") and hasattr(table, "columns"):
             # A DataFrame of pandas before 2.2: pandas is loaded already, Arrow's own conversion keeps the index levels.
@@ -530,33 +451,3 @@ def _as_table_errors() -> Iterator[None]:
         raise InputError(
             "features.not_a_table", "the table cannot be read as Arrow data", found=str(error)[:500]
         ) from error
-
-
-# --- years in constant memory ---------------------------------------------------------------------------------------
-
-
-def _blocks_in_file_order(file: Any, plan: Plan, period: Period, layout: Layout, budget: Budget) -> Iterator[_Rows]:
-    """One pass; after each segment the days that no later segment brings are complete."""
-    rows = _Rows(plan, period)
-    batches = decode(file, layout.groups, plan.column_names, plan.batch_rows, budget)
-    complete_before = FIRST_DAY
-    for batch, next_day in layout.with_next_day(batches):
-        rows.add(batch)
-        if next_day > complete_before:
-            complete_before = next_day
-            complete = rows.split(next_day)
-            if complete.days:
-                yield complete
-
-
-def _blocks_by_chunk(
-    file: Any, plan: Plan, layout: Layout, block_rows: int, budget: Callable[[], Budget]
-) -> Iterator[_Rows]:
-    """One pass per chunk of dates, over the row groups whose statistics meet it; each within a budget of its own."""
-    ranges = date_ranges(file, plan.date)
-    for chunk in layout.chunks(block_rows):
-        rows = _Rows(plan, chunk)
-        groups = [group for group in layout.groups if chunk.meets(*ranges[group])]
-        for batch in decode(file, groups, plan.column_names, plan.batch_rows, budget()):
-            rows.add(batch)
-        yield rows
