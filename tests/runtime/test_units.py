@@ -499,9 +499,9 @@ def test_units_as_trained_are_recorded(files: Path, capsys: pytest.CaptureFixtur
     assert reply["result"]["units"] == {"close": "as trained, not shown"}
     assert any("the caller says so" in warning for warning in reply["result"]["warnings"])
     metadata = pq.read_schema(files / "scores.parquet").metadata
-    assert json.loads(metadata[b"alphaseal.bars.units"]) == {"close": "as trained, not shown"}
+    assert json.loads(metadata[b"alphaseal.units"]) == {"close": "as trained, not shown"}
     run(files, capsys, *SCORE, "--anchors", "anchors.parquet", "--out", "scores.parquet")
-    assert b"alphaseal.bars.units" not in (pq.read_schema(files / "scores.parquet").metadata or {})
+    assert b"alphaseal.units" not in (pq.read_schema(files / "scores.parquet").metadata or {})
 
 
 # --- manifest --------------------------------------------------------------------------------------------------------------

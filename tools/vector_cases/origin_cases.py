@@ -149,5 +149,5 @@ def _make() -> bytes:
     table = tables.table()
     with pq.ParquetWriter(sink, table.schema, compression="zstd", write_statistics=False, store_schema=False) as writer:
         writer.write_table(table)
-        writer.add_key_value_metadata({"alphaseal.tables.features": strict_json.dumps(origin)})
+        writer.add_key_value_metadata({"alphaseal.features": strict_json.dumps(origin)})
     return bytes(sink.getvalue())

@@ -19,7 +19,7 @@ from alphaseal.format import strict_json
 from alphaseal.plain_text import Printable, printable
 from alphaseal.scoring.scores import SCORE_SCHEMA, Scores
 
-UNITS_KEY = "alphaseal.bars.units"
+UNITS_KEY = "alphaseal.units"
 """Metadata of a parquet file of scores: fields of bars that were taken as trained on the caller's word, in JSON."""
 _EXCLUDED_SHOWN = 10
 

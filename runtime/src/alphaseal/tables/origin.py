@@ -1,6 +1,6 @@
 """Where a file of computed features comes from: the metadata that ``alphaseal-convert features`` writes, and its signature.
 
-A parquet file with the metadata `alphaseal.tables.features` says for which bundle and for which dates it was computed; it is
+A parquet file with the metadata `alphaseal.features` says for which bundle and for which dates it was computed; it is
 used for no other.  Beside it may lie ``NAME.dsse.json``, a DSSE envelope whose payload names the digest of the file's
 bytes; who asks for that signature reads the file once and scores those very bytes.
 """
@@ -23,7 +23,7 @@ from alphaseal.format.manifest import Count, Date, Part, Sha256, Short
 from alphaseal.trust import envelope, keys
 from alphaseal.trust.keys import SigningKey
 
-METADATA_KEY = b"alphaseal.tables.features"
+METADATA_KEY = b"alphaseal.features"
 PAYLOAD_TYPE = "application/vnd.alphaseal.features.v1+json"
 SIDECAR_ENDING = ".dsse.json"
 MAXIMUM_METADATA = 4 << 20
@@ -36,7 +36,7 @@ _Document = TypeVar("_Document", "FeatureOrigin", "SignedFeatures")
 
 
 class FeatureOrigin(Part, frozen=True, kw_only=True):
-    """The metadata `alphaseal.tables.features` of a parquet file."""
+    """The metadata `alphaseal.features` of a parquet file."""
 
     version: Literal[1]
     bundle: Annotated[Sha256, Meta(description="digest of the bundle whose sources were run")]
