@@ -33,6 +33,8 @@ check: $(VENV)/.ready
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
 	@$(BIN)/python -m pytest -q tests/test_architecture.py
+	@$(BIN)/python tools/core.py
+	@$(BIN)/python tools/wings.py
 
 fidelity: $(VENV)/.families
 	@$(BIN)/python tools/fidelity.py

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import msgspec
@@ -21,6 +24,7 @@ from alphaseal.format import manifest as m
 from alphaseal_converter.graph.assemble import build_row_graph
 from alphaseal_converter.processors.kinds import Fillna
 from bundles import factor_plain_bundle
+from locations import REPOSITORY
 from manifests import recorded_universe
 from runtime.test_pipeline import FILL, FINAL, RANK, WIDTH, WINDOW, block_of, newest_less_oldest, table_of, write_bundle
 
@@ -174,3 +178,18 @@ def test_a_market_is_named_for_every_part(tmp_path: Path, windows: Path) -> None
     with pytest.raises(InputError) as caught:
         Scorer.of(place, UNSIGNED, universe=[*codes, "SH600999"]).score(table)
     assert (caught.value.code, caught.value.found) == ("universe.incomplete", "none of SH600999")
+
+
+@pytest.mark.parametrize("name", ["batches", "mlflow", "qlib", "ray", "spark"])
+def test_old_places_hand_on_to_the_adapters(name: str) -> None:
+    """Saved models and configurations name them: whoever imports the old place has the very module."""
+    program = (
+        "import importlib, sys, types\n"
+        f"new = sys.modules['alphaseal.adapters.{name}'] = types.ModuleType('adapter')\n"
+        "import alphaseal.adapters\n"
+        f"alphaseal.adapters.{name} = new\n"
+        f"import alphaseal_converter.{name} as old\n"
+        f"assert old is new is importlib.import_module('alphaseal_converter.{name}')\n"
+    )
+    paths = [str(REPOSITORY / "runtime/src"), str(REPOSITORY / "converter/src")]
+    subprocess.run([sys.executable, "-c", program], check=True, env=os.environ | {"PYTHONPATH": os.pathsep.join(paths)})

@@ -105,5 +105,8 @@ def test_tools_of_the_command_line_are_light() -> None:
 def test_verify_loads_no_tool_of_review(bundle: Path, module: str) -> None:
     """What ``diff``, ``doctor`` and ``completion`` need costs the other verbs nothing."""
     arguments = ["verify", str(bundle), "--allow-unsigned"]
-    check = f"import sys\nassert 'alphaseal.{module}' not in sys.modules"
+    check = (
+        f"import importlib.util, sys\nassert 'alphaseal.desk.{module}' not in sys.modules\n"
+        f"assert importlib.util.find_spec('alphaseal.desk.{module}')"
+    )
     _modules(f"from alphaseal.cli import main\nassert main({arguments!r}) == 0\n{check}")
