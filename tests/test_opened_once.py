@@ -85,7 +85,7 @@ def test_every_verb_that_reads_bundles_is_watched() -> None:
 
 
 def _verbs_of_converter() -> list[str]:
-    actions: Any = converter_command._parser()._subparsers
+    actions: Any = converter_command._parser("")._subparsers
     return list(actions._group_actions[0].choices)
 
 

@@ -381,6 +381,6 @@ def test_a_completion_script_is_printed_as_it_is(shell: str, capsys: pytest.Capt
     """Nothing in our own scripts has to be escaped: a shell gets the very lines."""
     from alphaseal.desk import completion
 
-    for main, parser in ((runtime.main, runtime_command._parser("")), (converter.main, converter_command._parser())):
+    for main, parser in ((runtime.main, runtime_command._parser("")), (converter.main, converter_command._parser(""))):
         assert main(["completion", shell]) == 0
         assert capsys.readouterr().out == completion.script(shell, parser) + "\n"

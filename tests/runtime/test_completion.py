@@ -13,7 +13,7 @@ from alphaseal.desk.completion import script, words_of
 from alphaseal.terminal.console import SHELLS
 from alphaseal_converter.cli import command as converter_command
 
-COMMANDS = {"alphaseal": command._parser(""), "alphaseal-convert": converter_command._parser()}
+COMMANDS = {"alphaseal": command._parser(""), "alphaseal-convert": converter_command._parser("")}
 
 
 def needs(shell: str) -> str:

@@ -19,100 +19,65 @@ from alphaseal_converter.version import __version__
 if TYPE_CHECKING:
     from alphaseal.format.manifest import Manifest
 
-Run = Callable[[argparse.Namespace], Outcome]
-
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Entry point; the return value is the exit status of the table in spec/bundle-v1.md."""
     given = list(sys.argv[1:] if arguments is None else arguments)
-    verbs: dict[str, Run] = {
-        "inspect": _inspect,
-        "build": _build,
-        "replay": _replay,
-        "features": _later("features", "run"),
-        "validate": _validate,
-        "doctor": _doctor,
-        "completion": _completion,
-        "keygen": _later("signing", "keygen"),
-        "sign": _later("signing", "sign"),
-        "approve": _later("signing", "approve"),
-        "attest": _later("signing", "attest"),
-        "provenance": _later("signing", "show_provenance"),
-    }
-    parser = _doctors_parser() if given[:1] == ["doctor"] else _parser()
-    return run_command(parser, given, verbs)
+    return run_command(_parser(given[0] if given else ""), given, {name: run for name, (_, _, run) in _VERBS.items()})
 
 
-def _later(module: str, verb: str) -> Run:
-    """A verb of a module that is loaded when the verb is asked for."""
+def _parser(verb: str) -> Parser:
+    """The parser of the command; of its verbs only `verb` where there is one of that name.
 
-    def run(options: argparse.Namespace) -> Outcome:
-        outcome: Outcome = getattr(importlib.import_module(f".{module}", __package__), verb)(options)
-        return outcome
-
-    return run
-
-
-def _empty_parser() -> tuple[Parser, Any]:
-    """(the command's parser, where its verbs are added)."""
+    The others' options load libraries, one of which may be what doctor is to find.
+    """
     parser = Parser(prog="alphaseal-convert", description="Turn an RD-Agent task into a bundle that needs no pickle.")
     parser.add_argument("--version", action=Version, text=_version)
-    return parser, parser.add_subparsers(dest="verb", required=True, metavar="VERB", parser_class=Parser)
-
-
-def _doctors_parser() -> Parser:
-    """With the verb doctor alone: the others' options load libraries, one of which may be what doctor is to find."""
-    parser, verbs = _empty_parser()
-    _add_doctor(verbs)
+    verbs = parser.add_subparsers(dest="verb", required=True, metavar="VERB", parser_class=Parser)
+    for name, (text, add_arguments, _) in _VERBS.items():
+        if name == verb or verb not in _VERBS:
+            options = verbs.add_parser(name, help=text)
+            options.add_argument("--json", action="store_true", help="one JSON object on standard output")
+            add_arguments(options)
     return parser
 
 
-def _add_doctor(verbs: Any) -> None:
-    look = verbs.add_parser(
-        "doctor", parents=[_common()], help="what of this machine would stop the work; whether a file can be read"
-    )
-    look.add_argument(
+def _of(module: str, name: str) -> Callable[[Any], Any]:
+    """A function of a module of this wing that is loaded when it is called."""
+    return lambda given: getattr(importlib.import_module(f"{__package__}.{module}"), name)(given)
+
+
+def _add_doctor(parser: Parser) -> None:
+    parser.add_argument(
         "target", type=Path, nargs="?", metavar="MODEL_FILE|TASK_DIR", help="weights file or task to look at too"
     )
 
 
-def _parser() -> Parser:
-    from alphaseal_converter.cli import features as features_command
-    from alphaseal_converter.cli import signing as signing_commands
+def _add_inspect(parser: Parser) -> None:
+    parser.add_argument("task", type=Path, metavar="TASK_DIR", help="log/<timestamp> of an RD-Agent task")
+    _add_places(parser)
 
-    parser, verbs = _empty_parser()
-    inspect = verbs.add_parser(
-        "inspect", parents=[_common()], help="the story of a task: experiments, decisions, weights, the anchor"
-    )
-    inspect.add_argument("task", type=Path, metavar="TASK_DIR", help="log/<timestamp> of an RD-Agent task")
-    _add_places(inspect)
-    _add_build(verbs.add_parser("build", parents=[_common()], help="read, prove, write a bundle"))
-    replay = verbs.add_parser(
-        "replay",
-        parents=[_common()],
-        help="write the raw feature values of a run, to carry them elsewhere: qlib's, or from bars",
-    )
-    replay.add_argument("task", type=Path, nargs="?", metavar="TASK_DIR")
-    replay.add_argument("--out", type=Path, required=True, metavar="RAW.parquet", help="file to write")
-    _add_places(replay)
-    _add_choice(replay)
-    _add_values(replay)
-    validate = verbs.add_parser(
-        "validate", parents=[_common()], help="check manifests, envelopes and trust files against the published schemas"
-    )
-    validate.add_argument(
+
+def _add_replay(parser: Parser) -> None:
+    parser.add_argument("task", type=Path, nargs="?", metavar="TASK_DIR")
+    parser.add_argument("--out", type=Path, required=True, metavar="RAW.parquet", help="file to write")
+    _add_places(parser)
+    _add_choice(parser)
+    _add_values(parser)
+
+
+def _add_validate(parser: Parser) -> None:
+    parser.add_argument(
         "files",
         type=Path,
         nargs="+",
         metavar="FILE",
         help="manifest.json, or a bundle directory; an envelope, a trust file, a store's current.json",
     )
-    _add_doctor(verbs)
-    shell = verbs.add_parser("completion", parents=[_common()], help="print a script for tab completion")
-    shell.add_argument("shell", choices=SHELLS, help="the shell that is to complete")
-    features_command.add_verb(verbs, _common())
-    signing_commands.add_verbs(verbs, _common())
-    return parser
+
+
+def _add_completion(parser: Parser) -> None:
+    parser.add_argument("shell", choices=SHELLS, help="the shell that is to complete")
 
 
 def _add_build(build: argparse.ArgumentParser) -> None:
@@ -175,12 +140,6 @@ def _version() -> Printable:
     return printable(
         [f"alphaseal-convert {__version__}, bundle format {FORMAT}", runtime.versions(), doctor.versions()]
     )
-
-
-def _common() -> Parser:
-    common = Parser(add_help=False)
-    common.add_argument("--json", action="store_true", help="one JSON object on standard output")
-    return common
 
 
 def _add_places(parser: argparse.ArgumentParser) -> None:
@@ -365,16 +324,10 @@ def _request(options: argparse.Namespace, out: Path) -> Any:
     )
 
 
-def _doctor(options: argparse.Namespace) -> Outcome:
-    from alphaseal_converter.cli import doctor
-
-    return doctor.run(options)
-
-
 def _completion(options: argparse.Namespace) -> tuple[Printable, Any]:
     from alphaseal.desk import completion
 
-    text = completion.script(options.shell, _parser())
+    text = completion.script(options.shell, _parser(""))
     return printable(text.split("\n")), {"shell": options.shell, "script": text}
 
 
@@ -394,3 +347,48 @@ def _validate(options: argparse.Namespace) -> Outcome:
     from alphaseal_converter.bundle.validate import validate
 
     return validate(options.files)
+
+
+_Verb = tuple[str, Callable[[Parser], None], Callable[[argparse.Namespace], Outcome]]
+_VERBS: dict[str, _Verb] = {
+    "inspect": ("the story of a task: experiments, decisions, weights, the anchor", _add_inspect, _inspect),
+    "build": ("read, prove, write a bundle", _add_build, _build),
+    "replay": (
+        "write the raw feature values of a run, to carry them elsewhere: qlib's, or from bars",
+        _add_replay,
+        _replay,
+    ),
+    "validate": ("check manifests, envelopes and trust files against the published schemas", _add_validate, _validate),
+    "doctor": (
+        "what of this machine would stop the work; whether a file can be read",
+        _add_doctor,
+        _of("doctor", "run"),
+    ),
+    "completion": ("print a script for tab completion", _add_completion, _completion),
+    "features": (
+        "run a bundle's SOTA factors on bars, isolated, and write a day's features",
+        _of("features", "add_arguments"),
+        _of("features", "run"),
+    ),
+    "keygen": (
+        "make a pair of keys: PREFIX.key (keep it secret) and PREFIX.pub",
+        _of("signing", "add_keygen"),
+        _of("signing", "keygen"),
+    ),
+    "sign": ("verify a bundle wholly and sign it", _of("signing", "add_sign"), _of("signing", "sign")),
+    "approve": (
+        "verify a bundle that others have signed, and sign it too",
+        _of("signing", "add_approve"),
+        _of("signing", "approve"),
+    ),
+    "attest": (
+        "verify a bundle wholly and write its signed provenance (in-toto, SLSA)",
+        _of("signing", "add_attest"),
+        _of("signing", "attest"),
+    ),
+    "provenance": (
+        "check the provenance of a bundle and show it",
+        _of("signing", "add_provenance"),
+        _of("signing", "show_provenance"),
+    ),
+}

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
-from typing import Any
 
 from alphaseal.bundle import open_bundle
 from alphaseal.cli.options import add_trust_options, add_unit_options, read_anchors, read_range, read_trust
@@ -14,11 +13,8 @@ from alphaseal.terminal.console import Findings, Outcome, Parser, Progress
 from alphaseal_converter.cli import signing as signing_commands
 
 
-def add_verb(verbs: Any, common: Parser) -> None:
-    """The parser of the verb."""
-    features = verbs.add_parser(
-        "features", parents=[common], help="run a bundle's SOTA factors on bars, isolated, and write a day's features"
-    )
+def add_arguments(features: Parser) -> None:
+    """The options of the verb."""
     features.add_argument("bundle", type=Path, metavar="BUNDLE", help="bundle directory")
     features.add_argument(
         "--bars", type=Path, required=True, metavar="FILE", help="RD-Agent's daily_pv.h5 (key data), or a parquet file"

@@ -18,28 +18,27 @@ if TYPE_CHECKING:
     from alphaseal_converter.bundle.provenance import Provenance
 
 
-def add_verbs(verbs: Any, common: Parser) -> None:
-    """The parsers of the verbs."""
-    keygen = verbs.add_parser(
-        "keygen", parents=[common], help="make a pair of keys: PREFIX.key (keep it secret) and PREFIX.pub"
-    )
-    keygen.add_argument(
+def add_keygen(parser: Parser) -> None:
+    """The options of ``keygen``."""
+    parser.add_argument(
         "--out", type=Path, required=True, metavar="PREFIX", help="where the two files go; neither may exist"
     )
-    keygen.add_argument(
+    parser.add_argument(
         "--passphrase-env", metavar="VARIABLE", help="environment variable with a passphrase that locks the private key"
     )
 
-    sign = verbs.add_parser("sign", parents=[common], help="verify a bundle wholly and sign it")
-    sign.add_argument("bundle", type=Path, metavar="BUNDLE", help="bundle directory")
-    _add_key(sign, "--key", required=True)
 
-    approve = verbs.add_parser(
-        "approve", parents=[common], help="verify a bundle that others have signed, and sign it too"
-    )
-    approve.add_argument("bundle", type=Path, metavar="BUNDLE", help="bundle directory")
-    _add_key(approve, "--key", required=True)
-    approve.add_argument(
+def add_sign(parser: Parser) -> None:
+    """The options of ``sign``."""
+    parser.add_argument("bundle", type=Path, metavar="BUNDLE", help="bundle directory")
+    _add_key(parser, "--key", required=True)
+
+
+def add_approve(parser: Parser) -> None:
+    """The options of ``approve``."""
+    parser.add_argument("bundle", type=Path, metavar="BUNDLE", help="bundle directory")
+    _add_key(parser, "--key", required=True)
+    parser.add_argument(
         "--signed-by",
         type=Path,
         action="append",
@@ -48,19 +47,21 @@ def add_verbs(verbs: Any, common: Parser) -> None:
         help="public key that must have signed before; repeatable",
     )
 
-    attest = verbs.add_parser(
-        "attest", parents=[common], help="verify a bundle wholly and write its signed provenance (in-toto, SLSA)"
-    )
-    attest.add_argument("bundle", type=Path, metavar="BUNDLE", help="bundle directory")
-    _add_key(attest, "--key", required=True)
-    attest.add_argument("--builder", type=_uri, required=True, metavar="URI", help="who vouches for the build")
-    attest.add_argument("--source", type=_uri, metavar="URI", help="repository whose workflow ran the build")
-    attest.add_argument("--revision", metavar="COMMIT", help="commit of --source")
-    attest.add_argument("--invocation", type=_uri, metavar="URI", help="the very run")
 
-    provenance = verbs.add_parser("provenance", parents=[common], help="check the provenance of a bundle and show it")
-    provenance.add_argument("bundle", type=Path, metavar="BUNDLE", help="bundle directory")
-    provenance.add_argument(
+def add_attest(parser: Parser) -> None:
+    """The options of ``attest``."""
+    parser.add_argument("bundle", type=Path, metavar="BUNDLE", help="bundle directory")
+    _add_key(parser, "--key", required=True)
+    parser.add_argument("--builder", type=_uri, required=True, metavar="URI", help="who vouches for the build")
+    parser.add_argument("--source", type=_uri, metavar="URI", help="repository whose workflow ran the build")
+    parser.add_argument("--revision", metavar="COMMIT", help="commit of --source")
+    parser.add_argument("--invocation", type=_uri, metavar="URI", help="the very run")
+
+
+def add_provenance(parser: Parser) -> None:
+    """The options of ``provenance``."""
+    parser.add_argument("bundle", type=Path, metavar="BUNDLE", help="bundle directory")
+    parser.add_argument(
         "--key",
         type=Path,
         action="append",
