@@ -258,6 +258,24 @@ def test_nothing_can_execute_what_a_file_says(path: Path) -> None:
     assert not called & {"eval", "exec", "compile", "__import__"}
 
 
+@pytest.mark.parametrize("path", modules(RUNTIME) + modules(CONVERTER), ids=room)
+def test_errors_are_made_once_and_settings_of_the_process_are_left_alone(path: Path) -> None:
+    """Who catches an error and knows more raises a new one (`saying`); the host's own onnxruntime logs as the host wants."""
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Assign | ast.AugAssign):
+            targets = node.targets if isinstance(node, ast.Assign) else [node.target]
+            changed = {ast.unparse(target) for target in targets if isinstance(target, ast.Attribute)}
+            assert (
+                not {
+                    f"{name}.{part}"
+                    for name in ("error", "problem")
+                    for part in ("where", "message", "next_step", "found")
+                }
+                & changed
+            )
+        assert not (isinstance(node, ast.Attribute) and node.attr == "set_default_logger_severity")
+
+
 def test_runtime_is_importable_without_posix_modules() -> None:
     """Every module of the runtime imports on a system without resource, fcntl, pwd, grp, termios (Windows has none)."""
     program = (

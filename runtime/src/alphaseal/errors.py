@@ -6,9 +6,11 @@ The classes say who must act; `exit` is the status that the commands end with (t
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import ClassVar, TypeVar
 
 from alphaseal.plain_text import printable
+
+E = TypeVar("E", bound="AlphasealError")
 
 
 class AlphasealError(Exception):
@@ -37,6 +39,24 @@ class AlphasealError(Exception):
         self.expected = expected
         self.found = found
         self.next_step = next_step
+
+    def saying(
+        self: E,
+        *,
+        message: str | None = None,
+        where: str | None = None,
+        found: str | None = None,
+        next_step: str | None = None,
+    ) -> E:
+        """A new error of the same rule that says this instead, for whoever knows more of the place than its finder."""
+        return type(self)(
+            self.code,
+            self.message if message is None else message,
+            where=self.where if where is None else where,
+            expected=self.expected,
+            found=self.found if found is None else found,
+            next_step=self.next_step if next_step is None else next_step,
+        )
 
     def __str__(self) -> str:
         parts = [self.message]

@@ -85,7 +85,7 @@ class Sealed:
             data, stamp = tree.read_stamped(directory, manifest_format.FILE_NAME, manifest_format.MAXIMUM_BYTES)
         except TreeError as error:
             if error.code == "tree.missing":
-                error.next_step = "name the directory that holds manifest.json"
+                raise error.saying(next_step="name the directory that holds manifest.json") from None
             raise
         envelope = (
             tree.read_bounded(directory, tree.ENVELOPE_NAME, tree.MAXIMUM_ENVELOPE)

@@ -244,5 +244,4 @@ def _files(directory: Path, manifest: m.Manifest, data: bytes) -> Iterator[Alpha
 def _at(error: AlphasealError, directory: Path, json_path: str | None = None) -> AlphasealError:
     """The error with the bundle in its place, and where in the manifest the file is listed."""
     place = directory if error.where is None or error.where == str(directory) else directory / error.where
-    error.where = str(place) if json_path is None else f"{place}, {m.FILE_NAME} at {json_path}"
-    return error
+    return error.saying(where=str(place) if json_path is None else f"{place}, {m.FILE_NAME} at {json_path}")

@@ -414,8 +414,7 @@ def _cut_at(session: Session, source: bytes, name: str, bars: FactorBars, day: s
     try:
         return session.run(source, name, bars.market, Part(last=day), (day, day))
     except RefusalError as problem:
-        problem.message = f"with the bars up to {day} only: {problem.message}"
-        raise
+        raise problem.saying(message=f"with the bars up to {day} only: {problem.message}") from None
 
 
 def _write(

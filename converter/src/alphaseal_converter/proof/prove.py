@@ -59,10 +59,8 @@ class Proof:
         except RefusalError as error:
             if self.located.other_weights:
                 others = ", ".join(f"{other.origin} {other.name}" for other in self.located.other_weights)
-                error.next_step = (
-                    f"the weights of the {self.located.weights.origin} were taken, others differ ({others}): "
-                    "try --weights workspace"
-                )
+                taken = f"the weights of the {self.located.weights.origin} were taken, others differ ({others})"
+                raise error.saying(next_step=f"{taken}: try --weights workspace") from None
             raise
         return Order(proof="replayed", evidence=evidence, replay=replayed.report), replayed
 

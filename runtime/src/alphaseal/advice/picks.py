@@ -133,8 +133,7 @@ def _held(scores: RankedDay, holdings: Sequence[str], instruments_from: str | No
         try:
             codes = normalise(codes, source=instruments_from, bundle_format=notation.kind, pattern=notation.pattern)
         except InputError as error:
-            error.where = "holdings"
-            raise
+            raise error.saying(where="holdings") from None
     return sorted(set(codes.to_pylist()))
 
 

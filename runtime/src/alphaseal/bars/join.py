@@ -246,8 +246,7 @@ class AlphaInput:
                     raise
                 if begun or source is None:
                     # Bars have stocks, too: the message says which table it is about.
-                    error.where = f"the features, {error.where}"
-                    raise
+                    raise error.saying(where=f"the features, {error.where}") from None
 
     def _read(
         self, dates: tuple[np.datetime64, np.datetime64], stream: bool, notation: dict[str, Any]

@@ -323,5 +323,6 @@ def _about_bars() -> Iterator[None]:
         yield
     except AlphasealError as error:
         if error.where is None or not error.where.startswith("the bars"):
-            error.where = "the bars" if error.where is None else f"the bars, {error.where}"
+            place = "the bars" if error.where is None else f"the bars, {error.where}"
+            raise error.saying(where=place) from error.__cause__
         raise

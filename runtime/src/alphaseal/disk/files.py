@@ -17,12 +17,13 @@ def read_text(path: Path, problem: NotReadableError) -> str:
     try:
         return path.read_text(encoding="utf-8-sig")
     except UnicodeDecodeError as error:
-        problem.message += ": it is not UTF-8 text"
-        problem.found = f"byte 0x{error.object[error.start]:02x} at {error.start}"
-        problem.next_step = "save it as UTF-8 (from GBK: iconv -f GBK -t UTF-8)"
+        raise problem.saying(
+            message=f"{problem.message}: it is not UTF-8 text",
+            found=f"byte 0x{error.object[error.start]:02x} at {error.start}",
+            next_step="save it as UTF-8 (from GBK: iconv -f GBK -t UTF-8)",
+        ) from None
     except OSError as error:
-        problem.message += f": {error.strerror}"
-    raise problem
+        raise problem.saying(message=f"{problem.message}: {error.strerror}") from None
 
 
 def write_new(path: Path, data: bytes, mode: int = 0o644) -> None:

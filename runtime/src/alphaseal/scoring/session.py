@@ -18,7 +18,6 @@ _MAXIMUM_THREADS = 8
 _MEMORY_TOGETHER = 2 << 30
 """Bytes that calls at one time may take."""
 T = TypeVar("T")
-onnxruntime.set_default_logger_severity(4)
 
 
 class Graph:

@@ -140,8 +140,7 @@ def _check_meaning(trust: TrustFile, where: str) -> None:
         try:
             ids.append(key.id)
         except MalformedError as error:
-            error.where = f"{where} keys {key.name}"
-            raise
+            raise error.saying(where=f"{where} keys {key.name}") from None
     if len(set(ids)) != len(ids):
         raise MalformedError(
             "trust.key_twice", "a key is there twice", where=where, found=next(i for i in ids if ids.count(i) > 1)
