@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
 from functools import cache
 from typing import Any
@@ -277,6 +278,23 @@ def test_inputs_within_their_distances_give_results_within_the_stated_one(
     assert np.isnan(result) == np.isnan(other)
     if not np.isnan(result) and result != other:
         assert abs(result - other) <= stated * (1 + 1e-9)
+
+
+def test_both_arguments_of_a_power_move_at_once() -> None:
+    """The bound holds at every corner of what both may be, not only along the two axes."""
+    places = (
+        [1e-9, 0.3, 1.0, 2.5, 1e6],
+        [0.0, -1e-9, 0.3, -0.7, 2.5, -40.0],
+        [1e-12, 1e-9, 1e-3, 0.5],
+        [1e-12, 1e-3, 0.5],
+    )
+    for base, exponent, of_base, of_exponent in itertools.product(*places):
+        result = float(np.power(base, exponent))
+        stated = propagated("Power", [base, exponent], [of_base, of_exponent], result, Dtype.FLOAT64)
+        for one, other in itertools.product((-0.999999, 0.999999), repeat=2):
+            if np.isfinite(stated):
+                moved = float(np.power(base + one * of_base, exponent + other * of_exponent))
+                assert abs(moved - result) <= stated * (1 + 1e-9)
 
 
 WINDOWED: dict[str, Callable[[Doubles], Doubles]] = {

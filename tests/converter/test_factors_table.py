@@ -109,7 +109,7 @@ def test_order_of_the_input_does_not_matter(tmp_path: Path, seed: int, order: st
 
 def test_an_instrument_major_file_is_spilled(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The tests of unsorted input go through spill files, and the sorted one does not."""
-    import alphaseal_converter.factors_table as module
+    from alphaseal_converter.factors import table as module
 
     spills: list[str] = []
     real = module._spill

@@ -262,7 +262,7 @@ UNPRIVILEGED = """
 import json, os, sys, tempfile
 from pathlib import Path
 import encodings.idna, encodings.latin_1
-from alphaseal_converter import isolation
+from alphaseal_converter.isolation import sandbox as isolation
 os.setgroups([])
 os.setresgid(12345, 12345, 12345)
 os.setresuid(12345, 12345, 12345)

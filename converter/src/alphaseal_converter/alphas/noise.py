@@ -217,7 +217,8 @@ def _power(life: Life, node: Node, days: Days) -> Doubles:
     value = np.abs(np.nan_to_num(life.value(node, days), posinf=0.0, neginf=0.0))
     own = _POWER_UNITS * _UNITS[node.series] * value
     share = of_base / np.abs(base)
-    moved = np.abs(exponent) * np.where(of_base > 0, -np.log1p(-share), 0.0)
+    # ln of the ratio: (y + dy) ln(1 + dx / x) + dy ln x
+    moved = (np.abs(exponent) + of_exponent) * np.where(of_base > 0, -np.log1p(-share), 0.0)
     moved = moved + np.where(of_exponent > 0, np.abs(np.log(np.abs(base))) * of_exponent, 0.0)
     unknown = ((of_base > 0) & ~(share < 1)) | ((of_exponent > 0) & ~(base > 0))
     return np.where(unknown, np.inf, value * np.expm1(moved) + own * np.exp(moved))
