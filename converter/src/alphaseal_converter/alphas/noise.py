@@ -214,13 +214,14 @@ def _power(life: Life, node: Node, days: Days) -> Doubles:
     """Two libraries' powers, and the slopes in both arguments."""
     base, exponent = (life.value(inner, days) for inner in node.inputs)
     of_base, of_exponent = (life.distance(inner, days) for inner in node.inputs)
-    value = np.abs(np.nan_to_num(life.value(node, days), posinf=0.0, neginf=0.0))
+    result = life.value(node, days)
+    value = np.abs(np.nan_to_num(result, posinf=0.0, neginf=0.0))
     own = _POWER_UNITS * _UNITS[node.series] * value
     share = of_base / np.abs(base)
     # ln of the ratio: (y + dy) ln(1 + dx / x) + dy ln x
     moved = (np.abs(exponent) + of_exponent) * np.where(of_base > 0, -np.log1p(-share), 0.0)
     moved = moved + np.where(of_exponent > 0, np.abs(np.log(np.abs(base))) * of_exponent, 0.0)
-    unknown = ((of_base > 0) & ~(share < 1)) | ((of_exponent > 0) & ~(base > 0))
+    unknown = ((of_base > 0) & ~(share < 1)) | ((of_exponent > 0) & ~(base > 0)) | (np.isinf(result) & (moved > 0))
     return np.where(unknown, np.inf, value * np.expm1(moved) + own * np.exp(moved))
 
 
