@@ -289,7 +289,10 @@ def test_both_arguments_of_a_power_move_at_once() -> None:
         [1e-12, 1e-3, 0.5],
     )
     for base, exponent, of_base, of_exponent in itertools.product(*places):
-        result = float(np.power(base, exponent))
+        if min(of_base / np.spacing(base), of_exponent / np.spacing(abs(exponent))) < 1e7:
+            continue  # the moved value itself would round such a distance away
+        with np.errstate(over="ignore"):
+            result = float(np.power(base, exponent))
         stated = propagated("Power", [base, exponent], [of_base, of_exponent], result, Dtype.FLOAT64)
         for one, other in itertools.product((-0.999999, 0.999999), repeat=2):
             if np.isfinite(stated):
