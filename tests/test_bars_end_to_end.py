@@ -19,10 +19,10 @@ import pyarrow.parquet as pq
 import pytest
 
 import alphaseal
-from alphaseal import cli as alphaseal_command
+from alphaseal.cli import main as alphaseal_command
 from alphaseal.format.manifest import AlphaGraph
-from alphaseal_converter import cli as convert_command
 from alphaseal_converter.build import build
+from alphaseal_converter.cli import main as convert_command
 from alphaseal_converter.errors import RefusalError
 from alphaseal_converter.market.provider import open_provider, read_bars
 from bundles import DIRECT, FACTOR_PLAIN, direct_request, factor_plain_bundle, factor_plain_request, raw_values

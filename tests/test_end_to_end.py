@@ -18,9 +18,9 @@ import pyarrow.parquet as pq
 import pytest
 
 import alphaseal
-from alphaseal import cli as alphaseal_command
-from alphaseal_converter import cli as convert_command
+from alphaseal.cli import main as alphaseal_command
 from alphaseal_converter.build import build
+from alphaseal_converter.cli import main as convert_command
 from alphaseal_converter.errors import RefusalError
 from bundles import (
     DIRECT,
