@@ -335,7 +335,8 @@ import sys
 sys.path[:0] = sys.argv[2:]
 import alphaseal.bundle, pyarrow.parquet
 from alphaseal.errors import AlphasealError
-from alphaseal.tables.features import FeatureColumn, iter_parquet, read_parquet
+from alphaseal.tables.feature_files import iter_parquet, read_parquet
+from alphaseal.tables.features import FeatureColumn
 features = [FeatureColumn("a", "float64"), FeatureColumn("b", "float32")]
 before = peak()
 for read in (lambda: read_parquet(sys.argv[1], features, date="2024-09-02"), lambda: list(iter_parquet(sys.argv[1], features))):

@@ -405,7 +405,8 @@ def test_pandas_is_not_imported(tmp_path: Path) -> None:
     flattened(frame()).sample(frac=1, random_state=1).to_parquet(path, row_group_size=2)
     program = f"""
         import sys
-        from alphaseal.tables.features import FeatureColumn, iter_parquet, read_parquet
+        from alphaseal.tables.feature_files import iter_parquet, read_parquet
+        from alphaseal.tables.features import FeatureColumn
         features = [FeatureColumn("A", "float32"), FeatureColumn("B", "float64")]
         read_parquet({str(path)!r}, features, date="2024-01-03", instrument_format="qlib")
         list(iter_parquet({str(path)!r}, features, block_bytes=1))
