@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 # The environment with rdagent and qlib: only `make research` and the tests that compare with the real packages use it.
 RESEARCH := .environments/research
-# The environment with MLflow, Spark, Ray and qlib: only tests/adapters use it.
+# The environment with MLflow, Spark, Ray and qlib: only tests/runtime/adapters use it.
 ADAPTERS := .environments/adapters
 # uv, which makes the locks.
 LOCKS := .environments/uv

@@ -90,7 +90,7 @@ def refused(family: str) -> dict[str, FamilyCase]:
 @cache
 def _tests_of(name: str) -> Any:
     """A test module of the converter, for its tables and trainers."""
-    path = REPOSITORY / f"tests/converter/test_{name}.py"
+    path = REPOSITORY / f"tests/converter/families/test_{name}.py"
     specification = importlib.util.spec_from_file_location(f"tables_of_{name}", path)
     assert specification is not None
     assert specification.loader is not None
@@ -111,7 +111,7 @@ _Cases = Iterator[tuple[str, Callable[[], Trained]]]
 
 
 def _lightgbm() -> _Cases:
-    tests = _tests_of("lightgbm_graph")
+    tests = _tests_of("lightgbm")
 
     def train(parameters: Mapping[str, Any]) -> Trained:
         booster = tests.train(parameters)
@@ -142,7 +142,7 @@ def _lightgbm() -> _Cases:
 
 
 def _lightgbm_refused() -> dict[str, Callable[[], Trained]]:
-    tests = _tests_of("lightgbm_graph")
+    tests = _tests_of("lightgbm")
     import lightgbm
 
     def several(objective: str) -> Trained:
@@ -159,7 +159,7 @@ def _lightgbm_refused() -> dict[str, Callable[[], Trained]]:
 
 
 def _xgboost() -> _Cases:
-    tests = _tests_of("xgboost_graph")
+    tests = _tests_of("xgboost")
     import xgboost
 
     def booster(trained: Any, rows: Rows) -> Trained:
@@ -215,7 +215,7 @@ def _xgboost() -> _Cases:
 
 
 def _xgboost_refused() -> dict[str, Callable[[], Trained]]:
-    tests = _tests_of("xgboost_graph")
+    tests = _tests_of("xgboost")
     import pandas
     import xgboost
 
@@ -242,7 +242,7 @@ def _xgboost_refused() -> dict[str, Callable[[], Trained]]:
 
 
 def _catboost() -> _Cases:
-    tests = _tests_of("catboost_graph")
+    tests = _tests_of("catboost")
 
     def plain(label: Callable[[Rows], Rows] = tests.training_label, cls: str = "CatBoost", **options: Any) -> Trained:
         rows = tests.training_rows()
@@ -273,7 +273,7 @@ def _catboost() -> _Cases:
 
 
 def _catboost_refused() -> dict[str, Callable[[], Trained]]:
-    tests = _tests_of("catboost_graph")
+    tests = _tests_of("catboost")
     import pandas
 
     rows = tests.training_rows()
@@ -342,7 +342,7 @@ def _densemble() -> _Cases:
 
 
 def _sklearn() -> _Cases:
-    tests = _tests_of("sklearn")
+    tests = _tests_of("sklearn_pipeline")
     from sklearn.base import clone
 
     from alphaseal_converter.families.sklearn_live import tolerant_predict
@@ -368,7 +368,7 @@ def _sklearn() -> _Cases:
 
 
 def _sklearn_refused() -> dict[str, Callable[[], Trained]]:
-    tests = _tests_of("sklearn")
+    tests = _tests_of("sklearn_pipeline")
     from sklearn import gaussian_process, kernel_ridge, model_selection, neighbors
     from sklearn.base import clone
 

@@ -32,9 +32,12 @@ SHOWN = ("numpy", "pyarrow", "onnxruntime", "cryptography", "msgspec", "onnx")
 TOOLS = ("pytest", "pytest-xdist", "hypothesis", "pandas", "polars", "duckdb", "lightgbm", "hatchling", "editables")
 RUNTIME_TESTS = ["tests/runtime"]
 # The converter's reading, weights and graphs: seconds each, without other families' libraries and without foreign code.
-LIGHT = ("artifacts", "decode", "lightgbm_graph", "linear", "locate", "pickles", "processors", "row_rounding", "select")
-LIGHT += ("session", "signing", "stages", "validate", "write")
-CONVERTER_TESTS = [f"tests/converter/test_{name}.py" for name in LIGHT]
+LIGHT = (
+    "bundle/test_signing.py bundle/test_validate.py bundle/test_write.py decode/test_frames.py families/test_lightgbm.py "
+    "families/test_linear.py graph/test_stages.py locate/test_artifacts.py locate/test_weights.py "
+    "models/sklearn/test_rounding.py pickles/test_pickles.py processors/test_kinds.py session"
+)
+CONVERTER_TESTS = [f"tests/converter/{name}" for name in LIGHT.split()]
 
 
 @dataclass(frozen=True)

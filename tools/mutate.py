@@ -43,19 +43,19 @@ MODULES = (
     *("advice.strategy", "advice.picks", "advice.drift"),
 )
 _WALLS = (
-    "tests/converter/test_sandbox_probes.py",
-    "tests/converter/test_sandbox_denied.py",
-    "tests/converter/test_isolation.py",
+    "tests/converter/isolation/test_sandbox_probes.py",
+    "tests/converter/isolation/test_sandbox_denied.py",
+    "tests/converter/isolation/test_sandbox.py",
 )
 SANDBOX = {
     **dict.fromkeys(("isolation.sandbox", "isolation.launcher", "isolation.runner"), _WALLS),
-    "isolation.plain_table": ("tests/converter/test_plain_table.py",),
+    "isolation.plain_table": ("tests/converter/isolation/test_plain_table.py",),
     "factors.process": (
-        "tests/converter/test_factor_process.py",
-        "tests/converter/test_factor_runner.py",
-        "tests/converter/test_bars_check.py",
+        "tests/converter/factors/test_process.py",
+        "tests/converter/factors/test_compute.py",
+        "tests/converter/factors/test_bars_check.py",
     ),
-    "factors.search": ("tests/converter/test_trial.py",),
+    "factors.search": ("tests/converter/factors/test_trial.py",),
 }
 """Modules of the converter, with the tests that must notice."""
 _STEPS = ("checked", "seal", "set_limits", "install_filter", "prove", "drop_rights")
@@ -64,7 +64,7 @@ TESTS = (
         "tests/runtime",
         "tests/test_vectors.py::test_vector",
         "tests/test_json_corpus.py",
-        "tests/converter/test_signing.py",
+        "tests/converter/bundle/test_signing.py",
     ),
     *(
         "tests/test_end_to_end.py::test_changed_bundle_is_refused",
@@ -74,7 +74,8 @@ TESTS = (
     ),
 )
 LEFT_OUT = (
-    "test_model_gate_mutations.py",
+    "adapters",
+    "test_model_mutations.py",
     "test_pipeline.py",
     "test_features.py",
     "test_store.py",

@@ -79,8 +79,8 @@ def main() -> None:
         raise SystemExit(pytest(every, variables))
     # Spark and Ray bring their own processes, and are started once, on a machine that does nothing else.
     statuses = [
-        pytest([*every, "--ignore=tests/adapters"], variables),
-        pytest(["--durations=5", "tests/adapters"], variables),
+        pytest([*every, "--ignore=tests/runtime/adapters"], variables),
+        pytest(["--durations=5", "tests/runtime/adapters"], variables),
     ]
     raise SystemExit(max(statuses, key=abs))
 

@@ -4,7 +4,7 @@
 where they are not, and for products and squares, rounding adds up over the days before: with the square root of their
 number, as independent errors do, and with the largest sums that there ever were.  The factors are several times the
 largest that were measured against exact sums, on prices, volumes, ratios, and series that stand still, jump and have gaps
-(tests/converter/test_alpha_noise.py).
+(tests/converter/alphas/test_noise.py).
 """
 
 from __future__ import annotations

@@ -25,7 +25,7 @@ from alphaseal.format import manifest as m
 from alphaseal_converter.build import build
 from alphaseal_converter.proof.request import BuildRequest
 from bundles import direct_request, factor_plain_bundle, factor_plain_request, raw_values
-from locations import FIXTURES
+from locations import DATA, FIXTURES
 
 HOSTILE = "x` </code> | <img src=http://evil> @everyone [a](b)\u202e\x1b[31m\r\n```\n# heading"
 
@@ -121,7 +121,7 @@ def test_scores_are_those_of_both_bundles_and_the_top_is_counted() -> None:
     )
     found = difference(old.directory, new.directory).scores
     assert found.reason is None
-    truth = raw_values(Path(__file__).parents[1] / "data/factor_plain/truth/hist2_factor")
+    truth = raw_values(DATA / "factor_plain/truth/hist2_factor")
     for day in found.days:
         ranked = [bundle.score(truth, date=day.date).table for bundle in (old, new)]
         ours, theirs = (dict(zip(t["instrument"].to_pylist(), t["score"].to_pylist(), strict=True)) for t in ranked)

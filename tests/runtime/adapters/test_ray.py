@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from adapters.conftest import Case, assert_same_scores
-from adapters.environment import needs_adapters, run_program
+from runtime.adapters.conftest import Case, assert_same_scores
+from runtime.adapters.environment import needs_adapters, run_program
 
 pytestmark = needs_adapters
 

@@ -11,14 +11,14 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from adapters.conftest import Case
-from adapters.environment import needs_adapters, run_program
 from alphaseal_converter.build import build
 from alphaseal_converter.decode.frames import as_plain
 from alphaseal_converter.pickles import read_pickle
 from alphaseal_converter.proof.request import BuildRequest
 from bundles import direct_request, factor_plain_bundle, truth_of
 from locations import DATA, FIXTURES
+from runtime.adapters.conftest import Case
+from runtime.adapters.environment import needs_adapters, run_program
 
 pytestmark = needs_adapters
 

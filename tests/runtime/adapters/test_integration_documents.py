@@ -17,13 +17,13 @@ import pyarrow.parquet as pq
 import pytest
 
 import alphaseal
-from adapters.conftest import by_key
-from adapters.environment import ADAPTERS, environment_of, needs_adapters
 from alphaseal import cli
 from alphaseal_converter.build import build
 from alphaseal_converter.cli import main as convert
 from bundles import FACTOR_PLAIN, factor_plain_request, raw_values
 from locations import REPOSITORY
+from runtime.adapters.conftest import by_key
+from runtime.adapters.environment import ADAPTERS, environment_of, needs_adapters
 
 
 def blocks(document: str, language: str) -> list[str]:

@@ -11,13 +11,13 @@ import pyarrow.compute
 import pyarrow.parquet as pq
 import pytest
 
-from adapters.conftest import Case, by_key
-from adapters.environment import needs_adapters, run_program
 from alphaseal.cli import main as alphaseal_command
 from alphaseal.format.manifest import parse
 from alphaseal_converter.cli import main as convert
 from alphaseal_converter.errors import RefusalError
 from alphaseal_converter.pickles import read_pickle
+from runtime.adapters.conftest import Case, by_key
+from runtime.adapters.environment import needs_adapters, run_program
 
 pytestmark = needs_adapters
 

@@ -26,7 +26,17 @@ from alphaseal_converter.processors.kinds import Fillna
 from bundles import factor_plain_bundle
 from locations import REPOSITORY
 from manifests import recorded_universe
-from runtime.test_pipeline import FILL, FINAL, RANK, WIDTH, WINDOW, block_of, newest_less_oldest, table_of, write_bundle
+from runtime.scoring.test_pipeline import (
+    FILL,
+    FINAL,
+    RANK,
+    WIDTH,
+    WINDOW,
+    block_of,
+    newest_less_oldest,
+    table_of,
+    write_bundle,
+)
 
 UNSIGNED = Trust.unsigned()
 
