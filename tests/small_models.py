@@ -7,12 +7,15 @@ from functools import cache
 
 import numpy as np
 import onnx
-from onnx import TensorProto
+from onnx import TensorProto, helper
 
+from alphaseal.errors import PolicyError
+from alphaseal.gate.model import check_model
 from alphaseal_converter.graph.assemble import build_scoring_graph
-from alphaseal_converter.graph.nodes.builder import GraphBuilder
+from alphaseal_converter.graph.nodes.builder import IR_VERSION, OPSETS, GraphBuilder
 from alphaseal_converter.models.trees import OutputTransform, TransformKind, Tree, TreeEnsembleModel
 from alphaseal_converter.processors.kinds import Fillna, RobustZScoreNorm
+from raising import refusal
 
 FEATURES = 4
 
@@ -100,3 +103,25 @@ def ensemble(model: onnx.ModelProto) -> onnx.NodeProto:
 def attribute(node: onnx.NodeProto, name: str) -> onnx.AttributeProto:
     """One attribute of a node."""
     return next(entry for entry in node.attribute if entry.name == name)
+
+
+def built(add: Callable[[GraphBuilder], str], row: tuple[int, ...] = (FEATURES,)) -> bytes:
+    """A graph of our builder's form without a check by onnx."""
+    builder = GraphBuilder()
+    score = add(builder)
+    inner = helper.make_graph(
+        [*builder._nodes, helper.make_node("Identity", [score], ["score"])],
+        "scoring",
+        [helper.make_tensor_value_info("features", TensorProto.DOUBLE, ["rows", *row])],
+        [helper.make_tensor_value_info("score", TensorProto.DOUBLE, ["rows", 1])],
+        builder._initializers,
+    )
+    opsets = [helper.make_opsetid(domain, version) for domain, version in OPSETS.items()]
+    return bytes(
+        helper.make_model(inner, ir_version=IR_VERSION, opset_imports=opsets).SerializeToString(deterministic=True)
+    )
+
+
+def refusal_of(data: bytes) -> PolicyError:
+    """What the gate says of a model."""
+    return refusal(PolicyError, check_model, data, "model.onnx")

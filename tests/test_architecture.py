@@ -8,6 +8,7 @@ import re
 import subprocess
 import sys
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -150,6 +151,7 @@ def modules_of(distribution: str) -> dict[str, Path]:
 MODULES = {distribution: modules_of(distribution) for distribution in WINGS}
 
 
+@cache
 def imported(path: Path, distribution: str) -> set[str]:
     """The modules of a distribution that a file imports anywhere in it, for types alone too."""
     found = set()
@@ -303,6 +305,144 @@ def test_no_private_place_is_named() -> None:
             if path != Path(__file__) and private.search(text) and not name.startswith("tests/data/"):
                 found.append(name)
     assert found == []
+
+
+TESTED_WITH = {
+    "alphaseal": {
+        "runtime/adapters/test_batches.py": "version",
+        "runtime/advice/test_picks.py": "advice.strategy cli.advice desk.show",
+        "runtime/arrow/test_number_types.py": "arrow.columns tables.feature_files",
+        "runtime/bars/test_conventions.py": "tables.chance",
+        "runtime/bars/test_join.py": "bars.adjustment bars.source bundle",
+        "runtime/bars/test_units.py": "bars.selftest sources",
+        "runtime/desk/test_completion.py": "cli.command terminal.console",
+        "runtime/desk/test_diff.py": "desk.diff_report desk.diff_scores",
+        "runtime/disk/test_targets.py": "cli.options cli.output disk.files",
+        "runtime/gate/onnx/test_rows.py": "gate.onnx.operators",
+        "runtime/gate/onnx/test_shapes.py": "gate.onnx.layers",
+        "runtime/gate/parquet/test_footer.py": "disk.verified gate.parquet.pages gate.parquet.thrift",
+        "runtime/gate/test_data.py": "arrow.versions",
+        "runtime/gate/test_model_limits.py": "gate.onnx.attributes gate.onnx.costs gate.onnx.types",
+        "runtime/scoring/test_near_ties.py": "scoring.numeric",
+        "runtime/tables/members/test_membership.py": "bars.trading_days tables.members.boards",
+        "runtime/tables/members/test_universe.py": "scoring.scores",
+        "runtime/tables/test_parquet_hostile.py": "arrow.stream tables.look_back tables.period",
+        "runtime/test_store.py": "scoring.selftest",
+        "runtime/advice/test_fills.py": "format.reasons",
+        "runtime/format/test_manifest_versions.py": "format.guards",
+        "runtime/trust/test_judgement.py": "desk.trust_commands format.instants trust.policy",
+        "test_spec.py": "plain_text",
+        "test_universes_end_to_end.py": "tables.reading",
+    },
+    "alphaseal_converter": {
+        "converter/alphas/test_compile.py": (
+            "alphas.elementwise alphas.emit alphas.logarithm alphas.nodes alphas.rolling alphas.syntax"
+        ),
+        "converter/alphas/test_noise.py": "alphas.noise_life alphas.noise_rolling",
+        "converter/bundle/test_provenance.py": "version",
+        "converter/bundle/test_signing.py": "cli.signing",
+        "converter/card/test_card.py": ("card.features card.markup card.pieces card.sections card.style card.verdict"),
+        "converter/card/test_pictures.py": "card.charts card.performance locate.runs models.lightgbm_text",
+        "converter/cli/test_story.py": "cli.command comparison.known_names evidence.order plain",
+        "converter/decode/test_frames.py": "decode.arrays decode.index decode.scalars",
+        "converter/decode/test_tensors.py": "errors",
+        "converter/evidence/test_noise.py": "evidence.alphas evidence.values",
+        "converter/evidence/test_units.py": "comparison.field_units",
+        "converter/factors/test_bars_check.py": "cli.features",
+        "converter/factors/test_compute.py": "factors.market programs.factor",
+        "converter/factors/test_trial.py": "factors.search",
+        "converter/families/test_catboost.py": "graph.trees.catboost models.catboost models.flatbuffers",
+        "converter/families/test_densemble.py": "families.lightgbm_live",
+        "converter/families/test_lightgbm.py": (
+            "graph.assemble graph.trees.columns graph.trees.search_tree graph.trees.shallow_trees models.trees"
+        ),
+        "converter/families/test_linear.py": "families.base",
+        "converter/families/test_network.py": "graph.nodes.embed programs.export",
+        "converter/families/test_sklearn_pipeline.py": (
+            "comparison.parity families.live families.sklearn_live families.sklearn_skl2onnx graph.nodes.normal_quantile "
+            "graph.sklearn_steps models.sklearn.estimators"
+        ),
+        "converter/families/test_xgboost.py": (
+            "graph.nodes.feature_count graph.trees.xgboost models.record models.ubjson models.xgboost"
+        ),
+        "converter/graph/trees/test_level_tables.py": "graph.trees.tree_ensemble",
+        "converter/isolation/test_sandbox.py": "isolation.filter isolation.launcher isolation.places isolation.runner",
+        "converter/ledger/test_ledger.py": "ledger.catboost ledger.lightgbm ledger.qlib ledger.scikit_learn ledger.xgboost",
+        "converter/locate/test_artifacts.py": "locate.configuration",
+        "converter/locate/test_weights.py": "locate.workspaces session.history",
+        "converter/models/sklearn/test_rounding.py": "evidence.golden models.sklearn.steps models.sklearn.trees",
+        "converter/pickles/test_machine_differential.py": "pickles.records",
+        "converter/pickles/test_pickles.py": (
+            "pickles._calls pickles._child pickles._sharing pickles._state pickles._wire pickles.signed"
+        ),
+        "converter/pickles/test_pickles_bombs.py": "pickles._keys",
+        "converter/processors/test_kinds.py": "graph.nodes.builder graph.nodes.preprocess",
+        "converter/graph/test_stages.py": "processors.in_numpy",
+        "converter/programs/test_replay.py": "proof.qlib_replay",
+        "converter/evidence/test_training_rows.py": "alphas.ahead evidence.training_statistics",
+        "runtime/desk/test_doctor.py": "cli.doctor",
+        "runtime/adapters/test_batches.py": "batches mlflow qlib ray spark",
+        "test_bars_end_to_end.py": "proof.bars",
+        "test_end_to_end.py": (
+            "build bundle.created bundle.manifest bundle.sources evidence.comparison proof.eligibility proof.proven "
+            "proof.prove proof.request"
+        ),
+        "test_schema.py": "bundle.schema",
+        "test_universes_end_to_end.py": "evidence.universes",
+    },
+}
+"""Modules without a test file of their own name: tests that judge them with their neighbours -> those modules."""
+TESTS_OF = {"alphaseal": "runtime", "alphaseal_converter": "converter"}
+OF_A_WHOLE = {"runtime/test_imports.py", "runtime/adapters/test_integration_documents.py"}
+
+
+@cache
+def reached(test: Path, distribution: str) -> set[str]:
+    """The modules that run in a test: what it names, as text too (programs, options of commands), and what those import."""
+    text = test.read_text(encoding="utf-8")
+    helpers = [REPOSITORY / f"tests/{name}.py" for name in re.findall(r"^from (\w+) import", text, re.M)]
+    files = [test, *(helper for helper in helpers if helper.is_file())]
+    found = set().union(*(imported(file, distribution) for file in files))
+    found |= {distribution} if re.search(rf"^import {distribution}$", text, re.M) else set()
+    if f"{distribution}.families" in found:  # loads them by the names of its table
+        found |= {name for name in MODULES[distribution] if name.startswith(f"{distribution}.families.")}
+    while more := set().union(*(imported(MODULES[distribution][name], distribution) for name in found)) - found:
+        found |= more
+    return found
+
+
+@pytest.mark.parametrize("distribution", WINGS)
+def test_every_module_is_tested_where_it_is_looked_for(distribution: str) -> None:
+    """In a file of its name in the wing's folder (more than one add a word), or in the one that the table says."""
+    with_others = {
+        f"{distribution}.{name}": REPOSITORY / "tests" / test
+        for test, names in TESTED_WITH[distribution].items()
+        for name in names.split()
+    }
+    without = set()
+    for name, path in MODULES[distribution].items():
+        folder = REPOSITORY.joinpath("tests", TESTS_OF[distribution], *name.split(".")[1:-1])
+        word = path.stem.lstrip("_")
+        if path.stem not in {"__init__", "__main__"} and not [
+            *folder.glob(f"test_{word}.py"),
+            *folder.glob(f"test_{word}_*.py"),
+        ]:
+            without.add(name)
+    assert with_others.keys() == without
+    for name, test in with_others.items():
+        assert name in reached(test, distribution) or name.rpartition(".")[2] in test.read_text(encoding="utf-8"), name
+
+
+@pytest.mark.parametrize("distribution", WINGS)
+def test_every_test_file_is_named_after_a_module(distribution: str) -> None:
+    """Of the wing in whose folder it is, or after the wing itself."""
+    tests = REPOSITORY / "tests" / TESTS_OF[distribution]
+    root = {"alphaseal": RUNTIME, "alphaseal_converter": CONVERTER}[distribution]
+    for test in tests.rglob("test_*.py"):
+        wing = root / test.parent.relative_to(tests)
+        named = {wing.name, *(path.stem.lstrip("_") for path in wing.glob("*.py"))}
+        known = any(f"{test.stem}_".startswith(f"test_{name}_") for name in named)
+        assert known or test.relative_to(tests.parent).as_posix() in OF_A_WHOLE, test
 
 
 PRINTING = {
