@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 # The environment with rdagent and qlib: only `make research` and the tests that compare with the real packages use it.
 RESEARCH := .environments/research
-# The environment with MLflow, Spark, Ray and qlib: only tests/runtime/adapters use it.
+# The environment with MLflow, Spark, Ray and qlib: only tests/runtime/adapters uses it.
 ADAPTERS := .environments/adapters
 # uv, which makes the locks.
 LOCKS := .environments/uv
@@ -12,7 +12,7 @@ LOCKS := .environments/uv
 OLDEST := .environments/onnxruntime-oldest
 export PYTHONDONTWRITEBYTECODE := 1
 
-.PHONY: demo test check bench fidelity ledger gauntlet cases fuzz mutants attacks matrix locks schemas fixtures research adapters format clean
+.PHONY: demo test test-fast coverage check bench fidelity ledger gauntlet cases fuzz mutants attacks matrix locks schemas fixtures research adapters format clean
 .DEFAULT_GOAL := test
 
 $(VENV)/.ready: tools/bootstrap.py requirements/development.txt runtime/pyproject.toml converter/pyproject.toml
@@ -27,6 +27,14 @@ demo: $(VENV)/.ready
 
 test: check $(VENV)/.families $(OLDEST)/.ready
 	@$(BIN)/python tools/run_tests.py
+
+# For the inner loop: the tests of modules' own rules, nothing that starts programs or builds a bundle of a real task.
+test-fast: $(VENV)/.families
+	@$(BIN)/python tools/run_tests.py --fast
+
+# How many lines of both packages the fast tests reach; ends with 1 below the threshold of tools/run_tests.py.
+coverage: $(VENV)/.families
+	@$(BIN)/python tools/run_tests.py --coverage
 
 check: $(VENV)/.ready
 	@$(BIN)/ruff check .
@@ -50,6 +58,7 @@ gauntlet: $(VENV)/.families
 fuzz: $(VENV)/.ready $(OLDEST)/.ready
 	@$(BIN)/python tools/fuzz.py --count 1000000
 	@$(BIN)/python tools/fuzz_graphs.py --count 50000 --python $(BIN)/python --python $(OLDEST)/bin/python
+	@ALPHASEAL_MUTATIONS=20000 $(BIN)/python -m pytest -q tests/runtime/gate/test_model_mutations.py
 
 $(OLDEST)/.ready: requirements/onnxruntime-oldest.txt
 	@$(PYTHON) tools/bootstrap.py $(OLDEST) --only requirements/onnxruntime-oldest.txt

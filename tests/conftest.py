@@ -6,11 +6,35 @@ import os
 import subprocess
 import sys
 from contextlib import suppress
+from itertools import chain
 from pathlib import Path
 
 import pytest
 
 from locations import REPOSITORY
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Files with slow tests first, on every worker: what is stolen at the end is short, and no core waits for a long one.
+
+    Workers get equal parts of the list, one after the other, and a file stays together for the sake of its fixtures.
+    """
+    workers = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
+    if workers == 1:
+        return
+    files: dict[Path, list[pytest.Item]] = {}
+    for item in items:
+        files.setdefault(item.path, []).append(item)
+    slow = [tests for tests in files.values() if any(test.get_closest_marker("slow") for test in tests)]
+    slow.sort(key=lambda tests: -sum(test.get_closest_marker("slow") is not None for test in tests))
+    quick = [test for tests in files.values() if tests not in slow for test in tests]
+    part, ordered = -(-len(items) // workers), []
+    for worker in range(workers):
+        ordered += chain.from_iterable(slow[worker::workers])
+        rest = max(0, (worker + 1) * part - len(ordered))
+        ordered += quick[:rest]
+        del quick[:rest]
+    items[:] = [*ordered, *quick]
 
 
 @pytest.fixture(autouse=True)

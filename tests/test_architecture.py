@@ -404,8 +404,10 @@ def reached(test: Path, distribution: str) -> set[str]:
     files = [test, *(helper for helper in helpers if helper.is_file())]
     found = set().union(*(imported(file, distribution) for file in files))
     found |= {distribution} if re.search(rf"^import {distribution}$", text, re.M) else set()
-    if f"{distribution}.families" in found:  # loads them by the names of its table
-        found |= {name for name in MODULES[distribution] if name.startswith(f"{distribution}.families.")}
+    # Families are loaded by the names of a table, and programs are started by their paths.
+    for wing in ("families", "isolation"):
+        if any(name.startswith(f"{distribution}.{wing}") for name in found):
+            found |= {name for name in MODULES[distribution] if name.startswith(f"{distribution}.{wing}.")}
     while more := set().union(*(imported(MODULES[distribution][name], distribution) for name in found)) - found:
         found |= more
     return found

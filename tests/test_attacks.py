@@ -5,9 +5,12 @@ from __future__ import annotations
 import subprocess
 import sys
 
+import pytest
+
 from locations import REPOSITORY
 
 
+@pytest.mark.slow
 def test_the_table_of_attacks_lists_every_hostile_test() -> None:
     """Classes and numbers of attempts are those that the tests declare; `make attacks` writes the table."""
     command = [sys.executable, str(REPOSITORY / "tools/attacks.py"), "--check"]

@@ -88,6 +88,7 @@ def tops(table: pa.Table, score: str, count: int) -> dict[str, list[str]]:
     return {day: [name for _, name in sorted(rows)[:count]] for day, rows in days.items()}
 
 
+@pytest.mark.slow
 def test_build_from_the_market_data_is_ready(market: Path) -> None:
     """Order and scores are replayed from bars bit for bit, and every alpha feature is in the graph."""
     manifest = alphaseal.open(built_from_bars(market), trust=UNSIGNED).manifest
@@ -107,6 +108,7 @@ def test_build_from_the_market_data_is_ready(market: Path) -> None:
     assert all(f.look_back is None and f.inputs is None for f in manifest.features if f.origin != "alpha")
 
 
+@pytest.mark.slow
 def test_the_parts_of_the_graph_are_the_same_whoever_gave_the_raw_values(market: Path, tmp_path: Path) -> None:
     """With qlib's raw values and the market beside them: the same graphs and golden bars, another replay."""
     built = build(factor_plain_request(tmp_path / "bundle", provider=market))
@@ -116,6 +118,7 @@ def test_the_parts_of_the_graph_are_the_same_whoever_gave_the_raw_values(market:
         assert (built.path / name).read_bytes() == (built_from_bars(market) / name).read_bytes(), name
 
 
+@pytest.mark.slow
 def test_same_market_gives_the_same_bytes(market: Path, tmp_path: Path) -> None:
     """Two builds from bars are equal file by file, wherever the market data lie."""
     shutil.copytree(market, tmp_path / "elsewhere")
@@ -126,6 +129,7 @@ def test_same_market_gives_the_same_bytes(market: Path, tmp_path: Path) -> None:
     assert [name for name in names if (first / name).read_bytes() != (again / name).read_bytes()] == []
 
 
+@pytest.mark.slow
 def test_bars_and_sota_factors_give_the_recorded_top_50(
     market: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -160,6 +164,7 @@ def test_suspended_days_need_no_rows(market: Path) -> None:
     check_without_suspended_rows(built_from_bars(market), SOTA)
 
 
+@pytest.mark.slow
 def test_bars_alone_give_the_recorded_top_50_of_a_network(
     market: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -188,6 +193,7 @@ def test_bars_alone_give_the_recorded_top_50_of_a_network(
 
 
 @pytest.mark.parametrize("case", DIRECT)
+@pytest.mark.slow
 def test_three_loaders_are_replayed_from_bars(case: str, market: Path, tmp_path: Path) -> None:
     """Nested, custom and Alpha158 loaders: qlib's scores bit for bit from bars, all 158 expressions among them."""
     manifest = build(direct_request(case, tmp_path / "bundle", features=None, provider=market)).manifest
@@ -258,6 +264,7 @@ def test_market_data_beside_raw_values_must_give_the_same_alphas(own_market: Pat
     assert "open" not in manifest.alphas.fields
 
 
+@pytest.mark.slow
 def test_a_single_value_that_is_another_is_named(own_market: Path, tmp_path: Path) -> None:
     """One stock's last day beside raw values: the note names it, and its bars are no golden ones."""
     change(own_market / "features/sh601008/open.day.bin", 1.01, since=738)

@@ -26,6 +26,7 @@ def run(*command: object) -> str:
 
 
 @needs_research
+@pytest.mark.slow
 def test_pip_would_change_nothing_that_is_there(wheels: Path) -> None:
     """Asked to install both distributions into the research environment, pip adds packages and replaces none."""
     before = dict(
@@ -47,6 +48,7 @@ def test_pip_would_change_nothing_that_is_there(wheels: Path) -> None:
 
 
 @needs_research
+@pytest.mark.slow
 def test_it_works_there_and_imports_neither(wheels: Path, tmp_path: Path) -> None:
     """An overlay on the research environment builds the bundle in its Python; rdagent and qlib still import afterwards."""
     overlay = tmp_path / "overlay"

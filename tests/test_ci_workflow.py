@@ -121,6 +121,7 @@ posix = pytest.mark.skipif(os.name == "nt", reason="the steps are written for a 
 
 
 @posix
+@pytest.mark.slow
 def test_steps_make_a_bundle_that_the_trading_side_accepts(place: dict[str, str], tmp_path: Path) -> None:
     """Both jobs in order: a signed bundle, its provenance, its digest as an output, the difference in the summary."""
     previous = tmp_path / "before"

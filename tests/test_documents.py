@@ -14,7 +14,7 @@ import pytest
 from factor_bars import RESEARCH, needs_tables
 from locations import REPOSITORY
 
-DOCUMENTS = ["README.md", "README.zh-CN.md", "docs/guide.md", "docs/ci.md"]
+READMES = ["README.md", "README.zh-CN.md"]
 ALL_DOCUMENTS = sorted(
     path
     for folder in (".", "docs", "spec", "spec/adr", "runtime", "converter")
@@ -72,8 +72,13 @@ def _assert_shown(expected: str, output: str) -> None:
         assert re.search(rf"^{pattern}$", output, re.MULTILINE), f"{line!r} is not in\n{output}"
 
 
+# The Chinese README has the English one's blocks (`test_both_readmes_have_the_same_blocks`), so they are not run twice.
+RUN = ["README.md", "docs/guide.md", "docs/ci.md", pytest.param("docs/daily-job.md", marks=needs_tables)]
+
+
+@pytest.mark.slow
 @pytest.mark.skipif(os.name == "nt", reason="the blocks are written for a POSIX shell")
-@pytest.mark.parametrize("document", [*DOCUMENTS, pytest.param("docs/daily-job.md", marks=needs_tables)])
+@pytest.mark.parametrize("document", RUN)
 def test_commands_of_the_document_run(document: str, tmp_path: Path) -> None:
     """Every sh block but those of make runs from the repository's root, and prints what the next text block shows."""
     environment = _environment(tmp_path)
@@ -91,7 +96,7 @@ def test_commands_of_the_document_run(document: str, tmp_path: Path) -> None:
 def test_both_readmes_have_the_same_blocks() -> None:
     """The Chinese README has the English one's commands and outputs, in the same order."""
     languages = ("sh", "output", "python")
-    english, chinese = ([block for block in _blocks(name) if block[0] in languages] for name in DOCUMENTS[:2])
+    english, chinese = ([block for block in _blocks(name) if block[0] in languages] for name in READMES)
     assert english == chinese
 
 
@@ -128,7 +133,7 @@ def _anchors(path: Path) -> set[str]:
     return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
 
 
-@pytest.mark.parametrize("document", DOCUMENTS[:2])
+@pytest.mark.parametrize("document", READMES)
 def test_readme_names_every_file_of_the_old_hand_over(document: str) -> None:
     """Each file of the earlier hand-over has its row."""
     text = (REPOSITORY / document).read_text(encoding="utf-8")

@@ -1,4 +1,4 @@
-"""Structure-aware mutations of a small signed bundle; ``make fuzz`` makes ten times as many."""
+"""Structure-aware mutations of a small signed bundle; ``make fuzz`` makes fifty times as many."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import pytest
 from fuzz_mutations import tree_mutation, write_tree
 from locations import REPOSITORY
 
-MUTATIONS = 100_000
+MUTATIONS = 20_000
 
 
 @pytest.mark.slow
@@ -34,7 +34,7 @@ def test_mutations_are_never_accepted_and_never_hurt() -> None:
     parquet = {name.removeprefix("parquet: ") for name in outcomes if name.startswith("parquet: ")}
     assert parquet >= {"accepted", "data.parquet", "data.schema", "data.metadata"}
     assert outcomes["(in a child)"] == MUTATIONS // 500
-    assert outcomes["(onnxruntime ran)"] > 500
+    assert outcomes["(onnxruntime ran)"] > MUTATIONS // 200
 
 
 def test_changed_trees_reach_nothing_outside(tmp_path: Path) -> None:

@@ -51,6 +51,7 @@ def peak_kilobytes(path: Path) -> tuple[int, int]:
 
 
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="needs the peak memory that Linux tells")
+@pytest.mark.slow
 def test_scores_stream_in_constant_memory(tmp_path: Path) -> None:
     """Six times the history takes the same memory: within a quarter, where the values alone are five times as much more."""
     write_history(tmp_path / "short.parquet", 150)

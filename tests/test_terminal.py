@@ -324,6 +324,7 @@ def task(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.mark.attack("terminal: a hostile session, every verb")
+@pytest.mark.slow
 def test_verbs_of_the_research_side_print_nothing_that_acts(
     task: Path, bundle: Path, said: Said, tmp_path: Path
 ) -> None:

@@ -46,6 +46,7 @@ def constants(table: pa.Table) -> np.ndarray:
     return np.array([factors[name] for name in table["instrument"].to_pylist()])
 
 
+@pytest.mark.slow
 def test_the_manifest_says_what_each_feature_sees(market: Path) -> None:
     """Of RD-Agent's twenty alphas all are free of the prices' base; correlations and days without volume see the volume."""
     manifest = alphaseal.open(built_from_bars(market), trust=UNSIGNED).manifest

@@ -59,6 +59,7 @@ def refused(code: str, case: str, date: str, rows: pd.DataFrame | None = None, *
 # --- what is recorded ---------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_two_universes_are_recorded(market: Path, tmp_path: Path) -> None:
     """Kind, days, count, digest and members of the market; the factors saw stocks alone, though the provider has an index."""
     known = bundle("moving_market").manifest.data.universes

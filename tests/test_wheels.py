@@ -42,6 +42,7 @@ def clean(tmp_path_factory: pytest.TempPathFactory, wheels: Path) -> Path:
     return directory
 
 
+@pytest.mark.slow
 def test_runtime_wheel_alone(clean: Path, tmp_path: Path) -> None:
     """The runtime's wheel brings what it needs, imports every module, and scores a bundle from an empty directory."""
     python = clean / "bin/python"
@@ -63,6 +64,7 @@ def test_runtime_wheel_alone(clean: Path, tmp_path: Path) -> None:
     assert "59 stocks scored" in scored
 
 
+@pytest.mark.slow
 def test_converter_wheel_builds_without_lightgbm(clean: Path, wheels: Path, tmp_path: Path) -> None:
     """The converter's wheel converts without lightgbm, with the recorded predictions as judge, and says so."""
     python = clean / "bin/python"

@@ -448,6 +448,7 @@ def test_every_other_operator_is_qlibs(market: Path, tmp_path: Path) -> None:
 
 
 @needs_qlib
+@pytest.mark.slow
 def test_what_qlib_cannot_compute_is_not_compiled(market: Path, tmp_path: Path) -> None:
     """Nothing gets a column that qlib itself refuses."""
     refused = {

@@ -60,6 +60,7 @@ def sample() -> tuple[list[str], list[str], Doubles, Doubles, Doubles]:
     return list(expressions), [name for name, _ in places], np.concatenate(ours), wanted, np.concatenate(stated)
 
 
+@pytest.mark.slow
 def test_no_recorded_value_of_qlib_is_beyond_the_noise() -> None:
     """Every expression of Alpha158, Alpha360 and of all operators, on ordinary and odd stocks: missing on one side is, too."""
     names, _, ours, wanted, stated = sample()

@@ -231,6 +231,7 @@ def test_every_operator_has_a_rule() -> None:
 # --- numbers ------------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_all_expressions_do_in_numbers_what_was_derived() -> None:
     """Alpha158, Alpha360 and every operator over prices, volumes, truth values and windows of windows, times 8 and 1/8."""
     compiled = compile_alphas(recorded())

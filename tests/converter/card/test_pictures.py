@@ -124,6 +124,7 @@ def test_demo_run_has_every_number() -> None:
     assert {"IC", "Rank IC", "1day.excess_return_with_cost.max_drawdown"} <= set(metrics)
 
 
+@pytest.mark.slow
 def test_built_card_shows_the_run(tmp_path: Path, market: Path) -> None:
     """The bundle of the demo task carries all pictures of its own run, whose importance is LightGBM's own gain."""
     task = DATA / "factor_plain"
@@ -392,6 +393,7 @@ def test_axes_hold_any_magnitude(scale: float) -> None:
     assert max(heights) - min(heights) > 100
 
 
+@pytest.mark.slow
 def test_size_is_bounded() -> None:
     """Code and descriptions of many megabytes give a card below its limit, which says what it leaves out."""
     manifest = example_manifest()
@@ -412,6 +414,7 @@ def test_size_is_bounded() -> None:
     assert "not shown here" not in whole
 
 
+@pytest.mark.slow
 def test_many_features_are_bounded() -> None:
     """Ten thousand features, the most that a manifest may have, still give a card below its limit."""
     manifest = example_manifest()

@@ -333,6 +333,7 @@ def market_bars(market: Path, path: Path) -> Path:
 
 
 @needs_tables
+@pytest.mark.slow
 def test_a_real_task_from_bars_to_scores(market: Path, tmp_path: Path) -> None:
     """A real run: its factors' histories are found, their sources run on bars give qlib's recorded scores of every date."""
     bars = market_bars(market, tmp_path / "bars.parquet")

@@ -235,6 +235,7 @@ def _feature_columns(path: Path) -> list[FeatureColumn]:
 
 @pytest.mark.skipif(not RESEARCH, reason="ALPHASEAL_RESEARCH_PYTHON names no Python with qlib")
 @pytest.mark.parametrize("raw", ["raw_6df8e4e5.parquet", "raw_de25918f.parquet"], ids=["mixed", "float32"])
+@pytest.mark.slow
 def test_pipeline_gives_what_qlibs_handler_gives(tmp_path: Path, raw: str) -> None:
     """Real features through DataHandlerLP and, with its pickled processors, through our stages: the same bits."""
     source = DATA / "direct/features" / raw

@@ -290,6 +290,7 @@ def test_the_simulated_market_is_that_of_the_recorded_runs(market: Path) -> None
 
 
 @pytest.mark.skipif(not RESEARCH, reason="ALPHASEAL_RESEARCH_PYTHON names no Python with qlib")
+@pytest.mark.slow
 def test_every_bar_is_qlibs(market: Path, tmp_path: Path) -> None:
     """All fields of all stocks and days: the rows and the bits that qlib's own reader gives."""
     program = f"""

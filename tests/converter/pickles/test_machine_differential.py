@@ -869,6 +869,7 @@ PROGRAMS = 12_000
 
 
 @pytest.mark.attack("pickles: another value than Python reads", attempts=PROGRAMS)
+@pytest.mark.slow
 def test_programs_over_all_opcodes_are_read_as_python_does() -> None:
     """Of thousands of programs over all opcodes every one that is read gives CPython's values, whatever is shared or called."""
     outcomes: Counter[str] = Counter()

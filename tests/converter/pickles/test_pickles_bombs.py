@@ -149,6 +149,7 @@ HEAVY: dict[str, bytes] = {
 
 @pytest.mark.attack("pickles: memory")
 @pytest.mark.parametrize("name", HEAVY)
+@pytest.mark.slow
 def test_a_few_megabytes_do_not_fill_the_machine(name: str) -> None:
     """Some megabytes of opcodes that make millions of values are refused long before memory or clock end the child."""
     start = resource.getrusage(resource.RUSAGE_CHILDREN)

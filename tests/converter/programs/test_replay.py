@@ -74,6 +74,7 @@ def assert_same_values(table: pa.Table, case: Case) -> None:
 
 @needs_qlib
 @pytest.mark.parametrize("name", [NESTED, ORDERED, ALPHA158])
+@pytest.mark.slow
 def test_raw_values_are_those_of_the_run_bit_for_bit(name: str, market: Path, tmp_path: Path) -> None:
     """Three kinds of loader: same rows, same order, same dtypes, same bits as in training."""
     case = Case(name)
@@ -86,6 +87,7 @@ def test_raw_values_are_those_of_the_run_bit_for_bit(name: str, market: Path, tm
 
 
 @needs_qlib
+@pytest.mark.slow
 def test_the_forks_loader_is_remade_from_its_arguments(market: Path, tmp_path: Path) -> None:
     """Its class is not there, its parquet has the producer's absolute path: alpha order, then the table's."""
     case = Case(ORDERED)
@@ -106,6 +108,7 @@ def test_the_forks_loader_is_remade_from_its_arguments(market: Path, tmp_path: P
 
 
 @needs_qlib
+@pytest.mark.slow
 def test_a_name_in_both_parts_is_refused(market: Path, tmp_path: Path) -> None:
     """Alpha expressions and table with one name: which one the model saw is not guessed, and nothing is written."""
     case = Case(ORDERED)
@@ -118,6 +121,7 @@ def test_a_name_in_both_parts_is_refused(market: Path, tmp_path: Path) -> None:
 
 
 @needs_qlib
+@pytest.mark.slow
 def test_a_hostile_task_runs_nothing(market: Path, tmp_path: Path) -> None:
     """Code as an expression, a pickle as a table, a class of anyone's choice: refused before qlib sees them."""
     case, mark = Case(ORDERED), tmp_path / "mark"
@@ -137,6 +141,7 @@ def test_a_hostile_task_runs_nothing(market: Path, tmp_path: Path) -> None:
 
 
 @needs_qlib
+@pytest.mark.slow
 def test_workspace_code_runs_only_when_allowed(market: Path, tmp_path: Path) -> None:
     """A loader that cannot be re-made is imported from the workspace with the switch, else refused."""
     case, workspace = Case(ORDERED), tmp_path / "workspace"
@@ -158,6 +163,7 @@ def test_workspace_code_runs_only_when_allowed(market: Path, tmp_path: Path) -> 
 
 
 @needs_qlib
+@pytest.mark.slow
 def test_the_commands_prove_the_order_with_qlib(
     market: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -179,6 +185,7 @@ def test_the_commands_prove_the_order_with_qlib(
 
 
 @needs_qlib
+@pytest.mark.slow
 def test_the_users_loader_becomes_ready_order(market: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """A loader of the workspace that joins expressions with the factor table is re-made, and the order is replayed."""
     arguments = ("build", "--weights", "scan", "--workspace-root", str(DATA / "direct/lgb_ordered_loader"))

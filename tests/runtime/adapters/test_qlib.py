@@ -85,6 +85,7 @@ def answer(
 
 
 @pytest.mark.parametrize(("name", "folder"), [("nested", NESTED), ("scaled", SCALED)])
+@pytest.mark.slow
 def test_predictions_are_the_recorded_ones_bit_for_bit(answer: dict[str, Any], name: str, folder: Path) -> None:
     """LightGBM on raw values, and behind a fitted scaler: every row of pred.pkl, the same bits, the same order."""
     found, recorded = pq.read_table(answer["files"][name]), pq.read_table(folder / "pred.parquet")

@@ -86,6 +86,7 @@ def test_recorded_days_of_qlib() -> None:
 
 
 @pytest.mark.skipif(not RESEARCH, reason="ALPHASEAL_RESEARCH_PYTHON names no Python with qlib")
+@pytest.mark.slow
 def test_new_days_of_qlib(tmp_path: Path) -> None:
     """The same on a thousand days that nobody has seen; and the recorded ones are what qlib says today."""
     program = str(REPOSITORY / "tools/research/record_picks.py")

@@ -369,6 +369,7 @@ def test_command_prints_every_form_and_counts_by_exit_status(capsys: pytest.Capt
     assert json.loads(capsys.readouterr().out)["code"] == "bundle.not_readable"
 
 
+@pytest.mark.slow
 def test_network_against_tree() -> None:
     """From a LightGBM model to a network: kind, steps and missing values are told, and each scores through its own steps."""
     pytest.importorskip("torch")

@@ -233,6 +233,7 @@ def test_every_verb_has_its_help(capsys: pytest.CaptureFixture[str]) -> None:
     assert "usage" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_converters_doctor_reads_weights_and_task(capsys: pytest.CaptureFixture[str]) -> None:
     """A weights file with its family and inputs, a task with its anchor; nothing is written."""
     weights = next((DATA / "direct/lgb_nested_loader").rglob("params.pkl"))
@@ -243,6 +244,7 @@ def test_converters_doctor_reads_weights_and_task(capsys: pytest.CaptureFixture[
     assert "3 experiments, 2 accepted, anchor history 2 (factor)" in str(found["task"]["found"])
 
 
+@pytest.mark.slow
 def test_converters_doctor_says_why_a_file_is_no_model(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Recorded predictions are no model: 20, and the message names what it is instead of every class there is."""
     predictions = next((DATA / "direct/lgb_nested_loader").rglob("pred.pkl"))

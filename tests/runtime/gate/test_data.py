@@ -351,6 +351,7 @@ print(peak() - before)
 
 @needs_peak
 @pytest.mark.parametrize("bomb", [_many_rows, _many_row_groups, _large_page, _long_instrument])
+@pytest.mark.slow
 def test_feature_files_that_swell_are_refused(bomb: Callable[[Path], None], tmp_path: Path) -> None:
     """Without any option, within 200 MB beyond what the libraries themselves take, and quickly."""
     path = tmp_path / "features.parquet"

@@ -551,6 +551,7 @@ def builder_of_both(builder: GraphBuilder) -> str:
     return builder.add("Add", builder.add("ReduceMax", wide, builder.constant([1])), constant)
 
 
+@pytest.mark.slow
 def test_many_small_nodes_count_and_run() -> None:
     """A node that computes nothing costs its call; a chain of seventy thousand is loaded and run without harm."""
     data = built(_many_small_nodes)

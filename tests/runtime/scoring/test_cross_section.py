@@ -70,6 +70,7 @@ def test_results_are_those_that_qlib_recorded() -> None:
 
 @pytest.mark.skipif(not RESEARCH, reason="ALPHASEAL_RESEARCH_PYTHON names no Python with qlib")
 @pytest.mark.parametrize(("seed", "size"), [(1, 150), (2, 1200)])
+@pytest.mark.slow
 def test_results_are_those_of_qlib_itself(tmp_path: Path, seed: int, size: int) -> None:
     """The same on larger days, asked from qlib now."""
     out = tmp_path / "cross_sections.json"
