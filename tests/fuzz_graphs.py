@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
 from alphaseal.gate.onnx.attributes import Among, Attributes, Axis, Between, Constant, Ids, Number, Numbers, Text, Texts
-from alphaseal.gate.onnx.operators import IR_VERSION, OPERATORS, OPSETS
+from alphaseal.gate.onnx.operators import IR_VERSION, OPSETS, every_operator
 from fuzz_mutations import INTEGERS
 
 FEATURES = 4
@@ -608,7 +608,7 @@ _RECIPES: dict[str, Recipe] = {
     "OneHot": _one_hot,
     "Einsum": _einsum,
 }
-_BY_OPERATOR = sorted(name for domain, name in OPERATORS if domain == "")
+_BY_OPERATOR = sorted(name for domain, name in every_operator() if domain == "")
 
 
 def recipe_of(operator: str) -> Recipe:
@@ -623,8 +623,7 @@ def graph(seed: int, number: int) -> bytes:
     operators = [_BY_OPERATOR[number % len(_BY_OPERATOR)]]
     operators += [chance.choice(_BY_OPERATOR) for _ in range(chance.choice([0, 0, 1, 2, 5]))]
     for operator in chance.sample(operators, len(operators)):
-        entry = OPERATORS["", operator]
-        assert entry is not None
+        entry = every_operator()["", operator]
         rank = 2
 
         def axis(more: int, rank: int = rank) -> int:

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from alphaseal.gate.onnx.attributes import Among, Attributes, Axis, Between, Constant, Number, Rule, Text, Texts
-from alphaseal.gate.onnx.operators import OPERATORS, TREE_ATTRIBUTES
+from alphaseal.gate.onnx.operators import every_operator
 
 NUMBERS = [
     0,
@@ -500,7 +500,7 @@ def _change_field(model: Message, chance: random.Random) -> None:
                 bytes_mutation(value, chance),
                 bytes_mutation(value, chance),
                 chance.choice(names),
-                chance.choice(sorted(OPERATORS))[1].encode(),
+                chance.choice(sorted(every_operator()))[1].encode(),
             ]
         )
 
@@ -529,9 +529,9 @@ def _add_node(model: Message, chance: random.Random) -> None:
         for one in field[2]
         if one[0] == 8 and isinstance(one[2], bytes)
     ]
-    domain, operator = chance.choice(sorted(OPERATORS))
-    entry = OPERATORS[domain, operator]
-    least, most = (1, 1) if entry is None else entry.inputs
+    domain, operator = chance.choice(sorted(every_operator()))
+    entry = every_operator()[domain, operator]
+    least, most = entry.inputs
     count = chance.choice([least, least, min(most, least + 1), chance.randint(least, min(most, 7)), least + 1])
     node: Message = []
     for position in range(count):
@@ -543,11 +543,9 @@ def _add_node(model: Message, chance: random.Random) -> None:
         node.append([1, 2, name])
     made = b"z%d" % chance.getrandbits(40)
     node.append([2, 2, made])
-    extra = 1 if entry is None else entry.outputs[1]
-    node.extend([2, 2, made + b"%d" % place] for place in range(1, chance.randint(1, min(extra, 3))))
+    node.extend([2, 2, made + b"%d" % place] for place in range(1, chance.randint(1, min(entry.outputs[1], 3))))
     node.append([4, 2, operator.encode() if chance.random() < 0.98 else b"Loop"])
-    attributes = TREE_ATTRIBUTES if entry is None else entry.attributes
-    node.extend([5, 2, _attribute(name, rule, chance)] for name, rule in _some(attributes, chance))
+    node.extend([5, 2, _attribute(name, rule, chance)] for name, rule in _some(entry.attributes, chance))
     if domain:
         node.append([7, 2, domain.encode()])
     follower = graph[at][2]

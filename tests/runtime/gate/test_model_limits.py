@@ -21,7 +21,7 @@ from alphaseal.gate.model import ALPHAS, WHOLE_DAY, Limits, ModelSummary, check_
 from alphaseal.gate.onnx import operators as onnx_operators
 from alphaseal.gate.onnx.attributes import Among, Axis, Between, Constant, Ids, Number, Numbers, Text, Texts, wrong
 from alphaseal.gate.onnx.parts import read_model
-from alphaseal.gate.onnx.types import Element, result_types
+from alphaseal.gate.onnx.types import Element
 from alphaseal.gate.onnx.wire import Source
 from alphaseal.scoring.session import calls_at_once, load_session
 from alphaseal_converter.graph.nodes.builder import IR_VERSION, OPSETS, GraphBuilder
@@ -167,7 +167,9 @@ def test_types_are_those_of_onnxruntime() -> None:
         nodes = read_model(Source(data, "x")).nodes
         made_by = {name: node.operator for node in nodes for name in node.outputs}
         for node in nodes:
-            found = result_types(node, [types.get(name) for name in node.inputs])
+            operator = onnx_operators.operator_of(node.domain, node.operator)
+            assert operator is not None
+            found = operator.types(node, [types.get(name) for name in node.inputs])
             types.update(zip(node.outputs, found, strict=True))
         del model.graph.output[:]
         model.graph.output.extend(helper.make_empty_tensor_value_info(name) for name in made_by)
@@ -180,15 +182,15 @@ def test_types_are_those_of_onnxruntime() -> None:
             assert element is not None, made_by[output.name]
             assert output.type == f"tensor({names[element]})", made_by[output.name]
             compared.add(made_by[output.name])
-    assert compared == {name for domain, name in onnx_operators.OPERATORS if not domain}
+    assert compared == {name for domain, name in onnx_operators.every_operator() if not domain}
 
 
 # --- attributes -----------------------------------------------------------------------------------------------------------
 
 RULES = [
     (operator, name, rule)
-    for (_, operator), entry in onnx_operators.OPERATORS.items()
-    for name, rule in (onnx_operators.TREE_ATTRIBUTES if entry is None else entry.attributes).items()
+    for (_, operator), entry in onnx_operators.every_operator().items()
+    for name, rule in entry.attributes.items()
 ]
 _HUGE = (1 << 62, -(1 << 63), (1 << 63) - 1)
 

@@ -1,34 +1,27 @@
 """V7: what an ONNX file may be, checked on its bytes before onnxruntime sees them.
 
-The file is read as protobuf with our own reader (`onnx_wire`, `onnx_parts`), every operator is one of a list
-(`onnx_operators`) with attributes within bounds (`onnx_attributes`), the size of every value is known before anything runs
-(`onnx_shapes`, `onnx_layers`), and with it what the whole graph takes of time and memory (`onnx_costs`), no integer is
-divided by what may be 0 or -1 (`onnx_types`), and every tree is a tree (`onnx_trees`).  Only the standard library is used: `alphaseal verify` runs this gate and loads nothing heavy.
+The file is read as protobuf with our own reader (`onnx.wire`, `onnx.parts`).  Every operator has a row in a table
+(`onnx.operators`) with bounds of its attributes, and the rules from which the size of every value is known before anything
+runs, what the graph takes of time and memory (`onnx.costs`), and that no row depends on another (`onnx.rows`).  Only the
+standard library is used: `alphaseal verify` runs this gate and loads nothing heavy.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import NoReturn
 
 from alphaseal.errors import PolicyError
 from alphaseal.gate.onnx import shapes as shapes
-from alphaseal.gate.onnx.attributes import Attributes, wrong
-from alphaseal.gate.onnx.costs import Memory, Work, scratch
-from alphaseal.gate.onnx.operators import (
-    ALPHA_OPERATORS,
-    IR_VERSION,
-    NON_FINITE_READERS,
-    OPERATORS,
-    OPSETS,
-    TREE_ATTRIBUTES,
-    Operator,
-)
+from alphaseal.gate.onnx.attributes import Constant, wrong
+from alphaseal.gate.onnx.costs import Memory, Work
+from alphaseal.gate.onnx.operators import IR_VERSION, OPSETS, operator_of
 from alphaseal.gate.onnx.parts import (
+    FINITE,
     FLOAT32,
     FLOAT64,
     INT64,
+    MISSING,
     UINT8,
     Model,
     Node,
@@ -39,9 +32,10 @@ from alphaseal.gate.onnx.parts import (
     read_model,
 )
 from alphaseal.gate.onnx.rows import COUNT, FIXED, Mixed, Rows, State, Step, follow
-from alphaseal.gate.onnx.shapes import Call, Result, Unknown, Value
-from alphaseal.gate.onnx.trees import check_trees
-from alphaseal.gate.onnx.types import Element, bytes_of, is_real, result_types
+from alphaseal.gate.onnx.rules import Operator
+from alphaseal.gate.onnx.shapes import Call, Unknown, Value
+from alphaseal.gate.onnx.trees import NoTree
+from alphaseal.gate.onnx.types import Element, bytes_of, is_real
 from alphaseal.gate.onnx.wire import Source
 
 MAXIMUM_MODEL = 2 << 30
@@ -56,8 +50,9 @@ class Limits:
     """What one call of a graph may take.
 
     `rows` is the most rows that a call gets, `elements` how many numbers one value may hold then, `memory` the bytes of the
-    file and of all values that live at one time.  `work` bounds the steps (`onnx_costs`) per row, `constant_work` those that
-    a call takes whatever its rows.  With `rows_alone` no result may depend on another row of the call.
+    file and of all values that live at one time.  `work` bounds the steps (`onnx.costs`) per row, `constant_work` those that
+    a call takes whatever its rows.  With `rows_alone` no result may depend on another row of the call, with `alphas` only operators
+    for alpha features may be there.
     """
 
     rows: int = _ROWS_OF_A_CALL
@@ -67,14 +62,16 @@ class Limits:
     constant_work: int = 1 << 30
     file_bytes: int = MAXIMUM_MODEL
     rows_alone: bool = True
+    alphas: bool = False
 
 
 WHOLE_DAY = Limits(rows=_ROWS_OF_A_DAY, rows_alone=False)
 """For models whose scores depend on the other rows: they get a day at once."""
-ALPHAS = Limits(rows=256, elements=1 << 23, memory=1 << 28, work=1 << 26, constant_work=1 << 28, file_bytes=64 << 20)
+ALPHAS = Limits(
+    rows=256, elements=1 << 23, memory=1 << 28, work=1 << 26, constant_work=1 << 28, file_bytes=64 << 20, alphas=True
+)
 """For graphs from bars to alpha features; a call gets so many rows (`bars.ROWS_PER_CALL`)."""
 _NOTHING = shapes.size(0)
-_Operators = Mapping[tuple[str, str], Operator | None]
 
 
 @dataclass(frozen=True)
@@ -93,7 +90,7 @@ class ModelSummary:
     largest_value: int
     """Elements of the largest value, for the most rows of a call."""
     work_per_row: int
-    """Steps (`onnx_costs`) per row, for the most rows of a call."""
+    """Steps (`onnx.costs`) per row, for the most rows of a call."""
     constant_work: int
     """Steps of a call that do not depend on its rows."""
     memory: int
@@ -115,7 +112,7 @@ def check_model(data: bytes, where: str, *, limits: Limits | None = None) -> Mod
     for length in feature_row:
         numbers *= length
     rows = max(1, min(limits.rows, _WINDOW_NUMBERS // numbers)) if len(feature_row) == 2 else limits.rows
-    return _Walk(source, model, limits, inputs, OPERATORS, rows).run()
+    return _Walk(source, model, limits, inputs, rows).run()
 
 
 def check_alphas(data: bytes, where: str, *, window: int, fields: int, features: int) -> ModelSummary:
@@ -139,7 +136,7 @@ def check_alphas(data: bytes, where: str, *, window: int, fields: int, features:
         "bars": (FLOAT32, Value((shapes.ROWS, shapes.size(window), shapes.size(fields)))),
         "length": (INT64, Value((shapes.ROWS,))),
     }
-    return _Walk(source, model, ALPHAS, inputs, ALPHA_OPERATORS, ALPHAS.rows).run()
+    return _Walk(source, model, ALPHAS, inputs, ALPHAS.rows).run()
 
 
 def _read(data: bytes, where: str, limits: Limits) -> tuple[Source, Model]:
@@ -210,18 +207,14 @@ class _Walk:
         model: Model,
         limits: Limits,
         inputs: Mapping[str, tuple[int, Value]],
-        operators: _Operators,
         rows: int,
     ) -> None:
         self._source = source
         self._model = model
         self._limits = limits
-        self._allowed = operators
         self._rows = rows
         self._values: dict[str, Value] = {name: self._value_of(tensor) for name, tensor in model.tensors.items()}
-        self._odd: dict[str, Tensor] = {
-            name: tensor for name, tensor in model.tensors.items() if tensor.missing or tensor.infinite
-        }
+        self._odd = {name: tensor for name, tensor in model.tensors.items() if tensor.worst != FINITE}
         self._types: dict[str, Element] = {name: tensor.element for name, tensor in model.tensors.items()}
         self._states: dict[str, State] = dict.fromkeys(self._values, FIXED)
         # A constant is bytes of the file, and so are the numbers of trees.
@@ -261,8 +254,8 @@ class _Walk:
         return self._source.place(node.tag)
 
     def _node(self, node: Node) -> None:
-        key = (node.domain, node.operator)
-        if key not in self._allowed or node.domain not in self._model.opsets:
+        operator = operator_of(node.domain, node.operator)
+        if operator is None or node.domain not in self._model.opsets or (self._limits.alphas and not operator.alphas):
             raise PolicyError(
                 "model.operator",
                 f"{node} is not among the operators that the format allows",
@@ -270,32 +263,30 @@ class _Walk:
                 next_step="build the bundle with this version's converter, which writes no other",
             )
         self._operators[node.operator] = self._operators.get(node.operator, 0) + 1
-        operator = self._allowed[key]
-        self._check_attributes(node, TREE_ATTRIBUTES if operator is None else operator.attributes)
-        least, most = (1, 1) if operator is None else operator.inputs
-        fewest, highest = (1, 1) if operator is None else operator.outputs
+        self._check_attributes(node, operator)
+        (least, most), (fewest, highest) = operator.inputs, operator.outputs
         if not least <= len(node.inputs) <= most or not fewest <= len(node.outputs) <= highest:
             raise PolicyError(
                 "model.operator", f"{node} has a wrong number of inputs or outputs", where=self._place(node)
             )
         call = self._call(node)
-        self._check_finite(node, call)
+        self._check_finite(node, operator)
         types_in = [self._types[name] if name else None for name in node.inputs]
-        types = result_types(node, types_in)
-        values = self._computed(node, call, types)
-        if node.operator in ("Div", "Mod") and not is_real(types_in):
+        types = operator.types(node, types_in)
+        values = self._computed(operator, call, types)
+        if operator.divides and not is_real(types_in):
             self._check_division(node, call)
-        self._define(node, values, types, self._followed(node, call, values))
+        self._define(node, values, types, self._followed(operator, call, values))
 
-    def _check_attributes(self, node: Node, known: Attributes) -> None:
-        name = wrong(node.attributes, known)
+    def _check_attributes(self, node: Node, operator: Operator) -> None:
+        name = wrong(node.attributes, operator.attributes)
         if name is not None:
             raise PolicyError(
                 "model.attribute",
                 f"{node} has an attribute that the format does not allow, or lacks it",
                 where=self._place(node),
                 found=f"{name} {node.attributes.get(name, 'is missing')!s:.100}",
-                expected=str(known.get(name, "none of that name")),
+                expected=str(operator.attributes.get(name, "none of that name")),
             )
 
     def _call(self, node: Node) -> Call:
@@ -308,29 +299,21 @@ class _Walk:
                     found=name,
                 )
         values = tuple(self._values[name] if name else None for name in node.inputs)
-        return Call(node, values)
+        return Call(node, values, self._source.data)
 
-    def _check_finite(self, node: Node, call: Call) -> None:
+    def _check_finite(self, node: Node, operator: Operator) -> None:
         """NaN and infinity in constants only where our builders put them."""
-        for name in node.inputs:
-            tensor = self._odd.get(name)
-            if tensor is None:
-                continue
-            kind = "NaN" if tensor.missing else "infinite"
-            if node.operator not in NON_FINITE_READERS[kind] or (tensor.missing and tensor.shape != ()):
+        for tensor in filter(None, map(self._odd.get, node.inputs)):
+            if tensor.worst > operator.reads or (tensor.worst == MISSING and tensor.shape != ()):
                 raise PolicyError(
                     "model.not_finite",
-                    f"{node} computes with a constant that is {kind}",
+                    f"{node} computes with a constant that is {'NaN' if tensor.worst == MISSING else 'infinite'}",
                     where=self._place(node),
-                    found=name,
+                    found=tensor.name,
                 )
-        for value in node.attributes.values():
-            # Thresholds of trees may be infinite, and so may a mask; onnx_trees.py looks at the numbers of trees.
-            if (
-                isinstance(value, Tensor)
-                and node.operator != "TreeEnsemble"
-                and (value.missing or (value.infinite and node.operator != "ConstantOfShape"))
-            ):
+        for name, value in node.attributes.items():
+            rule = operator.attributes[name]
+            if isinstance(value, Tensor) and isinstance(rule, Constant) and value.worst > rule.reads:
                 raise PolicyError(
                     "model.not_finite", f"{node} has an attribute that is NaN or infinite", where=self._place(node)
                 )
@@ -356,32 +339,36 @@ class _Walk:
                 found=node.inputs[1],
             )
 
-    def _computed(self, node: Node, call: Call, types: list[Element]) -> list[Value]:
+    def _computed(self, operator: Operator, call: Call, types: list[Element]) -> list[Value]:
+        node = call.node
         try:
             if self._empty:
-                self._check_empty(call)
-            operator = self._allowed[node.domain, node.operator]
-            result = self._tree(node, call) if operator is None else operator.rule(call)
+                self._check_empty(operator, call)
+            result = operator.shape(call)
             values = list(result.values)[: max(1, len(node.outputs))]
             counts = shapes.check(call, values, self._place(node), self._limits.elements, self._rows)
-            self._work.run(call, values, result.work)
-            results = [count * bytes_of(element) for count, element in zip(counts, types, strict=True)]
-            more = scratch(call, sum(counts), result.work, self._rows, bytes_of(types[0]))
+            self._work.run(operator.cost, call, values, result.work)
+            given, cost = sum(counts), operator.cost
+            more = cost.held(call, given, result.work, self._rows) if cost.held else given * cost.copies
+        except NoTree as reason:
+            raise PolicyError("model.tree", f"{node}: {reason}", where=self._place(node)) from None
         except Unknown as reason:
             raise PolicyError(
                 "model.shape",
                 f"the result of {node} has no shape that can be known before it runs: {reason}",
                 where=self._place(node),
             ) from None
-        self._memory.run(node, results, more)
+        results = [count * bytes_of(element) for count, element in zip(counts, types, strict=True)]
+        self._memory.run(node, results, more * bytes_of(types[0]))
         self._check_totals(node)
         self._largest = max(self._largest, *counts)
+        self._trees, self._tree_nodes = self._trees + result.trees[0], self._tree_nodes + result.trees[1]
         return values
 
-    def _check_empty(self, call: Call) -> None:
+    def _check_empty(self, operator: Operator, call: Call) -> None:
         """Only a part of a shape may be empty, and only where shapes are put together."""
         for position, name in enumerate(call.node.inputs):
-            if name in self._empty and not shapes.may_be_empty(call, position):
+            if name in self._empty and (position not in operator.empty or call.value(position).elements is None):
                 raise Unknown(f"input {position} is empty")
 
     def _check_totals(self, node: Node) -> None:
@@ -403,33 +390,19 @@ class _Walk:
                 found=f"{self._memory.most} bytes",
             )
 
-    def _tree(self, node: Node, call: Call) -> Result:
-        shape = call.shape()
-        if len(shape) != 2 or len(shape[1]) != 1:
-            raise Unknown("trees take a matrix of a fixed number of columns")
-
-        def refuse(text: str) -> NoReturn:
-            raise PolicyError("model.tree", f"{node}: {text}", where=self._place(node))
-
-        trees = check_trees(node, shape[1][0], self._source.data, refuse)
-        self._trees += trees.trees
-        self._tree_nodes += trees.nodes
-        work = shapes.times(shape[0], shapes.size(trees.trees * trees.depth))
-        return Result([Value((shape[0], shapes.size(trees.targets)))], work)
-
     def _value_of(self, tensor: Tensor) -> Value:
         elements = integers(self._source, tensor)
         return Value(
             tuple(map(shapes.size, tensor.shape)), None if elements is None else tuple(map(shapes.size, elements))
         )
 
-    def _followed(self, node: Node, call: Call, values: list[Value]) -> list[State]:
+    def _followed(self, operator: Operator, call: Call, values: list[Value]) -> list[State]:
         """How the results depend on the rows; for graphs that may mix them nobody asks."""
         if not self._limits.rows_alone:
             return [FIXED] * len(values)
-        states = tuple(self._states[name] if name else None for name in node.inputs)
+        node, states = call.node, tuple(self._states[name] if name else None for name in call.node.inputs)
         try:
-            return follow(Step(call, states, values))
+            return follow(operator.rows, Step(call, states, values))
         except (Mixed, Unknown) as reason:
             raise self._mixed(f"{node} may let a row depend on others: {reason}", self._place(node)) from None
 

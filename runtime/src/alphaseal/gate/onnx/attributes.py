@@ -6,13 +6,13 @@ The kernels trust what they are given: one divides by `num_groups`, another nega
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Union
 
-from alphaseal.gate.onnx.parts import MAXIMUM_RANK, Tensor
+from alphaseal.gate.onnx.parts import BYTES_OF, FINITE, MAXIMUM_RANK, Tensor
 
 _FLOAT32_MAXIMUM = 3.5e38
-"""Above every finite float; onnx_parts.py refuses those that are not finite."""
+"""Above every finite float; `parts` refuses those that are not finite."""
 
 
 @dataclass(frozen=True)
@@ -79,7 +79,7 @@ class Numbers:
 
 @dataclass(frozen=True)
 class Ids:
-    """The numbers of trees, any number of them; onnx_trees.py looks at each, and whether they are there."""
+    """The numbers of trees, any number of them; `trees` looks at each, and whether they are there."""
 
     required: bool = False
 
@@ -110,8 +110,9 @@ class Text:
 
 @dataclass(frozen=True)
 class Constant:
-    """A tensor, at which the operator's shape rule or onnx_trees.py looks."""
+    """A tensor, at which the operator's shape rule looks; the worst of its numbers are as `reads` says."""
 
+    reads: int = field(default=FINITE, repr=False)
     required: bool = False
 
     def fits(self, value: object) -> bool:
@@ -121,6 +122,15 @@ class Constant:
 Rule = Union[Among, Between, Axis, Number, Numbers, Ids, Texts, Text, Constant]
 Attributes = Mapping[str, Rule]
 """Name to what it may be; an attribute that is not named may not be there."""
+
+MANY = 4096
+LONGEST = 1 << 24
+"""Of an axis, a kernel, a state: more than any value that the gate lets through has."""
+ZERO = Among(frozenset({0}))
+FLAG = Among(frozenset({0, 1}))
+TYPE = Among(frozenset(BYTES_OF), required=True)
+AXIS: Attributes = {"axis": Axis()}
+REDUCE: Attributes = {"keepdims": FLAG, "noop_with_empty_axes": ZERO}
 
 
 def wrong(found: Mapping[str, object], known: Attributes) -> str | None:

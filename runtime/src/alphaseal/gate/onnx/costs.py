@@ -11,45 +11,40 @@ that gives them to the last that reads them.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from types import MappingProxyType
+from collections.abc import Callable, Iterable, Sequence
+from typing import NamedTuple
 
 from alphaseal.gate.onnx.parts import Node
-from alphaseal.gate.onnx.shapes import Call, Size, Value, evaluate, plus, product, size, times
+from alphaseal.gate.onnx.shapes import Call, Size, Value, evaluate, product
 
 NODE = 4096
 """Steps that any node takes."""
-_MATRIX = 512
+MATRIX = 512
 """Steps that any product of two matrices takes, and any image of a convolution."""
-_STEP_IN_TIME = 1024
-"""Steps that a recurrence takes to go on."""
-_READ, _ELEMENT, _SLOW, _FREE = 4, 16, 64, 0
-_OF_ELEMENT: Mapping[str, int] = MappingProxyType(
-    {
-        **dict.fromkeys(("Identity", "Shape", "Size"), _FREE),
-        **dict.fromkeys(("Celu", "Cosh", "Elu", "Mish", "Pow", "Selu", "Sinh", "Tan"), _SLOW),
-        **dict.fromkeys(("Gather", "GatherElements", "GatherND", "ScatterElements", "ScatterND", "Transpose"), _SLOW),
-        **dict.fromkeys(("GroupNormalization", "InstanceNormalization", "LayerNormalization"), _SLOW),
-        **dict.fromkeys(("LogSoftmax", "MeanVarianceNormalization", "Pad", "ReduceLogSumExp", "Softmax"), _SLOW),
-        # Each split is a place of its own in memory.
-        "TreeEnsemble": _ELEMENT,
-    }
-)
-"""Steps of an element; of an element and a split for trees, of an element and a halving for TopK."""
-_PRODUCTS = frozenset({"Conv", "Einsum", "GRU", "Gemm", "LSTM", "MatMul", "RNN"})
-"""Their work is multiplications of one step each."""
-_SEVERAL: Mapping[str, int] = MappingProxyType(
-    # Computed by several nodes that the file does not name, or by way of copies.
-    {
-        "GroupNormalization": 6,
-        "MeanVarianceNormalization": 6,
-        "HardSwish": 4,
-        "Mish": 4,
-        "Softmax": 3,
-        "LogSoftmax": 3,
-        "TreeEnsemble": 2,
-    }
-)
+_READ, _ELEMENT = 4, 16
+"""Steps to read an element of a product, and of an element of its result."""
+
+
+class Cost(NamedTuple):
+    """What a node takes beside `NODE`."""
+
+    each: int = _ELEMENT
+    """Steps of an element; of an element and a split for trees, each a place of its own in memory; of an element and a halving
+    for TopK."""
+    copies: int = 0
+    """Times its results: by way of copies, or computed by several nodes that the file does not name."""
+    parts: Callable[[Call, Value], tuple[Size, int]] | None = None
+    """Of a product, whose multiplications are one step each: how many small products it is made of, and the steps of each."""
+    held: Callable[[Call, int, Size | None, int], int] | None = None
+    """Elements that it holds while it runs, of the call, those that it gives, its multiplications, and the rows of a call."""
+
+
+SLOW, FREE = Cost(64), Cost(0)
+
+
+def matrices(call: Call, result: Value) -> tuple[Size, int]:
+    """Of a product of matrices."""
+    return product(result.shape[:-2]), MATRIX
 
 
 class Work:
@@ -63,16 +58,14 @@ class Work:
     def per_row(self) -> int:
         return -(-(self.total - self.constant) // self._rows)
 
-    def run(self, call: Call, values: Sequence[Value], work: Size | None) -> None:
+    def run(self, cost: Cost, call: Call, values: Sequence[Value], work: Size | None) -> None:
         """The next node, which gives `values`; `work` counts its multiplications or what it reads, where that is more."""
         self.constant += NODE
         self.total += NODE
-        operator = call.node.operator
         given = [product(value.shape) for value in values]
-        if operator not in _PRODUCTS:
-            each = _OF_ELEMENT.get(operator, _ELEMENT)
+        if cost.parts is None:
             for count in given if work is None else (*given[:-1], _larger(given[-1], work)):
-                self._add(count, each)
+                self._add(count, cost.each)
             return
         for count in given:
             self._add(count, _ELEMENT)
@@ -80,21 +73,11 @@ class Work:
             self._add(product(read.shape), _READ)
         if work is not None:
             self._add(work, 1)
-        self._add(*_repeated(call, values[0]))
+        self._add(*cost.parts(call, values[0]))
 
     def _add(self, count: Size, each: int) -> None:
         self.constant += count[0] * each
         self.total += evaluate(count, self._rows) * each
-
-
-def _repeated(call: Call, result: Value) -> tuple[Size, int]:
-    """How many small products a node is made of, and the steps that each takes beside its multiplications."""
-    if call.node.operator in ("GRU", "LSTM", "RNN"):
-        return product(result.shape[:2]), _STEP_IN_TIME
-    if call.node.operator == "Conv":
-        return times(result.shape[0], size(call.integer("group", 1))), _MATRIX
-    # Einsum multiplies matrices over the letters that its operands have in common: at most as many as it gives numbers.
-    return product(result.shape if call.node.operator == "Einsum" else result.shape[:-2]), _MATRIX
 
 
 def _larger(left: Size, right: Size) -> Size:
@@ -102,21 +85,6 @@ def _larger(left: Size, right: Size) -> Size:
     longest = max(len(left), len(right))
     pairs = ((side[power] if power < len(side) else 0 for side in (left, right)) for power in range(longest))
     return tuple(max(pair) for pair in pairs)
-
-
-def scratch(call: Call, given: int, work: Size | None, rows: int, element_bytes: int) -> int:
-    """Bytes that a node takes while it runs, beside the `given` elements of its results and what it reads."""
-    operator = call.node.operator
-    if operator in ("GRU", "LSTM", "RNN"):
-        steps, batch, inputs = call.shape()
-        weights = product(call.shape(1)[:2])
-        held = times(times(steps, batch), plus(weights, times(inputs, size(2))))
-        return (evaluate(held, rows) + given) * element_bytes
-    if operator == "Einsum":
-        read = sum(evaluate(product(value.shape), rows) for value in call.inputs if value is not None)
-        between = evaluate(work, rows) if work is not None and len(call.inputs) > 2 else given
-        return (read + between) * element_bytes
-    return given * element_bytes * _SEVERAL.get(operator, 0)
 
 
 class Memory:

@@ -1,242 +1,124 @@
-"""The operators that a graph may use, which attributes they may have, and how large their results are.
+"""The operators that a graph may use, each with all its rules, and the versions that they are of.
 
 The list is what our builders write and nothing else, all of them without effects, without randomness and without graphs
-of their own.  A new operator is one line here, with its shape rule: an operator whose result cannot be bounded before it
-runs (NonZero, Unique, Loop) has no place, and a size that is computed from data is refused where it is used.
+of their own.  A new operator is one line here, or in the table of networks: an operator whose result cannot be bounded
+before it runs (NonZero, Unique, Loop) has no place, and a size that is computed from data is refused where it is used.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from functools import lru_cache
 from types import MappingProxyType
 
-from alphaseal.gate.onnx import layers as layers
+from alphaseal.gate.onnx import rows as rows
 from alphaseal.gate.onnx import shapes as shapes
-from alphaseal.gate.onnx.attributes import Among, Attributes, Axis, Between, Constant, Ids, Number, Numbers, Text, Texts
-from alphaseal.gate.onnx.parts import BYTES_OF, MAXIMUM_RANK
-from alphaseal.gate.onnx.shapes import Rule
+from alphaseal.gate.onnx import trees as trees
+from alphaseal.gate.onnx.attributes import (
+    AXIS,
+    FLAG,
+    LONGEST,
+    MANY,
+    REDUCE,
+    TYPE,
+    ZERO,
+    Among,
+    Attributes,
+    Axis,
+    Between,
+    Constant,
+    Ids,
+    Numbers,
+)
+from alphaseal.gate.onnx.costs import FREE, SLOW, Cost, matrices
+from alphaseal.gate.onnx.parts import INFINITE, MAXIMUM_RANK, MISSING
+from alphaseal.gate.onnx.rules import BINARY, UNARY, Operator, Table, table
+from alphaseal.gate.onnx.types import TRUTH, WHOLE, like, named, with_places
 
 IR_VERSION = 10
 OPSETS: Mapping[str, int] = MappingProxyType({"": 18, "ai.onnx.ml": 5})
 """Versions that the specification pins."""
-ALLOWED_CASTS = frozenset(BYTES_OF)
-
-
-@dataclass(frozen=True)
-class Operator:
-    """`inputs` and `outputs` are the least and the most there may be."""
-
-    rule: Rule
-    inputs: tuple[int, int]
-    attributes: Attributes = field(default_factory=dict)
-    outputs: tuple[int, int] = (1, 1)
-
-
-_MANY = 4096
-_LONGEST = 1 << 24
-"""Of an axis, a kernel, a state: more than any value that the gate lets through has."""
-_ZERO = Among(frozenset({0}))
-_FLAG = Among(frozenset({0, 1}))
-_TYPE = Among(ALLOWED_CASTS)
-_NUMBER = Number()
-_PART = Number(0.0, 1.0)
-_EPSILON: Attributes = {"epsilon": _PART}
-_UNARY = Operator(shapes.same, (1, 1))
-_BINARY = Operator(shapes.broadcast, (2, 2))
-_AXIS: Attributes = {"axis": Axis()}
-_NEW_AXIS: Attributes = {"axis": Axis(more=1)}
-_REDUCE: Operator = Operator(layers.reduction, (1, 2), {"keepdims": _FLAG, "noop_with_empty_axes": _ZERO})
-_WINDOW: Attributes = {
-    "pads": Numbers(0, _LONGEST),
-    "strides": Numbers(1, _LONGEST),
-    "dilations": Numbers(1, _LONGEST),
-    "auto_pad": Among(frozenset({"NOTSET"})),
+_BOUNDS: Attributes = dict.fromkeys(("start", "end"), Between(-MAXIMUM_RANK, MAXIMUM_RANK))
+_JOINED: Attributes = {"axis": Axis(required=True)}
+_PERMUTATION: Attributes = {"perm": Numbers(0, MAXIMUM_RANK - 1)}
+_PLACE: Attributes = {**AXIS, "keepdims": FLAG, "select_last_index": FLAG}
+_INFINITIES: Attributes = {"detect_negative": FLAG, "detect_positive": FLAG}
+_CUMULATED: Attributes = {"exclusive": FLAG, "reverse": FLAG}
+_TOP: Attributes = {**AXIS, "largest": FLAG, "sorted": FLAG}
+_TREES: Attributes = {
+    **dict.fromkeys(["nodes_featureids", "nodes_missing_value_tracks_true", "tree_roots", "leaf_targetids"], Ids()),
+    **dict.fromkeys(["nodes_truenodeids", "nodes_trueleafs", "nodes_falsenodeids", "nodes_falseleafs"], Ids()),
+    **dict.fromkeys(("nodes_modes", "nodes_splits", "leaf_weights"), Constant(MISSING)),
+    "aggregate_function": Among(frozenset({1})),
+    "n_targets": Between(1, LONGEST),
+    "post_transform": ZERO,
 }
-_CONVOLUTION: Attributes = {**_WINDOW, "kernel_shape": Numbers(1, _LONGEST), "group": Between(1, _LONGEST)}
-_POOL: Attributes = {**_WINDOW, "kernel_shape": Numbers(1, _LONGEST, required=True), "ceil_mode": _ZERO}
-_RECURRENT: Attributes = {
-    "hidden_size": Between(1, _LONGEST, required=True),
-    "direction": Among(frozenset({"forward", "reverse", "bidirectional"})),
-    "layout": _ZERO,
-}
-_SCATTER: Attributes = {"reduction": Among(frozenset({"none", "add", "mul", "max", "min"}))}
 
-# Who writes them: graph/preprocess.py, columns.py, tree_ensemble.py (trees and fitted processors)
-_TREES_AND_PROCESSORS = {
-    **dict.fromkeys(("Abs", "Exp", "IsNaN", "Log"), _UNARY),
-    **dict.fromkeys(("And", "Equal", "Greater", "Less", "LessOrEqual", "Or", "Sub"), _BINARY),
-    "Add": Operator(shapes.arithmetic(shapes.plus), (2, 2)),
-    "Mul": Operator(shapes.arithmetic(shapes.times), (2, 2)),
-    "Div": Operator(shapes.arithmetic(shapes.divided), (2, 2)),
-    "Cast": Operator(shapes.cast, (1, 1), {"to": Among(ALLOWED_CASTS, required=True)}),
-    "Concat": Operator(shapes.concat, (1, _MANY), {"axis": Axis(required=True)}),
-    "CumSum": Operator(layers.cumulated, (2, 2), {"exclusive": _FLAG, "reverse": _FLAG}),
-    "Expand": Operator(shapes.expand, (2, 2)),
-    "Gather": Operator(shapes.gather, (2, 2), _AXIS),
-    "GatherElements": Operator(layers.gather_elements, (2, 2), _AXIS),
-    "Identity": Operator(shapes.keep, (1, 1)),
-    "IsInf": Operator(shapes.same, (1, 1), {"detect_negative": _FLAG, "detect_positive": _FLAG}),
-    "Pad": Operator(shapes.pad, (2, 3), {"mode": Among(frozenset({"constant"}))}),
-    "Where": Operator(shapes.broadcast, (3, 3)),
-}
-# graph/sklearn_steps.py, normal_quantile.py (scikit-learn: scalers, imputers, linear models, perceptrons)
-_SCIKIT_LEARN = {
-    **dict.fromkeys(("Ceil", "Floor", "Neg", "Not", "Sqrt", "Tanh", "Sigmoid", "Relu"), _UNARY),
-    **dict.fromkeys(("ReduceSum", "ReduceMean", "ReduceMax", "ReduceMin"), _REDUCE),
-    "GreaterOrEqual": _BINARY,
-    "MatMul": Operator(layers.matmul, (2, 2)),
-    "Shape": Operator(shapes.shape_of, (1, 1), dict.fromkeys(("start", "end"), Between(-MAXIMUM_RANK, MAXIMUM_RANK))),
-    "Squeeze": Operator(shapes.squeeze, (2, 2)),
-    "Unsqueeze": Operator(shapes.unsqueeze, (2, 2)),
-}
-# graph/xgboost.py and catboost.py use the operators above, and Neg, ReduceSum, ReduceMax, Squeeze, Slice, Transpose.
-# graph/embed.py: networks as torch exports them, and what skl2onnx writes
-_NETWORKS = {
-    **dict.fromkeys(("Acos", "Asin", "Atan", "Cosh", "Sinh", "Tan"), _UNARY),
-    **dict.fromkeys(
-        ("Cos", "Erf", "HardSwish", "Mish", "Reciprocal", "Round", "Sign", "Sin", "Softplus", "Softsign"), _UNARY
+# What the converter's graph/ writes for trees, processors and scikit-learn, and alphas/ for qlib's expressions.  Constants
+# that go in are infinite where masks and limits are put together or compared; a NaN is only put in another value's place.
+EVERYDAY: Table = table(
+    Operator("Abs Floor Log Sign Sqrt", UNARY, shapes.same, rows.each, alphas=True),
+    Operator("Ceil Exp Neg Relu Sigmoid Tanh", UNARY, shapes.same, rows.each),
+    Operator("IsNaN Not", UNARY, shapes.same, rows.each, types=TRUTH, alphas=True),
+    Operator("IsInf", UNARY, shapes.same, rows.each, _INFINITIES, types=TRUTH, alphas=True),
+    Operator("Identity", UNARY, shapes.keep, rows.each, cost=FREE, empty=(0,), alphas=True),
+    Operator(
+        "Cast",
+        UNARY,
+        shapes.cast,
+        rows.each,
+        {"to": TYPE},
+        types=named("to", like(0)),
+        reads=INFINITE,
+        empty=(0,),
+        alphas=True,
     ),
-    **dict.fromkeys(("Pow", "Xor"), _BINARY),
-    "PRelu": Operator(layers.slope, (2, 2)),
-    **dict.fromkeys(("Max", "Mean", "Min", "Sum"), Operator(shapes.broadcast, (1, 64))),
-    **dict.fromkeys(("Celu", "Elu", "LeakyRelu", "ThresholdedRelu"), Operator(shapes.same, (1, 1), {"alpha": _NUMBER})),
-    **dict.fromkeys(("HardSigmoid",), Operator(shapes.same, (1, 1), {"alpha": _NUMBER, "beta": _NUMBER})),
-    **dict.fromkeys(("LogSoftmax", "Softmax"), Operator(layers.along, (1, 1), _AXIS)),
-    **dict.fromkeys(
-        ("ReduceL1", "ReduceL2", "ReduceLogSum", "ReduceLogSumExp", "ReduceProd", "ReduceSumSquare"), _REDUCE
+    Operator("Add", BINARY, shapes.arithmetic(shapes.plus), rows.each, reads=INFINITE, alphas=True),
+    Operator("Sub", BINARY, shapes.broadcast, rows.each, alphas=True),
+    Operator("Mul", BINARY, shapes.arithmetic(shapes.times), rows.each, alphas=True),
+    Operator("Div", BINARY, shapes.arithmetic(shapes.divided), rows.each, divides=True, alphas=True),
+    Operator("Pow", BINARY, shapes.broadcast, rows.each, cost=SLOW, alphas=True),
+    Operator("And Or", BINARY, shapes.broadcast, rows.each, types=TRUTH, alphas=True),
+    Operator(
+        "Equal Greater GreaterOrEqual Less LessOrEqual",
+        BINARY,
+        shapes.broadcast,
+        rows.each,
+        types=TRUTH,
+        reads=INFINITE,
+        alphas=True,
     ),
-    "Selu": Operator(shapes.same, (1, 1), {"alpha": _NUMBER, "gamma": _NUMBER}),
-    "Clip": Operator(layers.clipped, (1, 3)),
-    "Mod": Operator(shapes.arithmetic(shapes.remainder), (2, 2), {"fmod": _ZERO}),
-    "BatchNormalization": Operator(layers.by_channel, (5, 5), {**_EPSILON, "momentum": _PART, "training_mode": _ZERO}),
-    "InstanceNormalization": Operator(layers.by_channel, (3, 3), _EPSILON),
-    "LayerNormalization": Operator(
-        layers.layer_normalisation, (2, 3), {**_AXIS, **_EPSILON, "stash_type": Among(frozenset({1, 11}))}
+    Operator("Where", (3, 3), shapes.broadcast, rows.each, types=like(1), reads=MISSING, alphas=True),
+    Operator("ReduceMax ReduceMin ReduceSum", (1, 2), shapes.reduction, rows.reduction, REDUCE, alphas=True),
+    Operator("ReduceMean", (1, 2), shapes.reduction, rows.reduction, REDUCE),
+    Operator("ArgMax ArgMin", UNARY, shapes.arg_reduction, rows.arg_reduction, _PLACE, types=WHOLE, alphas=True),
+    Operator("CumSum", BINARY, shapes.cumulated, rows.along(rows.cumulated_axis), _CUMULATED, alphas=True),
+    Operator("TopK", BINARY, shapes.top, rows.along(rows.one_axis(-1)), _TOP, (2, 2), types=with_places, alphas=True),
+    Operator("MatMul", BINARY, shapes.matmul, rows.matmul, cost=Cost(parts=matrices)),
+    Operator("Gather", BINARY, shapes.gather, rows.gather, AXIS, cost=SLOW, reads=INFINITE, alphas=True),
+    Operator("GatherElements", BINARY, shapes.gather_elements, rows.gather_elements, AXIS, cost=SLOW, alphas=True),
+    Operator("Concat", (1, MANY), shapes.concat, rows.concat, _JOINED, reads=INFINITE, empty=range(MANY), alphas=True),
+    Operator("Slice", (3, 5), shapes.slice_, rows.cut, reads=INFINITE, empty=(0,), alphas=True),
+    Operator("Pad", (2, 3), shapes.pad, rows.cut, {"mode": Among(frozenset({"constant"}))}, cost=SLOW, reads=INFINITE),
+    Operator("Expand", BINARY, shapes.expand, rows.first, reads=INFINITE, empty=(1,)),
+    Operator("Squeeze", BINARY, shapes.squeeze, rows.reshape, reads=INFINITE, empty=(0,), alphas=True),
+    Operator("Unsqueeze", BINARY, shapes.unsqueeze, rows.reshape, reads=INFINITE, empty=(0,), alphas=True),
+    Operator(
+        "Transpose", UNARY, shapes.transpose, rows.transpose, _PERMUTATION, cost=SLOW, reads=INFINITE, alphas=True
     ),
-    **dict.fromkeys(
-        ("ArgMax", "ArgMin"),
-        Operator(layers.arg_reduction, (1, 1), {**_AXIS, "keepdims": _FLAG, "select_last_index": _FLAG}),
-    ),
-    "CastLike": Operator(shapes.same, (2, 2)),
-    "Einsum": Operator(layers.einsum, (1, 3), {"equation": Text(required=True)}),
-    "EyeLike": Operator(layers.square, (1, 1), {"dtype": _TYPE, "k": Between(-_LONGEST, _LONGEST)}),
-    "GatherND": Operator(layers.gather_nd, (2, 2), {"batch_dims": _ZERO}),
-    "GroupNormalization": Operator(
-        layers.group_normalisation, (3, 3), {**_EPSILON, "num_groups": Between(1, _LONGEST, required=True)}
-    ),
-    "MeanVarianceNormalization": Operator(
-        layers.mean_variance, (1, 1), {"axes": Numbers(-MAXIMUM_RANK, MAXIMUM_RANK - 1)}
-    ),
-    "OneHot": Operator(layers.one_hot, (3, 3), _NEW_AXIS),
-    "Range": Operator(shapes.counted, (3, 3)),
-    "ScatterElements": Operator(layers.scatter_elements, (3, 3), {**_AXIS, **_SCATTER}),
-    "ScatterND": Operator(layers.scatter_nd, (3, 3), _SCATTER),
-    "Size": Operator(shapes.element_count, (1, 1)),
-    "Tile": Operator(shapes.tile, (2, 2)),
-    "TopK": Operator(layers.top, (2, 2), {**_AXIS, "largest": _FLAG, "sorted": _FLAG}, (2, 2)),
-    "Trilu": Operator(layers.triangle, (1, 2), {"upper": _FLAG}),
-    "ConstantOfShape": Operator(shapes.constant_of_shape, (1, 1), {"value": Constant()}),
-    "Conv": Operator(layers.convolution, (2, 3), _CONVOLUTION),
-    "AveragePool": Operator(layers.pooling, (1, 1), {**_POOL, "count_include_pad": _FLAG}),
-    "MaxPool": Operator(layers.pooling, (1, 1), {**_POOL, "storage_order": _ZERO}),
-    **dict.fromkeys(("GlobalAveragePool", "GlobalMaxPool"), Operator(layers.global_pooling, (1, 1))),
-    # Its axis may be that behind the last one.
-    "Flatten": Operator(shapes.flatten, (1, 1), {"axis": Between(0, MAXIMUM_RANK)}),
-    "Gemm": Operator(layers.gemm, (2, 3), {"alpha": _NUMBER, "beta": _NUMBER, "transA": _FLAG, "transB": _FLAG}),
-    "GRU": Operator(layers.recurrent(3), (3, 6), {**_RECURRENT, "linear_before_reset": _FLAG}, (1, 2)),
-    "LSTM": Operator(layers.recurrent(4), (3, 7), {**_RECURRENT, "input_forget": _FLAG}, (1, 3)),
-    "RNN": Operator(
-        layers.recurrent(1),
-        (3, 6),
-        {**_RECURRENT, "activations": Texts(frozenset({"Relu", "Sigmoid", "Tanh"}))},
-        (1, 2),
-    ),
-    "Reshape": Operator(shapes.reshape, (2, 2), {"allowzero": _FLAG}),
-    "Slice": Operator(shapes.slice_, (3, 5)),
-    "Split": Operator(shapes.split, (1, 2), {**_AXIS, "num_outputs": Between(1, _MANY)}, (1, 64)),
-    "Transpose": Operator(shapes.transpose, (1, 1), {"perm": Numbers(0, MAXIMUM_RANK - 1)}),
-}
-OPERATORS: Mapping[tuple[str, str], Operator | None] = MappingProxyType(
-    {("", name): operator for name, operator in (_TREES_AND_PROCESSORS | _SCIKIT_LEARN | _NETWORKS).items()}
-    # Trees are checked by onnx_trees.py, attribute by attribute.
-    | {("ai.onnx.ml", "TreeEnsemble"): None}
+    Operator("Shape", UNARY, shapes.shape_of, rows.number_of_rows, _BOUNDS, types=WHOLE, cost=FREE),
+    Operator("TreeEnsemble", UNARY, trees.shape, rows.trees, _TREES, cost=Cost(copies=2), domain="ai.onnx.ml"),
 )
-# alphas/ (qlib's expressions over bars): no weights, no matrices, nothing that could make a value of unknown content.
-ALPHA_OPERATORS: Mapping[tuple[str, str], Operator | None] = MappingProxyType(
-    {
-        ("", name): OPERATORS["", name]
-        for name in (
-            *("Abs", "Add", "And", "ArgMax", "ArgMin", "Cast", "Concat", "CumSum", "Div", "Equal", "Floor", "Gather"),
-            *(
-                "GatherElements",
-                "Greater",
-                "GreaterOrEqual",
-                "Identity",
-                "IsInf",
-                "IsNaN",
-                "Less",
-                "LessOrEqual",
-                "Log",
-            ),
-            *(
-                "Mul",
-                "Not",
-                "Or",
-                "Pow",
-                "ReduceMax",
-                "ReduceMin",
-                "ReduceSum",
-                "Sign",
-                "Slice",
-                "Sqrt",
-                "Squeeze",
-                "Sub",
-            ),
-            *("TopK", "Transpose", "Unsqueeze", "Where"),
-        )
-    }
-)
-"""The operators that a graph from bars to alpha features may use."""
-TREE_ATTRIBUTES: Attributes = MappingProxyType(
-    {
-        "aggregate_function": Among(frozenset({1})),
-        "leaf_targetids": Ids(),
-        "leaf_weights": Constant(),
-        "n_targets": Between(1, _LONGEST),
-        "nodes_falseleafs": Ids(),
-        "nodes_falsenodeids": Ids(),
-        "nodes_featureids": Ids(),
-        "nodes_missing_value_tracks_true": Ids(),
-        "nodes_modes": Constant(),
-        "nodes_splits": Constant(),
-        "nodes_trueleafs": Ids(),
-        "nodes_truenodeids": Ids(),
-        "post_transform": _ZERO,
-        "tree_roots": Ids(),
-    }
-)
-NON_FINITE_READERS: Mapping[str, frozenset[str]] = MappingProxyType(
-    {
-        # A missing value is put in the place of another one; nothing computes with it.
-        "NaN": frozenset({"Where"}),
-        # Masks of attention are put together and add minus infinity; limits compare with it.  No weight is infinite.
-        "infinite": frozenset(
-            {"Add", "Clip", "Equal", "Greater", "GreaterOrEqual", "Less", "LessOrEqual", "Max", "Min", "Where"}
-            | {
-                "Cast",
-                "Concat",
-                "Expand",
-                "Gather",
-                "Pad",
-                "Reshape",
-                "Slice",
-                "Squeeze",
-                "Tile",
-                "Transpose",
-                "Trilu",
-                "Unsqueeze",
-            }
-        ),
-    }
-)
+
+
+def operator_of(domain: str, name: str) -> Operator | None:
+    """The row of an operator.  The table of networks is loaded for a graph that needs it, and not before."""
+    return EVERYDAY.get((domain, name)) or every_operator().get((domain, name))
+
+
+@lru_cache
+def every_operator() -> Table:
+    """Both tables."""
+    from alphaseal.gate.onnx.networks import NETWORKS
+
+    return MappingProxyType({**EVERYDAY, **NETWORKS})

@@ -23,6 +23,8 @@ MAXIMUM_TENSORS = 100_000
 MAXIMUM_ENDS = 4_096
 """Inputs or outputs of a node."""
 MAXIMUM_ATTRIBUTES = 32
+FINITE, INFINITE, MISSING = range(3)
+"""The worst of a constant's elements: all are finite, some are infinite, or some are NaN."""
 SMALL = 64
 """Tensors of at most so many int64 elements may say a shape."""
 
@@ -103,10 +105,7 @@ _DIMENSION = {1: Field("dim_value", INTEGER), 2: Field("dim_param", BYTES)}
 
 @dataclass(frozen=True)
 class Tensor:
-    """A constant: its elements are little-endian bytes of the file, from `start` to `end`.
-
-    `missing` and `infinite` say that some element is NaN or infinite.
-    """
+    """A constant: its elements are little-endian bytes of the file, from `start` to `end`."""
 
     name: str
     element: int
@@ -114,8 +113,7 @@ class Tensor:
     start: int
     end: int
     tag: int
-    missing: bool
-    infinite: bool
+    worst: int
 
     @property
     def count(self) -> int:
@@ -338,22 +336,21 @@ def _tensor(source: Source, entry: Found) -> Tensor:
         raise PolicyError(
             "model.tensor", f"constant {name!r} holds truth values that are none", where=source.place(entry.tag)
         )
-    return Tensor(name, element, tuple(shape), start, end, entry.tag, *_non_finite(source.data, element, start, end))
+    return Tensor(name, element, tuple(shape), start, end, entry.tag, _worst(source.data, element, start, end))
 
 
-def _non_finite(data: bytes, element: int, start: int, end: int) -> tuple[bool, bool]:
-    """(some NaN, some infinity).  Both have an exponent of ones: the two highest bytes tell, for all elements at once."""
+def _worst(data: bytes, element: int, start: int, end: int) -> int:
+    """NaN and infinity have an exponent of ones: the two highest bytes tell, for all elements at once."""
     if element not in _EXPONENT:
-        return False, False
+        return FINITE
     size, (highest, second) = BYTES_OF[element], _EXPONENT[element]
     ones = data[start + size - 1 : end : size].translate(highest)
     more = data[start + size - 2 : end : size].translate(second)
     both = int.from_bytes(ones, "little") & int.from_bytes(more, "little")
     if not both:
-        return False, False
+        return FINITE
     numbers = struct.unpack(f"<{len(ones)}{'d' if element == FLOAT64 else 'f'}", data[start:end])
-    odd = list(compress(numbers, both.to_bytes(len(ones), "little")))
-    return any(map(math.isnan, odd)), any(map(math.isinf, odd))
+    return MISSING if any(map(math.isnan, compress(numbers, both.to_bytes(len(ones), "little")))) else INFINITE
 
 
 def integers(source: Source, tensor: Tensor) -> tuple[int, ...] | None:

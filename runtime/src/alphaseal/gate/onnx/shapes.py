@@ -12,14 +12,14 @@ from functools import lru_cache
 from typing import NamedTuple
 
 from alphaseal.errors import PolicyError
-from alphaseal.gate.onnx.parts import INT64, MAXIMUM_RANK, SMALL, Node, Tensor
+from alphaseal.gate.onnx.parts import INT64, MAXIMUM_RANK, SMALL, Node
 
 Size = tuple[int, ...]
 """Coefficients by power of the rows, without zeros at the end: (5,) is five, (0, 1) is one per row."""
 ROWS: Size = (0, 1)
 _MAXIMUM_POWER = 4
 _MOST_ROWS = 1 << 13
-_END = 1 << 62
+END = 1 << 62
 """Exporters write the largest int64 for "to the end"."""
 
 
@@ -43,6 +43,8 @@ class Call:
 
     node: Node
     inputs: tuple[Value | None, ...]
+    data: bytes = b""
+    """The file, where numbers of attributes are."""
 
     def value(self, position: int) -> Value:
         found = self.inputs[position] if position < len(self.inputs) else None
@@ -92,11 +94,11 @@ class Result(NamedTuple):
 
     values: Sequence[Value]
     work: Size | None = None
+    trees: tuple[int, int] = (0, 0)
+    """How many there are, and the nodes of all."""
 
 
 Rule = Callable[[Call], Result]
-_OF_SHAPES = frozenset({"Cast", "ConstantOfShape", "Identity", "Slice", "Squeeze", "Unsqueeze"})
-_SHAPED = frozenset({"Expand", "Reshape"})
 
 
 # --- polynomials ----------------------------------------------------------------------------------------------------
@@ -235,7 +237,7 @@ def arithmetic(operation: Callable[[Size, Size], Size]) -> Rule:
         except Unknown:
             return Result([value])
         # Beyond 64 bits they would wrap round in the graph but not here.
-        fits = all(evaluate(tuple(map(abs, element)), _MOST_ROWS) <= _END for element in elements)
+        fits = all(evaluate(tuple(map(abs, element)), _MOST_ROWS) <= END for element in elements)
         return Result([Value(value.shape, tuple(elements) if fits else None)])
 
     return rule
@@ -260,10 +262,10 @@ def concat(call: Call) -> Result:
         if len(known) == len(parts) and len(shapes[0]) == 1
         else None
     )
-    return Result([_small((*shapes[0][:axis], length, *shapes[0][axis + 1 :]), elements)])
+    return Result([small((*shapes[0][:axis], length, *shapes[0][axis + 1 :]), elements)])
 
 
-def _small(shape: tuple[Size, ...], elements: tuple[Size, ...] | None) -> Value:
+def small(shape: tuple[Size, ...], elements: tuple[Size, ...] | None) -> Value:
     return Value(shape, elements if elements is not None and len(elements) <= SMALL else None)
 
 
@@ -274,7 +276,7 @@ def gather(call: Call) -> Result:
     elements = None
     if value.elements is not None and chosen is not None and len(shape) == 1:
         elements = tuple(value.elements[axis_of(fixed_length(place), len(value.elements))] for place in chosen)
-    return Result([_small((*shape[:axis], *places, *shape[axis + 1 :]), elements)])
+    return Result([small((*shape[:axis], *places, *shape[axis + 1 :]), elements)])
 
 
 def pad(call: Call) -> Result:
@@ -288,21 +290,6 @@ def pad(call: Call) -> Result:
 
 def expand(call: Call) -> Result:
     return Result([Value(broadcast_shapes([call.shape(0), call.sizes(1)]))])
-
-
-def reshape(call: Call) -> Result:
-    value, wanted = call.value(0), list(call.sizes(1))
-    if call.integer("allowzero", 0) == 0:
-        wanted = [
-            value.shape[axis] if length == size(0) and axis < len(value.shape) else length
-            for axis, length in enumerate(wanted)
-        ]
-    if wanted.count(size(-1)) == 1:
-        axis = wanted.index(size(-1))
-        wanted[axis] = divided(product(value.shape), product([*wanted[:axis], *wanted[axis + 1 :]]))
-    if product(value.shape) != product(wanted):
-        raise Unknown("the new shape has another number of elements")
-    return Result([Value(tuple(wanted), value.elements)])
 
 
 def transpose(call: Call) -> Result:
@@ -331,14 +318,6 @@ def squeeze(call: Call) -> Result:
     return Result([Value(tuple(length for axis, length in enumerate(value.shape) if axis not in axes), value.elements)])
 
 
-def flatten(call: Call) -> Result:
-    shape = call.shape()
-    axis = call.integer("axis", 1)
-    if not 0 <= axis <= len(shape):
-        raise Unknown(f"axis {axis} of a value of rank {len(shape)}")
-    return Result([Value((product(shape[:axis]), product(shape[axis:])))])
-
-
 def slice_(call: Call) -> Result:
     value = call.value(0)
     starts, ends = call.fixed(1), call.fixed(2)
@@ -352,7 +331,7 @@ def slice_(call: Call) -> Result:
         raise Unknown("a slice is one start, one end and step 1 per axis")
     shape, elements = list(value.shape), value.elements
     for axis, start, end in zip(axes, starts, ends, strict=True):
-        shape[axis] = _part(shape[axis], start, min(end, _END))
+        shape[axis] = _part(shape[axis], start, min(end, END))
         elements = elements[start:end] if elements is not None and len(value.shape) == 1 else None
     return Result([Value(tuple(shape), elements)])
 
@@ -362,30 +341,12 @@ def _part(length: Size, start: int, end: int) -> Size:
     if len(length) == 1:
         return size(len(range(length[0])[start:end]))
     # One of the first or last is as long for any number of rows.
-    if (start, end) in ((-1, _END), (0, 1)):
+    if (start, end) in ((-1, END), (0, 1)):
         return size(1)
-    left_out = start + (0 if end == _END else -end)
-    if start < 0 or (end >= 0 and end != _END) or left_out > length[0]:
+    left_out = start + (0 if end == END else -end)
+    if start < 0 or (end >= 0 and end != END) or left_out > length[0]:
         raise Unknown("a part of an axis that depends on the rows")
     return (length[0] - left_out, *length[1:])
-
-
-def split(call: Call) -> Result:
-    shape = call.shape()
-    axis, outputs = call.axis(len(shape)), len(call.node.outputs)
-    if call.integer("num_outputs", outputs) != outputs:
-        # onnxruntime writes beyond a list here.
-        raise Unknown("num_outputs is not the number of outputs")
-    if call.optional(1) is not None:
-        lengths = [size(length) for length in call.fixed(1)]
-    else:
-        lengths = [divided(shape[axis], size(outputs))] * outputs
-    total = size(0)
-    for length in lengths:
-        total = plus(total, length)
-    if len(lengths) != outputs or total != shape[axis] or min(map(min, lengths)) < 0:
-        raise Unknown("the parts are not the whole")
-    return Result([Value((*shape[:axis], length, *shape[axis + 1 :])) for length in lengths])
 
 
 def shape_of(call: Call) -> Result:
@@ -394,44 +355,72 @@ def shape_of(call: Call) -> Result:
     return Result([Value((size(len(part)),), tuple(part))])
 
 
-def constant_of_shape(call: Call) -> Result:
-    value = call.node.attributes.get("value")
-    if isinstance(value, Tensor) and value.count != 1:
-        raise Unknown("the value is not one element")
-    return Result([Value(call.sizes(0))])
+def matmul(call: Call) -> Result:
+    left, right = call.shape(0), call.shape(1)
+    if len(left) < 2 or len(right) < 2 or left[-1] != right[-2]:
+        raise Unknown(f"matrices {text(*left)} and {text(*right)} do not go together")
+    shape = (
+        *(broadcast_shapes([left[:-2], right[:-2]]) if len(left) > 2 or len(right) > 2 else ()),
+        left[-2],
+        right[-1],
+    )
+    return Result([Value(shape)], times(product(shape), left[-1]))
 
 
-def tile(call: Call) -> Result:
-    shape, repeats = call.shape(), call.sizes(1)
-    if len(shape) != len(repeats):
-        raise Unknown("one number of repeats per axis")
-    return Result([Value(tuple(times(length, repeat) for length, repeat in zip(shape, repeats, strict=True)))])
+def reduction(call: Call) -> Result:
+    shape = call.shape()
+    axes = (
+        {axis_of(axis, len(shape)) for axis in call.fixed(1)}
+        if call.optional(1) is not None
+        else set(range(len(shape)))
+    )
+    kept = call.integer("keepdims", 1)
+    lengths = [size(1) if axis in axes else length for axis, length in enumerate(shape) if kept or axis not in axes]
+    return Result([Value(tuple(lengths))], product(shape))
 
 
-def counted(call: Call) -> Result:
-    """Range from 0 in steps of 1, or with fixed ends."""
-    first, last, step = call.single(0), call.single(1), call.single(2)
-    if (first, step) == (size(0), size(1)):
-        return Result([Value((last,))])
-    ends = [fixed_length(number) for number in (first, last, step)]
-    if ends[2] == 0 or max(map(abs, ends)) > _END:
-        raise Unknown("a range without steps, or whose length 64 bits do not hold")
-    numbers = range(*ends)
-    count = max(0, -((numbers.start - numbers.stop) // numbers.step))  # len() is for counts of 63 bits
-    return Result([_small((size(count),), tuple(map(size, numbers)) if count <= SMALL else None)])
+def arg_reduction(call: Call) -> Result:
+    shape = call.shape()
+    axis = call.axis(len(shape))
+    middle = (size(1),) if call.integer("keepdims", 1) else ()
+    return Result([Value((*shape[:axis], *middle, *shape[axis + 1 :]))], product(shape))
 
 
-def element_count(call: Call) -> Result:
-    return Result([Value((), (product(call.shape()),))])
+def top(call: Call) -> Result:
+    """TopK: values and places."""
+    shape = call.shape()
+    axis, count = call.axis(len(shape), -1), fixed_length(call.single(1))
+    if not 1 <= count <= evaluate(shape[axis], 1):
+        raise Unknown(f"the first {count} of an axis of {text(shape[axis])}")
+    found = Value((*shape[:axis], size(count), *shape[axis + 1 :]))
+    return Result([found, found], times(product(shape), size(count.bit_length())))
 
 
-def may_be_empty(call: Call, position: int) -> bool:
-    """Whether an empty input is a shape, or a part of one, that the operator puts together or reads as such."""
-    operator = call.node.operator
-    if call.value(position).elements is None:
-        return False
-    # No axes would be all axes to some operators; so they are never empty.
-    return operator == "Concat" or (operator in (_SHAPED if position == 1 else _OF_SHAPES) and position < 2)
+def gather_elements(call: Call) -> Result:
+    chosen(call)
+    return Result([Value(call.shape(1))])
+
+
+def chosen(call: Call) -> None:
+    """Places along one axis, no longer than the data along any other."""
+    shape, places = call.shape(0), call.shape(1)
+    axis = call.axis(len(shape))
+    if len(shape) != len(places):
+        raise Unknown("ranks differ")
+    for other, (length, chosen) in enumerate(zip(shape, places, strict=True)):
+        # Where one of them depends on the rows, onnxruntime compares them when it runs.
+        if other != axis and len(length) == len(chosen) == 1 and chosen > length:
+            raise Unknown("more places than the data have")
+
+
+def cumulated(call: Call) -> Result:
+    if len(call.fixed(1)) != 1:
+        raise Unknown("CumSum has one axis")
+    axis_of(call.fixed(1)[0], len(call.shape()))
+    return same(call)
+
+
+# --- what comes out --------------------------------------------------------------------------------------------------
 
 
 def check(call: Call, results: Sequence[Value], where: str, elements: int, rows: int) -> list[int]:

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from itertools import compress
-from typing import NoReturn
 
-from alphaseal.gate.onnx.parts import FLOAT32, FLOAT64, UINT8, Node, Tensor
+from alphaseal.gate.onnx.parts import FINITE, FLOAT32, FLOAT64, MISSING, UINT8, Node, Tensor
+from alphaseal.gate.onnx.shapes import Call, Result, Unknown, Value, size, times
 
 MAXIMUM_DEPTH = 1000
 """Splits on the longest path: onnxruntime loads trees by recursion, and an overflow gives no message."""
@@ -23,94 +22,89 @@ _INTEGERS = (
 _FLAGS = ("nodes_missing_value_tracks_true", "nodes_trueleafs", "nodes_falseleafs")
 _NOT = bytes.maketrans(b"\0\1", b"\1\0")
 
-Refuse = Callable[[str], NoReturn]
+
+class NoTree(Exception):
+    """The node is not trees; the text says why."""
 
 
-@dataclass(frozen=True)
-class Trees:
-    """What a node holds: counts, the splits on the longest path, the columns of its output."""
-
-    trees: int
-    nodes: int
-    leaves: int
-    depth: int
-    targets: int
-
-
-def check_trees(node: Node, columns: int, data: bytes, refuse: Refuse) -> Trees:
-    """Check the trees of `node`, whose input has `columns` columns; `refuse` raises with its text."""
-    lists = {name: _list(node, name, refuse) for name in (*_INTEGERS, "tree_roots", "leaf_targetids")}
+def shape(call: Call) -> Result:
+    """One number per row and target.  Raises `NoTree`."""
+    node, read = call.node, call.shape()
+    if len(read) != 2 or len(read[1]) != 1:
+        raise Unknown("trees take a matrix of a fixed number of columns")
+    lists = {name: _list(node, name) for name in (*_INTEGERS, "tree_roots", "leaf_targetids")}
     count, leaves = len(lists["nodes_featureids"]), len(lists["leaf_targetids"])
     if (
         any(len(lists[name]) != count for name in _INTEGERS)
         or not 0 < count <= MAXIMUM_TREE_NODES
         or leaves > 2 * count
     ):
-        refuse("the attributes of its nodes differ in length")
+        raise NoTree("the attributes of its nodes differ in length")
     if any(set(lists[name]) - {0, 1} for name in _FLAGS):
-        refuse("a flag of its nodes is neither 0 nor 1")
-    features, named = set(lists["nodes_featureids"]), set(lists["leaf_targetids"])
+        raise NoTree("a flag of its nodes is neither 0 nor 1")
+    features, named, columns = set(lists["nodes_featureids"]), set(lists["leaf_targetids"]), read[1][0]
     if min(features) < 0 or max(features) >= columns:
-        refuse(f"a split looks at a column outside 0 to {columns - 1}")
-    targets = node.attributes.get("n_targets", 1)
-    if not isinstance(targets, int) or targets < 1 or min(named) < 0 or max(named) >= targets:
-        refuse("a leaf adds to a target that does not exist")
-    _check_tensors(node, count, leaves, data, refuse)
-    depth = _check_structure(lists, leaves, refuse)
-    return Trees(len(lists["tree_roots"]), count, leaves, depth, targets)
+        raise NoTree(f"a split looks at a column outside 0 to {columns - 1}")
+    targets = call.integer("n_targets", 1)
+    if min(named) < 0 or max(named) >= targets:
+        raise NoTree("a leaf adds to a target that does not exist")
+    _check_tensors(node, count, leaves, call.data)
+    roots = len(lists["tree_roots"])
+    steps = size(roots * _check_structure(lists, leaves))
+    return Result([Value((read[0], size(targets)))], times(read[0], steps), (roots, count))
 
 
-def _list(node: Node, name: str, refuse: Refuse) -> list[int]:
+def _list(node: Node, name: str) -> list[int]:
     found = node.attributes.get(name)
     if not isinstance(found, list) or not found:
-        refuse(f"attribute {name} is missing")
+        raise NoTree(f"attribute {name} is missing")
     return found
 
 
-def _check_tensors(node: Node, count: int, leaves: int, data: bytes, refuse: Refuse) -> None:
+def _check_tensors(node: Node, count: int, leaves: int, data: bytes) -> None:
     modes, splits, weights = (node.attributes.get(name) for name in ("nodes_modes", "nodes_splits", "leaf_weights"))
     if not (isinstance(modes, Tensor) and isinstance(splits, Tensor) and isinstance(weights, Tensor)):
-        refuse("attributes nodes_modes, nodes_splits or leaf_weights are missing")
+        raise NoTree("attributes nodes_modes, nodes_splits or leaf_weights are missing")
     if modes.element != UINT8 or splits.element not in (FLOAT32, FLOAT64) or weights.element != splits.element:
-        refuse("its modes or numbers are of another type than the format allows")
+        raise NoTree("its modes or numbers are of another type than the format allows")
     if (modes.shape, splits.shape, weights.shape) != ((count,), (count,), (leaves,)):
-        refuse("the attributes of its nodes and leaves differ in length")
+        raise NoTree("the attributes of its nodes and leaves differ in length")
     # 0 is BRANCH_LEQ, the only mode that our builder writes.
     if any(data[modes.start : modes.end]):
-        refuse("a split compares in another way than <=")
-    if splits.missing:
-        refuse("a threshold is NaN")
-    if weights.missing or weights.infinite:
-        refuse("a leaf is not finite")
+        raise NoTree("a split compares in another way than <=")
+    if splits.worst == MISSING:
+        raise NoTree("a threshold is NaN")
+    if weights.worst != FINITE:
+        raise NoTree("a leaf is not finite")
 
 
-def _check_structure(lists: dict[str, list[int]], leaves: int, refuse: Refuse) -> int:
+def _check_structure(lists: dict[str, list[int]], leaves: int) -> int:
     """Every node and leaf is reached from one root on one path; the splits on the longest one."""
     roots, on_true, on_false = lists["tree_roots"], lists["nodes_truenodeids"], lists["nodes_falsenodeids"]
     true_leaf, false_leaf = bytes(lists["nodes_trueleafs"]), bytes(lists["nodes_falseleafs"])
     count = len(on_true)
     if min(roots) < 0 or max(roots) >= count:
-        refuse("a root is not a node")
+        raise NoTree("a root is not a node")
     if alike := [root for root in roots if on_true[root] == on_false[root]]:
         # onnxruntime before 1.24 takes such a root for a lone leaf, whatever the ids count, and scores wrongly without a
         # word (its issue 24679); our builder gives even a tree of one leaf two leaves.
-        refuse(f"the two branches of root {alike[0]} have one id")
+        raise NoTree(f"the two branches of root {alike[0]} have one id")
     if not _each_once([*compress(on_true, true_leaf), *compress(on_false, false_leaf)], leaves):
-        refuse("its leaves are not each the end of one path")
+        raise NoTree("its leaves are not each the end of one path")
     node_ids = [*compress(on_true, true_leaf.translate(_NOT)), *compress(on_false, false_leaf.translate(_NOT)), *roots]
     if not _each_once(node_ids, count):
-        refuse("its nodes are not each a root or the child of one node")
+        raise NoTree("its nodes are not each a root or the child of one node")
     level: Sequence[int] = roots
     depth = reached = 0
     while level:
         depth, reached = depth + 1, reached + len(level)
         if depth > MAXIMUM_DEPTH:
-            refuse(f"a tree has more than {MAXIMUM_DEPTH} splits on a path")
+            raise NoTree(f"a tree has more than {MAXIMUM_DEPTH} splits on a path")
         level = [on_true[node] for node in level if not true_leaf[node]] + [
             on_false[node] for node in level if not false_leaf[node]
         ]
     if reached != count:
-        refuse("nodes form a cycle that no root leads to")
+        raise NoTree("nodes form a cycle that no root leads to")
     return depth
 
 
