@@ -1,12 +1,13 @@
 """Text of a qlib expression to a tree, without evaluating anything.
 
 qlib 0.9.7 (`qlib.utils.parse_field`) rewrites `$name` to `Feature("name")` and `Op(` to `Operators.Op(` and lets Python
-evaluate the result, so Python's precedence holds: `**`, then signs, then `* /`, `+ -`, `&`, `|`, comparisons.  This is a
-parser of our own for the part of Python that expressions need; everything else is refused with its position.
+evaluate the result.  So Python's own parser says here what belongs together: `ast` evaluates nothing, and of its tree only
+numbers, names, calls and signs are taken.  Everything else is refused with its position.
 """
 
 from __future__ import annotations
 
+import ast
 import math
 import re
 from dataclasses import dataclass
@@ -18,26 +19,20 @@ MAXIMUM_LENGTH: Final = 4096
 MAXIMUM_DEPTH: Final = 64
 MAXIMUM_NODES: Final = 1024
 _LARGEST_INTEGER: Final = 1 << 53
+_DEEP: Final = f"is nested deeper than {MAXIMUM_DEPTH}"
 
+_SIGN: Final = r"\*\*|//|<<|>>|<=|>=|==|!=|[-+*/%@&|^~<>(),=]"
 _TOKEN: Final = re.compile(
     r"(?P<space>\s+)"
-    r"|(?P<number>(?:\d+(?:\.\d*)?|\.\d+)(?:[eE][+-]?\d+)?)"
+    r"|(?P<number>(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)(?:[eE][+-]?[0-9]+)?(?!\w))"
     r"|(?P<period>\$\$)"
-    r"|\$(?P<field>\w+)"
-    r"|(?P<name>[^\W\d]\w*)"
-    r"|(?P<sign>\*\*|//|<<|>>|<=|>=|==|!=|[-+*/%@&|^~<>(),=])"
+    r"|(?P<word>(?:\$\w+|[^\W\d]\w*)(?![\w$]))"
+    rf"|(?P<sign>{_SIGN})"
+    r"|(?P<other>.)",
+    re.DOTALL,
 )
-_BINDING: Final = {
-    **dict.fromkeys(("<", "<=", ">", ">=", "==", "!="), 1),
-    "|": 2,
-    "^": 3,
-    "&": 4,
-    **dict.fromkeys(("<<", ">>"), 5),
-    **dict.fromkeys(("+", "-"), 6),
-    **dict.fromkeys(("*", "/", "//", "%", "@"), 7),
-    "**": 9,
-}
-_OF_A_SIGN: Final = 8
+_BEHIND: Final = re.compile(rf"[\s)]*({_SIGN})")
+"""The sign behind an operand, whose own brackets Python's tree leaves out."""
 _CALLS: Final = {
     "<": "Lt",
     "<=": "Le",
@@ -84,13 +79,6 @@ class Call:
 Expression = Number | Field | Call
 
 
-@dataclass(frozen=True)
-class _Token:
-    kind: str
-    text: str
-    position: int
-
-
 def parse(text: str) -> Expression:
     """The tree of an expression.
 
@@ -104,7 +92,15 @@ def parse(text: str) -> Expression:
             expected=f"at most {MAXIMUM_LENGTH} characters",
             found=f"{len(text)}",
         )
-    return _Parser(text).expression()
+    plain, brackets = _plain(text)
+    try:
+        tree = ast.parse(plain, mode="eval").body
+    except (RecursionError, MemoryError):
+        raise _too_long(_DEEP) from None
+    except (SyntaxError, ValueError) as error:
+        position = (getattr(error, "offset", None) or 1) - 1
+        raise refused("alphas.syntax", "no expression of Python", position, text[position:][:20]) from None
+    return _Reader(text, brackets).read(tree, 1)
 
 
 def refused(code: str, message: str, position: int, found: str = "") -> RefusalError:
@@ -112,166 +108,130 @@ def refused(code: str, message: str, position: int, found: str = "") -> RefusalE
     return RefusalError(code, message, where=f"character {position + 1}", found=found or None)
 
 
-class _Parser:
-    """Precedence climbing over the tokens."""
+def _too_long(what: str) -> RefusalError:
+    return RefusalError("alphas.too_long", f"the expression {what}")
 
-    def __init__(self, text: str) -> None:
-        self._end = len(text)
-        self._tokens = _tokens(text)
-        self._next = 0
-        self._depth = 0
+
+def _plain(text: str) -> tuple[str, dict[int, int]]:
+    """The text for Python's parser, which keeps all positions, and how many brackets are open before each token.
+
+    Words become as many `_`: none is a keyword then, and Python cannot take wide or Greek letters for those that look alike.
+    """
+    parts: list[str] = []
+    brackets: dict[int, int] = {}
+    depth = 0
+    for match in _TOKEN.finditer(text):
+        kind, part, position = match.lastgroup, match[0], match.start()
+        brackets[position] = depth
+        depth += {"(": 1, ")": -1}.get(part, 0)
+        if kind == "period":
+            raise refused("alphas.operator", "point-in-time fields ($$) are not compiled", position)
+        if kind == "other":
+            raise refused("alphas.syntax", "expressions do not have this", position, text[position:][:20])
+        if kind == "space" and "\n" in part and depth == 0 and text[match.end() :]:
+            raise refused("alphas.syntax", "a line ends outside of brackets", position)
+        if depth > MAXIMUM_DEPTH:
+            raise _too_long(_DEEP)
+        parts.append(len(part) * {"space": " ", "word": "_"}[kind] if kind in ("space", "word") else part)
+    # A form feed before an expression is no indentation to Python, as other spaces are.
+    plain = "".join(parts)
+    return plain.lstrip(" ").rjust(len(plain), "\f"), brackets
+
+
+class _Reader:
+    """Python's tree as ours, from left to right.
+
+    What Python's tree leaves out is looked up in the text: its words, and the brackets, which count as depth.
+    """
+
+    def __init__(self, text: str, brackets: dict[int, int]) -> None:
+        self._text = text
+        self._brackets = brackets
         self._nodes = 0
 
-    def expression(self) -> Expression:
-        tree = self._binary(0)
-        token = self._peek()
-        if token is not None:
-            raise _unexpected(token)
+    def read(self, node: ast.expr, depth: int) -> Expression:
+        """`depth` counts the signs that the node is behind."""
+        chain: list[ast.BinOp | ast.Compare] = []
+        while isinstance(node, ast.BinOp | ast.Compare):
+            chain.append(node)
+            node = node.left
+        tree = self._operand(node, depth)
+        for part in reversed(chain):
+            tree = self._combined(part, tree, depth)
         return tree
 
-    def _peek(self) -> _Token | None:
-        return self._tokens[self._next] if self._next < len(self._tokens) else None
+    def _operand(self, node: ast.expr, depth: int) -> Expression:
+        position = node.col_offset
+        text = self._text[position : node.end_col_offset]
+        if depth + self._brackets[position] > MAXIMUM_DEPTH:
+            raise _too_long(_DEEP)
+        if isinstance(node, ast.Constant):
+            return self._counted(Number(_checked(node.value, position, text), position))
+        if isinstance(node, ast.Name) and text.startswith("$"):
+            return self._counted(Field(text[1:], position))
+        if isinstance(node, ast.Call):
+            return self._call(node, depth)
+        if isinstance(node, ast.UnaryOp):
+            inner = self.read(node.operand, depth + 1)
+            if not isinstance(inner, Number) or isinstance(node.op, ast.Invert):
+                raise refused("alphas.operator", "qlib has no operator of this sign", position, text[0])
+            return Number(-inner.value if isinstance(node.op, ast.USub) else inner.value, position)
+        raise refused("alphas.syntax", "not expected here", position, text[:20])
 
-    def _take(self) -> _Token:
-        token = self._peek()
-        if token is None:
-            raise refused("alphas.syntax", "the expression ends too early", self._end)
-        self._next += 1
-        return token
+    def _call(self, node: ast.Call, depth: int) -> Expression:
+        position, end = node.func.col_offset, node.func.end_col_offset
+        name = self._text[position:end]
+        # A bracket right behind the name: qlib knows operators by it, and nothing else that Python could call.
+        plain = (
+            isinstance(node.func, ast.Name) and self._text[end:].lstrip().startswith("(") and not name.startswith("$")
+        )
+        if not plain or node.keywords:
+            raise refused("alphas.syntax", "not the call of an operator", position, self._text[position:][:20])
+        arguments = tuple(self.read(argument, depth) for argument in node.args)
+        return self._counted(Call(name, arguments, position))
 
-    def _expect(self, sign: str) -> None:
-        token = self._take()
-        if (token.kind, token.text) != ("sign", sign):
-            raise _unexpected(token)
-
-    def _binary(self, least: int) -> Expression:
-        """Everything that binds more than `least`."""
-        self._enter()
-        left = self._operand()
-        compared = False
-        while (token := self._peek()) is not None and token.kind == "sign":
-            binding = _BINDING.get(token.text, -1)
-            if binding <= least:
-                break
-            self._next += 1
-            if token.text not in _CALLS:
-                raise refused("alphas.operator", "qlib has no operator of this sign", token.position, token.text)
-            if binding == 1 and compared:
-                # Python evaluates a chain as `a < b and b < c`, and qlib's objects are true: only the last would count.
-                raise refused("alphas.syntax", "comparisons are chained", token.position, token.text)
-            compared = compared or binding == 1
-            # ** groups from the right, and its exponent may have a sign.
-            right = self._binary(_OF_A_SIGN - 1 if token.text == "**" else binding)
-            left = self._combined(token, left, right)
-        self._depth -= 1
-        return left
-
-    def _operand(self) -> Expression:
-        token = self._take()
-        if token.kind == "sign" and token.text in ("-", "+", "~"):
-            inner = self._binary(_OF_A_SIGN)
-            if not isinstance(inner, Number) or token.text == "~":
-                raise refused("alphas.operator", "qlib has no operator of this sign", token.position, token.text)
-            return Number(-inner.value if token.text == "-" else inner.value, token.position)
-        if token.kind == "sign" and token.text == "(":
-            inner = self._binary(0)
-            self._expect(")")
-            return inner
-        if token.kind == "number":
-            return self._counted(Number(_number(token), token.position))
-        if token.kind == "field":
-            return self._counted(Field(token.text, token.position))
-        if token.kind == "name":
-            return self._call(token)
-        raise _unexpected(token)
-
-    def _call(self, name: _Token) -> Expression:
-        following = self._peek()
-        if following is None or following.text != "(":
-            raise refused("alphas.syntax", "a name that is no operator", name.position, name.text)
-        self._next += 1
-        arguments: list[Expression] = []
-        while (token := self._peek()) is not None and token.text != ")":
-            if arguments:
-                self._expect(",")
-                token = self._peek()
-                if token is not None and token.text == ")":
-                    break
-            arguments.append(self._binary(0))
-        self._expect(")")
-        return self._counted(Call(name.text, tuple(arguments), name.position))
-
-    def _combined(self, token: _Token, left: Expression, right: Expression) -> Expression:
+    def _combined(self, node: ast.BinOp | ast.Compare, left: Expression, depth: int) -> Expression:
+        found = _BEHIND.match(self._text, node.left.end_col_offset or 0)
+        assert found is not None
+        sign, position = found[1], found.start(1)
+        if sign not in _CALLS:
+            raise refused("alphas.operator", "qlib has no operator of this sign", position, sign)
+        right = self.read(node.right if isinstance(node, ast.BinOp) else node.comparators[0], depth + 1)
         if isinstance(left, Number) and isinstance(right, Number):
-            return Number(_computed(token, left.value, right.value), left.position)
-        return self._counted(Call(_CALLS[token.text], (left, right), token.position))
-
-    def _enter(self) -> None:
-        self._depth += 1
-        if self._depth > MAXIMUM_DEPTH:
-            raise RefusalError("alphas.too_long", f"the expression is nested deeper than {MAXIMUM_DEPTH}")
+            tree: Expression = Number(_computed(sign, left.value, right.value, position), left.position)
+        else:
+            tree = self._counted(Call(_CALLS[sign], (left, right), position))
+        if isinstance(node, ast.Compare) and len(node.ops) > 1:
+            # Python evaluates a chain as `a < b and b < c`, and qlib's objects are true: only the last would count.
+            raise refused("alphas.syntax", "comparisons are chained", position, sign)
+        return tree
 
     def _counted(self, tree: Expression) -> Expression:
         self._nodes += 1
         if self._nodes > MAXIMUM_NODES:
-            raise RefusalError("alphas.too_long", f"the expression has more than {MAXIMUM_NODES} parts")
+            raise _too_long(f"has more than {MAXIMUM_NODES} parts")
         return tree
 
 
-def _tokens(text: str) -> list[_Token]:
-    found: list[_Token] = []
-    position, open_brackets = 0, 0
-    while position < len(text):
-        match = _TOKEN.match(text, position)
-        if match is None or match.lastgroup is None:
-            raise refused("alphas.syntax", "a character that expressions do not have", position, text[position])
-        kind, part = match.lastgroup, match[match.lastgroup]
-        if kind == "period":
-            raise refused("alphas.operator", "point-in-time fields ($$) are not compiled", position)
-        if kind == "number" and text[match.end() : match.end() + 1].isidentifier():
-            raise refused("alphas.syntax", "a number that expressions do not have", position, text[position:][:20])
-        open_brackets += {"(": 1, ")": -1}.get(part, 0)
-        if kind == "space" and "\n" in part.strip(" \t") and open_brackets == 0 and text[match.end() :]:
-            raise refused("alphas.syntax", "a line ends outside of brackets", position)
-        if kind != "space":
-            found.append(_Token(kind, part, position))
-        position = match.end()
-    return found
-
-
-def _unexpected(token: _Token) -> RefusalError:
-    return refused("alphas.syntax", "not expected here", token.position, token.text)
-
-
-def _number(token: _Token) -> int | float:
-    if token.text.isdecimal():
-        if token.text[0] == "0" and token.text.strip("0"):
-            raise refused("alphas.syntax", "an integer with a leading zero", token.position, token.text)
-        value: int | float = int(token.text)
-    else:
-        value = float(token.text)
-    return _checked(value, token)
-
-
-def _checked(value: object, token: _Token) -> int | float:
+def _checked(value: object, position: int, text: str) -> int | float:
     if isinstance(value, int) and abs(value) <= _LARGEST_INTEGER:
         return value
     if isinstance(value, float) and math.isfinite(value):
         return value
-    raise refused("alphas.number", "a number out of range", token.position, token.text)
+    raise refused("alphas.number", "a number out of range", position, text)
 
 
-def _computed(token: _Token, left: float, right: float) -> int | float:
+def _computed(sign: str, left: float, right: float, position: int) -> int | float:
     """What Python computes from two numbers before qlib sees anything."""
     value: object = None
-    if token.text == "+":
+    if sign == "+":
         value = left + right
-    elif token.text == "-":
+    elif sign == "-":
         value = left - right
-    elif token.text == "*":
+    elif sign == "*":
         value = left * right
-    elif token.text == "/" and right:
+    elif sign == "/" and right:
         value = left / right
-    elif token.text == "**" and left > 0 and abs(right) * abs(math.log2(left)) < 1000:
+    elif sign == "**" and left > 0 and abs(right) * abs(math.log2(left)) < 1000:
         value = left**right
-    return _checked(value, token)
+    return _checked(value, position, sign)
