@@ -47,6 +47,7 @@ def check_factors(file: BinaryIO | VerifiedFile, table: FactorTable) -> None:
     Numbers are float32 or float64, as the run had them.  Raises as `read_exact`.
     """
     with pa.PythonFile(file, mode="r") as handle:
+        # float32 or float64 is the run's choice for each column; all else is the manifest's.
         columns = _footer(handle, table.file)[0].schema
         single = {
             columns.column(place).path
@@ -67,8 +68,10 @@ def _budget(schema: pa.Schema, rows: int) -> int:
 def _open(handle: Any, schema: pa.Schema, rows: int, where: str) -> Any:
     """The parquet file, its footer and pages checked; texts are left as dictionaries, so that none is repeated."""
     metadata, footer = _footer(handle, where)
+    # V8: before pyarrow builds anything of the file's own schema.
     if list(footer.columns) != schema.names:
         raise _other_columns(schema, ", ".join(footer.columns), where)
+    # V8: the manifest counts the rows; a group for each of them is the most there can be.
     if footer.rows != rows or footer.counted_rows != rows or len(footer.groups) > max(1, rows):
         raise PolicyError(
             "data.schema",
@@ -79,11 +82,14 @@ def _open(handle: Any, schema: pa.Schema, rows: int, where: str) -> Any:
         )
     texts = [field.name for field in schema if pa.types.is_string(field.type)]
     try:
+        # Texts stay dictionaries, so that a long text is held once however often it is repeated.
         file = pq.ParquetFile(handle, metadata=metadata, read_dictionary=texts, pre_buffer=False, **PLAIN_TYPES)
         found = [_as_written(field) for field in file.schema_arrow]
+        # V8: types and nullability too, as pyarrow reads them.
         if found != [(field.name, field.type, field.nullable) for field in schema]:
             raise _other_columns(schema, ", ".join(f"{name} {kind}" for name, kind, _ in found), where)
         chunks = footer.chunks(range(len(footer.groups)))
+        # V8: by their headers, before a page is unpacked.
         check_pages(_reader(handle), chunks, codecs=CODECS, maximum=_budget(schema, rows))
     except (pa.ArrowException, OSError, ValueError) as error:
         raise _unreadable(error, where) from None
@@ -100,6 +106,7 @@ def _footer(handle: Any, where: str) -> tuple[Any, Footer]:
     """
     try:
         footer = read_footer(_reader(handle), handle.size())
+        # V8: no metadata, where Arrow keeps schemas and pandas its index.
         if footer.keys:
             raise PolicyError(
                 "data.metadata",
@@ -141,6 +148,7 @@ def _decode(file: Any, schema: pa.Schema, rows: int, where: str) -> Iterator[pa.
     try:
         for batch in file.iter_batches(batch_size=max(1024, _BATCH_BYTES // (8 * len(schema)))):
             seen_rows, seen_bytes = seen_rows + batch.num_rows, seen_bytes + batch.nbytes
+            # V8: by count too, for a header may say less than its page becomes.
             if seen_rows > rows or seen_bytes > _budget(schema, rows):
                 raise PolicyError(
                     "data.growth", "the file holds more than its rows can", where=where, expected=f"{rows} rows"
@@ -150,6 +158,7 @@ def _decode(file: Any, schema: pa.Schema, rows: int, where: str) -> Iterator[pa.
             yield batch
     except (pa.ArrowException, OSError) as error:
         raise _unreadable(error, where) from None
+    # A page may hold fewer than it says.
     if seen_rows != rows:
         raise PolicyError(
             "data.schema",
@@ -167,6 +176,7 @@ def _plain(batch: pa.RecordBatch, schema: pa.Schema, where: str) -> pa.RecordBat
         if pa.types.is_dictionary(column.type):
             texts = column.dictionary
             if (
+                # V8: the sum first, so that no long text is made a Python string.
                 len(texts)
                 and texts.nbytes > len(texts) * (MAXIMUM_TEXT + 8)
                 or any(len(text) > MAXIMUM_TEXT for text in texts.to_pylist() if text)
@@ -180,6 +190,7 @@ def _plain(batch: pa.RecordBatch, schema: pa.Schema, where: str) -> pa.RecordBat
             column = column.cast(field.type)
         elif pa.types.is_date32(column.type):
             days = numbers_of(column.drop_null(), np.dtype(np.int32))
+            # V8: years 1 to 9999, beyond which Python has no dates.
             if len(days) and not FIRST_DAY <= days.min() <= days.max() <= LAST_DAY:
                 raise PolicyError(
                     "data.date_range", f"column {field.name!r} holds a date outside the years 1 to 9999", where=where

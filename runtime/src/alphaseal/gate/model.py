@@ -111,6 +111,7 @@ def check_model(data: bytes, where: str, *, limits: Limits | None = None) -> Mod
     numbers = 1
     for length in feature_row:
         numbers *= length
+    # Windows make a call of fewer rows; sizes are judged for as many as the runtime gives.
     rows = max(1, min(limits.rows, _WINDOW_NUMBERS // numbers)) if len(feature_row) == 2 else limits.rows
     return _Walk(source, model, limits, inputs, rows).run()
 
@@ -126,6 +127,7 @@ def check_alphas(data: bytes, where: str, *, window: int, fields: int, features:
         Port("length", INT64, (None,)),
         Port("alphas", FLOAT32, (None, features)),
     )
+    # 12.4: names, types and order are exactly these; the manifest says the numbers.
     if (*model.inputs, *model.outputs) != wanted:
         raise _other_signature(
             model,
@@ -140,6 +142,7 @@ def check_alphas(data: bytes, where: str, *, window: int, fields: int, features:
 
 
 def _read(data: bytes, where: str, limits: Limits) -> tuple[Source, Model]:
+    # Before anything is parsed: a file of any size could follow.
     if len(data) > limits.file_bytes:
         raise PolicyError(
             "model.size",
@@ -156,6 +159,7 @@ def _read(data: bytes, where: str, limits: Limits) -> tuple[Source, Model]:
 
 def _check_versions(model: Model, where: str) -> None:
     others = {domain: version for domain, version in model.opsets.items() if OPSETS.get(domain) != version}
+    # 12.4: one version of each domain, since operators mean something else from one to the next.
     if model.ir_version != IR_VERSION or others or "" not in model.opsets:
         raise PolicyError(
             "model.version",
@@ -168,6 +172,7 @@ def _check_versions(model: Model, where: str) -> None:
 
 def _check_signature(model: Model, where: str) -> tuple[int, ...]:
     """Double [rows, features] or [rows, steps, features] in, double [rows, columns] out; the lengths of a row that goes in."""
+    # Section 5: a row or a window goes in, a number per row and column comes out.
     if len(model.inputs) == len(model.outputs) == 1 and all(
         _is_rows(port) for port in (model.inputs[0], model.outputs[0])
     ):
@@ -192,6 +197,7 @@ def _other_signature(model: Model, where: str, expected: str) -> PolicyError:
 
 def _is_rows(port: Port) -> bool:
     """Double, the first axis of any length, every other of a fixed one."""
+    # A length of 0 would make every value empty, one beyond any row is a mistake.
     fixed = [length for length in port.shape[1:] if length is not None and 0 < length <= 1 << 24]
     return (
         port.element == FLOAT64 and len(port.shape) > 1 and port.shape[0] is None and len(fixed) == len(port.shape) - 1
@@ -220,9 +226,11 @@ class _Walk:
         # A constant is bytes of the file, and so are the numbers of trees.
         self._memory = Memory(model.nodes, [port.name for port in model.outputs], len(source.data))
         for name, (element, value) in inputs.items():
+            # 12.4: every value is made once.
             if name in self._values:
                 raise PolicyError("model.graph", "an input is also a constant", where=source.where, found=name)
             self._values[name], self._states[name], self._types[name] = value, Rows(0), element
+            # The caller keeps its input as long as the call lasts.
             self._memory.give(shapes.evaluate(shapes.product(value.shape), rows) * bytes_of(element))
         self._work = Work(rows)
         self._empty = {name for name, value in self._values.items() if _NOTHING in value.shape}
@@ -255,6 +263,7 @@ class _Walk:
 
     def _node(self, node: Node) -> None:
         operator = operator_of(node.domain, node.operator)
+        # 12.4: no operator beyond the table, or of a domain that the file does not name; alphas.onnx may have fewer.
         if operator is None or node.domain not in self._model.opsets or (self._limits.alphas and not operator.alphas):
             raise PolicyError(
                 "model.operator",
@@ -265,6 +274,7 @@ class _Walk:
         self._operators[node.operator] = self._operators.get(node.operator, 0) + 1
         self._check_attributes(node, operator)
         (least, most), (fewest, highest) = operator.inputs, operator.outputs
+        # 12.4: as many inputs as it takes; what a kernel does with more is its own affair.
         if not least <= len(node.inputs) <= most or not fewest <= len(node.outputs) <= highest:
             raise PolicyError(
                 "model.operator", f"{node} has a wrong number of inputs or outputs", where=self._place(node)
@@ -274,12 +284,14 @@ class _Walk:
         types_in = [self._types[name] if name else None for name in node.inputs]
         types = operator.types(node, types_in)
         values = self._computed(operator, call, types)
+        # A float divided by 0 is infinite and harms nobody.  A type that is not known counts as an integer.
         if operator.divides and not is_real(types_in):
             self._check_division(node, call)
         self._define(node, values, types, self._followed(operator, call, values))
 
     def _check_attributes(self, node: Node, operator: Operator) -> None:
         name = wrong(node.attributes, operator.attributes)
+        # 12.4: attributes of the operator's own, within their bounds, and those that it cannot do without.
         if name is not None:
             raise PolicyError(
                 "model.attribute",
@@ -291,6 +303,7 @@ class _Walk:
 
     def _call(self, node: Node) -> Call:
         for name in node.inputs:
+            # 12.4: made before it is used, so the order of the file is an order in which it can run.
             if name and name not in self._values:
                 raise PolicyError(
                     "model.graph",
@@ -304,6 +317,7 @@ class _Walk:
     def _check_finite(self, node: Node, operator: Operator) -> None:
         """NaN and infinity in constants only where our builders put them."""
         for tensor in filter(None, map(self._odd.get, node.inputs)):
+            # 12.4: a NaN stands alone, without axes, for `Where` to put in; among other numbers it could hide.
             if tensor.worst > operator.reads or (tensor.worst == MISSING and tensor.shape != ()):
                 raise PolicyError(
                     "model.not_finite",
@@ -313,6 +327,7 @@ class _Walk:
                 )
         for name, value in node.attributes.items():
             rule = operator.attributes[name]
+            # A threshold of a tree may be infinite, and so may the mask that a shape is filled with.
             if isinstance(value, Tensor) and isinstance(rule, Constant) and value.worst > rule.reads:
                 raise PolicyError(
                     "model.not_finite", f"{node} has an attribute that is NaN or infinite", where=self._place(node)
@@ -330,6 +345,7 @@ class _Walk:
         else:
             # A length that depends on the rows is positive: there is a row at least.
             safe = sizes is not None and all(len(number) > 1 or number[0] not in (0, -1) for number in sizes)
+        # 12.4: division by zero, and the smallest integer by -1, end the process on many processors.
         if not safe:
             raise PolicyError(
                 "model.division",
@@ -342,9 +358,11 @@ class _Walk:
     def _computed(self, operator: Operator, call: Call, types: list[Element]) -> list[Value]:
         node = call.node
         try:
+            # 12.4: nothing is computed of an empty value but shapes.
             if self._empty:
                 self._check_empty(operator, call)
             result = operator.shape(call)
+            # What a node leaves out of its outputs is not made.
             values = list(result.values)[: max(1, len(node.outputs))]
             counts = shapes.check(call, values, self._place(node), self._limits.elements, self._rows)
             self._work.run(operator.cost, call, values, result.work)
@@ -373,6 +391,7 @@ class _Walk:
 
     def _check_totals(self, node: Node) -> None:
         """What the nodes up to this one take."""
+        # 12.4.1: two sums, since a call of one row pays the constant part whole.
         if self._work.constant > self._limits.constant_work or self._work.per_row > self._limits.work:
             raise PolicyError(
                 "model.growth",
@@ -381,6 +400,7 @@ class _Walk:
                 expected=f"at most {self._limits.work} steps a row, and {self._limits.constant_work} for all rows",
                 found=f"{self._work.per_row} and {self._work.constant}",
             )
+        # 12.4.1: what lives at one time, not all that was ever made.
         if self._memory.most > self._limits.memory:
             raise PolicyError(
                 "model.growth",
@@ -398,6 +418,7 @@ class _Walk:
 
     def _followed(self, operator: Operator, call: Call, values: list[Value]) -> list[State]:
         """How the results depend on the rows; for graphs that may mix them nobody asks."""
+        # `model.batch_dependent`: the model gets whole days, and its rows may meet.
         if not self._limits.rows_alone:
             return [FIXED] * len(values)
         node, states = call.node, tuple(self._states[name] if name else None for name in call.node.inputs)
@@ -417,8 +438,10 @@ class _Walk:
 
     def _define(self, node: Node, values: list[Value], types: list[Element], states: list[State]) -> None:
         for position, name in enumerate(node.outputs):
+            # An optional output that is left out; the first never is.
             if not name and position > 0:
                 continue
+            # 12.4: every value is made once, under a name of its own.
             if not name or name in self._values:
                 raise PolicyError(
                     "model.graph",
@@ -435,6 +458,7 @@ class _Walk:
         port = self._model.outputs[0]
         value = self._values.get(port.name)
         wanted = (shapes.ROWS, *(shapes.size(length) for length in port.shape[1:] if length is not None))
+        # What the file declares is what its nodes give: the manifest is compared with the declaration.
         if value is None or value.shape != wanted:
             raise PolicyError(
                 "model.signature",
@@ -443,5 +467,6 @@ class _Walk:
                 expected=shapes.text(*wanted),
                 found="nothing" if value is None else shapes.text(*value.shape),
             )
+        # A score that is made of the number of rows alone mixes them too.
         if self._states[port.name] == COUNT:
             raise self._mixed("the result depends on the number of rows", self._source.where)

@@ -23,6 +23,7 @@ class Among:
     required: bool = False
 
     def fits(self, value: object) -> bool:
+        # The type counts: 1.0 is in a set that holds 1, and kernels read another field.
         return isinstance(value, (int, str)) and value in self.values
 
 
@@ -35,6 +36,7 @@ class Between:
     required: bool = False
 
     def fits(self, value: object) -> bool:
+        # Kernels negate it, divide by it or make room for it, and look at nothing.
         return isinstance(value, int) and self.least <= value <= self.most
 
 
@@ -46,6 +48,7 @@ class Axis:
     required: bool = False
 
     def fits(self, value: object) -> bool:
+        # Its bound is the rank, which only the shape rule knows.
         return isinstance(value, int)
 
 
@@ -58,6 +61,7 @@ class Number:
     required: bool = False
 
     def fits(self, value: object) -> bool:
+        # `parts` has refused what is not finite.
         return isinstance(value, float) and self.least <= value <= self.most
 
 
@@ -71,6 +75,7 @@ class Numbers:
 
     def fits(self, value: object) -> bool:
         return (
+            # Two for each axis are the pads at its both ends.
             isinstance(value, list)
             and len(value) <= 2 * MAXIMUM_RANK
             and all(self.least <= number <= self.most for number in value)
@@ -95,6 +100,7 @@ class Texts:
     required: bool = False
 
     def fits(self, value: object) -> bool:
+        # Other activations take parameters that nothing here bounds.
         return isinstance(value, tuple) and set(value) <= self.values
 
 
@@ -136,6 +142,7 @@ REDUCE: Attributes = {"keepdims": FLAG, "noop_with_empty_axes": ZERO}
 def wrong(found: Mapping[str, object], known: Attributes) -> str | None:
     """The name of an attribute that may not be as it is, or is missing; None where all are right."""
     for name, value in found.items():
+        # 12.4: what is not named may not be there, whatever kernels know of it.
         if name not in known or not known[name].fits(value):
             return name
     return next((name for name, rule in known.items() if rule.required and name not in found), None)

@@ -64,6 +64,7 @@ class Work:
         self.total += NODE
         given = [product(value.shape) for value in values]
         if cost.parts is None:
+            # A reduction reads more than it gives, and takes as long as it reads.
             for count in given if work is None else (*given[:-1], _larger(given[-1], work)):
                 self._add(count, cost.each)
             return
@@ -76,6 +77,7 @@ class Work:
         self._add(*cost.parts(call, values[0]))
 
     def _add(self, count: Size, each: int) -> None:
+        # The part that any call pays; the rest is divided by the rows.
         self.constant += count[0] * each
         self.total += evaluate(count, self._rows) * each
 
@@ -113,8 +115,10 @@ class Memory:
             if name:
                 self._live[name] = count
                 self._now += count
+        # Results and scratch live together with all that is still to be read.
         self.most = max(self.most, self._now + more)
         for name in (*node.inputs, *node.outputs):
+            # Nobody reads it later, or ever: freed when the node has run.
             if self._last.get(name, -1) <= self._place:
                 self._now -= self._live.pop(name, 0)
         self._place += 1

@@ -50,6 +50,7 @@ def along(call: Call) -> Result:
 
 def clipped(call: Call) -> Result:
     for position in (1, 2):
+        # The kernel reads one number where the bound is.
         if call.optional(position) is not None and product(call.shape(position)) != size(1):
             raise Unknown("a bound is not one number")
     return same(call)
@@ -57,6 +58,7 @@ def clipped(call: Call) -> Result:
 
 def slope(call: Call) -> Result:
     """PRelu: slopes that are not larger than the input."""
+    # Larger slopes would make the result larger than its shape.
     if broadcast_shapes([call.shape(0), call.shape(1)]) != call.shape(0):
         raise Unknown("the slopes do not fit the input")
     return same(call)
@@ -68,9 +70,11 @@ def gemm(call: Call) -> Result:
         raise Unknown("Gemm takes matrices")
     left = left[::-1] if call.integer("transA", 0) else left
     right = right[::-1] if call.integer("transB", 0) else right
+    # Turned first, for the attributes turn what goes in.
     if left[1] != right[0]:
         raise Unknown(f"matrices {text(*left)} and {text(*right)} do not go together")
     shape = (left[0], right[1])
+    # It may be repeated, but not make the product larger.
     if call.optional(2) is not None and broadcast_shapes([shape, call.shape(2)]) != shape:
         raise Unknown("what is added is larger than the product")
     return Result([Value(shape)], times(product(shape), left[1]))
@@ -91,6 +95,7 @@ def einsum(call: Call) -> Result:
     left, arrow, right = str(equation).replace(" ", "").partition("->")
     terms, lengths = left.split(","), dict[str, Size]()
     if (
+        # Explicit axes, each once in the result: dots and diagonals of results have no writer here.
         not arrow
         or len(terms) != len(call.inputs)
         or not ((letters := left.replace(",", "") + right).isascii() and letters.isalpha())
@@ -101,6 +106,7 @@ def einsum(call: Call) -> Result:
         if len(term) != len(call.shape(position)):
             raise Unknown("ranks differ from the equation")
         for letter, length in zip(term, call.shape(position), strict=True):
+            # A length of one is not repeated, whatever a kernel would do.
             if lengths.setdefault(letter, length) != length:
                 raise Unknown(f"axis {letter} has two lengths")
     if not set(right) <= set(lengths):
@@ -117,9 +123,11 @@ def einsum_rows(step: Step) -> State:
     for position, term in enumerate(left.split(",")):
         state = step.state(position)
         growing = {term[axis] for axis in rows.grown(step.call.shape(position))}
+        # A letter that the result lacks is summed over.
         if growing - set(right):
             raise Mixed("it computes along the axis of the rows")
         if isinstance(state, Rows):
+            # The letter of the rows twice in a term: an item of row i and row j would meet where i is j.
             if term.count(term[state.axis]) > 1:
                 raise Mixed("rows meet each other")
             state = state._replace(axis=right.index(term[state.axis]))
@@ -142,10 +150,13 @@ def convolution(call: Call) -> Result:
     """Conv: [batch, channels, lengths...] with filters [out, channels / group, kernel...] and a number for each of `out`."""
     shape, filters = call.shape(0), call.shape(1)
     rank, group = len(shape) - 2, size(call.integer("group", 1))
+    # Each group multiplies its own channels, as many as a filter has.
     if rank < 1 or len(filters) != len(shape) or times(filters[1], group) != shape[1]:
         raise Unknown("filters do not fit the channels")
+    # Each group has as many filters as another.
     divided(filters[0], group)
     kernel = [fixed_length(length) for length in filters[2:]]
+    # The attribute and the filters say it both; they may not differ.
     if (call.integers("kernel_shape") or kernel) != kernel:
         raise Unknown("kernel_shape is not that of the filters")
     _require(call, 2, (filters[0],), "what is added has not one number per filter")
@@ -162,6 +173,7 @@ def pooling(call: Call) -> Result:
     shape, kernel = call.shape(), call.integers("kernel_shape") or []
     if len(kernel) != len(shape) - 2 or not kernel:
         raise Unknown("kernel_shape does not fit")
+    # 12.4: a window that lies in the padding has no element of which to take the mean or the largest.
     if any(pad >= kernel[axis % len(kernel)] for axis, pad in enumerate(call.integers("pads") or [])):
         raise Unknown("a window would lie in the padding")
     shape = (*shape[:2], *_windows(call, shape[2:], kernel))
@@ -176,6 +188,7 @@ def _windows(call: Call, lengths: Sequence[Size], kernel: list[int]) -> list[Siz
         raise Unknown("strides, dilations and pads do not fit")
     result = []
     for axis, length in enumerate(lengths):
+        # Windows never slide over the rows.
         room = fixed_length(length) + pads[axis] + pads[axis + rank] - dilations[axis] * (kernel[axis] - 1) - 1
         result.append(size(room // strides[axis] + 1 if room >= 0 else 0))
     return result
@@ -207,10 +220,12 @@ def recurrent(gates: int) -> Rule:
         count = 2 if call.node.attributes.get("direction") == "bidirectional" else 1
         directions = size(count)
         wanted = (directions, times(size(gates), hidden), shape[-1])
+        # 12.4: the kernel takes these shapes for granted.  Input 4 ends sequences by data, and has no writer.
         if weights != wanted or recurrence != (*wanted[:2], hidden) or call.optional(4) is not None:
             raise Unknown("weights do not fit the inputs")
         steps, batch, _ = shape
         state = (directions, batch, hidden)
+        # What is added, the first states, and peepholes, for each direction.
         further = {
             3: (directions, times(size(2 * gates), hidden)),
             5: state,
@@ -220,6 +235,7 @@ def recurrent(gates: int) -> Rule:
         for position, expected in further.items():
             _require(call, position, expected, "numbers that are added or states do not fit the weights")
         activations = call.node.attributes.get("activations")
+        # By default the kernel chooses them itself.
         if activations is not None and len(activations) != count:  # type: ignore[arg-type]
             raise Unknown("one activation per direction")
         work = times(times(product((steps, batch)), product(wanted[:2])), plus(shape[-1], hidden))
@@ -232,6 +248,7 @@ def recurrent_rows(step: Step) -> list[State]:
     """[steps, batch, inputs] and first states [directions, batch, hidden]; what comes out has the batch at 2, 1 and 1."""
     step.others_are_fixed(0, 5, 6)
     states = [step.state(position) for position in (0, 5, 6)]
+    # The axis of steps is computed along, that of the batch is not.
     if any(isinstance(state, Rows) and state.axis != 1 for state in states) or 0 in rows.grown(step.call.shape()):
         raise Mixed("rows follow each other as steps in time")
     state = rows.same(states)
@@ -269,6 +286,7 @@ def by_channel(call: Call) -> Result:
 def group_normalisation(call: Call) -> Result:
     """GroupNormalization: a number for each of the groups, into which the channels are cut."""
     shape, groups = call.shape(), call.integer("num_groups", 0)
+    # The kernel divides the channels by the groups, and looks at no remainder.
     if len(shape) < 3 or fixed_length(shape[1]) % groups:
         raise Unknown("the groups do not part the channels")
     for position in (1, 2):
@@ -290,6 +308,7 @@ def mean_variance(call: Call) -> Result:
     """MeanVarianceNormalization: along distinct axes, by default the first and the last two of four."""
     rank, axes = len(call.shape()), call.integers("axes")
     places = [axis_of(axis, rank) for axis in ([0, 2, 3] if axes is None else axes)]
+    # By default the kernel expects four axes.
     if not places or len(set(places)) != len(places):
         raise Unknown("no axis, or one twice")
     return same(call)
@@ -305,14 +324,17 @@ def named_axes(step: Step, rank: int) -> Iterable[int]:
 
 def reshape(call: Call) -> Result:
     value, wanted = call.value(0), list(call.sizes(1))
+    # 0 keeps the length of the same axis, unless it is to be 0.
     if call.integer("allowzero", 0) == 0:
         wanted = [
             value.shape[axis] if length == size(0) and axis < len(value.shape) else length
             for axis, length in enumerate(wanted)
         ]
+    # What is left, exact for every number of rows.
     if wanted.count(size(-1)) == 1:
         axis = wanted.index(size(-1))
         wanted[axis] = divided(product(value.shape), product([*wanted[:axis], *wanted[axis + 1 :]]))
+    # 12.4: the same elements, for every number of rows; a kernel would read behind them.
     if product(value.shape) != product(wanted):
         raise Unknown("the new shape has another number of elements")
     return Result([Value(tuple(wanted), value.elements)])
@@ -339,6 +361,7 @@ def split(call: Call) -> Result:
     total = size(0)
     for length in lengths:
         total = plus(total, length)
+    # A negative part, or parts beyond the axis, would be read from elsewhere.
     if len(lengths) != outputs or total != shape[axis] or min(map(min, lengths)) < 0:
         raise Unknown("the parts are not the whole")
     return Result([Value((*shape[:axis], length, *shape[axis + 1 :])) for length in lengths])
@@ -346,6 +369,7 @@ def split(call: Call) -> Result:
 
 def tile(call: Call) -> Result:
     shape, repeats = call.shape(), call.sizes(1)
+    # One for each axis; a product of lengths bounds what is repeated.
     if len(shape) != len(repeats):
         raise Unknown("one number of repeats per axis")
     return Result([Value(tuple(times(length, repeat) for length, repeat in zip(shape, repeats, strict=True)))])
@@ -354,6 +378,7 @@ def tile(call: Call) -> Result:
 def tile_rows(step: Step) -> State:
     state, old, new = step.state(0), step.call.shape(), step.results[0].shape
     repeated = [axis for axis, length in enumerate(new) if length != old[axis]]
+    # A row that is repeated stands at places of others.
     if state != FIXED:
         rows.apart(old, repeated)
         return state
@@ -387,6 +412,7 @@ def gather_nd_rows(step: Step) -> State:
 
 def scatter_elements(call: Call) -> Result:
     chosen(call)
+    # What is written has the shape of the places.
     if call.shape(1) != call.shape(2):
         raise Unknown("not one new element per place")
     return same(call)
@@ -402,12 +428,14 @@ def scatter_elements_rows(step: Step) -> State:
 
 def scatter_nd(call: Call) -> Result:
     places, depth = call.shape(1), _depth(call)
+    # What is written has the shape of the places that are written to.
     if call.shape(2) != (*places[:-1], *call.shape(0)[depth:]):
         raise Unknown("not one new part per place")
     return same(call)
 
 
 def scatter_nd_rows(step: Step) -> State:
+    # Which row is written to would be said by a place.
     step.others_are_fixed()
     rows.apart(step.call.shape(), range(len(step.call.shape())))
     return FIXED
@@ -417,6 +445,7 @@ def _depth(call: Call) -> int:
     """How many axes a place names."""
     shape, places = call.shape(0), call.shape(1)
     depth = fixed_length(places[-1]) if places else 0
+    # A place names the first axes, so many as it has numbers.
     if not 0 < depth <= len(shape):
         raise Unknown("places do not fit the axes")
     return depth
@@ -440,6 +469,7 @@ def element_count(call: Call) -> Result:
 
 def constant_of_shape(call: Call) -> Result:
     value = call.node.attributes.get("value")
+    # The kernel fills with the first element.
     if isinstance(value, Tensor) and value.count != 1:
         raise Unknown("the value is not one element")
     return Result([Value(call.sizes(0))])
@@ -455,6 +485,7 @@ def counted(call: Call) -> Result:
     if (first, step) == (size(0), size(1)):
         return Result([Value((last,))])
     ends = [fixed_length(number) for number in (first, last, step)]
+    # The length is a division by the step.
     if ends[2] == 0 or max(map(abs, ends)) > END:
         raise Unknown("a range without steps, or whose length 64 bits do not hold")
     numbers = range(*ends)
@@ -480,6 +511,7 @@ def triangle(call: Call) -> Result:
 
 def positions(step: Step) -> State:
     """Range, EyeLike: numbers that differ from place to place."""
+    # 12.4: the place of a row is not computed with.
     if any(state == COUNT for state in step.states) or rows.grown(step.results[0].shape):
         raise Mixed("rows get their own place as a number")
     return FIXED

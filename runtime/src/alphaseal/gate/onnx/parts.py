@@ -28,6 +28,7 @@ FINITE, INFINITE, MISSING = range(3)
 SMALL = 64
 """Tensors of at most so many int64 elements may say a shape."""
 
+# 12.4: `refused` fields are known and never allowed: other files, code, training, comments, types that nodes could contradict.
 _MODEL = {
     1: Field("ir_version", INTEGER),
     2: Field("producer_name", BYTES),
@@ -91,6 +92,7 @@ _TENSOR = {
     13: Field("external_data", BYTES, refused=True),
     14: Field("data_location", INTEGER, refused=True),
 }
+# A whole tensor is looked at by two translations, since a loop in Python would take minutes for the largest.
 _EXPONENT = {
     FLOAT64: (bytes(byte & 0x7F == 0x7F for byte in range(256)), bytes(byte >= 0xF0 for byte in range(256))),
     FLOAT32: (bytes(byte & 0x7F == 0x7F for byte in range(256)), bytes(byte >= 0x80 for byte in range(256))),
@@ -164,6 +166,7 @@ def read_model(source: Source) -> Model:
     """Parse a file.  PolicyError: `model.protobuf`, `model.field`, `model.limit`, `model.tensor`, `model.graph`, `model.attribute`."""
     found = source.fields(0, len(source.data), _MODEL, "the model")
     graph = next((field for field in found if field.name == "graph"), None)
+    # protobuf may leave anything out.
     if graph is None:
         raise source.malformed("there is no graph", 0)
     for field in found:
@@ -173,6 +176,7 @@ def read_model(source: Source) -> Model:
     for field in found:
         if field.name == "opset_import":
             domain, version = _opset(source, field)
+            # Of two versions some readers take the first and others the last.
             if domain in opsets:
                 raise source.malformed("a domain is imported twice", field.tag)
             opsets[domain] = version
@@ -201,6 +205,7 @@ def _graph(source: Source, graph: Found, version: int, opsets: dict[str, int]) -
             nodes.append(_node(source, field))
         elif field.name == "initializer":
             tensor = _tensor(source, field)
+            # 12.4: every value is made once; which of two constants counts is the reader's choice.
             if tensor.name in tensors or not tensor.name:
                 raise PolicyError(
                     "model.graph",
@@ -211,6 +216,7 @@ def _graph(source: Source, graph: Found, version: int, opsets: dict[str, int]) -
             tensors[tensor.name] = tensor
         else:
             ports[field.name].append(_port(source, field))
+        # While they are read: a node is a few bytes of the file and hundreds in memory.
         if len(nodes) > MAXIMUM_NODES or len(tensors) > MAXIMUM_TENSORS:
             raise PolicyError(
                 "model.limit",
@@ -231,8 +237,10 @@ def _node(source: Source, entry: Found) -> Node:
             texts[field.name] = source.text(field)
         elif field.name in ends:
             ends[field.name].append(source.text(field))
+    # One more than allowed, to see that there are more.
     for field in islice((field for field in fields if field.name == "attribute"), MAXIMUM_ATTRIBUTES + 1):
         name, value = _attribute(source, field, f"node {texts['name']!r} ({texts['op_type']})")
+        # Of two attributes of one name some readers take the first and others the last.
         if name in attributes or len(attributes) == MAXIMUM_ATTRIBUTES:
             raise PolicyError(
                 "model.attribute",
@@ -241,6 +249,7 @@ def _node(source: Source, entry: Found) -> Node:
                 found=name,
             )
         attributes[name] = value
+    # Above they are bounded together, here each.
     if max(map(len, ends.values())) > MAXIMUM_ENDS:
         raise PolicyError(
             "model.limit",
@@ -276,8 +285,10 @@ def _attribute(source: Source, entry: Found, owner: str) -> tuple[str, Attribute
             kind = field.value
         else:
             values.setdefault(field.name, []).append(_value(source, field))
+    # An empty list leaves no field behind, only its type.
     if not values and kind == _TYPE_OF["ints"]:
         return name_text, []
+    # 12.4: one value, of the type that is said; of two the reader would choose.
     if len(values) != 1 or _TYPE_OF[next(iter(values))] != kind:
         raise PolicyError(
             "model.attribute",
@@ -300,6 +311,7 @@ def _value(source: Source, field: Found) -> AttributeValue:
         return field.value
     if field.name == "f":
         (number,) = struct.unpack_from("<f", source.data, field.start)
+        # 12.4: a number is finite; it is multiplied or compared with, and no builder of ours means infinity.
         if not math.isfinite(number):
             raise PolicyError("model.not_finite", "an attribute is NaN or infinite", where=source.place(field.tag))
         return float(number)
@@ -319,6 +331,7 @@ def _tensor(source: Source, entry: Found) -> Tensor:
         else:
             start, end = field.start, field.end
     bytes_each = BYTES_OF.get(element)
+    # 12.4: raw bytes for exactly the elements of the shape, so that no kernel reads behind them.
     if (
         bytes_each is None
         or len(shape) > MAXIMUM_RANK
@@ -332,6 +345,7 @@ def _tensor(source: Source, entry: Found) -> Tensor:
             expected=f"element types {sorted(BYTES_OF)} and raw bytes for all elements",
             found=f"type {element}, shape {shape[:MAXIMUM_RANK]}, {end - start} bytes",
         )
+    # In C++ a truth value of another byte than 0 or 1 is undefined.
     if element == BOOL and source.data[start:end].translate(None, b"\0\1"):
         raise PolicyError(
             "model.tensor", f"constant {name!r} holds truth values that are none", where=source.place(entry.tag)
@@ -347,6 +361,7 @@ def _worst(data: bytes, element: int, start: int, end: int) -> int:
     ones = data[start + size - 1 : end : size].translate(highest)
     more = data[start + size - 2 : end : size].translate(second)
     both = int.from_bytes(ones, "little") & int.from_bytes(more, "little")
+    # Finite throughout, as nearly all are: no element was made a number.
     if not both:
         return FINITE
     numbers = struct.unpack(f"<{len(ones)}{'d' if element == FLOAT64 else 'f'}", data[start:end])
@@ -355,6 +370,7 @@ def _worst(data: bytes, element: int, start: int, end: int) -> int:
 
 def integers(source: Source, tensor: Tensor) -> tuple[int, ...] | None:
     """The elements of a small int64 constant; None for any other."""
+    # Only these say shapes; others are data, which no size may come from.
     if tensor.element != INT64 or tensor.count > SMALL:
         return None
     return tuple(number for (number,) in struct.iter_unpack("<q", source.data[tensor.start : tensor.end]))
@@ -381,6 +397,7 @@ def _port(source: Source, entry: Found) -> Port:
             element = field.value
         else:
             shape = field
+    # Without a shape not even the rank of what follows would be known.
     if not name or shape is None:
         raise source.malformed("an input or output without name or shape", entry.tag)
     dimensions = source.fields(shape.start, shape.end, _SHAPE, "a shape", MAXIMUM_RANK)
@@ -393,6 +410,7 @@ def _only(source: Source, entry: Found, known: dict[int, Field]) -> Found | None
 
 def _dimension(source: Source, entry: Found) -> int | None:
     field = _only(source, entry, _DIMENSION)
+    # A name of a length, or nothing: as many as there are rows.
     if field is None or field.name == "dim_param":
         if field is not None:
             source.text(field)

@@ -69,8 +69,10 @@ def follow(rule: Rule, step: Step) -> list[State]:
 
 
 def _settled(state: State, value: Value) -> State:
+    # A number that is the same for any number of rows: the length of another axis.
     if state == COUNT and value.elements is not None and all(len(element) == 1 for element in value.elements):
         return FIXED
+    # Exactly one axis runs over the rows, and is as long as their items: else the rule above erred.
     if isinstance(state, Rows) and (
         grown(value.shape) != [state.axis] or value.shape[state.axis] != (0, state.before * state.after)
     ):
@@ -91,6 +93,7 @@ def _count(lengths: Iterable[Size]) -> int:
 def same(states: Iterable[State]) -> State:
     """The one state that values have which are put together, `FIXED` ones apart."""
     found = {state for state in states if state != FIXED}
+    # Put together, an item meets that of its own row only where both run along one axis in one order.
     if len(found) > 1:
         raise Mixed("values are put together whose rows do not stand in the same places, or with the number of rows")
     return found.pop() if found else FIXED
@@ -101,6 +104,7 @@ def aligned(step: Step, positions: Iterable[int], rank: int) -> State:
     states: list[State] = []
     for position in positions:
         state = step.state(position)
+        # Values of lower rank get axes in front.
         if isinstance(state, Rows):
             state = state._replace(axis=state.axis + rank - len(step.call.shape(position)))
         states.append(state)
@@ -109,6 +113,7 @@ def aligned(step: Step, positions: Iterable[int], rank: int) -> State:
 
 def apart(shape: Sequence[Size], touched: Iterable[int]) -> None:
     """Refuse where an axis that is computed along depends on the rows."""
+    # 12.4: along the rows nothing is reduced, normalised, sorted, cut, chosen or joined.
     if set(touched) & set(grown(shape)):
         raise Mixed("it computes along the axis of the rows")
 
@@ -117,6 +122,7 @@ def apart(shape: Sequence[Size], touched: Iterable[int]) -> None:
 
 
 def each(step: Step) -> State:
+    # A bound of Clip may be left out, and the next be there.
     present = [place for place, value in enumerate(step.call.inputs) if value is not None]
     return aligned(step, present, len(step.results[0].shape))
 
@@ -131,6 +137,7 @@ def along(axes: Callable[[Step, int], Iterable[int]]) -> Rule:
 
     def rule(step: Step) -> State:
         shape = step.call.shape()
+        # Scales and diagonals belong to the model, not to a row.
         step.others_are_fixed(0)
         apart(shape, axes(step, len(shape)))
         return step.state(0)
@@ -151,6 +158,7 @@ def _removed(step: Step, axes: Sequence[int], *, kept: bool) -> State:
     state, shape = step.state(0), step.call.shape()
     step.others_are_fixed(0)
     apart(shape, axes)
+    # Kept axes are of length one, and the others stay where they are.
     if not isinstance(state, Rows) or kept:
         return state
     return state._replace(axis=state.axis - len([axis for axis in axes if axis < state.axis]))
@@ -158,6 +166,7 @@ def _removed(step: Step, axes: Sequence[int], *, kept: bool) -> State:
 
 def reduction(step: Step) -> State:
     rank = len(step.call.shape())
+    # Without axes all are computed along, that of the rows among them.
     named = step.call.optional(1) is not None
     axes = {axis % rank for axis in step.call.fixed(1)} if named else set(range(rank))
     return _removed(step, sorted(axes), kept=bool(step.call.integer("keepdims", 1)))
@@ -172,9 +181,11 @@ def reshape(step: Step) -> State:
     """Reshape, Flatten, Squeeze, Unsqueeze: the same items in the same order under other axes."""
     state, old, new = step.state(0), step.call.shape(), step.results[0].shape
     growing = grown(old)
+    # What says a shape, and what no row has a part in, may take any shape.
     if state == COUNT or not growing:
         return state
     if not isinstance(state, Rows):
+        # Two axes of rows in one new axis: items of all pairs, in an order of their own.
         if len(growing) > 1 or old[growing[0]] != (0, old[growing[0]][1]):
             raise Mixed("more than one axis depends on the rows")
         state = Rows(growing[0], 1, old[growing[0]][1])
@@ -183,6 +194,7 @@ def reshape(step: Step) -> State:
     # As many items as before, which is a number per row: exactly one axis depends on the rows.
     (place,) = grown(new)
     outer, inner = _count(new[:place]), _count(new[place + 1 :])
+    # New axes may cut between the items of rows, never through them.
     if before % outer or after % inner:
         raise Mixed("rows are torn apart")
     found = Rows(place, before // outer, after // inner)
@@ -199,12 +211,14 @@ def cut(step: Step) -> State:
     """Slice, Split, Pad: an axis that depends on the rows must stay whole."""
     step.others_are_fixed(0)
     shape = step.call.shape()
+    # A part of the rows would be chosen by where they stand.
     apart(shape, [axis for value in step.results for axis, length in enumerate(value.shape) if length != shape[axis]])
     return step.state(0)
 
 
 def concat(step: Step) -> State:
     shape = step.results[0].shape
+    # Joined along the rows the second part is behind the first, at places of its own.
     apart(shape, [step.axis(len(shape), 0)])
     return same(step.state(position) for position in range(len(step.states)))
 
@@ -215,9 +229,11 @@ def gather(step: Step) -> State:
     axis = step.axis(len(shape), 0)
     apart(shape, [axis])
     if isinstance(places, Rows):
+        # A row may look up a table of the model, but not another row.
         if data != FIXED or grown(shape):
             raise Mixed("a row chooses among rows")
         return places._replace(axis=axis + places.axis)
+    # What is chosen would depend on how many rows there are.
     if places != FIXED:
         raise Mixed("the number of rows chooses")
     if isinstance(data, Rows) and data.axis > axis:
@@ -230,12 +246,14 @@ def gather_elements(step: Step) -> State:
     shape = step.call.shape(0)
     axis = step.axis(len(shape), 0)
     apart(shape, [axis])
+    # Row i would read the table's part i: its place decides.
     if isinstance(places, Rows) and places.axis != axis and places.axis not in grown(shape):
         raise Mixed("the place of a row chooses")
     return same([data, places])
 
 
 def matmul(step: Step) -> State:
+    # The product sums over the last axis of the left, and the last but one of the right.
     apart(step.call.shape(0), [len(step.call.shape(0)) - 1])
     apart(step.call.shape(1), [len(step.call.shape(1)) - 2])
     return aligned(step, [0, 1], len(step.results[0].shape))
@@ -246,5 +264,6 @@ def number_of_rows(step: Step) -> State:
 
 
 def trees(step: Step) -> State:
+    # A tree looks at the columns of one row.
     apart(step.call.shape(), [1])
     return step.state(0)

@@ -45,4 +45,5 @@ Table = Mapping[tuple[str, str], Operator]
 
 def table(*operators: Operator) -> Table:
     """The rows by domain and name."""
+    # Nobody adds an operator while a program runs.
     return MappingProxyType({(row.domain, name): row for row in operators for name in row.names.split()})

@@ -122,11 +122,13 @@ def _trimmed(coefficients: Sequence[int]) -> Size:
 
 
 def _growing(*sizes: Size) -> None:
+    # A size could shrink as the rows grow, and the most rows of a call would bound nothing.
     if max(map(len, sizes)) > 1 and min(map(min, sizes)) < 0:
         raise Unknown("a size that depends on the rows meets a negative number")
 
 
 def plus(left: Size, right: Size) -> Size:
+    # Most sizes do not depend on the rows.
     if len(left) == len(right) == 1:
         return (left[0] + right[0],)
     _growing(left, right)
@@ -142,6 +144,7 @@ def times(left: Size, right: Size) -> Size:
     for power, one in enumerate(left):
         for other_power, other in enumerate(right):
             coefficients[power + other_power] += one * other
+    # Each power multiplies what a call of many rows takes, and nothing that we write needs more.
     if len(coefficients) > _MAXIMUM_POWER + 1:
         raise Unknown("a size grows with a high power of the rows")
     return _trimmed(coefficients)
@@ -162,6 +165,7 @@ def _product(sizes: tuple[Size, ...]) -> Size:
 def divided(total: Size, part: Size) -> Size:
     """`total` / `part` where that is exact for every number of rows."""
     *zeros, coefficient = part
+    # Exact for every number of rows, not only for the largest.
     if any(zeros) or coefficient == 0 or any(total[: len(zeros)]) or any(number % coefficient for number in total):
         raise Unknown("a length is not a whole part of the other axes")
     return _trimmed([number // coefficient for number in total[len(zeros) :]] or [0])
@@ -169,6 +173,7 @@ def divided(total: Size, part: Size) -> Size:
 
 def remainder(left: Size, right: Size) -> Size:
     """Of lengths that do not depend on the rows."""
+    # C++ and Python differ in the remainders of negative numbers.
     if fixed_length(right) <= 0 or fixed_length(left) < 0:
         raise Unknown("a remainder of other than positive lengths")
     return size(left[0] % right[0])
@@ -176,6 +181,7 @@ def remainder(left: Size, right: Size) -> Size:
 
 def fixed_length(polynomial: Size) -> int:
     """Of a length that does not depend on the rows."""
+    # A kernel, a diagonal, a number of places: taken from the file, never from the data.
     if len(polynomial) != 1:
         raise Unknown("a length depends on the rows where it must not")
     return polynomial[0]
@@ -183,6 +189,7 @@ def fixed_length(polynomial: Size) -> int:
 
 def axis_of(axis: int, rank: int) -> int:
     """The axis counted from the first one."""
+    # 12.4: an axis is one of the value; kernels count from the end, and trust the rest.
     if not -rank <= axis < rank:
         raise Unknown(f"axis {axis} of a value of rank {rank}")
     return axis % rank
@@ -202,6 +209,7 @@ def keep(call: Call) -> Result:
 
 def cast(call: Call) -> Result:
     value = call.value(0)
+    # Only int64 says a shape; a float may have rounded it.
     return Result([value if call.integer("to", 0) == INT64 else Value(value.shape)])
 
 
@@ -209,6 +217,7 @@ def broadcast_shapes(shapes: Sequence[tuple[Size, ...]]) -> tuple[Size, ...]:
     rank = max(map(len, shapes))
     result = [size(1)] * rank
     for shape in shapes:
+        # From the last axis on; a length of one is repeated.
         for place, length in enumerate(shape, rank - len(shape)):
             if result[place] == size(1):
                 result[place] = length
@@ -248,6 +257,7 @@ def concat(call: Call) -> Result:
     axis = call.axis(len(shapes[0]))
     length = size(0)
     for shape in shapes:
+        # Beside the axis that is joined all lengths are alike.
         if (
             shape[:axis] != shapes[0][:axis]
             or shape[axis + 1 :] != shapes[0][axis + 1 :]
@@ -274,6 +284,7 @@ def gather(call: Call) -> Result:
     axis = call.axis(len(shape))
     value, chosen = call.value(0), call.value(1).elements
     elements = None
+    # The length of one axis, taken from a shape.
     if value.elements is not None and chosen is not None and len(shape) == 1:
         elements = tuple(value.elements[axis_of(fixed_length(place), len(value.elements))] for place in chosen)
     return Result([small((*shape[:axis], *places, *shape[axis + 1 :]), elements)])
@@ -281,6 +292,7 @@ def gather(call: Call) -> Result:
 
 def pad(call: Call) -> Result:
     shape, pads = call.shape(0), call.fixed(1)
+    # Negative pads cut, and a fourth input names axes: nobody here writes either.
     if len(pads) != 2 * len(shape) or min(pads, default=0) < 0 or call.optional(3) is not None:
         raise Unknown("pads must be two known lengths per axis")
     return Result(
@@ -295,6 +307,7 @@ def expand(call: Call) -> Result:
 def transpose(call: Call) -> Result:
     shape = call.shape()
     order = call.integers("perm") or list(range(len(shape)))[::-1]
+    # An axis named twice would leave another one out.
     if sorted(order) != list(range(len(shape))):
         raise Unknown("perm is not an order of the axes")
     return Result([Value(tuple(shape[axis] for axis in order))])
@@ -313,6 +326,7 @@ def unsqueeze(call: Call) -> Result:
 def squeeze(call: Call) -> Result:
     value = call.value(0)
     axes = [axis_of(axis, len(value.shape)) for axis in call.fixed(1)]
+    # A longer axis has elements that would be lost.
     if any(value.shape[axis] != size(1) for axis in axes):
         raise Unknown("an axis that is squeezed is longer than one")
     return Result([Value(tuple(length for axis, length in enumerate(value.shape) if axis not in axes), value.elements)])
@@ -324,6 +338,7 @@ def slice_(call: Call) -> Result:
     axes = [axis_of(axis, len(value.shape)) for axis in call.fixed(3)] if call.optional(3) else list(range(len(starts)))
     steps = call.fixed(4) if call.optional(4) else [1] * len(starts)
     if (
+        # Steps are 1: nobody here writes others, and a step of 0 has no result.
         not len(starts) == len(ends) == len(axes) == len(steps) == len(set(axes))
         or set(steps) - {1}
         or max(axes, default=0) >= len(value.shape)
@@ -331,6 +346,7 @@ def slice_(call: Call) -> Result:
         raise Unknown("a slice is one start, one end and step 1 per axis")
     shape, elements = list(value.shape), value.elements
     for axis, start, end in zip(axes, starts, ends, strict=True):
+        # Ends beyond the axis are its end, as in Python.
         shape[axis] = _part(shape[axis], start, min(end, END))
         elements = elements[start:end] if elements is not None and len(value.shape) == 1 else None
     return Result([Value(tuple(shape), elements)])
@@ -357,6 +373,7 @@ def shape_of(call: Call) -> Result:
 
 def matmul(call: Call) -> Result:
     left, right = call.shape(0), call.shape(1)
+    # A vector would lose an axis that rules of rows count on.
     if len(left) < 2 or len(right) < 2 or left[-1] != right[-2]:
         raise Unknown(f"matrices {text(*left)} and {text(*right)} do not go together")
     shape = (
@@ -369,6 +386,7 @@ def matmul(call: Call) -> Result:
 
 def reduction(call: Call) -> Result:
     shape = call.shape()
+    # noop_with_empty_axes is 0, so no axes are all.
     axes = (
         {axis_of(axis, len(shape)) for axis in call.fixed(1)}
         if call.optional(1) is not None
@@ -390,6 +408,7 @@ def top(call: Call) -> Result:
     """TopK: values and places."""
     shape = call.shape()
     axis, count = call.axis(len(shape), -1), fixed_length(call.single(1))
+    # 12.4: a constant, since the size of the result must be known, and no more than the axis has.
     if not 1 <= count <= evaluate(shape[axis], 1):
         raise Unknown(f"the first {count} of an axis of {text(shape[axis])}")
     found = Value((*shape[:axis], size(count), *shape[axis + 1 :]))
@@ -405,6 +424,7 @@ def chosen(call: Call) -> None:
     """Places along one axis, no longer than the data along any other."""
     shape, places = call.shape(0), call.shape(1)
     axis = call.axis(len(shape))
+    # One place along the axis for each element that comes out.
     if len(shape) != len(places):
         raise Unknown("ranks differ")
     for other, (length, chosen) in enumerate(zip(shape, places, strict=True)):
@@ -414,6 +434,7 @@ def chosen(call: Call) -> None:
 
 
 def cumulated(call: Call) -> Result:
+    # The axis is a tensor, and kernels read its first number.
     if len(call.fixed(1)) != 1:
         raise Unknown("CumSum has one axis")
     axis_of(call.fixed(1)[0], len(call.shape()))
@@ -429,6 +450,7 @@ def check(call: Call, results: Sequence[Value], where: str, elements: int, rows:
     for value in results:
         # Only a part of a shape may be empty.
         least = 1 if value.elements is None else 0
+        # Lengths only grow with the rows: not empty for one is not empty for more.
         if len(value.shape) > MAXIMUM_RANK or any(evaluate(length, 1) < least for length in value.shape):
             raise PolicyError(
                 "model.shape",
@@ -438,6 +460,7 @@ def check(call: Call, results: Sequence[Value], where: str, elements: int, rows:
             )
         count = evaluate(product(value.shape), rows)
         counts.append(count)
+        # 12.4: for the most rows of a call, which bounds every other call.
         if count > elements:
             raise PolicyError(
                 "model.growth",

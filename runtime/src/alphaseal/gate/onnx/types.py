@@ -31,6 +31,7 @@ def named(attribute: str, otherwise: TypeRule) -> TypeRule:
 
     def rule(node: Node, inputs: Sequence[Element]) -> list[Element]:
         found = node.attributes.get(attribute)
+        # ConstantOfShape takes the type of the tensor that it fills with.
         found = found.element if isinstance(found, Tensor) else found
         return [found] * len(node.outputs) if isinstance(found, int) else otherwise(node, inputs)
 
@@ -47,9 +48,11 @@ TRUTH, WHOLE = always(BOOL), always(INT64)
 
 def bytes_of(element: Element) -> int:
     """Bytes of one element."""
+    # Not known counts as the largest, so memory is never judged too small.
     return BYTES_OF.get(element, _LARGEST) if element is not None else _LARGEST
 
 
 def is_real(types: Sequence[Element]) -> bool:
     """Whether an operator on these types computes with floats: one of them is known to be one, and all are alike."""
+    # onnxruntime refuses mixed types, so one float is enough.
     return bool(FLOATS & set(types))

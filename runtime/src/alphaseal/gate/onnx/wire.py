@@ -63,10 +63,12 @@ class Source:
     def integer(self, position: int, end: int) -> tuple[int, int]:
         """(value, position behind it) of a varint: at most 64 bits, shortest form, two's complement."""
         value, shift = 0, 0
+        # Ten bytes of seven bits hold 64.
         for place in range(position, min(end, position + 10)):
             byte = self.data[place]
             value |= (byte & 0x7F) << shift
             if byte < 0x80:
+                # One spelling of a number: no zeros in front, nothing beyond 64 bits.
                 if (byte == 0 and shift) or value >> 64:
                     raise self.malformed("an integer is not in its shortest form", position)
                 return (value - (1 << 64) if value & _SIGN else value), place + 1
@@ -87,6 +89,7 @@ class Source:
             key, position = self.integer(position, end)
             number, wire = key >> 3, key & 7
             field = known.get(number)
+            # 12.4: never skipped, as protobuf would do: another reader may know the field.
             if field is None or field.refused:
                 name = f"field {number}" if field is None else field.name
                 raise PolicyError(
@@ -95,8 +98,10 @@ class Source:
                     where=self.place(tag),
                     found=name,
                 )
+            # A library skips a field of another wire type, and then two readers see two messages.
             if wire != field.wire:
                 raise self.malformed(f"{field.name} has wire type {wire}", tag)
+            # Of two fields of one number the last counts in protobuf, the first in other readers.
             if number < last or (number == last and not field.repeated):
                 raise self.malformed(f"{field.name} is twice or out of order", tag)
             last = number
@@ -106,10 +111,12 @@ class Source:
             else:
                 size, position = self.integer(position, end) if wire == BYTES else (4, position)
                 behind = position + size
+                # A length is a number of 64 bits, and may be negative.
                 if size < 0 or behind > end:
                     raise self.malformed(f"{field.name} is cut off", tag)
                 found.append(Found(field.name, 0, position, behind, tag))
             position = behind
+            # While they are read: each is a few bytes here and a tuple in memory.
             if len(found) > maximum:
                 raise PolicyError(
                     "model.limit", f"too many fields in {message}", where=self.place(tag), expected=f"at most {maximum}"
@@ -118,6 +125,7 @@ class Source:
 
     def text(self, found: Found, maximum: int = 256) -> str:
         """A short printable text in UTF-8."""
+        # 12.4: names are short; a long one would be copied into every message.
         if found.end - found.start > maximum:
             raise PolicyError(
                 "model.limit",
@@ -129,6 +137,7 @@ class Source:
             text = self.data[found.start : found.end].decode("utf-8")
         except UnicodeDecodeError:
             raise self.malformed(f"{found.name} is not UTF-8", found.tag) from None
+        # 12.5: a name is printed, and must not move the cursor of a terminal.
         if text and not text.isprintable():
             raise self.malformed(f"{found.name} has characters that cannot be printed", found.tag)
         return text
@@ -144,6 +153,7 @@ class Source:
         position, count = start, 4096
         while position < end:
             taken = self._uniform(position, end, count, values)
+            # So far all took as many bytes: the next block may be longer.
             if taken:
                 position, count = position + taken, min(count * 8, _MOST)
             elif count > _FEWEST:
@@ -163,6 +173,7 @@ class Source:
             return 0
         block = self.data[position : position + count * stride]
         last = block[size::stride]
+        # A tag before each, a byte without the high bit at its end, and no zeros in front.
         same = block[::stride].count(_NUMBERS_TAG) == count and last.isascii() and (size == 1 or 0 not in last)
         if not same or any(block[place::stride].translate(None, _HIGH) for place in range(1, size)):
             return 0
@@ -188,8 +199,10 @@ class Source:
         chunk = self.data[position : min(end, position + _MIXED_BYTES)]
         items: list[bytes] = _NUMBER.findall(chunk)
         taken = sum(map(len, items)) + len(items)
+        # Put together again the matches are the bytes: nothing stood between them.
         if not items or chunk[:taken] != b"\x40" + b"\x40".join(items):
             raise self.malformed("integers of an attribute are damaged", position)
+        # The numbers of trees repeat, so each spelling is read once.
         for item in set(items).difference(known):
             known[item] = item[0] if len(item) == 1 else self._number(item, position)
         values.extend(map(known.__getitem__, items))

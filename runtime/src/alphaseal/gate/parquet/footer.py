@@ -76,11 +76,13 @@ class Footer:
             byte = data[position]
             if byte == 0:
                 break
+            # One spelling: each field once and in order, its number as a short step.
             if byte < 16:
                 raise PageProblem("its footer has a field twice, or fields out of order")
             number += byte >> 4
             kind, position = byte & 15, position + 1
             seen.add(number)
+            # Most of a footer; its columns are only skipped until somebody asks for one.
             if number == _GROUPS and kind == LIST:
                 position = self._read_groups(position)
             elif kind > 2:
@@ -93,13 +95,16 @@ class Footer:
                     self.rows = _number({3: value}, 3)
                 elif number == 5:
                     self.keys = tuple(_text(_field(entry, 1)) for entry in _as_list(value))
+        # Nothing behind it, and no fields 8 and 9, which are of encrypted files.
         if position + 1 != len(data) or {8, 9} & seen:
             raise PageProblem("its footer has more than a footer holds")
+        # A schema and row groups, or there is nothing to read.
         if not {2, _GROUPS} <= seen:
             raise PageProblem("its footer lacks a list")
 
     def _read_groups(self, position: int) -> int:
         count, kind, position = list_head(self._data, position)
+        # An empty list has no kind that matters.
         if kind != STRUCT and count:
             raise PageProblem("its footer lacks a list")
         groups: list[Group] = []
@@ -121,6 +126,7 @@ class Footer:
             number += byte >> 4
             if number == _COLUMNS_OF_GROUP and byte & 15 == LIST:
                 count, kind, position = list_head(data, position)
+                # Each group has every column, so that columns are found by their place.
                 if count != len(self.columns) or kind != STRUCT:
                     raise PageProblem("a row group has not the columns of the schema")
                 for _ in range(count):
@@ -129,6 +135,7 @@ class Footer:
             elif byte & 15 > 2:
                 value, position = read_value(data, position, byte & 15)
                 rows = value if number == _ROWS_OF_GROUP and isinstance(value, int) else rows
+        # A group without a number of rows could claim any.
         if rows < 0 or len(places) != len(self.columns):
             raise PageProblem("its footer lacks a number")
         return Group(rows, tuple(places)), position
@@ -148,9 +155,11 @@ class Footer:
         ):
             raise PageProblem("a column is somewhere else, encrypted, of another type, or not described")
         name = _path(_as_list(meta.get(3)))
+        # Libraries find columns by place, and others by name.
         if name != self.columns[column]:
             raise PageProblem("its columns are not in the order of its schema")
         data, dictionary = _number(meta, 9), meta.get(11)
+        # pyarrow begins at the dictionary, which is in front of the data where there is one.
         start = dictionary if isinstance(dictionary, int) and 0 < dictionary < data else data
         codec = _CODEC_NAMES.get(_number(meta, 4), "an unknown codec")
         return Chunk(name, codec, group.rows, _number(meta, 5), start, _number(meta, 7))
@@ -158,14 +167,18 @@ class Footer:
 
 def check_ends(read_at: ReadAt, size: int) -> int:
     """The length of the footer; refuse what is not a plain parquet file, or has a footer too large to be looked at."""
+    # Two magic words and a length are the least there can be.
     if size < 12 or read_at(0, 4) != b"PAR1":
         raise PageProblem("it does not begin as a parquet file")
     tail = read_at(size - 8, 8)
+    # Its own word, so that people learn why.
     if tail[4:] == b"PARE":
         raise PageProblem("it is encrypted")
     length = int.from_bytes(tail[:4], "little")
+    # The footer lies in the file, behind the first magic word.
     if tail[4:] != b"PAR1" or length > size - 12:
         raise PageProblem("it does not end as a parquet file")
+    # Before it is read: it becomes many times as large in memory.
     if length > MAXIMUM_FOOTER:
         raise PageProblem(f"its footer has {length} bytes, {MAXIMUM_FOOTER} are allowed", growth=True)
     return length
@@ -175,6 +188,7 @@ def read_footer(read_at: ReadAt, size: int) -> Footer:
     """The footer of a file of `size` bytes.  Raises `PageProblem`."""
     length = check_ends(read_at, size)
     data = read_at(size - 8 - length, length)
+    # Another process may write to it meanwhile.
     if len(data) != length:
         raise PageProblem("it became shorter while it was read")
     return _footer(data)
@@ -188,25 +202,30 @@ def _footer(data: bytes) -> Footer:
 def _leaves(schema: Any) -> list[tuple[str, int]]:
     """(path, type) of the columns of a schema, which is a tree in the order of its nodes."""
     elements = _as_list(schema)
+    # The first element is the root.
     if not elements or len(elements) > MAXIMUM_COLUMNS:
         raise PageProblem("its schema has no columns, or too many")
     found: list[tuple[str, int]] = []
     open_nodes: list[tuple[bytes, int]] = []
     for place, element in enumerate(elements):
         name, children = _field(element, 4), element.get(5)
+        # Children are counted, so the list is a tree only if it is used up exactly.
         if not isinstance(name, bytes) or not isinstance(children, (int, type(None))) or (place and not open_nodes):
             raise PageProblem("its schema is no tree of columns")
         if place and children is None:
             path = _path([*(part for part, _ in open_nodes[1:]), name])
+            # pyarrow looks up a type by its number.
             if not 0 <= (kind := _number(element, 1)) <= _LAST_TYPE:
                 raise PageProblem(f"column {path[:80]!r} is of no type")
             found.append((path, kind))
         open_nodes.append((name, (children or 0) + 1))
+        # A node is closed when its last child is.
         while open_nodes:
             part, left = open_nodes.pop()
             if left > 1:
                 open_nodes.append((part, left - 1))
                 break
+    # Fewer elements than their parents have children.
     if open_nodes:
         raise PageProblem("its schema is no tree of columns")
     return found

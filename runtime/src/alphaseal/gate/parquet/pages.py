@@ -38,24 +38,29 @@ def check_pages(read_at: ReadAt, chunks: Iterable[Chunk], *, codecs: frozenset[s
 
 def _column(read_at: ReadAt, chunk: Chunk, codecs: frozenset[str], left: int) -> int:
     name = chunk.name[:80]
+    # V8: zstd, snappy or none; what a codec unpacks to is then in the page's header.
     if chunk.codec not in codecs:
         raise PageProblem(f"column {name!r} is compressed by {chunk.codec}")
+    # Flat columns: a value for each row, and no lists whose lengths nobody counts.
     if chunk.values != chunk.rows:
         raise PageProblem(f"column {name!r} has not one value for each row of its row group")
     position, end, total, values = chunk.start, chunk.start + chunk.size, 0, 0
     if values == chunk.values:
         return 0  # a column without values has no page to look at
+    # Behind the magic word; a size of 64 bits may be negative.
     if position < 4 or end < position:
         raise PageProblem(f"column {name!r} lies nowhere")
     while position < end and values < chunk.values:
         header = _header(read_at, position, end, name)
         total += header.unpacked
+        # V8: one page by itself, since a decoder reserves it whole, and all together.
         if header.unpacked > MAXIMUM_PAGE or total > left:
             raise PageProblem(
                 f"a page of column {name!r} unpacks to {header.unpacked} bytes, the file to {total} and more",
                 growth=True,
             )
         if header.kind == _DICTIONARY:
+            # One dictionary, in front: readers differ about a second one.
             if position != chunk.start or header.values > header.unpacked:
                 raise PageProblem(
                     f"a dictionary of column {name!r} is not its first page, or has more values than bytes"
@@ -64,9 +69,12 @@ def _column(read_at: ReadAt, chunk: Chunk, codecs: frozenset[str], left: int) ->
             raise PageProblem(f"a page of column {name!r} has more values than its row group has rows")
         else:
             values += header.values
+        # Pages follow each other without a gap, so none is passed over.
         position = header.end + header.packed
+    # The last page must end in this column's bytes.
     if position > end:
         raise PageProblem(f"a page of column {name!r} is cut off")
+    # Fewer values than rows would be filled from elsewhere.
     if values != chunk.values:
         raise PageProblem(f"the pages of column {name!r} have not the values that the footer says")
     return total
@@ -81,6 +89,7 @@ class _Header:
         sizes = [fields.get(2), fields.get(3), body.get(1) if isinstance(body, dict) else None]
         encoding = body.get(_ENCODING_OF[self.kind]) if isinstance(body, dict) and isinstance(self.kind, int) else None
         known = isinstance(encoding, int) and encoding in _ENCODINGS
+        # V8: encodings whose size is in the page; a number that lacks is no number.
         if not known or any(not isinstance(number, int) or number < 0 for number in sizes):
             raise PageProblem(f"a page of kind {self.kind} in encoding {encoding} is not read here"[:200])
         self.unpacked, self.packed, self.values = (int(number) for number in sizes if number is not None)
@@ -92,8 +101,10 @@ class _Header:
         """Missing values, rows and levels of a page of the second kind lie within what the page has."""
         missing, rows, *levels = (body.get(number) for number in (2, 3, 5, 6))
         numbers = [number for number in (missing, rows, *levels) if isinstance(number, int) and number >= 0]
+        # Without lists each value is a row, missing or not.
         if len(numbers) != 4 or numbers[0] > self.values or numbers[1] != self.values:
             raise PageProblem("a page has not one row for each of its values")
+        # Levels are cut off the page by their lengths before it is unpacked.
         if numbers[2] + numbers[3] > min(self.packed, self.unpacked):
             raise PageProblem("the levels of a page are longer than the page")
 
@@ -106,6 +117,7 @@ def _header(read_at: ReadAt, position: int, end: int, name: str) -> _Header:
             fields, used = read_struct(data, 0)
             return _Header(fields, position + used)
         except IndexError:
+            # The file ends in the header, or statistics fill more of it than any writer does.
             if len(data) < count or count >= _MAXIMUM_HEADER:
                 raise PageProblem(f"a page of column {name!r} has a damaged header") from None
             count *= 8

@@ -44,6 +44,7 @@ class PageProblem(Exception):
 
 def read_struct(data: bytes, position: int, depth: int = 0) -> tuple[dict[int, Any], int]:
     """(fields by number, place behind the structure): integers, bytes, lists and structures; others are None."""
+    # Each level is a call of this function, and a byte of the file makes one.
     if depth > _MOST_NESTED:
         raise PageProblem("its headers are nested too deeply")
     fields: dict[int, Any] = {}
@@ -58,6 +59,7 @@ def read_struct(data: bytes, position: int, depth: int = 0) -> tuple[dict[int, A
             number += step
         else:
             number, position = _integer(data, position)
+        # Of two fields of one number readers take the first or the last.
         if number in fields:
             raise PageProblem("a header has a field twice")
         if kind in (TRUE, FALSE):
@@ -128,6 +130,7 @@ def _skip_value(data: bytes, position: int, kind: int, depth: int) -> int:
 
 
 def _within(data: bytes, position: int) -> int:
+    # A slice would only be shorter, and what is missing go unnoticed.
     if position > len(data):
         raise IndexError
     return position
@@ -152,5 +155,6 @@ def _varint(data: bytes, position: int) -> tuple[int, int]:
         if byte < 0x80:
             return value, position
         shift += 7
+        # A number of more than 64 bits has no place in any field.
         if shift > 63:
             raise PageProblem("a header has a number that is too long")
