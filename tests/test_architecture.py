@@ -318,7 +318,7 @@ TESTED_WITH = {
         "runtime/desk/test_completion.py": "cli.command terminal.console",
         "runtime/desk/test_diff.py": "desk.diff_report desk.diff_scores",
         "runtime/disk/test_targets.py": "cli.options cli.output disk.files",
-        "runtime/gate/onnx/test_rows.py": "gate.onnx.operators",
+        "runtime/gate/onnx/test_operators.py": "gate.onnx.networks gate.onnx.rules",
         "runtime/gate/onnx/test_shapes.py": "gate.onnx.layers",
         "runtime/gate/parquet/test_footer.py": "disk.verified gate.parquet.pages gate.parquet.thrift",
         "runtime/gate/test_data.py": "arrow.versions",
@@ -336,7 +336,7 @@ TESTED_WITH = {
     },
     "alphaseal_converter": {
         "converter/alphas/test_compile.py": (
-            "alphas.elementwise alphas.emit alphas.logarithm alphas.nodes alphas.rolling alphas.syntax"
+            "alphas.elementwise alphas.emit alphas.logarithm alphas.nodes alphas.rolling"
         ),
         "converter/alphas/test_noise.py": "alphas.noise_life alphas.noise_rolling",
         "converter/bundle/test_provenance.py": "version",
