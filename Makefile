@@ -12,7 +12,7 @@ LOCKS := .environments/uv
 OLDEST := .environments/onnxruntime-oldest
 export PYTHONDONTWRITEBYTECODE := 1
 
-.PHONY: demo test test-fast coverage check bench fidelity ledger gauntlet cases fuzz mutants attacks matrix locks schemas fixtures research adapters format clean
+.PHONY: demo test test-fast coverage check bench fidelity ledger gauntlet cases fuzz mutants attacks matrix locks schemas completions fixtures research adapters format clean
 .DEFAULT_GOAL := test
 
 $(VENV)/.ready: tools/bootstrap.py requirements/development.txt runtime/pyproject.toml converter/pyproject.toml
@@ -91,6 +91,10 @@ bench: $(VENV)/.families
 
 schemas: $(VENV)/.ready
 	@$(BIN)/python -m alphaseal_converter.bundle.schema schemas
+
+# What `completion` of both commands prints, from their parsers.
+completions: $(VENV)/.ready
+	@$(BIN)/python tools/completions.py
 
 format: $(VENV)/.ready
 	@$(BIN)/ruff check --fix .

@@ -97,7 +97,7 @@ WINGS = {
         "bars": "format arrow sealed tables scoring",
         "bundle": "format trust sealed tables advice scoring bars",
         "store": "format disk trust bundle",
-        "desk": "format terminal arrow trust advice scoring bundle store",
+        "desk": "format terminal arrow disk trust advice scoring bundle store",
         "sources": "format bars store",
         "cli": "format terminal disk trust tables advice scoring bars bundle store desk sources",
     },
@@ -454,7 +454,7 @@ PRINTING = {
         "alphaseal_converter/isolation/places.py",
     },
     "Printable": {"alphaseal/plain_text.py"},
-    "complain": {"alphaseal/cli/command.py", "alphaseal/terminal/console.py"},
+    "complain": {"alphaseal/cli/options.py", "alphaseal/cli/score.py", "alphaseal/terminal/console.py"},
 }
 """Who may call what; the programs among them answer the process that started them."""
 

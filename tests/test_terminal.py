@@ -15,13 +15,11 @@ import pytest
 
 import alphaseal
 from alphaseal import cli as runtime
-from alphaseal.cli import command as runtime_command
 from alphaseal.errors import AlphasealError, MalformedError, UsageError
 from alphaseal.format import manifest as m
 from alphaseal.format import strict_json
 from alphaseal.plain_text import UNSEEN, printable, printable_json
 from alphaseal_converter import cli as converter
-from alphaseal_converter.cli import command as converter_command
 from converter.sessions import factor_experiment, feedback, make, write_snapshot
 from locations import REPOSITORY
 from manifests import example_manifest
@@ -375,13 +373,3 @@ def test_verbs_of_the_research_side_print_nothing_that_acts(
         tmp_path / "f.parquet",
     )
     assert said(main, EVIL)[0] == 2
-
-
-@pytest.mark.parametrize("shell", ["bash", "zsh", "fish", "powershell"])
-def test_a_completion_script_is_printed_as_it_is(shell: str, capsys: pytest.CaptureFixture[str]) -> None:
-    """Nothing in our own scripts has to be escaped: a shell gets the very lines."""
-    from alphaseal.desk import completion
-
-    for main, parser in ((runtime.main, runtime_command._parser("")), (converter.main, converter_command._parser(""))):
-        assert main(["completion", shell]) == 0
-        assert capsys.readouterr().out == completion.script(shell, parser) + "\n"

@@ -95,18 +95,42 @@ def test_scoring_never_loads_pandas(bundle: Path, tmp_path: Path, choice: list[s
 
 
 def test_tools_of_the_command_line_are_light() -> None:
-    """``--version`` and ``completion`` load none of the libraries whose versions and options they tell."""
+    """``--version`` and ``completion`` load none of the libraries: they tell of versions and options only."""
     program = "from alphaseal.cli import main\nassert main(['completion', 'bash']) == 0\n"
     program += "try:\n    main(['--version'])\nexcept SystemExit:\n    pass"
     assert not _modules(program) & (HEAVY | {"cryptography"})
 
 
-@pytest.mark.parametrize("module", ["diff", "doctor", "completion"])
-def test_verify_loads_no_tool_of_review(bundle: Path, module: str) -> None:
-    """What ``diff``, ``doctor`` and ``completion`` need costs the other verbs nothing."""
-    arguments = ["verify", str(bundle), "--allow-unsigned"]
+@pytest.mark.parametrize(
+    ("verb", "own"), [("verify", "options verify"), ("score", "advice options output score")], ids=["verify", "score"]
+)
+def test_a_verb_loads_no_other_verb(bundle: Path, verb: str, own: str) -> None:
+    """Of the command its table, the module of the verb and what that uses; nothing of the desk, the store and the sources."""
+    arguments = [verb, str(bundle), "--allow-unsigned"]
+    if verb == "score":
+        arguments += ["--features", str(bundle.parent / "features.parquet"), "--date", "2024-01-04"]
+    expected = {"alphaseal.cli", "alphaseal.cli.command", *(f"alphaseal.cli.{module}" for module in own.split())}
     check = (
-        f"import importlib.util, sys\nassert 'alphaseal.desk.{module}' not in sys.modules\n"
-        f"assert importlib.util.find_spec('alphaseal.desk.{module}')"
+        "import sys\nbehind = ('alphaseal.cli', 'alphaseal.desk', 'alphaseal.store', 'alphaseal.sources')\n"
+        f"assert {{name for name in sys.modules if name.startswith(behind)}} == {expected!r}"
     )
     _modules(f"from alphaseal.cli import main\nassert main({arguments!r}) == 0\n{check}")
+
+
+def test_a_new_verb_is_a_module_and_a_line(tmp_path: Path) -> None:
+    """Nothing else knows the verbs: parser, help, ``--json`` and the run follow from the table."""
+    (tmp_path / "greeting.py").write_text(
+        "from alphaseal.plain_text import printable\n"
+        "def add_greet(parser):\n    parser.add_argument('whom')\n    parser.add_json()\n"
+        "def run_greet(options):\n    return printable(['hello ' + options.whom]), {'whom': options.whom}\n",
+        encoding="utf-8",
+    )
+    program = (
+        f"import sys; sys.path.insert(0, {str(tmp_path)!r})\n"
+        "from dataclasses import replace\nfrom alphaseal.cli.command import COMMAND\n"
+        "from alphaseal.terminal.console import run_command\n"
+        "command = replace(COMMAND, verbs={**COMMAND.verbs, 'greet': ('greeting', 'say hello')})\n"
+        "assert 'greet' in command.parser([]).format_help()\n"
+        "assert run_command(command, ['greet', 'you']) == 0\nassert run_command(command, ['greet']) == 2\n"
+    )
+    assert "greeting" in _modules(program)

@@ -2,18 +2,48 @@
 
 from __future__ import annotations
 
+import importlib.util
+import os
+import re
+import select
 import shutil
 import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from types import ModuleType
+from typing import Any
 
 import pytest
 
-from alphaseal.cli import command
-from alphaseal.desk.completion import script, words_of
-from alphaseal.terminal.console import SHELLS
-from alphaseal_converter.cli import command as converter_command
+from alphaseal import cli
+from alphaseal.desk.completion import ENDINGS, SCRIPTS
+from alphaseal_converter import cli as converter
+from alphaseal_converter.cli.completion import SCRIPTS as CONVERTER_SCRIPTS
+from locations import REPOSITORY
 
-COMMANDS = {"alphaseal": command._parser(""), "alphaseal-convert": converter_command._parser("")}
+SCRIPT_OF = {"alphaseal": SCRIPTS, "alphaseal-convert": CONVERTER_SCRIPTS}
+COMPLETED = [
+    ("alphaseal ver", "alphaseal verify"),
+    ("alphaseal trust rev", "alphaseal trust revoke"),
+    ("alphaseal diff old new --m", "alphaseal diff old new --markdown"),
+    ("alphaseal score bundle --instruments-from q", "alphaseal score bundle --instruments-from qlib"),
+    ("alphaseal completion po", "alphaseal completion powershell"),
+    ("alphaseal verify --trust tru", "alphaseal verify --trust trust.json"),
+    ("alphaseal verify tru", "alphaseal verify trust.json"),
+    ("alphaseal-convert build task --weights se", "alphaseal-convert build task --weights session"),
+    ("alphaseal-convert val", "alphaseal-convert validate"),
+]
+"""What is typed before the tab, and what stands there afterwards; trust.json is the only file there."""
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Path:
+    """A directory with one file."""
+    (tmp_path / "trust.json").write_text("{}", encoding="utf-8")
+    return tmp_path
 
 
 def needs(shell: str) -> str:
@@ -24,121 +54,131 @@ def needs(shell: str) -> str:
     return program
 
 
-def bash_offers(command: str, line: str, directory: Path) -> list[str]:
-    """What bash offers at the end of `line`, asked through the function that `complete -F` names."""
-    source = directory / "completion.bash"
-    source.write_text(script("bash", COMMANDS[command]), encoding="utf-8")
+def script(command: str, shell: str) -> Path:
+    """Where the script of a command for a shell is."""
+    return SCRIPT_OF[command] / f"{command}.{ENDINGS[shell]}"
+
+
+def ask(program: list[str], place: Path) -> str:
+    """What a shell prints; it has no complaint."""
+    done = subprocess.run(program, cwd=place, capture_output=True, text=True, check=False, timeout=60)
+    assert (done.returncode, done.stderr) == (0, "")
+    return done.stdout
+
+
+def maker() -> ModuleType:
+    """tools/completions.py."""
+    pytest.importorskip("shtab", reason="shtab is not installed (requirements/development.txt)")
+    specification = importlib.util.spec_from_file_location("completions", REPOSITORY / "tools/completions.py")
+    assert specification is not None
+    assert specification.loader is not None
+    module = importlib.util.module_from_spec(specification)
+    specification.loader.exec_module(module)
+    return module
+
+
+def test_scripts_are_those_of_the_parsers() -> None:
+    """What ships is what shtab makes of the parsers now; `make completions` writes it."""
+    made = maker().scripts()
+    assert len(made) == 2 * len(ENDINGS)
+    assert {path.name: path.read_text("utf-8") for path in made} == {path.name: text for path, text in made.items()}
+
+
+@pytest.mark.parametrize(("main", "command"), [(cli.main, "alphaseal"), (converter.main, "alphaseal-convert")])
+@pytest.mark.parametrize("shell", ENDINGS)
+def test_the_script_is_printed(main: Any, command: str, shell: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """As it is, byte for byte: nothing in it has to be escaped."""
+    assert main(["completion", shell]) == 0
+    assert capsys.readouterr().out == script(command, shell).read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("command", SCRIPT_OF)
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_script_is_good_shell(command: str, shell: str, place: Path) -> None:
+    """The shell reads its script without a complaint."""
+    assert ask([needs(shell), "-n", str(script(command, shell))], place) == ""
+
+
+@pytest.mark.parametrize(("typed", "completed"), COMPLETED)
+def test_bash_completes(typed: str, completed: str, place: Path) -> None:
+    """Asked through the function that `complete -F` names."""
+    command = typed.split()[0]
     program = (
-        'source "$1"\n'
-        'read -ra COMP_WORDS <<< "$2"\n[[ "$2" == *" " ]] && COMP_WORDS+=("")\n'
-        "COMP_CWORD=$((${#COMP_WORDS[@]} - 1))\n"
+        'source "$1"\nread -ra COMP_WORDS <<< "$2"\nCOMP_CWORD=$((${#COMP_WORDS[@]} - 1))\n'
         'function=$(complete -p "$3" | sed "s/.*-F \\([^ ]*\\).*/\\1/")\n'
         '"$function"\nprintf "%s\\n" "${COMPREPLY[@]}"\n'
     )
-    done = subprocess.run(
-        [needs("bash"), "--norc", "-c", program, "bash", str(source), line, command],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    assert done.stderr == ""
-    return sorted(done.stdout.split())
+    asked = [needs("bash"), "--norc", "-c", program, "bash", str(script(command, "bash")), typed, command]
+    assert ask(asked, place).split() == completed.split()[-1:]
 
 
-def test_tables_are_those_of_the_parsers() -> None:
-    """Every verb of a command, and every option of a verb that its help names, is in the table."""
-    words = words_of(COMMANDS["alphaseal"])
-    assert set(words[()].verbs) == set(command._VERBS)
-    assert set(words["trust",].verbs) >= {"init", "add", "revoke", "show"}
-    assert {"--markdown", "--json", "--exit-code"} <= set(words["diff",].options)
-    assert words["score",].values["--instruments-from"] == ("qlib", "ts")
-    assert words["completion",].positional == SHELLS
-    assert "--json" not in words["diff",].values
-    converter = words_of(COMMANDS["alphaseal-convert"])
-    assert converter["build",].values["--weights"] == ("auto", "session", "workspace", "scan")
+@pytest.mark.parametrize(("typed", "completed"), COMPLETED)
+def test_fish_completes(typed: str, completed: str, place: Path) -> None:
+    """Asked through fish's own `complete --do-complete`."""
+    program = f"source {script(typed.split()[0], 'fish')}\ncomplete --do-complete '{typed}'"
+    offered = ask([needs("fish"), "--no-config", "-c", program], place).splitlines()
+    assert [line.split("\t")[0] for line in offered] == completed.split()[-1:]
 
 
-@pytest.mark.parametrize(
-    ("command", "line", "expected"),
-    [
-        ("alphaseal", "alphaseal ver", ["verify"]),
-        ("alphaseal", "alphaseal trust ", ["add", "init", "revoke", "show"]),
-        ("alphaseal", "alphaseal diff old new --m", ["--markdown"]),
-        ("alphaseal", "alphaseal score bundle --instruments-from ", ["qlib", "ts"]),
-        ("alphaseal", "alphaseal completion p", ["powershell"]),
-        ("alphaseal", "alphaseal verify --trust ", []),
-        ("alphaseal-convert", "alphaseal-convert build task --weights s", ["scan", "session"]),
-        ("alphaseal-convert", "alphaseal-convert val", ["validate"]),
-    ],
-)
-def test_bash_offers_what_the_parser_knows(command: str, line: str, expected: list[str], tmp_path: Path) -> None:
-    """Verbs, verbs of verbs, options and choices; nothing (so that bash offers files) where a file is expected."""
-    offered = bash_offers(command, line, tmp_path)
-    assert offered == expected
+@contextmanager
+def interactive(program: list[str], place: Path) -> Iterator[int]:
+    """A shell at a terminal of its own; gives the terminal's other end."""
+    import pty
+
+    child, terminal = pty.fork()
+    if child == 0:
+        os.chdir(place)
+        os.execvpe(program[0], program, os.environ | {"TERM": "dumb", "HOME": str(place)})
+    try:
+        yield terminal
+    finally:
+        os.close(terminal)
+        os.waitpid(child, 0)
 
 
-@pytest.mark.parametrize("command", COMMANDS)
-@pytest.mark.parametrize("shell", ["bash", "zsh"])
-def test_script_is_good_shell(command: str, shell: str, tmp_path: Path) -> None:
-    """The shell reads its script without a complaint."""
-    (tmp_path / "script").write_text(script(shell, COMMANDS[command]), encoding="utf-8")
-    done = subprocess.run([needs(shell), "-n", str(tmp_path / "script")], capture_output=True, text=True, check=False)
-    assert (done.returncode, done.stderr) == (0, "")
+def read_until(terminal: int, mark: str, seconds: float = 30) -> str:
+    """What a terminal shows up to a mark."""
+    shown, end = "", time.monotonic() + seconds
+    while mark not in shown:
+        ready, _, _ = select.select([terminal], [], [], max(0, end - time.monotonic()))
+        assert ready, f"no {mark!r} after {seconds} seconds: {shown!r}"
+        shown += os.read(terminal, 65536).decode()
+    return shown
 
 
-def test_zsh_offers_verbs_and_choices(tmp_path: Path) -> None:
-    """With zsh's own helpers written down, the function offers the verbs, and the choices of an option."""
-    program = needs("zsh")
-    (tmp_path / "completion.zsh").write_text(script("zsh", COMMANDS["alphaseal"]), encoding="utf-8")
-    test = (
-        "compdef() { :; }\n_files() { print files; }\n_describe() { print -l -- ${offered%%:*}; }\n"
-        'compadd() { shift; print -l -- "$@"; }\n'
-        f"source {tmp_path}/completion.zsh\n"
-        "words=(alphaseal ''); CURRENT=2; _alphaseal; print =\n"
-        "words=(alphaseal score --instruments-from ''); CURRENT=4; _alphaseal; print =\n"
-        "words=(alphaseal verify ''); CURRENT=3; _alphaseal\n"
-    )
-    done = subprocess.run([program, "-f", "-c", test], capture_output=True, text=True, check=False)
-    assert done.stderr == ""
-    verbs, choices, files = done.stdout.split("=\n")
-    assert set(verbs.split()) == set(command._VERBS)
-    assert choices.split() == ["qlib", "ts"]
-    assert files.split() == ["files"]
+@pytest.mark.skipif(sys.platform == "win32", reason="a terminal of POSIX")
+def test_zsh_completes(place: Path) -> None:
+    """Typed at an interactive zsh with a tab: what the command is then called with."""
+    setup = [
+        "PROMPT= RPROMPT= PROMPT_EOL_MARK=; unsetopt zle_bracketed_paste; autoload -Uz compinit; compinit -u -D",
+        *(f'eval "$(cat {script(command, "zsh")})"' for command in SCRIPT_OF),
+        *(f'function {command}() {{ print -r -- "<<{command} $*>>" }}' for command in SCRIPT_OF),
+        "print ready''now",
+    ]
+    with interactive([needs("zsh"), "-f", "-i"], place) as terminal:
+        os.write(terminal, "\n".join([*setup, ""]).encode())
+        read_until(terminal, "readynow")
+        for typed, completed in COMPLETED:
+            os.write(terminal, f"{typed}\t\n".encode())
+            found = re.findall("<<(.*?)>>", read_until(terminal, ">>"))
+            assert [line.strip() for line in found] == [completed]
+        os.write(terminal, b"exit\n")
 
 
-def test_fish_offers_verbs_and_choices(tmp_path: Path) -> None:
-    """fish's own `complete --do-complete` offers verbs, options and choices."""
-    program = needs("fish")
-    (tmp_path / "completion.fish").write_text(script("fish", COMMANDS["alphaseal"]), encoding="utf-8")
-    asked = ["alphaseal ver", "alphaseal trust ", "alphaseal score --instruments-from ", "alphaseal diff --mark"]
-    test = f"source {tmp_path}/completion.fish\n" + "".join(
-        f"complete --do-complete '{line}'\necho =\n" for line in asked
-    )
-    done = subprocess.run([program, "--no-config", "-c", test], capture_output=True, text=True, check=False)
-    assert done.stderr == ""
-    offered = [{line.split("\t")[0] for line in part.splitlines()} for part in done.stdout.split("=\n")]
-    assert offered[0] == {"verify"}
-    assert {"add", "init", "revoke", "show"} <= offered[1]
-    assert offered[2] == {"qlib", "ts"}
-    assert offered[3] == {"--markdown"}
+@pytest.mark.parametrize(("typed", "completed"), COMPLETED)
+def test_powershell_completes(typed: str, completed: str, place: Path) -> None:
+    """Asked through PowerShell's own `TabExpansion2`."""
+    question = f"(TabExpansion2 -inputScript '{typed}' -cursorColumn {len(typed)}).CompletionMatches.CompletionText"
+    program = f". '{script(typed.split()[0], 'powershell')}'\n{question}"
+    offered = ask([needs("pwsh"), "-NoProfile", "-Command", program], place).split()
+    assert [Path(word).name for word in offered] == completed.split()[-1:]
 
 
-def test_powershell_offers_verbs(tmp_path: Path) -> None:
-    """PowerShell's own completion offers a verb."""
-    program = needs("pwsh")
-    source = script("powershell", COMMANDS["alphaseal"])
-    ask = "(TabExpansion2 -inputScript 'alphaseal ver' -cursorColumn 13).CompletionMatches.CompletionText"
-    done = subprocess.run(
-        [program, "-NoProfile", "-Command", f"{source}\n{ask}"], capture_output=True, text=True, check=False
-    )
-    assert done.stdout.split() == ["verify"]
-
-
-def test_powershell_tables_hold_every_verb() -> None:
-    """Where no PowerShell is at hand: each path of verbs has its table, in quotes that nothing ends early."""
-    text = script("powershell", COMMANDS["alphaseal"])
-    for verb in command._VERBS:
-        assert f"    '/{verb}' = @(" in text
-    assert all(line.count("'") % 2 == 0 for line in text.splitlines())
+@pytest.mark.parametrize("command", SCRIPT_OF)
+def test_powershell_script_is_whole(command: str) -> None:
+    """Where no PowerShell is at hand: each verb has its options, and quotes and brackets are closed."""
+    text = script(command, "powershell").read_text(encoding="utf-8")
+    for verb in {"alphaseal": cli, "alphaseal-convert": converter}[command].command.COMMAND.verbs:
+        assert re.search(rf"^    '_shtab_\w+_{verb}' = @\('-h', ", text, re.MULTILINE), verb
+    assert all(line.count("'") % 2 == 0 for line in text.splitlines() if not line.lstrip().startswith("#"))
     assert text.count("{") == text.count("}")

@@ -226,7 +226,7 @@ def test_version_names_format_and_libraries(capsys: pytest.CaptureFixture[str]) 
 
 def test_every_verb_has_its_help(capsys: pytest.CaptureFixture[str]) -> None:
     """``--help`` of every verb works, whatever modules it asks for."""
-    for verb in command._VERBS:
+    for verb in command.COMMAND.verbs:
         with pytest.raises(SystemExit) as caught:
             main([verb, "--help"])
         assert caught.value.code == 0

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from alphaseal.desk import doctor as runtime
 from alphaseal.desk.doctor import Check
-from alphaseal.terminal.console import Findings
+from alphaseal.terminal.console import Findings, Parser
 from alphaseal_converter.errors import RefusalError
 from alphaseal_converter.version import __version__
 
@@ -32,8 +32,16 @@ EXTRAS = {
 _TRIAL = "import sys; open('answer.txt', 'w').write('closed off')\n"
 
 
-def run(options: argparse.Namespace) -> Findings:
-    """The verb."""
+def add_doctor(parser: Parser) -> None:
+    """The arguments of ``doctor``."""
+    parser.add_json()
+    parser.add_argument(
+        "target", type=Path, nargs="?", metavar="MODEL_FILE|TASK_DIR", help="weights file or task to look at too"
+    )
+
+
+def run_doctor(options: argparse.Namespace) -> Findings:
+    """Look at this machine, and at the target where there is one."""
     checks = [
         Check("converter", __version__),
         *runtime.machine(),

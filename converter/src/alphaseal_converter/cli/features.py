@@ -10,48 +10,45 @@ from alphaseal.cli.options import add_trust_options, add_unit_options, read_anch
 from alphaseal.disk.targets import check_target
 from alphaseal.tables.origin import sidecar_of
 from alphaseal.terminal.console import Findings, Outcome, Parser, Progress
-from alphaseal_converter.cli import signing as signing_commands
+from alphaseal_converter.cli import signing
 
 
-def add_arguments(features: Parser) -> None:
-    """The options of the verb."""
-    features.add_argument("bundle", type=Path, metavar="BUNDLE", help="bundle directory")
-    features.add_argument(
+def add_features(parser: Parser) -> None:
+    """The arguments of ``features``."""
+    parser.add_json()
+    parser.add_argument("bundle", type=Path, metavar="BUNDLE", help="bundle directory")
+    parser.add_argument(
         "--bars", type=Path, required=True, metavar="FILE", help="RD-Agent's daily_pv.h5 (key data), or a parquet file"
     )
-    features.add_argument(
-        "--static", type=Path, metavar="FILE", help="static_factors.parquet, for factors that read it"
-    )
-    day = features.add_mutually_exclusive_group(required=True)
+    parser.add_argument("--static", type=Path, metavar="FILE", help="static_factors.parquet, for factors that read it")
+    day = parser.add_mutually_exclusive_group(required=True)
     day.add_argument("--date", metavar="YYYY-MM-DD", help="compute exactly this date")
     day.add_argument("--dates", metavar="FROM:TO", help="every date of the bars in this range, both ends included")
-    features.add_argument(
+    parser.add_argument(
         "--instruments-from",
         choices=("qlib", "ts"),
         help="notation of the stocks of bars and static table, where not the bundle's",
     )
-    features.add_argument("--out", type=Path, required=True, metavar="FILE.parquet", help="file to write")
-    add_unit_options(features)
-    add_trust_options(features)
-    features.add_argument(
+    parser.add_argument("--out", type=Path, required=True, metavar="FILE.parquet", help="file to write")
+    add_unit_options(parser)
+    add_trust_options(parser)
+    parser.add_argument(
         "--python", type=Path, metavar="PYTHON", help="Python with pandas and tables that runs the factors' code"
     )
-    features.add_argument(
-        "--jobs", type=_positive, default=1, metavar="N", help="factors that run at once (default: 1)"
-    )
-    features.add_argument(
+    parser.add_argument("--jobs", type=_positive, default=1, metavar="N", help="factors that run at once (default: 1)")
+    parser.add_argument(
         "--seconds", type=_positive, default=300, metavar="N", help="the longest that a factor may run (default: 300)"
     )
-    features.add_argument(
+    parser.add_argument(
         "--memory", type=_positive, default=8, metavar="GIB", help="the most that a factor may use (default: 8)"
     )
-    features.add_argument(
+    parser.add_argument(
         "--allow-missing", action="store_true", help="write the features that can be computed, where others cannot"
     )
-    signing_commands.add_build_key(features)
+    signing.add_build_key(parser)
 
 
-def run(options: argparse.Namespace) -> Outcome:
+def run_features(options: argparse.Namespace) -> Outcome:
     """Compute the features and report on each, also where some could not be computed."""
     from alphaseal_converter.factors.compute import FeaturesRequest, IncompleteError, check_output, compute_features
     from alphaseal_converter.isolation.sandbox import IsolationLimits
@@ -73,7 +70,7 @@ def run(options: argparse.Namespace) -> Outcome:
         static=options.static,
         instruments_from=options.instruments_from,
         python=options.python,
-        signing_key=signing_commands.build_key(options),
+        signing_key=signing.build_key(options),
         jobs=options.jobs,
         anchors=read_anchors(options, bundle),
         units_as_trained=options.units_as_trained,

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from alphaseal.errors import UsageError
 from alphaseal.plain_text import Printable, printable
-from alphaseal.terminal.console import Parser
+from alphaseal.terminal.console import Outcome, Parser
 from alphaseal.trust.keys import SigningKey
 from alphaseal_converter.bundle import signing
 from alphaseal_converter.bundle.signing import Signed
@@ -19,7 +19,8 @@ if TYPE_CHECKING:
 
 
 def add_keygen(parser: Parser) -> None:
-    """The options of ``keygen``."""
+    """The arguments of ``keygen``."""
+    parser.add_json()
     parser.add_argument(
         "--out", type=Path, required=True, metavar="PREFIX", help="where the two files go; neither may exist"
     )
@@ -29,13 +30,15 @@ def add_keygen(parser: Parser) -> None:
 
 
 def add_sign(parser: Parser) -> None:
-    """The options of ``sign``."""
+    """The arguments of ``sign``."""
+    parser.add_json()
     parser.add_argument("bundle", type=Path, metavar="BUNDLE", help="bundle directory")
     _add_key(parser, "--key", required=True)
 
 
 def add_approve(parser: Parser) -> None:
-    """The options of ``approve``."""
+    """The arguments of ``approve``."""
+    parser.add_json()
     parser.add_argument("bundle", type=Path, metavar="BUNDLE", help="bundle directory")
     _add_key(parser, "--key", required=True)
     parser.add_argument(
@@ -49,7 +52,8 @@ def add_approve(parser: Parser) -> None:
 
 
 def add_attest(parser: Parser) -> None:
-    """The options of ``attest``."""
+    """The arguments of ``attest``."""
+    parser.add_json()
     parser.add_argument("bundle", type=Path, metavar="BUNDLE", help="bundle directory")
     _add_key(parser, "--key", required=True)
     parser.add_argument("--builder", type=_uri, required=True, metavar="URI", help="who vouches for the build")
@@ -59,7 +63,8 @@ def add_attest(parser: Parser) -> None:
 
 
 def add_provenance(parser: Parser) -> None:
-    """The options of ``provenance``."""
+    """The arguments of ``provenance``."""
+    parser.add_json()
     parser.add_argument("bundle", type=Path, metavar="BUNDLE", help="bundle directory")
     parser.add_argument(
         "--key",
@@ -98,7 +103,7 @@ def _uri(text: str) -> str:
     return text
 
 
-def keygen(options: argparse.Namespace) -> tuple[Printable, Any]:
+def run_keygen(options: argparse.Namespace) -> Outcome:
     """Make a pair of keys."""
     secret = signing.passphrase(options.passphrase_env)
     private, public, keyid = signing.generate_key(options.out, secret)
@@ -106,13 +111,13 @@ def keygen(options: argparse.Namespace) -> tuple[Printable, Any]:
     return text, {"private_key": str(private), "public_key": str(public), "key_id": keyid, "locked": secret is not None}
 
 
-def sign(options: argparse.Namespace) -> tuple[Printable, Any]:
+def run_sign(options: argparse.Namespace) -> Outcome:
     """Sign a bundle."""
     signed = signing.sign(options.bundle, signing.read_signing_key(options.key, options.passphrase_env))
     return printable(_describe("signed", signed)), _result(signed)
 
 
-def approve(options: argparse.Namespace) -> tuple[Printable, Any]:
+def run_approve(options: argparse.Namespace) -> Outcome:
     """Sign a bundle that others have signed, and say what was approved."""
     key = signing.read_signing_key(options.key, options.passphrase_env)
     signed = signing.approve(options.bundle, key, options.signed_by)
@@ -122,7 +127,7 @@ def approve(options: argparse.Namespace) -> tuple[Printable, Any]:
     return printable(lines), _result(signed) | {"checked": [str(path) for path in options.signed_by]}
 
 
-def attest(options: argparse.Namespace) -> tuple[Printable, Any]:
+def run_attest(options: argparse.Namespace) -> Outcome:
     """Write the provenance of a bundle."""
     from alphaseal_converter.bundle import provenance
 
@@ -133,7 +138,7 @@ def attest(options: argparse.Namespace) -> tuple[Printable, Any]:
     return _provenance("attested", provenance.attest(options.bundle, key, place))
 
 
-def show_provenance(options: argparse.Namespace) -> tuple[Printable, Any]:
+def run_provenance(options: argparse.Namespace) -> Outcome:
     """Check the provenance of a bundle."""
     from alphaseal_converter.bundle import provenance
 

@@ -1,7 +1,8 @@
-"""The story of a task: loops, hypotheses, decisions, metrics, which weights exist where, what would be the anchor and why."""
+"""The verb ``alphaseal-convert inspect``, the story of a task: loops, hypotheses, decisions, metrics, which weights exist where, what would be the anchor and why."""
 
 from __future__ import annotations
 
+import argparse
 import shlex
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -11,6 +12,8 @@ from typing import Any
 
 from alphaseal.errors import AlphasealError
 from alphaseal.plain_text import Printable, one_line, printable
+from alphaseal.terminal.console import Outcome, Parser, Progress
+from alphaseal_converter.cli.options import add_places
 from alphaseal_converter.errors import RefusalError
 from alphaseal_converter.factors.table import column_names
 from alphaseal_converter.locate.artifacts import read_dataset, read_task_configuration
@@ -21,6 +24,21 @@ from alphaseal_converter.session.history import HistoryItem
 from alphaseal_converter.session.task import Task, read_task
 
 _SHOWN_METRICS = ("IC", "ICIR", "Rank IC", "Rank ICIR", "1day.excess_return_with_cost.annualized_return")
+
+
+def add_inspect(parser: Parser) -> None:
+    """The arguments of ``inspect``."""
+    parser.add_json()
+    parser.add_argument("task", type=Path, metavar="TASK_DIR", help="log/<timestamp> of an RD-Agent task")
+    add_places(parser)
+
+
+def run_inspect(options: argparse.Namespace) -> Outcome:
+    """Read a task and tell its story."""
+    progress = Progress(enabled=not options.json)
+    story = inspect_task(options.task, options.workspace_root, options.map, options.session_key, progress)
+    progress.close()
+    return story.text(), story.to_plain()
 
 
 @dataclass(frozen=True)

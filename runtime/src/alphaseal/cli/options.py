@@ -1,17 +1,27 @@
-"""Options that several verbs of both commands share, and what they mean."""
+"""Options that several verbs share, and what they mean; some are those of both commands."""
 
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from alphaseal.errors import UsageError
+from alphaseal.plain_text import printable
+from alphaseal.terminal.console import Parser, complain
 
 if TYPE_CHECKING:
     from alphaseal.bars.units import Anchors
     from alphaseal.bundle import Bundle
     from alphaseal.trust.judgement import Trust
+
+
+def add_accepted_bundle(parser: Parser) -> None:
+    """A bundle, and whose bundles are accepted; `open_accepted` opens it."""
+    parser.add_argument("bundle", type=Path, metavar="BUNDLE", help="bundle directory")
+    parser.add_json()
+    add_trust_options(parser)
 
 
 def add_trust_options(parser: argparse.ArgumentParser) -> None:
@@ -37,7 +47,7 @@ def add_unit_options(parser: argparse.ArgumentParser) -> None:
         metavar="FILE.parquet",
         help="bars of the golden bars' stocks and days from the same source, which show the units of --bars; with --store and --source what they show is kept",
     )
-    _add_source(parser, required=False)
+    add_source(parser, required=False)
     parser.add_argument(
         "--units-as-trained",
         action="store_true",
@@ -45,7 +55,16 @@ def add_unit_options(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def _add_source(parser: argparse.ArgumentParser, *, required: bool) -> None:
+def add_notation(parser: argparse.ArgumentParser) -> None:
+    """The notation of the instruments of a source."""
+    parser.add_argument(
+        "--instruments-from",
+        choices=["qlib", "ts"],
+        help="convert SH600000 (qlib) or 600000.SH (ts) to the bundle's form",
+    )
+
+
+def add_source(parser: argparse.ArgumentParser, *, required: bool) -> None:
     parser.add_argument(
         "--store", type=Path, required=required, metavar="DIR", help="where anchors of sources of bars are kept"
     )
@@ -72,6 +91,21 @@ def read_trust(options: argparse.Namespace) -> Trust:
     return Trust(allow_unsigned=options.allow_unsigned, at=at)
 
 
+def open_accepted(options: argparse.Namespace) -> Bundle:
+    """The bundle of the command line under the trust of the command line; prints its warnings."""
+    from alphaseal.bundle import open_bundle
+
+    bundle = open_bundle(options.bundle, trust=read_trust(options))
+    warn(bundle.warnings, options)
+    return bundle
+
+
+def warn(warnings: Sequence[str], options: argparse.Namespace) -> None:
+    """For people at once; with ``--json`` they are in the result."""
+    if not options.json:
+        complain(printable(f"warning: {warning}" for warning in warnings))
+
+
 def read_anchors(options: argparse.Namespace, bundle: Bundle) -> Anchors | None:
     """What shows the units of the bars beside themselves: a file, which is kept where a store is named, or the store."""
     if (options.store is None) != (options.source is None):
@@ -81,7 +115,7 @@ def read_anchors(options: argparse.Namespace, bundle: Bundle) -> Anchors | None:
             raise UsageError("usage.anchors", "anchors are those of bars", expected="--bars with --anchors")
         anchors = bundle.anchor(options.anchors, instruments_from=options.instruments_from)
         if options.store is not None:
-            _keep(options, anchors)
+            keep_anchors(options, anchors)
         return anchors
     if options.store is None or bundle.manifest.alphas is None:
         return None
@@ -90,7 +124,8 @@ def read_anchors(options: argparse.Namespace, bundle: Bundle) -> Anchors | None:
     return sources.kept(options.store, options.source, bundle.golden_bars_digest())
 
 
-def _keep(options: argparse.Namespace, anchors: Anchors) -> None:
+def keep_anchors(options: argparse.Namespace, anchors: Anchors) -> None:
+    """Keep in the store what shows the units of a source."""
     from alphaseal import sources
 
     sources.keep(options.store, options.source, anchors, at=read_trust(options).now())

@@ -1,4 +1,4 @@
-"""A difference in words: for the terminal, and as Markdown for a comment on a pull request.
+"""The verb ``alphaseal diff``: a difference in words, for the terminal, and as Markdown for a comment on a pull request.
 
 Both are made from one list of sections, so that they say the same.  Names, texts and code come from the bundles, whose
 author may be a language model: they are `Quoted`, bounded, and escaped by whoever prints them.
@@ -6,14 +6,19 @@ author may be a language model: they are `Quoted`, bounded, and escaped by whoev
 
 from __future__ import annotations
 
+import argparse
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Union
 
 from alphaseal import plain_text
+from alphaseal.desk import diff
 from alphaseal.desk.diff import Change, Code, Difference, Identity, MetricChange, NumberChange
+from alphaseal.errors import DifferentError
 from alphaseal.format import strict_json
 from alphaseal.plain_text import Printable, printable
+from alphaseal.terminal.console import Findings, Parser
 
 _ROWS = 40
 _CODE_LINES = 80
@@ -115,6 +120,30 @@ class Section:
 
     title: str
     blocks: Sequence[Block]
+
+
+def add_diff(parser: Parser) -> None:
+    """The arguments of ``diff``."""
+    parser.add_argument("old", type=Path, metavar="OLD", help="bundle directory before")
+    parser.add_argument("new", type=Path, metavar="NEW", help="bundle directory now")
+    form = parser.add_mutually_exclusive_group()
+    form.add_argument("--markdown", action="store_true", help="for a comment on a pull request")
+    form.add_argument("--json", action="store_true", help="one JSON object on standard output")
+    parser.add_argument("--exit-code", action="store_true", help="exit status 4 where the bundles differ")
+
+
+def run_diff(options: argparse.Namespace) -> Findings:
+    """Compare two bundles; with ``--exit-code`` a difference is an error."""
+    found = diff.difference(options.old, options.new)
+    text = printable([]) if options.json else (as_markdown if options.markdown else as_text)(found)
+    error = DifferentError(
+        "diff.different",
+        "the bundles differ",
+        expected=f"sha256 {found.old.digest}",
+        found=f"sha256 {found.new.digest}",
+        next_step="review them",
+    )
+    return Findings(text, found.to_plain(), [error] if options.exit_code and not found.same else [])
 
 
 def as_text(difference: Difference) -> Printable:

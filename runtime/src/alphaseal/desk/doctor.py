@@ -68,15 +68,15 @@ class Check:
         return self.error is None
 
 
-def add_arguments(parser: Parser) -> None:
+def add_doctor(parser: Parser) -> None:
     """The options of the verb."""
     parser.add_argument("bundle", type=Path, nargs="?", metavar="BUNDLE", help="bundle directory to look at too")
     parser.add_argument("--trust", type=Path, metavar="FILE", help="trust file to look at; the bundle must be accepted")
     parser.add_argument("--store", type=Path, metavar="DIR", help="store of installed bundles to look at")
-    parser.add_argument("--json", action="store_true", help="one JSON object on standard output")
+    parser.add_json()
 
 
-def run(options: argparse.Namespace) -> Findings:
+def run_doctor(options: argparse.Namespace) -> Findings:
     """The verb."""
     checks = [*machine()]
     looks: dict[str, tuple[object, Callable[[], str]]] = {

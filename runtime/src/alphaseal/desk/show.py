@@ -1,10 +1,39 @@
-"""A manifest in words, for the terminal."""
+"""The verb ``alphaseal show``: a manifest in words."""
 
 from __future__ import annotations
 
+import argparse
+from pathlib import Path
+
 from alphaseal.advice.strategy import describe_selection
+from alphaseal.disk import tree
+from alphaseal.errors import NotReadableError
+from alphaseal.format import manifest as manifests
 from alphaseal.format.manifest import Manifest
 from alphaseal.plain_text import Printable, listed, printable
+from alphaseal.terminal.console import Outcome, Parser
+
+
+def add_show(parser: Parser) -> None:
+    """The arguments of ``show``."""
+    parser.add_argument("bundle", type=Path, metavar="BUNDLE", help="bundle directory")
+    parser.add_json()
+
+
+def run_show(options: argparse.Namespace) -> Outcome:
+    """The manifest of a bundle, whose form is checked and nothing else."""
+    data = None
+    if options.bundle.is_dir():
+        data = tree.read_bounded(options.bundle, manifests.FILE_NAME, manifests.MAXIMUM_BYTES)
+    if data is None:
+        raise NotReadableError(
+            "bundle.not_readable",
+            "no bundle directory",
+            where=str(options.bundle),
+            expected="a directory with manifest.json",
+        )
+    manifest, digest = manifests.parse(data), manifests.digest(data)
+    return describe(manifest, digest), {"digest": digest, "manifest": manifests.to_plain(manifest)}
 
 
 def describe(manifest: Manifest, digest: str) -> Printable:

@@ -12,7 +12,7 @@ import msgspec
 from alphaseal.errors import UsageError
 from alphaseal.format import instants, manifest, names
 from alphaseal.plain_text import Printable, printable
-from alphaseal.terminal.console import Parser
+from alphaseal.terminal.console import Outcome, Parser
 from alphaseal.trust import keys
 from alphaseal.trust import policy as trust_file
 from alphaseal.trust.policy import BundleRule, Key, TrustFile
@@ -20,7 +20,7 @@ from alphaseal.trust.policy import BundleRule, Key, TrustFile
 _ID = re.compile(r"[0-9a-f]{64}")
 
 
-def add_arguments(parser: Parser) -> None:
+def add_trust(parser: Parser) -> None:
     """The arguments of ``alphaseal trust``."""
     actions = parser.add_subparsers(dest="action", required=True, metavar="ACTION", parser_class=Parser)
     init = _action(actions, "init", "make a trust file that knows no key yet")
@@ -69,14 +69,14 @@ def add_arguments(parser: Parser) -> None:
     _action(actions, "show", "what the file says")
 
 
-def _action(actions: Any, name: str, text: str) -> Any:
-    parser = actions.add_parser(name, help=text)
+def _action(actions: Any, name: str, text: str) -> Parser:
+    parser: Parser = actions.add_parser(name, help=text)
     parser.add_argument("file", type=Path, metavar="FILE", help="the trust file")
-    parser.add_argument("--json", action="store_true", help="one JSON object on standard output")
+    parser.add_json()
     return parser
 
 
-def run(options: argparse.Namespace) -> tuple[Printable, Any]:
+def run_trust(options: argparse.Namespace) -> Outcome:
     """Carry out one action; every change is written whole or not at all."""
     if options.action == "show":
         trust = trust_file.load(options.file)

@@ -6,12 +6,13 @@ Nothing else prints, and nothing is printed but `Printable`: text in which no fi
 from __future__ import annotations
 
 import argparse
+import importlib
 import io
 import json
 import os
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NoReturn, TextIO, Union
 
@@ -19,7 +20,6 @@ from alphaseal.errors import AlphasealError, NotReadableError, UsageError
 from alphaseal.plain_text import Printable, printable, printable_json
 
 INTERNAL_EXIT = 1
-SHELLS = ("bash", "zsh", "fish", "powershell")
 
 
 class Parser(argparse.ArgumentParser):
@@ -27,6 +27,10 @@ class Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         raise UsageError("usage.arguments", message, next_step=f"{self.prog} --help")
+
+    def add_json(self) -> None:
+        """The option ``--json``, which every verb has."""
+        self.add_argument("--json", action="store_true", help="one JSON object on standard output")
 
 
 class Version(argparse.Action):
@@ -55,21 +59,55 @@ class Findings:
 Outcome = Union[tuple[Printable, Any], Findings]
 
 
-def run_command(
-    parser: Parser, arguments: Sequence[str], verbs: dict[str, Callable[[argparse.Namespace], Outcome]]
-) -> int:
-    """Run one verb and report; the return value is the exit status.
+@dataclass(frozen=True)
+class Command:
+    """A command: its table of verbs is ``verb: (module, what the verb does)``.
 
-    A verb returns (text for people, result for programs), or these with findings, or raises an AlphasealError.
+    The module of a verb is loaded when the verb is called.  It has two functions: ``add_VERB(parser)`` adds the arguments;
+    ``run_VERB(options)`` returns (text for people, result for programs), or these with findings, or raises an AlphasealError.
     """
+
+    name: str
+    description: str
+    version: Callable[[], Printable]
+    verbs: Mapping[str, tuple[str, str]]
+
+    def parser(self, called: Collection[str]) -> Parser:
+        """The parser, with the arguments of those verbs only that are called."""
+        parser = Parser(prog=self.name, description=self.description)
+        parser.add_argument("--version", action=Version, text=self.version)
+        # Without `prog` argparse formats a usage message for it now, which loads shutil and its compression libraries.
+        verbs = parser.add_subparsers(dest="verb", required=True, metavar="VERB", parser_class=Parser, prog=self.name)
+        for verb, (_, text) in self.verbs.items():
+            options = verbs.add_parser(verb, help=text)
+            if verb in called:
+                self._function("add", verb)(options)
+        return parser
+
+    def run(self, options: argparse.Namespace) -> Outcome:
+        """Run the verb of the command line."""
+        outcome: Outcome = self._function("run", options.verb)(options)
+        return outcome
+
+    def _function(self, what: str, verb: str) -> Callable[[Any], Any]:
+        function: Callable[[Any], Any] = getattr(importlib.import_module(self.verbs[verb][0]), f"{what}_{verb}")
+        return function
+
+
+def run_command(command: Command, arguments: Sequence[str] | None) -> int:
+    """Run one verb and report; the return value is the exit status of the table in spec/bundle-v1.md.
+
+    Without `arguments` those of the process count.
+    """
+    arguments = sys.argv[1:] if arguments is None else arguments
     as_json = "--json" in arguments
     for stream in (sys.stdout, sys.stderr):
         # A terminal or a pipe of another encoding (Windows, LC_ALL=C) shows an escape instead of stopping the command.
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
     try:
-        options = parser.parse_args(arguments)
-        outcome = verbs[options.verb](options)
+        called = [word for word in arguments if not word.startswith("-")][:1]
+        outcome = command.run(command.parser(called).parse_args(arguments))
     except AlphasealError as error:
         return _report(error.exit, error.code, str(error), error, as_json)
     except KeyboardInterrupt:

@@ -1,0 +1,158 @@
+"""The verb ``alphaseal-convert build``."""
+
+from __future__ import annotations
+
+import argparse
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from alphaseal.errors import UsageError
+from alphaseal.format import instants
+from alphaseal.format.manifest import FORMAT, FORMATS
+from alphaseal.plain_text import printable
+from alphaseal.terminal.console import Outcome, Parser, Progress
+from alphaseal_converter.cli import signing
+from alphaseal_converter.cli.options import add_choice, add_places, add_values, request
+
+if TYPE_CHECKING:
+    from alphaseal.format.manifest import Manifest
+    from alphaseal_converter.factors.trial import TrialRequest
+    from alphaseal_converter.proof.request import BuildRequest
+
+
+def add_build(parser: Parser) -> None:
+    """The arguments of ``build``."""
+    parser.add_json()
+    parser.add_argument(
+        "task", type=Path, nargs="?", metavar="TASK_DIR", help="log/<timestamp> of an RD-Agent task; none for a scan"
+    )
+    parser.add_argument("--out", type=Path, required=True, metavar="BUNDLE", help="directory to make; must not exist")
+    add_places(parser)
+    add_choice(parser)
+    add_values(parser)
+    parser.add_argument(
+        "--feature-order",
+        type=Path,
+        metavar="FILE",
+        help="feature names in model order, where nothing in the run says it",
+    )
+    parser.add_argument("--name", help="bundle name (default: from the task)")
+    parser.add_argument(
+        "--sequence",
+        type=_sequence,
+        metavar="N",
+        help="sequence number (default: the run's end, in seconds since 1970)",
+    )
+    parser.add_argument(
+        "--expires",
+        type=_instant,
+        metavar="INSTANT",
+        help="the bundle is refused from then on, 2027-01-31T00:00:00Z (default: never)",
+    )
+    parser.add_argument("--require-ready", action="store_true", help="refuse (20) where the bundle would not be ready")
+    parser.add_argument(
+        "--bars",
+        type=Path,
+        metavar="FILE",
+        help="RD-Agent's daily_pv.h5, or parquet: run the factors' code on it, isolated, to find look-back and look-ahead",
+    )
+    parser.add_argument("--static", type=Path, metavar="FILE", help="static_factors.parquet for factors that read it")
+    parser.add_argument(
+        "--python", type=Path, metavar="PYTHON", help="Python with pandas and tables that runs the factors' code"
+    )
+    parser.add_argument(
+        "--format",
+        choices=FORMATS,
+        default=FORMAT,
+        help="version of the bundle format: an older one for runtimes that read no other, without the guards that it lacks "
+        "(default: %(default)s)",
+    )
+    parser.add_argument("--without-factors", action="store_true", help="leave the factor table out of the bundle")
+    signing.add_build_key(parser)
+
+
+def _instant(text: str) -> str:
+    if instants.read(text) is None:
+        raise argparse.ArgumentTypeError(f"expected YYYY-MM-DDThh:mm:ssZ, found {text!r}")
+    return text
+
+
+def _sequence(text: str) -> int:
+    if not text.isascii() or not text.isdigit() or int(text) > 2**53:
+        raise argparse.ArgumentTypeError(f"expected a whole number from 0 to 2**53, found {text!r}")
+    return int(text)
+
+
+def run_build(options: argparse.Namespace) -> Outcome:
+    """Read a run, prove it and write its bundle."""
+    from alphaseal_converter.build import build
+    from alphaseal_converter.bundle.write import result_object
+
+    progress = Progress(enabled=not options.json)
+    try:
+        bundle = build(_request(options), progress)
+    finally:
+        progress.close()
+    manifest = bundle.manifest
+    parity = manifest.parity
+    verdict = (
+        "ready"
+        if manifest.eligibility.ready
+        else "not ready: " + "; ".join(f"{reason.code} ({reason.text})" for reason in manifest.eligibility.reasons)
+    )
+    rows, same = sum(case.rows for case in parity.cases), sum(case.bit_identical for case in parity.cases)
+    lines = [
+        f"{verdict}",
+        f"parity  {same} of {rows} rows bit-identical to {' and '.join(parity.judges)}; order {manifest.order.proof}"
+        + (
+            f"; {parity.days.same_order} of {parity.days.days} days in the same order"
+            if parity.days is not None
+            else ""
+        ),
+        *_differences(manifest),
+        *(trial.line(name) for name, trial in bundle.trials.items()),
+        f"bundle  {bundle.path}  sha256 {bundle.digest}",
+        f"card    {bundle.path / 'card.html'}",
+    ]
+    return printable(lines), result_object(bundle)
+
+
+def _differences(manifest: Manifest) -> list[str]:
+    """Near ties and noise, where there are any: a bundle is as good with them, and its owner should know."""
+    days, replay, lines = manifest.parity.days, manifest.order.replay, []
+    if days is not None and days.swaps:
+        lines.append(
+            f"ties    {days.swaps} pairs of stocks changed places within near ties, at most {days.largest_gap:.3g} apart"
+        )
+    if replay is not None and replay.noise is not None:
+        from alphaseal_converter.evidence.noise import in_words
+
+        lines.append(f"noise   {in_words(replay.noise, replay.rows)}")
+    return lines
+
+
+def _request(options: argparse.Namespace) -> BuildRequest:
+    return replace(
+        request(options),
+        feature_order=options.feature_order,
+        name=options.name,
+        sequence=options.sequence,
+        with_factors=not options.without_factors,
+        expires=options.expires,
+        require_ready=options.require_ready,
+        trial=_trial(options),
+        signing_key=signing.build_key(options),
+        format=options.format,
+    )
+
+
+def _trial(options: argparse.Namespace) -> TrialRequest | None:
+    """The bars on which the factors' code is tried; None without them."""
+    from alphaseal_converter.factors.trial import TrialRequest
+
+    if options.bars is not None:
+        return TrialRequest(options.bars, options.static, options.python)
+    if options.static is not None:
+        raise UsageError("usage.arguments", "--static goes with --bars", next_step="name the bars, too")
+    return None
