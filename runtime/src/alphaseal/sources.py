@@ -39,7 +39,7 @@ class Sources(Part, frozen=True, kw_only=True):
 def keep(directory: str | os.PathLike[str], name: str, anchors: Anchors, *, at: str) -> None:
     """Keep what anchors showed of the source `name`, in the place of older ones for the same golden bars.
 
-    `at` is an instant.  UsageError `usage.source` for a name that is none; NotReadableError `store.*`.
+    `at` is an instant.  UsageError `usage.source` for an invalid name; NotReadableError `store.*`.
     """
     root = Path(directory)
     check_name(name)
@@ -67,7 +67,7 @@ def parse(data: bytes, where: str) -> Sources:
 
 
 def check_name(name: str) -> None:
-    """UsageError `usage.source` for what is no name of a source."""
+    """UsageError `usage.source` where `name` is not a valid name of a source."""
     if not is_name(name):
         raise UsageError(
             "usage.source",

@@ -1,6 +1,6 @@
 """The store of the trading side: which bundle is in force, changed in one step, forwards only unless told otherwise.
 
-    bundles/<digest>/   installed bundles, each verified where it lies before anything names it
+    bundles/<digest>/   installed bundles, each verified in place before anything names it
     current.json        which one is in force, the highest sequence ever in force, and what was done when
     staging/            a copy in the making; the next install removes what a stopped one left
     sources.json        what anchors showed of sources of bars (`alphaseal.sources`)
@@ -112,7 +112,7 @@ def rollback(store: str | os.PathLike[str], *, to: int, reason: str, trust: Trus
     if not reason.strip() or len(reason) > 1000:
         raise UsageError(
             "usage.reason",
-            "a rollback is recorded with its reason",
+            "a rollback needs a reason",
             expected="1 to 1000 characters",
             found=f"{len(reason)} characters",
         )
@@ -138,7 +138,7 @@ def rollback(store: str | os.PathLike[str], *, to: int, reason: str, trust: Trus
 
 
 def current(store: str | os.PathLike[str]) -> Current:
-    """What is in force; NotReadableError where nothing is.  The bundle itself is verified by whoever opens it."""
+    """The bundle in force; NotReadableError where there is none.  The caller who opens the bundle verifies it."""
     root = Path(store)
     return _current(root, _require(root))
 
@@ -149,7 +149,7 @@ def parse(data: bytes, where: str) -> State:
 
 
 def typed(data: bytes, where: str, kind: type[T]) -> T:
-    """One of the store's files as what it is, version first; MalformedError (``json.*``, ``store.*``)."""
+    """Read a file of the store as its type, version first; MalformedError (``json.*``, ``store.*``)."""
     value = strict_json.loads(data, where=where, maximum_bytes=MAXIMUM_BYTES)
     found = value.get("format") if isinstance(value, dict) else None
     if found != FORMAT:
@@ -249,7 +249,7 @@ def _remove(directory: Path) -> None:
 
 
 def _check_signatures(target: Path, source: Bundle) -> None:
-    """What is in force stays as it is: whoever installs it again may trust less than whoever installed it first.
+    """Leave the bundle in force as it is: the second installer may trust less than the first one.
 
     A copy without an envelope offers nothing, and one with the same offers nothing new.
     """

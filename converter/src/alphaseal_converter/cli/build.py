@@ -25,7 +25,11 @@ def add_build(parser: Parser) -> None:
     """The arguments of ``build``."""
     parser.add_json()
     parser.add_argument(
-        "task", type=Path, nargs="?", metavar="TASK_DIR", help="log/<timestamp> of an RD-Agent task; none for a scan"
+        "task",
+        type=Path,
+        nargs="?",
+        metavar="TASK_DIR",
+        help="log/<timestamp> of an RD-Agent task; leave it out with --weights scan",
     )
     parser.add_argument("--out", type=Path, required=True, metavar="BUNDLE", help="directory to make; must not exist")
     add_places(parser)
@@ -35,7 +39,7 @@ def add_build(parser: Parser) -> None:
         "--feature-order",
         type=Path,
         metavar="FILE",
-        help="feature names in model order, where nothing in the run says it",
+        help="feature names in model order, for a run that does not record it",
     )
     parser.add_argument("--name", help="bundle name (default: from the task)")
     parser.add_argument(
@@ -48,7 +52,7 @@ def add_build(parser: Parser) -> None:
         "--expires",
         type=_instant,
         metavar="INSTANT",
-        help="the bundle is refused from then on, 2027-01-31T00:00:00Z (default: never)",
+        help="the bundle is refused from this instant on, 2027-01-31T00:00:00Z (default: never)",
     )
     parser.add_argument("--require-ready", action="store_true", help="refuse (20) where the bundle would not be ready")
     parser.add_argument(
@@ -65,7 +69,7 @@ def add_build(parser: Parser) -> None:
         "--format",
         choices=FORMATS,
         default=FORMAT,
-        help="version of the bundle format: an older one for runtimes that read no other, without the guards that it lacks "
+        help="version of the bundle format; an older one is for older runtimes and lacks the newer guards "
         "(default: %(default)s)",
     )
     parser.add_argument("--without-factors", action="store_true", help="leave the factor table out of the bundle")
@@ -119,7 +123,7 @@ def run_build(options: argparse.Namespace) -> Outcome:
 
 
 def _differences(manifest: Manifest) -> list[str]:
-    """Near ties and noise, where there are any: a bundle is as good with them, and its owner should know."""
+    """Lines about near ties and noise: the bundle is as good with them, and its owner should know."""
     days, replay, lines = manifest.parity.days, manifest.order.replay, []
     if days is not None and days.swaps:
         lines.append(
@@ -154,5 +158,5 @@ def _trial(options: argparse.Namespace) -> TrialRequest | None:
     if options.bars is not None:
         return TrialRequest(options.bars, options.static, options.python)
     if options.static is not None:
-        raise UsageError("usage.arguments", "--static goes with --bars", next_step="name the bars, too")
+        raise UsageError("usage.arguments", "--static goes with --bars", next_step="add --bars FILE")
     return None

@@ -31,12 +31,12 @@ COMMAND = Command(
     verbs={
         "inspect": (
             "alphaseal_converter.cli.story",
-            "the story of a task: experiments, decisions, weights, the anchor",
+            "tell the story of a task: experiments, decisions, weights, the anchor",
         ),
         "build": ("alphaseal_converter.cli.build", "read, prove, write a bundle"),
         "replay": (
             "alphaseal_converter.cli.replay",
-            "write the raw feature values of a run, to carry them elsewhere: qlib's, or from bars",
+            "write the raw feature values of a run, from qlib or from bars, for use on another machine",
         ),
         "validate": (
             "alphaseal_converter.cli.validate",
@@ -44,7 +44,7 @@ COMMAND = Command(
         ),
         "doctor": (
             "alphaseal_converter.cli.doctor",
-            "what of this machine would stop the work; whether a file can be read",
+            "find what would stop the work on this machine, or in a weights file or task",
         ),
         "completion": ("alphaseal_converter.cli.completion", "print a script for tab completion"),
         "features": (
@@ -56,7 +56,7 @@ COMMAND = Command(
             "make a pair of keys: PREFIX.key (keep it secret) and PREFIX.pub",
         ),
         "sign": ("alphaseal_converter.cli.signing", "verify a bundle wholly and sign it"),
-        "approve": ("alphaseal_converter.cli.signing", "verify a bundle that others have signed, and sign it too"),
+        "approve": ("alphaseal_converter.cli.signing", "verify a bundle that is already signed, and add a signature"),
         "attest": (
             "alphaseal_converter.cli.signing",
             "verify a bundle wholly and write its signed provenance (in-toto, SLSA)",

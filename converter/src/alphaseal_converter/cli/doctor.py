@@ -1,7 +1,7 @@
-"""`alphaseal-convert doctor`: what of this machine would stop a conversion, and whether a model or a task in hand can be read.
+"""The verb ``alphaseal-convert doctor``: what would stop a conversion on this machine, and whether a model or a task can be read.
 
-Exit status 0 when nothing would; otherwise that of the first finding: 3 for the machine and for what cannot be opened, 20
-for a file or a task that the converter refuses.
+Exit status 0 without a finding; otherwise the status of the first: 3 for the machine and for what cannot be opened, 20 for a file
+or a task that the converter refuses.
 """
 
 from __future__ import annotations
@@ -63,7 +63,7 @@ def versions() -> str:
 def _libraries() -> Iterator[Check]:
     asked = [(name, minimum, "pip install --upgrade alphaseal-converter") for name, minimum in LIBRARIES.items()]
     for name, (minimum, extra, _) in EXTRAS.items():
-        # An extra that is missing is no fault: only the family that needs it asks for it.
+        # A missing extra is not a fault: only the family that needs it asks for it.
         if runtime.installed(name) is not None:
             asked.append((name, minimum, f"pip install --upgrade 'alphaseal-converter[{extra}]'"))
     found = {check.name: check for check in runtime.libraries(asked)}
@@ -74,7 +74,7 @@ def _libraries() -> Iterator[Check]:
 
 
 def _isolation() -> str:
-    """Whether a program can be closed off here: code of networks and factors runs in no other way."""
+    """Whether a program can be isolated here: code of networks and factors runs only isolated."""
     import tempfile
 
     from alphaseal_converter.isolation.sandbox import run_isolated

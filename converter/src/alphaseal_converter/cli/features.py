@@ -27,7 +27,7 @@ def add_features(parser: Parser) -> None:
     parser.add_argument(
         "--instruments-from",
         choices=("qlib", "ts"),
-        help="notation of the stocks of bars and static table, where not the bundle's",
+        help="notation of the stocks in the bars and the static table, if it is not the bundle's",
     )
     parser.add_argument("--out", type=Path, required=True, metavar="FILE.parquet", help="file to write")
     add_unit_options(parser)
@@ -43,13 +43,13 @@ def add_features(parser: Parser) -> None:
         "--memory", type=_positive, default=8, metavar="GIB", help="the most that a factor may use (default: 8)"
     )
     parser.add_argument(
-        "--allow-missing", action="store_true", help="write the features that can be computed, where others cannot"
+        "--allow-missing", action="store_true", help="write the features that can be computed, even if some cannot"
     )
     signing.add_build_key(parser)
 
 
 def run_features(options: argparse.Namespace) -> Outcome:
-    """Compute the features and report on each, also where some could not be computed."""
+    """Compute the features and report on each, including features that could not be computed."""
     from alphaseal_converter.factors.compute import FeaturesRequest, IncompleteError, check_output, compute_features
     from alphaseal_converter.isolation.sandbox import IsolationLimits
 

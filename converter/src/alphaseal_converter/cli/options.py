@@ -18,7 +18,7 @@ def add_places(parser: argparse.ArgumentParser) -> None:
         action="append",
         default=[],
         metavar="DIR",
-        help="where workspaces are looked for by name; repeatable",
+        help="directory to search for workspaces by name; repeatable",
     )
     parser.add_argument(
         "--map",
@@ -26,7 +26,7 @@ def add_places(parser: argparse.ArgumentParser) -> None:
         action="append",
         default=[],
         metavar="FROM=TO",
-        help="what a recorded path is called here; repeatable",
+        help="use the path TO for the recorded path FROM; repeatable",
     )
     parser.add_argument(
         "--session-key",
@@ -58,17 +58,18 @@ def add_values(parser: argparse.ArgumentParser) -> None:
         help="raw feature values of the run, to prove the feature order",
     )
     parser.add_argument(
-        "--replay-with", type=Path, metavar="PYTHON", help="Python of an environment with qlib, to compute those values"
+        "--replay-with",
+        type=Path,
+        metavar="PYTHON",
+        help="Python of an environment with qlib, to compute the raw feature values",
     )
     parser.add_argument(
         "--provider",
         type=Path,
         metavar="DIR",
-        help="qlib's market data: proves the order without qlib, and alphas.onnx (default: the run's own path, if there)",
+        help="qlib's market data, to prove the order without qlib and to build alphas.onnx (default: the run's own path, if it exists)",
     )
-    parser.add_argument(
-        "--without-provider", action="store_true", help="leave the run's own market data alone, though they are there"
-    )
+    parser.add_argument("--without-provider", action="store_true", help="do not use the run's own market data")
     parser.add_argument(
         "--run-model-code", action="store_true", help="allow code of the workspace to run, in an isolated child process"
     )

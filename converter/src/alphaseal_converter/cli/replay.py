@@ -28,7 +28,7 @@ def run_replay(options: argparse.Namespace) -> Outcome:
     from alphaseal_converter.build import write_raw_values
 
     if options.replay_with is None and importlib.util.find_spec("qlib") is not None:
-        options.replay_with = Path(sys.executable)  # qlib's own numbers, where it is installed beside us
+        options.replay_with = Path(sys.executable)  # qlib's own numbers, where qlib is installed with us
     if options.features is not None:
         raise UsageError("usage.arguments", "replay computes the raw values; --features does not go with it")
     progress = Progress(enabled=not options.json)

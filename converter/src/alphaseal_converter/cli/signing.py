@@ -22,7 +22,11 @@ def add_keygen(parser: Parser) -> None:
     """The arguments of ``keygen``."""
     parser.add_json()
     parser.add_argument(
-        "--out", type=Path, required=True, metavar="PREFIX", help="where the two files go; neither may exist"
+        "--out",
+        type=Path,
+        required=True,
+        metavar="PREFIX",
+        help="path of the two files without their endings; neither may exist",
     )
     parser.add_argument(
         "--passphrase-env", metavar="VARIABLE", help="environment variable with a passphrase that locks the private key"
@@ -59,7 +63,7 @@ def add_attest(parser: Parser) -> None:
     parser.add_argument("--builder", type=_uri, required=True, metavar="URI", help="who vouches for the build")
     parser.add_argument("--source", type=_uri, metavar="URI", help="repository whose workflow ran the build")
     parser.add_argument("--revision", metavar="COMMIT", help="commit of --source")
-    parser.add_argument("--invocation", type=_uri, metavar="URI", help="the very run")
+    parser.add_argument("--invocation", type=_uri, metavar="URI", help="the run that built the bundle")
 
 
 def add_provenance(parser: Parser) -> None:

@@ -52,7 +52,7 @@ class Inputs:
 
 @dataclass(frozen=True)
 class Story:
-    """What a person, or a program, wants to know of a task before converting it."""
+    """What a person or a program wants to know about a task before converting it."""
 
     task: Task
     anchor: Anchor | None
@@ -196,7 +196,7 @@ class Story:
         return lines
 
     def _factor_lines(self) -> list[str]:
-        """What became of every accepted factor; without the run's own table that cannot be said of most."""
+        """What became of every accepted factor; without the run's own table most are unknown."""
         known = self.inputs is not None
         unknown = [_line(factor.name) for factor in self.factors if factor.status == "no_column" and not known]
         lines = [
@@ -230,7 +230,7 @@ def inspect_task(
     session_key: Path | None,
     progress: Callable[[str], None],
 ) -> Story:
-    """Read a task and look for the weights of every accepted experiment; nothing missing is an error here."""
+    """Read a task and look for the weights of every accepted experiment; a missing part is not an error here."""
     task = read_task(directory, session_key, progress)
     try:
         anchor, problem = choose_anchor(task), None

@@ -25,7 +25,7 @@ _SHOWN = 20
 
 
 class Guard:
-    """Looks at the drift of scores on their way to whoever takes them; with `strict` it stops at the first beyond the limits."""
+    """Measures the drift of scores that pass through it; with `strict` it stops at the first that is beyond the limits."""
 
     def __init__(self, limits: DriftLimits, *, strict: bool) -> None:
         self._limits, self._strict = limits, strict

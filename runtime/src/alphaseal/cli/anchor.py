@@ -18,7 +18,7 @@ def add_anchor(parser: Parser) -> None:
         type=Path,
         required=True,
         metavar="FILE.parquet",
-        help="bars of the golden bars' stocks and days from the source",
+        help="bars from the source for the stocks and days of the golden bars",
     )
     add_source(parser, required=True)
     add_notation(parser)

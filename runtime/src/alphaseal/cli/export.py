@@ -19,7 +19,7 @@ def add_export(parser: Parser) -> None:
         "--layout",
         required=True,
         metavar="seed|aistock|strategy-package",
-        help="whose file names: the first hand-over document's, AIstock's task folder, or a StrategyPackage",
+        help="file names to use: of the first hand-over document, of AIstock's task folder, or of a StrategyPackage",
     )
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="directory to make; must not exist")
 

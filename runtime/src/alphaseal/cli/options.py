@@ -1,4 +1,4 @@
-"""Options that several verbs share, and what they mean; some are those of both commands."""
+"""Options that several verbs share, and what they mean; the other command uses some of them too."""
 
 from __future__ import annotations
 
@@ -40,18 +40,18 @@ def add_trust_options(parser: argparse.ArgumentParser) -> None:
 
 
 def add_unit_options(parser: argparse.ArgumentParser) -> None:
-    """What shows the units of bars beside themselves; `read_anchors` reads them."""
+    """Options that show the units of bars; `read_anchors` reads them."""
     parser.add_argument(
         "--anchors",
         type=Path,
         metavar="FILE.parquet",
-        help="bars of the golden bars' stocks and days from the same source, which show the units of --bars; with --store and --source what they show is kept",
+        help="bars from the same source for the stocks and days of the golden bars; they show the units of --bars, and --store with --source keeps the result",
     )
     add_source(parser, required=False)
     parser.add_argument(
         "--units-as-trained",
         action="store_true",
-        help="take the bars as having the units of the training where nothing shows it; recorded in the result",
+        help="assume that the bars have the units of the training where nothing shows it; the result records this",
     )
 
 
@@ -66,13 +66,15 @@ def add_notation(parser: argparse.ArgumentParser) -> None:
 
 def add_source(parser: argparse.ArgumentParser, *, required: bool) -> None:
     parser.add_argument(
-        "--store", type=Path, required=required, metavar="DIR", help="where anchors of sources of bars are kept"
+        "--store", type=Path, required=required, metavar="DIR", help="store that keeps the anchors of each source"
     )
-    parser.add_argument("--source", required=required, metavar="NAME", help="the name there of the source of the bars")
+    parser.add_argument(
+        "--source", required=required, metavar="NAME", help="name of the source of the bars in the store"
+    )
 
 
 def read_trust(options: argparse.Namespace) -> Trust:
-    """What the options accept; without any of them nothing is."""
+    """The trust that the options give; without an option nothing is accepted."""
     from alphaseal.trust.judgement import Trust
 
     at = None
@@ -107,12 +109,12 @@ def warn(warnings: Sequence[str], options: argparse.Namespace) -> None:
 
 
 def read_anchors(options: argparse.Namespace, bundle: Bundle) -> Anchors | None:
-    """What shows the units of the bars beside themselves: a file, which is kept where a store is named, or the store."""
+    """Anchors, which show the units of the bars: from the file, which a named store then keeps, or else from the store."""
     if (options.store is None) != (options.source is None):
-        raise UsageError("usage.source", "a source of bars has its name in a store", expected="--store with --source")
+        raise UsageError("usage.source", "--store and --source go together", expected="--store with --source")
     if options.anchors is not None:
         if options.bars is None:
-            raise UsageError("usage.anchors", "anchors are those of bars", expected="--bars with --anchors")
+            raise UsageError("usage.anchors", "anchors need bars", expected="--bars with --anchors")
         anchors = bundle.anchor(options.anchors, instruments_from=options.instruments_from)
         if options.store is not None:
             keep_anchors(options, anchors)

@@ -95,7 +95,7 @@ def write_scores(parts: Iterator[Scores], path: Path, top: int | None, progress:
 
 
 def _schema(first: Scores | None) -> pa.Schema:
-    """Of a file: whoever reads it later must see which units were taken on the caller's word."""
+    """The file names the units that were taken on the caller's word, for its later readers."""
     taken = [] if first is None else [field for field, how in first.units.items() if how == AS_TRAINED]
     if not taken:
         return SCORE_SCHEMA

@@ -34,7 +34,7 @@ def add_score(parser: Parser) -> None:
         "--features",
         type=Path,
         metavar="FILE.parquet",
-        help="datetime, instrument and one column per feature, with --bars those features that bars do not give",
+        help="datetime, instrument and one column per feature; with --bars only the features that bars do not give",
     )
     parser.add_argument(
         "--bars",
@@ -48,12 +48,14 @@ def add_score(parser: Parser) -> None:
     day.add_argument(
         "--dates", metavar="FROM:TO", help="score every date of the file in this range, both ends included"
     )
-    parser.add_argument("--max-rows", type=int, metavar="N", help="refuse a file of which more rows would be read")
+    parser.add_argument(
+        "--max-rows", type=int, metavar="N", help="refuse a file if more than N rows of it would be read"
+    )
     parser.add_argument(
         "--max-bytes",
         type=int,
         metavar="N",
-        help="refuse a file that becomes larger than this when it is read (default: 100 times its size)",
+        help="refuse a file whose values take more than N bytes (default: 100 times the size of the file)",
     )
     parser.add_argument(
         "--top",
@@ -72,7 +74,7 @@ def add_score(parser: Parser) -> None:
         "--holdings",
         type=Path,
         metavar="FILE",
-        help="say what to hold, sell and buy as the run's strategy would: stocks that are held, one a line, or a CSV file with a column instrument",
+        help="say what to hold, sell and buy by the run's strategy; FILE lists the stocks held now, one a line, or is CSV with a column instrument",
     )
     parser.add_argument(
         "--strict",
@@ -83,7 +85,7 @@ def add_score(parser: Parser) -> None:
         "--universe",
         type=Path,
         metavar="FILE",
-        help="only these stocks: one instrument a line, or as in qlib's instrument files with its first and last date",
+        help="score only these stocks; FILE has one instrument a line, or also its first and last date, as qlib's instrument files have",
     )
     parser.add_argument(
         "--calendar",
@@ -95,7 +97,7 @@ def add_score(parser: Parser) -> None:
 
 
 def run_score(options: argparse.Namespace) -> Outcome:
-    """Score what was asked for, print or write it, and say what is unusual about it."""
+    """Score the dates, print or write the scores, and say what is unusual."""
     from alphaseal.cli import advice as advice_text
     from alphaseal.cli import output
 
@@ -105,7 +107,7 @@ def run_score(options: argparse.Namespace) -> Outcome:
         if limit is not None and limit < 1:
             raise UsageError("usage.limit", f"{name} must be at least 1", found=str(limit))
     if options.holdings is not None and options.date is None:
-        raise UsageError("usage.holdings", "holdings are those of one day", expected="--date with --holdings")
+        raise UsageError("usage.holdings", "holdings belong to one day", expected="--date with --holdings")
     if options.features is None and options.bars is None:
         raise UsageError("usage.features", "there is nothing to score", expected="--features or --bars, or both")
     if options.out is not None:
@@ -155,7 +157,7 @@ def run_score(options: argparse.Namespace) -> Outcome:
 
 
 def _remember(options: argparse.Namespace, bundle: Bundle, anchors: Anchors | None) -> None:
-    """Keep what the source of a scored day gave, so that the next day sees whether it restated its history."""
+    """Keep what a source gave for the scored day; the next day compares, and sees a history that was restated."""
     if anchors is None or options.source is None:
         return
     seen = bundle.seen(anchors, options.bars, options.date, instruments_from=options.instruments_from)
@@ -164,12 +166,12 @@ def _remember(options: argparse.Namespace, bundle: Bundle, anchors: Anchors | No
 
 
 def _features(options: argparse.Namespace, bundle: Bundle) -> Path | bytes | None:
-    """The file of features; with --features-key the very bytes that the key signed for this bundle and these dates."""
+    """The file of features; with --features-key its bytes, which the key must have signed for this bundle and these dates."""
     features: Path | None = options.features
     if options.features_key is None:
         return features
     if features is None:
-        raise UsageError("usage.features", "there is no file of features to be signed", expected="--features FILE")
+        raise UsageError("usage.features", "--features-key needs a file of features", expected="--features FILE")
     from alphaseal.tables.origin import read_signed
 
     dates = read_range(options.dates) if options.dates is not None else None

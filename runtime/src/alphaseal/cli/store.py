@@ -18,7 +18,11 @@ def add_install(parser: Parser) -> None:
     """The arguments of ``install``."""
     add_accepted_bundle(parser)
     parser.add_argument(
-        "--store", type=Path, required=True, metavar="DIR", help="where installed bundles live; made if it is not there"
+        "--store",
+        type=Path,
+        required=True,
+        metavar="DIR",
+        help="directory of installed bundles; made if it does not exist",
     )
 
 
@@ -33,7 +37,7 @@ def run_install(options: argparse.Namespace) -> Outcome:
 
 def add_current(parser: Parser) -> None:
     """The arguments of ``current``."""
-    parser.add_argument("--store", type=Path, required=True, metavar="DIR", help="where installed bundles live")
+    parser.add_argument("--store", type=Path, required=True, metavar="DIR", help="directory of installed bundles")
     parser.add_json()
 
 
@@ -51,11 +55,11 @@ def add_rollback(parser: Parser) -> None:
         "--to", type=int, required=True, metavar="SEQUENCE", help="sequence of a bundle that was in force before"
     )
     parser.add_argument("--reason", required=True, metavar="TEXT", help="why; kept in the store's history")
-    parser.epilog = "Without --trust or --key the files and the self-test are checked, and neither signatures nor revocations: the bundle was trusted when it was installed."
+    parser.epilog = "Without --trust or --key the command checks the files and the self-test, but not signatures and revocations: the bundle was trusted when it was installed."
 
 
 def run_rollback(options: argparse.Namespace) -> Outcome:
-    """Without a trust option the trust of the day it was installed counts: files and self-test are checked again."""
+    """Put an older bundle in force; without a trust option only its files and the self-test are checked again."""
     trust = read_trust(options)
     warnings = list(trust.warnings)
     if trust.policy is None:

@@ -1,6 +1,6 @@
 """The verb ``completion`` of both commands: prints a script for tab completion.
 
-tools/completions.py makes the scripts when an option changes; here they are files.
+The scripts are files; tools/completions.py writes them again when an option changes.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ SCRIPTS = Path(__file__).with_name("completions")
 
 def add_completion(parser: Parser) -> None:
     """The arguments of ``completion``."""
-    parser.add_argument("shell", choices=[*ENDINGS], help="the shell that is to complete")
+    parser.add_argument("shell", choices=[*ENDINGS], help="the shell of the script")
     parser.add_json()
 
 

@@ -1,7 +1,7 @@
 """What changed from one bundle to the next, at the level of meaning: what a reviewer of a pull request needs.
 
-Nothing here judges a signature: whoever reads a difference may be the one who decides about signing.  All files of both
-bundles are checked against their manifests first: what is compared then are the manifests and the files of those digests.
+No signature is judged here: the reader of a difference may be the person who decides about signing.  All files of both bundles
+are checked against their manifests first; then the manifests and the checked files are compared.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ class Identity:
 
 @dataclass(frozen=True)
 class Change:
-    """One fact that is another now; None where a side does not have it."""
+    """One fact that changed; None where a side does not have it."""
 
     area: str
     what: str
@@ -75,7 +75,7 @@ class Placed:
 
 @dataclass(frozen=True)
 class Moved:
-    """A feature that stands elsewhere among those that both bundles have; positions count from 0."""
+    """A feature of both bundles whose place in their common order changed; positions count from 0."""
 
     name: str
     old: int
@@ -95,7 +95,7 @@ class Features:
 
 @dataclass(frozen=True)
 class Code:
-    """A source that is new, gone or different; `lines` are those of a unified diff, None where it was not made.
+    """A source that is new, gone or different; `lines` is its unified diff, None where none was made.
 
     `kind` is `factor`, `idle factor` (accepted, but no input of either model) or `file`; `state` is `added`, `removed` or
     `changed`.
@@ -153,8 +153,8 @@ class Difference:
 def difference(old: str | os.PathLike[str], new: str | os.PathLike[str]) -> Difference:
     """Compare two bundle directories.
 
-    The errors are those of opening a bundle, and DigestError where a file of either is not that of its manifest.  What a
-    graph contains is no error: a model that may not be scored is one without scores.
+    Raises the errors of opening a bundle, and DigestError where a file does not match its manifest.  A graph that the gate
+    refuses is not an error: the difference then has no scores.
     """
     from alphaseal.desk.diff_scores import compare_scores
 
@@ -302,7 +302,7 @@ def _alphas(alphas: Mapping[str, Any] | None) -> dict[str, Any]:
 
 
 def _factor_name(factor: Any, manifest: Manifest) -> str:
-    """The name alone where it is there once."""
+    """The name alone where only one feature has it."""
     once = sum(other.name == factor.name for other in manifest.sota_factors) == 1
     return str(factor.name) if once else f"{factor.name} of history {factor.history_index}"
 
@@ -472,7 +472,7 @@ def _whole_parameters(manifest: Manifest) -> dict[str, Any]:
 
 
 def _numbers(old: Manifest, new: Manifest) -> tuple[NumberChange, ...]:
-    """Fitted numbers that differ: first those of both sides, the largest difference first, then those of one side."""
+    """Fitted numbers that differ: first the numbers that both sides have, largest difference first, then the rest."""
     before, after = _fitted(old), _fitted(new)
     found = []
     for key in dict.fromkeys([*before, *after]):
@@ -489,7 +489,7 @@ def _relative(old: float | None, new: float | None) -> float | None:
 
 
 def _metrics(old: Manifest, new: Manifest) -> tuple[MetricChange, ...]:
-    """Every metric of either side, also those that are equal: they stand side by side."""
+    """Every metric of either side, equal ones included."""
     before, after = old.metrics.values, new.metrics.values
     found = []
     for name in dict.fromkeys([*before, *after]):

@@ -1,7 +1,7 @@
 """The verb ``alphaseal diff``: a difference in words, for the terminal, and as Markdown for a comment on a pull request.
 
 Both are made from one list of sections, so that they say the same.  Names, texts and code come from the bundles, whose
-author may be a language model: they are `Quoted`, bounded, and escaped by whoever prints them.
+author may be a language model: they are `Quoted`, bounded, and escaped where they are printed.
 """
 
 from __future__ import annotations
@@ -89,7 +89,7 @@ _WORDS = {
 
 
 class Quoted(str):
-    """A text of others."""
+    """A text from a bundle."""
 
 
 Cell = Union[str, tuple[str, ...]]
@@ -105,7 +105,7 @@ class Table:
 
 @dataclass(frozen=True)
 class CodeBlock:
-    """Lines of others, as they are."""
+    """Lines from a bundle, unchanged."""
 
     title: Cell
     lines: Sequence[str]
@@ -254,7 +254,7 @@ def _summary(difference: Difference) -> Iterator[Cell]:
 
 
 def _names(names: Sequence[str]) -> list[str]:
-    """Up to five names of others, with commas of ours between them."""
+    """Up to five names from a bundle, separated by commas."""
     parts: list[str] = []
     for name in names[:5]:
         parts += [", ", Quoted(name)] if parts else [Quoted(name)]
@@ -308,7 +308,7 @@ def _code_section(code: Sequence[Code]) -> Iterator[Section]:
         if one.lines is None or one.state == "removed":
             blocks.append((*title, f" ({one.note})") if one.note else title)
             continue
-        # Of a new text every line is new: where the change begins is no news.
+        # Every line of a new text is new, so its line numbers say nothing.
         lines = one.lines[1:] if one.state == "added" else one.lines
         shown = [line[:_CODE_COLUMNS] for line in lines[:_CODE_LINES]]
         if len(lines) > _CODE_LINES:
@@ -457,7 +457,7 @@ def _text_of(section: Section) -> Iterator[str]:
 
 
 def _columns(rows: Sequence[Sequence[str]]) -> Iterator[str]:
-    """Rows with the columns below each other; the last one may be as long as it is."""
+    """Rows with aligned columns; the last column is not cut."""
     widths = [min(48, max(len(row[place]) for row in rows)) for place in range(len(rows[0]))]
     for row in rows:
         yield ("  " + "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True))).rstrip()

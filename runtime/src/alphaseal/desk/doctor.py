@@ -1,10 +1,10 @@
-"""`alphaseal doctor`: what of this machine, of its owner's files and of a bundle would stop the work, and what to do.
+"""The verb ``alphaseal doctor``: what would stop the work on this machine, in its owner's files or in a bundle, and what to do.
 
-What is looked at may be what is broken: nothing of this module's imports loads a library, each library is loaded in a process
-of its own, and whatever else goes wrong is a finding, not an end.
+A library that is looked at may be broken: this module imports none, each is loaded in a process of its own, and any other
+fault becomes a finding.
 
-Exit status 0 when nothing would; otherwise that of the first finding: 3 for the machine and for files that cannot be
-read, a bundle's own for a bundle.
+Exit status 0 without a finding; otherwise the status of the first: 3 for the machine and for files that cannot be read, and for
+a bundle the status of its error.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ LIBRARIES: dict[str, str] = {
     "msgspec": "0.19",
 }
 MODULES = {"scikit-learn": "sklearn"}
-"""What a distribution is called in Python, where that is another name."""
+"""Import name of a distribution that has two names."""
 _TREES_FAULT = ("1.21", "1.24")
 _SECONDS = 120
 """For a library to load: torch takes its time on a cold disk."""
@@ -89,7 +89,7 @@ def run_doctor(options: argparse.Namespace) -> Findings:
 
 
 def look_at(name: str, look: Callable[[], str], checks: Sequence[Check]) -> Check:
-    """As `attempt`, where nothing before is wrong with a library: one that breaks would take this process with it."""
+    """As `attempt`, unless a library was found broken before: a library that crashes would end this process."""
     broken = [check.name for check in checks if check.error is not None and check.error.code == "doctor.library"]
     return Check(name, f"not looked at without {', '.join(broken)}") if broken else attempt(name, look)
 
@@ -136,16 +136,16 @@ def machine() -> Iterator[Check]:
 
 
 def libraries(wanted: Iterable[tuple[str, str, str]]) -> list[Check]:
-    """Whether distributions are there, new enough, and load: (name, oldest version, next step) of each.
+    """Whether distributions are installed, new enough, and load; `wanted` has (name, oldest version, next step) of each.
 
-    They are loaded in processes of their own, some at once: one that is broken may take the process with it.
+    Each is loaded in a process of its own, several at once: a broken library may end its process.
     """
     with ThreadPoolExecutor(max_workers=os.cpu_count() or 1) as pool:
         return list(pool.map(lambda each: library(*each), wanted))
 
 
 def library(name: str, minimum: str, next_step: str) -> Check:
-    """Whether a distribution is there, new enough, and loads in a process of its own."""
+    """Whether a distribution is installed, new enough, and loads in a process of its own."""
     found = installed(name)
     if found is None:
         return Check(name, "not installed", _library(f"{name} is not installed", name, minimum, None, next_step))
@@ -183,7 +183,7 @@ def _problem(program: str, *arguments: str) -> str | None:
         return None
     said = [line for line in done.stderr.splitlines() if line.strip()]
     ended = f"ended by signal {-done.returncode}" if done.returncode < 0 else f"exit status {done.returncode}"
-    # An exception's line stands at the left edge; libraries write lines of advice behind it.
+    # An exception's line starts at the left edge; libraries print advice after it.
     lines = [line for line in said if re.match(r"[A-Za-z_][\w.]*(Error|Exception|Interrupt|Exit)\b", line)]
     return one_line((lines or said or [ended])[-1])
 

@@ -125,7 +125,7 @@ def _seed(bundle: Bundle, target: _Target) -> None:
 
 
 def _seed_factor(factor: SotaFactor, files: dict[str, str]) -> dict[str, Any]:
-    """The document's keys, where `code` names a file beside this one, and what keeps a reader from a wrong use."""
+    """The document's keys, of which `code` names a file in the same directory, and the status, which prevents a wrong use."""
     return {
         "name": factor.name,
         "formulation": factor.formulation,

@@ -41,7 +41,7 @@ def add_trust(parser: Parser) -> None:
         help="a bundle name that is accepted; repeatable",
     )
     init.add_argument("--any-bundle", action="store_true", help="accept bundles of any name and sequence")
-    init.add_argument("--maximum-age", type=int, metavar="DAYS", help="refuse bundles that were created longer ago")
+    init.add_argument("--maximum-age", type=int, metavar="DAYS", help="refuse bundles that are older than this")
     init.add_argument("--allow-not-ready", action="store_true", help="accept bundles that are not ready")
     init.add_argument(
         "--lowest-format",
@@ -53,20 +53,28 @@ def add_trust(parser: Parser) -> None:
     what = add.add_mutually_exclusive_group(required=True)
     what.add_argument("--key", type=Path, metavar="PUB", help="public key file, as keygen writes it")
     what.add_argument("--bundle", type=_name, metavar="NAME", help="a bundle name that is accepted")
-    add.add_argument("--name", type=_name, help="whose key it is")
+    add.add_argument("--name", type=_name, help="name of the key's owner")
     add.add_argument("--role", type=_name, help=f"role of the key (default: {trust_file.SINGLE_ROLE})")
     add.add_argument(
-        "--not-before", type=_instant, metavar="INSTANT", help="its signatures count from then on, 2026-01-31T00:00:00Z"
+        "--not-before",
+        type=_instant,
+        metavar="INSTANT",
+        help="first instant at which its signatures count, 2026-01-31T00:00:00Z",
     )
-    add.add_argument("--not-after", type=_instant, metavar="INSTANT", help="its signatures do not count from then on")
     add.add_argument(
-        "--lowest-sequence", type=int, metavar="N", help="older bundles of that name are refused (default: 1)"
+        "--not-after", type=_instant, metavar="INSTANT", help="first instant at which its signatures no longer count"
+    )
+    add.add_argument(
+        "--lowest-sequence",
+        type=int,
+        metavar="N",
+        help="refuse bundles of that name with a lower sequence (default: 1)",
     )
     revoke = _action(actions, "revoke", "refuse a key or a bundle from now on")
     which = revoke.add_mutually_exclusive_group(required=True)
     which.add_argument("--key", metavar="NAME|ID", help="name of a key in the file, or the id of any key")
     which.add_argument("--digest", type=_digest, metavar="SHA256", help="digest of a bundle")
-    _action(actions, "show", "what the file says")
+    _action(actions, "show", "print what the file says")
 
 
 def _action(actions: Any, name: str, text: str) -> Parser:
@@ -108,13 +116,15 @@ def _init(options: argparse.Namespace) -> TrustFile:
 def _add(trust: TrustFile, options: argparse.Namespace) -> TrustFile:
     if options.bundle is not None:
         if any(value is not None for value in (options.name, options.role, options.not_before, options.not_after)):
-            raise UsageError("usage.arguments", "a bundle name has no --name, --role or validity")
+            raise UsageError(
+                "usage.arguments", "--name, --role, --not-before and --not-after are for keys, not for bundle names"
+            )
         lowest = options.lowest_sequence if options.lowest_sequence is not None else 1
         return msgspec.structs.replace(
             trust, bundles={**(trust.bundles or {}), options.bundle: BundleRule(lowest_sequence=lowest)}
         )
     if options.name is None or options.lowest_sequence is not None:
-        raise UsageError("usage.arguments", "a key has a --name, and no --lowest-sequence")
+        raise UsageError("usage.arguments", "--key needs --name, and --lowest-sequence is for bundle names")
     public_key = keys.read_public_key(options.key)
     key = Key(
         name=options.name,
@@ -130,7 +140,7 @@ def _add(trust: TrustFile, options: argparse.Namespace) -> TrustFile:
     if key.role not in trust.thresholds:
         raise UsageError(
             "usage.role",
-            "no signature of this role is asked for",
+            "the trust file asks for no signature of this role",
             expected=", ".join(sorted(trust.thresholds)),
             found=key.role,
         )

@@ -97,7 +97,7 @@ class Command:
 def run_command(command: Command, arguments: Sequence[str] | None) -> int:
     """Run one verb and report; the return value is the exit status of the table in spec/bundle-v1.md.
 
-    Without `arguments` those of the process count.
+    Without `arguments` it takes the arguments of the process.
     """
     arguments = sys.argv[1:] if arguments is None else arguments
     as_json = "--json" in arguments
@@ -151,7 +151,7 @@ def _json(plain: dict[str, Any]) -> Printable:
 def _say(text: Printable, exit_status: int) -> int:
     """Print on standard output; the exit status is the given one, or 3 where the text could not be written.
 
-    A reader that went away (head, less) has seen what it wanted and is no error.
+    A reader that ends early (head, less) is not an error.
     """
     try:
         _print(text)

@@ -10,16 +10,16 @@
 
 _shtab_alphaseal_convert_commands() {
   local _commands=(
-    approve:'verify a bundle that others have signed, and sign it too'
+    approve:'verify a bundle that is already signed, and add a signature'
     attest:'verify a bundle wholly and write its signed provenance (in-toto, SLSA)'
     build:'read, prove, write a bundle'
     completion:'print a script for tab completion'
-    doctor:'what of this machine would stop the work; whether a file can be read'
+    doctor:'find what would stop the work on this machine, or in a weights file or task'
     features:'run a bundle'"'"'s SOTA factors on bars, isolated, and write a day'"'"'s features'
-    inspect:'the story of a task: experiments, decisions, weights, the anchor'
+    inspect:'tell the story of a task: experiments, decisions, weights, the anchor'
     keygen:'make a pair of keys: PREFIX.key (keep it secret) and PREFIX.pub'
     provenance:'check the provenance of a bundle and show it'
-    replay:'write the raw feature values of a run, to carry them elsewhere: qlib'"'"'s, or from bars'
+    replay:'write the raw feature values of a run, from qlib or from bars, for use on another machine'
     sign:'verify a bundle wholly and sign it'
     validate:'check manifests, envelopes and trust files against the published schemas'
   )
@@ -54,7 +54,7 @@ _shtab_alphaseal_convert_attest_options=(
   "--builder[who vouches for the build]:URI:"
   "--source[repository whose workflow ran the build]:URI:"
   "--revision[commit of --source]:COMMIT:"
-  "--invocation[the very run]:URI:"
+  "--invocation[the run that built the bundle]:URI:"
   ":bundle directory:_files"
 )
 
@@ -65,29 +65,29 @@ _shtab_alphaseal_convert_build_options=(
   "(- : *)"{-h,--help}"[show this help message and exit]"
   "--json[one JSON object on standard output]"
   "--out[directory to make\; must not exist]:BUNDLE:_files"
-  "*--workspace-root[where workspaces are looked for by name\; repeatable]:DIR:_files"
-  "*--map[what a recorded path is called here\; repeatable]:FROM=TO:"
+  "*--workspace-root[directory to search for workspaces by name\; repeatable]:DIR:_files"
+  "*--map[use the path TO for the recorded path FROM\; repeatable]:FROM=TO:"
   "--session-key[key of a signed session (default\: ARTIFACT_SIGNING_KEY, then rdagent\'s own key file)]:FILE:_files"
   "--weights[where the trained model is taken from]:weights:(auto session workspace scan)"
   "--anchor[which accepted experiment is converted]:auto|model|factor|INDEX:"
   "--features[raw feature values of the run, to prove the feature order]:FILE.parquet:_files"
-  "--replay-with[Python of an environment with qlib, to compute those values]:PYTHON:_files"
-  "--provider[qlib\'s market data\: proves the order without qlib, and alphas.onnx (default\: the run\'s own path, if there)]:DIR:_files"
-  "--without-provider[leave the run\'s own market data alone, though they are there]"
+  "--replay-with[Python of an environment with qlib, to compute the raw feature values]:PYTHON:_files"
+  "--provider[qlib\'s market data, to prove the order without qlib and to build alphas.onnx (default\: the run\'s own path, if it exists)]:DIR:_files"
+  "--without-provider[do not use the run\'s own market data]"
   "--run-model-code[allow code of the workspace to run, in an isolated child process]"
-  "--feature-order[feature names in model order, where nothing in the run says it]:FILE:_files"
+  "--feature-order[feature names in model order, for a run that does not record it]:FILE:_files"
   "--name[bundle name (default\: from the task)]:name:"
   "--sequence[sequence number (default\: the run\'s end, in seconds since 1970)]:N:"
-  "--expires[the bundle is refused from then on, 2027-01-31T00\:00\:00Z (default\: never)]:INSTANT:"
+  "--expires[the bundle is refused from this instant on, 2027-01-31T00\:00\:00Z (default\: never)]:INSTANT:"
   "--require-ready[refuse (20) where the bundle would not be ready]"
   "--bars[RD-Agent\'s daily_pv.h5, or parquet\: run the factors\' code on it, isolated, to find look-back and look-ahead]:FILE:_files"
   "--static[static_factors.parquet for factors that read it]:FILE:_files"
   "--python[Python with pandas and tables that runs the factors\' code]:PYTHON:_files"
-  "--format[version of the bundle format\: an older one for runtimes that read no other, without the guards that it lacks (default\: 1.1-draft)]:format:(1.0 1.1-draft)"
+  "--format[version of the bundle format\; an older one is for older runtimes and lacks the newer guards (default\: 1.1-draft)]:format:(1.0 1.1-draft)"
   "--without-factors[leave the factor table out of the bundle]"
   "--sign[private key\: a file, env\:VARIABLE (the PEM itself), or - for standard input]:KEY:"
   "--passphrase-env[environment variable with the key\'s passphrase]:VARIABLE:"
-  ":log\/\<timestamp\> of an RD-Agent task\; none for a scan:_files"
+  ":log\/\<timestamp\> of an RD-Agent task\; leave it out with --weights scan:_files"
 )
 
 # guard to ensure default positional specs are added only once per session
@@ -96,7 +96,7 @@ _shtab_alphaseal_convert_build_defaults_added=0
 _shtab_alphaseal_convert_completion_options=(
   "(- : *)"{-h,--help}"[show this help message and exit]"
   "--json[one JSON object on standard output]"
-  ":the shell that is to complete:(bash zsh fish powershell)"
+  ":the shell of the script:(bash zsh fish powershell)"
 )
 
 # guard to ensure default positional specs are added only once per session
@@ -118,12 +118,12 @@ _shtab_alphaseal_convert_features_options=(
   "--static[static_factors.parquet, for factors that read it]:FILE:_files"
   "--date[compute exactly this date]:YYYY-MM-DD:"
   "--dates[every date of the bars in this range, both ends included]:FROM:TO:"
-  "--instruments-from[notation of the stocks of bars and static table, where not the bundle\'s]:instruments_from:(qlib ts)"
+  "--instruments-from[notation of the stocks in the bars and the static table, if it is not the bundle\'s]:instruments_from:(qlib ts)"
   "--out[file to write]:FILE.parquet:_files"
-  "--anchors[bars of the golden bars\' stocks and days from the same source, which show the units of --bars\; with --store and --source what they show is kept]:FILE.parquet:_files"
-  "--store[where anchors of sources of bars are kept]:DIR:_files"
-  "--source[the name there of the source of the bars]:NAME:"
-  "--units-as-trained[take the bars as having the units of the training where nothing shows it\; recorded in the result]"
+  "--anchors[bars from the same source for the stocks and days of the golden bars\; they show the units of --bars, and --store with --source keeps the result]:FILE.parquet:_files"
+  "--store[store that keeps the anchors of each source]:DIR:_files"
+  "--source[name of the source of the bars in the store]:NAME:"
+  "--units-as-trained[assume that the bars have the units of the training where nothing shows it\; the result records this]"
   "--trust[accept what this trust file accepts (alphaseal trust)]:FILE:_files"
   "--key[accept any bundle that this public key signed, ready or not]:PUB:_files"
   "--allow-unsigned[accept a bundle that nobody signed]"
@@ -132,7 +132,7 @@ _shtab_alphaseal_convert_features_options=(
   "--jobs[factors that run at once (default\: 1)]:N:"
   "--seconds[the longest that a factor may run (default\: 300)]:N:"
   "--memory[the most that a factor may use (default\: 8)]:GIB:"
-  "--allow-missing[write the features that can be computed, where others cannot]"
+  "--allow-missing[write the features that can be computed, even if some cannot]"
   "--sign[private key\: a file, env\:VARIABLE (the PEM itself), or - for standard input]:KEY:"
   "--passphrase-env[environment variable with the key\'s passphrase]:VARIABLE:"
   ":bundle directory:_files"
@@ -144,8 +144,8 @@ _shtab_alphaseal_convert_features_defaults_added=0
 _shtab_alphaseal_convert_inspect_options=(
   "(- : *)"{-h,--help}"[show this help message and exit]"
   "--json[one JSON object on standard output]"
-  "*--workspace-root[where workspaces are looked for by name\; repeatable]:DIR:_files"
-  "*--map[what a recorded path is called here\; repeatable]:FROM=TO:"
+  "*--workspace-root[directory to search for workspaces by name\; repeatable]:DIR:_files"
+  "*--map[use the path TO for the recorded path FROM\; repeatable]:FROM=TO:"
   "--session-key[key of a signed session (default\: ARTIFACT_SIGNING_KEY, then rdagent\'s own key file)]:FILE:_files"
   ":log\/\<timestamp\> of an RD-Agent task:_files"
 )
@@ -156,7 +156,7 @@ _shtab_alphaseal_convert_inspect_defaults_added=0
 _shtab_alphaseal_convert_keygen_options=(
   "(- : *)"{-h,--help}"[show this help message and exit]"
   "--json[one JSON object on standard output]"
-  "--out[where the two files go\; neither may exist]:PREFIX:_files"
+  "--out[path of the two files without their endings\; neither may exist]:PREFIX:_files"
   "--passphrase-env[environment variable with a passphrase that locks the private key]:VARIABLE:"
 )
 
@@ -177,15 +177,15 @@ _shtab_alphaseal_convert_replay_options=(
   "(- : *)"{-h,--help}"[show this help message and exit]"
   "--json[one JSON object on standard output]"
   "--out[file to write]:RAW.parquet:_files"
-  "*--workspace-root[where workspaces are looked for by name\; repeatable]:DIR:_files"
-  "*--map[what a recorded path is called here\; repeatable]:FROM=TO:"
+  "*--workspace-root[directory to search for workspaces by name\; repeatable]:DIR:_files"
+  "*--map[use the path TO for the recorded path FROM\; repeatable]:FROM=TO:"
   "--session-key[key of a signed session (default\: ARTIFACT_SIGNING_KEY, then rdagent\'s own key file)]:FILE:_files"
   "--weights[where the trained model is taken from]:weights:(auto session workspace scan)"
   "--anchor[which accepted experiment is converted]:auto|model|factor|INDEX:"
   "--features[raw feature values of the run, to prove the feature order]:FILE.parquet:_files"
-  "--replay-with[Python of an environment with qlib, to compute those values]:PYTHON:_files"
-  "--provider[qlib\'s market data\: proves the order without qlib, and alphas.onnx (default\: the run\'s own path, if there)]:DIR:_files"
-  "--without-provider[leave the run\'s own market data alone, though they are there]"
+  "--replay-with[Python of an environment with qlib, to compute the raw feature values]:PYTHON:_files"
+  "--provider[qlib\'s market data, to prove the order without qlib and to build alphas.onnx (default\: the run\'s own path, if it exists)]:DIR:_files"
+  "--without-provider[do not use the run\'s own market data]"
   "--run-model-code[allow code of the workspace to run, in an isolated child process]"
   ":TASK_DIR:_files"
 )

@@ -10,18 +10,18 @@
 
 _shtab_alphaseal_commands() {
   local _commands=(
-    anchor:'show once which units a source of bars has, and keep it in a store'
+    anchor:'check the units of a source of bars once, and keep the result in a store'
     completion:'print a script for tab completion'
-    current:'path of the bundle that is in force in a store'
-    diff:'what changed from one bundle to the next, in words'
-    doctor:'what of this machine, of trust and store and of a bundle would stop the work'
+    current:'print the path of the bundle that is in force in a store'
+    diff:'say in words what changed from one bundle to the next'
+    doctor:'find what would stop the work on this machine, in a trust file, a store or a bundle'
     export:'write a bundle in the file layout of an older hand-over, without a pickle'
     install:'verify a bundle and put it in force in a store'
     rollback:'put an older bundle of a store in force again'
     score:'score a day or a range of days'
     selftest:'score the golden rows on this machine'
-    show:'what a bundle says of itself; trusts nothing, checks the format only'
-    trust:'make and change the file that says what is accepted here'
+    show:'print what a bundle says of itself; checks its format only'
+    trust:'make and change a trust file, which says what is accepted'
     verify:'check every file of a bundle'
   )
   _describe 'alphaseal commands' _commands
@@ -32,7 +32,7 @@ _shtab_alphaseal_trust_commands() {
     add:'add a key or a bundle name, or change what the file says of it'
     init:'make a trust file that knows no key yet'
     revoke:'refuse a key or a bundle from now on'
-    show:'what the file says'
+    show:'print what the file says'
   )
   _describe 'alphaseal trust commands' _commands
 }
@@ -52,9 +52,9 @@ _shtab_alphaseal_anchor_options=(
   "--key[accept any bundle that this public key signed, ready or not]:PUB:_files"
   "--allow-unsigned[accept a bundle that nobody signed]"
   "--at[the instant that counts for expiry, 2026-01-31T09\:00\:00Z (default\: now)]:INSTANT:"
-  "--bars[bars of the golden bars\' stocks and days from the source]:FILE.parquet:_files"
-  "--store[where anchors of sources of bars are kept]:DIR:_files"
-  "--source[the name there of the source of the bars]:NAME:"
+  "--bars[bars from the source for the stocks and days of the golden bars]:FILE.parquet:_files"
+  "--store[store that keeps the anchors of each source]:DIR:_files"
+  "--source[name of the source of the bars in the store]:NAME:"
   "--instruments-from[convert SH600000 (qlib) or 600000.SH (ts) to the bundle\'s form]:instruments_from:(qlib ts)"
   ":bundle directory:_files"
 )
@@ -65,7 +65,7 @@ _shtab_alphaseal_anchor_defaults_added=0
 _shtab_alphaseal_completion_options=(
   "(- : *)"{-h,--help}"[show this help message and exit]"
   "--json[one JSON object on standard output]"
-  ":the shell that is to complete:(bash zsh fish powershell)"
+  ":the shell of the script:(bash zsh fish powershell)"
 )
 
 # guard to ensure default positional specs are added only once per session
@@ -73,7 +73,7 @@ _shtab_alphaseal_completion_defaults_added=0
 
 _shtab_alphaseal_current_options=(
   "(- : *)"{-h,--help}"[show this help message and exit]"
-  "--store[where installed bundles live]:DIR:_files"
+  "--store[directory of installed bundles]:DIR:_files"
   "--json[one JSON object on standard output]"
 )
 
@@ -110,7 +110,7 @@ _shtab_alphaseal_export_options=(
   "--key[accept any bundle that this public key signed, ready or not]:PUB:_files"
   "--allow-unsigned[accept a bundle that nobody signed]"
   "--at[the instant that counts for expiry, 2026-01-31T09\:00\:00Z (default\: now)]:INSTANT:"
-  "--layout[whose file names\: the first hand-over document\'s, AIstock\'s task folder, or a StrategyPackage]:seed|aistock|strategy-package:"
+  "--layout[file names to use\: of the first hand-over document, of AIstock\'s task folder, or of a StrategyPackage]:seed|aistock|strategy-package:"
   "--out[directory to make\; must not exist]:DIR:_files"
   ":bundle directory:_files"
 )
@@ -125,7 +125,7 @@ _shtab_alphaseal_install_options=(
   "--key[accept any bundle that this public key signed, ready or not]:PUB:_files"
   "--allow-unsigned[accept a bundle that nobody signed]"
   "--at[the instant that counts for expiry, 2026-01-31T09\:00\:00Z (default\: now)]:INSTANT:"
-  "--store[where installed bundles live\; made if it is not there]:DIR:_files"
+  "--store[directory of installed bundles\; made if it does not exist]:DIR:_files"
   ":bundle directory:_files"
 )
 
@@ -134,7 +134,7 @@ _shtab_alphaseal_install_defaults_added=0
 
 _shtab_alphaseal_rollback_options=(
   "(- : *)"{-h,--help}"[show this help message and exit]"
-  "--store[where installed bundles live]:DIR:_files"
+  "--store[directory of installed bundles]:DIR:_files"
   "--json[one JSON object on standard output]"
   "--trust[accept what this trust file accepts (alphaseal trust)]:FILE:_files"
   "--key[accept any bundle that this public key signed, ready or not]:PUB:_files"
@@ -154,22 +154,22 @@ _shtab_alphaseal_score_options=(
   "--key[accept any bundle that this public key signed, ready or not]:PUB:_files"
   "--allow-unsigned[accept a bundle that nobody signed]"
   "--at[the instant that counts for expiry, 2026-01-31T09\:00\:00Z (default\: now)]:INSTANT:"
-  "--features[datetime, instrument and one column per feature, with --bars those features that bars do not give]:FILE.parquet:_files"
+  "--features[datetime, instrument and one column per feature\; with --bars only the features that bars do not give]:FILE.parquet:_files"
   "--bars[daily bars (datetime, instrument, open, high and so on) that the alpha features are computed from]:FILE.parquet:_files"
-  "--anchors[bars of the golden bars\' stocks and days from the same source, which show the units of --bars\; with --store and --source what they show is kept]:FILE.parquet:_files"
-  "--store[where anchors of sources of bars are kept]:DIR:_files"
-  "--source[the name there of the source of the bars]:NAME:"
-  "--units-as-trained[take the bars as having the units of the training where nothing shows it\; recorded in the result]"
+  "--anchors[bars from the same source for the stocks and days of the golden bars\; they show the units of --bars, and --store with --source keeps the result]:FILE.parquet:_files"
+  "--store[store that keeps the anchors of each source]:DIR:_files"
+  "--source[name of the source of the bars in the store]:NAME:"
+  "--units-as-trained[assume that the bars have the units of the training where nothing shows it\; the result records this]"
   "--date[score exactly this date]:YYYY-MM-DD:"
   "--dates[score every date of the file in this range, both ends included]:FROM:TO:"
-  "--max-rows[refuse a file of which more rows would be read]:N:"
-  "--max-bytes[refuse a file that becomes larger than this when it is read (default\: 100 times its size)]:N:"
+  "--max-rows[refuse a file if more than N rows of it would be read]:N:"
+  "--max-bytes[refuse a file whose values take more than N bytes (default\: 100 times the size of the file)]:N:"
   "--top[only the N best of every date (default\: the bundle\'s top k, all with --out)]:N:"
   "--out[write scores to FILE.parquet or FILE.csv]:FILE:_files"
   "--features-key[demand that this public key signed the file of features (alphaseal-convert features --sign)]:PUB:_files"
-  "--holdings[say what to hold, sell and buy as the run\'s strategy would\: stocks that are held, one a line, or a CSV file with a column instrument]:FILE:_files"
+  "--holdings[say what to hold, sell and buy by the run\'s strategy\; FILE lists the stocks held now, one a line, or is CSV with a column instrument]:FILE:_files"
   "--strict[refuse a date whose features are further from the training values than the bundle allows]"
-  "--universe[only these stocks\: one instrument a line, or as in qlib\'s instrument files with its first and last date]:FILE:_files"
+  "--universe[score only these stocks\; FILE has one instrument a line, or also its first and last date, as qlib\'s instrument files have]:FILE:_files"
   "--calendar[trading dates, one a line, for bars and for models on windows (default\: the dates of the table)]:FILE:_files"
   "--instruments-from[convert SH600000 (qlib) or 600000.SH (ts) to the bundle\'s form]:instruments_from:(qlib ts)"
   ":bundle directory:_files"
@@ -213,11 +213,11 @@ _shtab_alphaseal_trust_add_options=(
   "--json[one JSON object on standard output]"
   "--key[public key file, as keygen writes it]:PUB:_files"
   "--bundle[a bundle name that is accepted]:NAME:"
-  "--name[whose key it is]:name:"
+  "--name[name of the key\'s owner]:name:"
   "--role[role of the key (default\: signer)]:role:"
-  "--not-before[its signatures count from then on, 2026-01-31T00\:00\:00Z]:INSTANT:"
-  "--not-after[its signatures do not count from then on]:INSTANT:"
-  "--lowest-sequence[older bundles of that name are refused (default\: 1)]:N:"
+  "--not-before[first instant at which its signatures count, 2026-01-31T00\:00\:00Z]:INSTANT:"
+  "--not-after[first instant at which its signatures no longer count]:INSTANT:"
+  "--lowest-sequence[refuse bundles of that name with a lower sequence (default\: 1)]:N:"
   ":the trust file:_files"
 )
 
@@ -230,7 +230,7 @@ _shtab_alphaseal_trust_init_options=(
   "*--threshold[how many keys of a role must sign\; repeatable (default\: signer\=1)]:ROLE=N:"
   "*--bundle[a bundle name that is accepted\; repeatable]:NAME:"
   "--any-bundle[accept bundles of any name and sequence]"
-  "--maximum-age[refuse bundles that were created longer ago]:DAYS:"
+  "--maximum-age[refuse bundles that are older than this]:DAYS:"
   "--allow-not-ready[accept bundles that are not ready]"
   "--lowest-format[refuse bundles of older formats, which lack guards of the live day (default\: 1.0)]:lowest_format:(1.0 1.1-draft)"
   ":the trust file:_files"
