@@ -1,7 +1,7 @@
-"""What anchors showed of the sources of bars of a trading side, kept in its store as `sources.json`.
+"""The units of each source of bars, kept in the store of a trading side as `sources.json`.
 
-Anchors say of a source, by its name, which units its bars have beside the golden bars of a bundle.  They hold for every
-bundle with the same golden bars; one with others asks for anchors again.
+Anchors are bars of a source for the stocks and days of a bundle's golden bars; they show the units of that source.  They hold
+for every bundle with the same golden bars; a bundle with other golden bars needs new anchors.
 """
 
 from __future__ import annotations

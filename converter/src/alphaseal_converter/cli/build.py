@@ -11,7 +11,7 @@ from alphaseal.errors import UsageError
 from alphaseal.format import instants
 from alphaseal.format.manifest import FORMAT, FORMATS
 from alphaseal.plain_text import printable
-from alphaseal.terminal.console import Outcome, Parser, Progress
+from alphaseal.terminal.console import Outcome, Parser, Progress, checked
 from alphaseal_converter.cli import signing
 from alphaseal_converter.cli.options import add_choice, add_places, add_values, request
 
@@ -19,6 +19,9 @@ if TYPE_CHECKING:
     from alphaseal.format.manifest import Manifest
     from alphaseal_converter.factors.trial import TrialRequest
     from alphaseal_converter.proof.request import BuildRequest
+
+
+_instant = checked(instants.read, "YYYY-MM-DDThh:mm:ssZ")
 
 
 def add_build(parser: Parser) -> None:
@@ -76,12 +79,6 @@ def add_build(parser: Parser) -> None:
     signing.add_build_key(parser)
 
 
-def _instant(text: str) -> str:
-    if instants.read(text) is None:
-        raise argparse.ArgumentTypeError(f"expected YYYY-MM-DDThh:mm:ssZ, found {text!r}")
-    return text
-
-
 def _sequence(text: str) -> int:
     if not text.isascii() or not text.isdigit() or int(text) > 2**53:
         raise argparse.ArgumentTypeError(f"expected a whole number from 0 to 2**53, found {text!r}")
@@ -93,11 +90,8 @@ def run_build(options: argparse.Namespace) -> Outcome:
     from alphaseal_converter.build import build
     from alphaseal_converter.bundle.write import result_object
 
-    progress = Progress(enabled=not options.json)
-    try:
+    with Progress(enabled=not options.json) as progress:
         bundle = build(_request(options), progress)
-    finally:
-        progress.close()
     manifest = bundle.manifest
     parity = manifest.parity
     verdict = (

@@ -79,13 +79,11 @@ def run_features(options: argparse.Namespace) -> Outcome:
             seconds=options.seconds, cpu_seconds=2 * options.seconds, memory_bytes=options.memory << 30
         ),
     )
-    progress = Progress(enabled=not options.json)
     try:
-        result = compute_features(request, progress)
+        with Progress(enabled=not options.json) as progress:
+            result = compute_features(request, progress)
     except IncompleteError as error:
         return Findings(error.result.text(), error.result.to_plain(), [error])
-    finally:
-        progress.close()
     return result.text(), result.to_plain()
 
 

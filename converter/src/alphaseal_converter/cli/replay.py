@@ -31,10 +31,7 @@ def run_replay(options: argparse.Namespace) -> Outcome:
         options.replay_with = Path(sys.executable)  # qlib's own numbers, where qlib is installed with us
     if options.features is not None:
         raise UsageError("usage.arguments", "replay computes the raw values; --features does not go with it")
-    progress = Progress(enabled=not options.json)
-    try:
+    with Progress(enabled=not options.json) as progress:
         written = write_raw_values(request(options), progress)
-    finally:
-        progress.close()
     text = printable([f"written: {options.out} ({written} features)"])
     return text, {"out": str(options.out), "features": written}

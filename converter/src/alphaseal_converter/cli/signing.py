@@ -9,13 +9,17 @@ from typing import TYPE_CHECKING, Any
 
 from alphaseal.errors import UsageError
 from alphaseal.plain_text import Printable, printable
-from alphaseal.terminal.console import Outcome, Parser
+from alphaseal.terminal.console import Outcome, Parser, checked
 from alphaseal.trust.keys import SigningKey
 from alphaseal_converter.bundle import signing
 from alphaseal_converter.bundle.signing import Signed
 
 if TYPE_CHECKING:
     from alphaseal_converter.bundle.provenance import Provenance
+
+
+_uri = checked(re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:[!-~]{1,2000}").fullmatch, "a URI")
+"""Absolute and of printable ASCII, as in-toto asks for."""
 
 
 def add_keygen(parser: Parser) -> None:
@@ -98,13 +102,6 @@ def _add_key(parser: argparse.ArgumentParser, option: str, *, required: bool) ->
 def build_key(options: argparse.Namespace) -> SigningKey | None:
     """The key of ``build --sign``, read before the long work begins."""
     return signing.read_signing_key(options.sign, options.passphrase_env) if options.sign is not None else None
-
-
-def _uri(text: str) -> str:
-    """An absolute URI of printable ASCII, as in-toto asks for."""
-    if not re.fullmatch(r"[A-Za-z][A-Za-z0-9+.-]*:[!-~]{1,2000}", text):
-        raise argparse.ArgumentTypeError(f"expected a URI, found {text!r}")
-    return text
 
 
 def run_keygen(options: argparse.Namespace) -> Outcome:

@@ -35,9 +35,8 @@ def add_inspect(parser: Parser) -> None:
 
 def run_inspect(options: argparse.Namespace) -> Outcome:
     """Read a task and tell its story."""
-    progress = Progress(enabled=not options.json)
-    story = inspect_task(options.task, options.workspace_root, options.map, options.session_key, progress)
-    progress.close()
+    with Progress(enabled=not options.json) as progress:
+        story = inspect_task(options.task, options.workspace_root, options.map, options.session_key, progress)
     return story.text(), story.to_plain()
 
 

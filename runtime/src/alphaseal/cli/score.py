@@ -115,7 +115,6 @@ def run_score(options: argparse.Namespace) -> Outcome:
         names = ("features", "bars", "anchors", "universe", "calendar", "holdings", "features_key", "trust", "key")
         targets.check_target(options.out, inputs=[getattr(options, name) for name in names], bundle=options.bundle)
     bundle = open_accepted(options)
-    progress = Progress(enabled=not options.json)
     choices: dict[str, Any] = {
         "universe": _universe(options, bundle),
         "instruments_from": options.instruments_from,
@@ -133,11 +132,11 @@ def run_score(options: argparse.Namespace) -> Outcome:
         parts = guard.watch(iter([scores]))
     else:
         parts = guard.watch(bundle.score_stream(_features(options, bundle), dates=read_range(options.dates), **choices))
-    if options.out is not None:
-        result = output.write_scores(parts, options.out, options.top, progress)
-    else:
-        result = output.collect_scores(parts, options.top or bundle.manifest.selection.top_k, progress)
-    progress.close()
+    with Progress(enabled=not options.json) as progress:
+        if options.out is not None:
+            result = output.write_scores(parts, options.out, options.top, progress)
+        else:
+            result = output.collect_scores(parts, options.top or bundle.manifest.selection.top_k, progress)
     warn(result.warnings, options)
     if not options.json:
         complain(printable([f"note: {note}" for note in result.notes]))

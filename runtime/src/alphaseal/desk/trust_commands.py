@@ -12,12 +12,15 @@ import msgspec
 from alphaseal.errors import UsageError
 from alphaseal.format import instants, manifest, names
 from alphaseal.plain_text import Printable, printable
-from alphaseal.terminal.console import Outcome, Parser
+from alphaseal.terminal.console import Outcome, Parser, checked
 from alphaseal.trust import keys
 from alphaseal.trust import policy as trust_file
 from alphaseal.trust.policy import BundleRule, Key, TrustFile
 
 _ID = re.compile(r"[0-9a-f]{64}")
+_name = checked(names.is_name, "a name of a-z 0-9 _ - with inner dots")
+_instant = checked(instants.read, "YYYY-MM-DDThh:mm:ssZ")
+_digest = checked(_ID.fullmatch, "64 lower-case hexadecimal digits")
 
 
 def add_trust(parser: Parser) -> None:
@@ -196,21 +199,3 @@ def _threshold(text: str) -> tuple[str, int]:
     ):
         raise argparse.ArgumentTypeError(f"expected ROLE=N, found {text!r}")
     return role, int(number)
-
-
-def _name(text: str) -> str:
-    if not names.is_name(text):
-        raise argparse.ArgumentTypeError(f"expected a name of a-z 0-9 _ - with inner dots, found {text!r}")
-    return text
-
-
-def _instant(text: str) -> str:
-    if instants.read(text) is None:
-        raise argparse.ArgumentTypeError(f"expected YYYY-MM-DDThh:mm:ssZ, found {text!r}")
-    return text
-
-
-def _digest(text: str) -> str:
-    if _ID.fullmatch(text) is None:
-        raise argparse.ArgumentTypeError(f"expected 64 lower-case hexadecimal digits, found {text!r}")
-    return text

@@ -33,6 +33,17 @@ class Parser(argparse.ArgumentParser):
         self.add_argument("--json", action="store_true", help="one JSON object on standard output")
 
 
+def checked(fits: Callable[[str], object], expected: str) -> Callable[[str], str]:
+    """The type of an argument that is a text for which `fits` holds; anything else is told with what is expected."""
+
+    def read(text: str) -> str:
+        if not fits(text):
+            raise argparse.ArgumentTypeError(f"expected {expected}, found {text!r}")
+        return text
+
+    return read
+
+
 class Version(argparse.Action):
     """``--version``: the command, the format and the libraries, which are looked up only when they are asked for."""
 
@@ -194,7 +205,10 @@ class Progress:
             self._last = now
             print(f"\r\x1b[K{printable([text])[:100]}", end="", file=sys.stderr, flush=True)
 
-    def close(self) -> None:
+    def __enter__(self) -> Progress:
+        return self
+
+    def __exit__(self, *_: object) -> None:
         """Clear the line."""
         if self._enabled:
             print("\r\x1b[K", end="", file=sys.stderr, flush=True)
