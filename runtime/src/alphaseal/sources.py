@@ -63,7 +63,7 @@ def kept(directory: str | os.PathLike[str], name: str, golden: str) -> Anchors |
 
 def parse(data: bytes, where: str) -> Sources:
     """Read sources.json strictly, version first; MalformedError (``json.*``, ``store.*``)."""
-    return store.typed(data, where, Sources)
+    return store.document(Sources).read(data, where)
 
 
 def check_name(name: str) -> None:

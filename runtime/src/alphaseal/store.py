@@ -28,8 +28,9 @@ from alphaseal import bundle as bundle_module
 from alphaseal.bundle import Bundle
 from alphaseal.disk import files, tree
 from alphaseal.disk.targets import STORE_STATE
-from alphaseal.errors import DigestError, MalformedError, NotReadableError, RollbackError, UsageError
+from alphaseal.errors import DigestError, NotReadableError, RollbackError, UsageError
 from alphaseal.format import manifest, strict_json
+from alphaseal.format.documents import Kind, Rule
 from alphaseal.format.manifest import Count, Instant, Name, Part, Sha256, Short
 from alphaseal.trust.judgement import Trust
 
@@ -145,21 +146,13 @@ def current(store: str | os.PathLike[str]) -> Current:
 
 def parse(data: bytes, where: str) -> State:
     """Read current.json strictly, version first; MalformedError (``json.*``, ``store.*``)."""
-    return typed(data, where, State)
+    return document(State).read(data, where)
 
 
-def typed(data: bytes, where: str, kind: type[T]) -> T:
-    """Read a file of the store as its type, version first; MalformedError (``json.*``, ``store.*``)."""
-    value = strict_json.loads(data, where=where, maximum_bytes=MAXIMUM_BYTES)
-    found = value.get("format") if isinstance(value, dict) else None
-    if found != FORMAT:
-        raise MalformedError(
-            "store.version", "unknown version of a store", where=where, expected=repr(FORMAT), found=repr(found)[:80]
-        )
-    try:
-        return msgspec.convert(value, kind)
-    except msgspec.ValidationError as error:
-        raise MalformedError("store.schema", f"does not fit the schema: {error}", where=where) from None
+def document(kind: type[T]) -> Kind[T]:
+    """One of the store's files as it is read."""
+    version = Rule("store.version", "unknown version of a store", expected=repr(FORMAT))
+    return Kind("store.schema", kind, MAXIMUM_BYTES, version=version, known=(FORMAT,))
 
 
 def _check_succession(state: State | None, source: Bundle) -> None:

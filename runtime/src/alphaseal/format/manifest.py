@@ -12,13 +12,14 @@ from __future__ import annotations
 import hashlib
 from collections import Counter
 from datetime import date
-from typing import Annotated, Any, Literal, TypeVar, Union
+from typing import Annotated, Any, Literal, Union
 
 import msgspec
 from msgspec import Meta
 
 from alphaseal.errors import MalformedError
 from alphaseal.format import instants, names, strict_json
+from alphaseal.format.documents import Kind, Rule
 
 Format = Literal["1.0", "1.1-draft"]
 FORMATS: tuple[Format, ...] = ("1.0", "1.1-draft")
@@ -661,17 +662,6 @@ class Manifest(Part, frozen=True, kw_only=True):
         )
 
 
-T = TypeVar("T")
-
-
-def convert(value: Any, kind: type[T], where: str) -> T:
-    """Plain JSON values to a typed part; MalformedError ``manifest.schema`` with the JSON path."""
-    try:
-        return msgspec.convert(value, kind)
-    except msgspec.ValidationError as error:
-        raise MalformedError("manifest.schema", f"does not fit the schema: {error}", where=where) from None
-
-
 def additions(kind: type[Part]) -> frozenset[str]:
     """The fields of a part that came with 1.1: those with a default."""
     return frozenset(field.name for field in msgspec.structs.fields(kind) if field.default is not msgspec.NODEFAULT)
@@ -715,45 +705,36 @@ def digest(data: bytes) -> str:
     return hashlib.sha256(data).hexdigest()
 
 
+_DOCUMENT = Kind(
+    "manifest.schema",
+    Manifest,
+    MAXIMUM_BYTES,
+    version=Rule(
+        "manifest.version",
+        "unknown format version",
+        expected=" or ".join(map(repr, FORMATS)),
+        next_step="use a runtime of that format version",
+    ),
+    known=FORMATS,
+    form=Rule(
+        "manifest.byte_form",
+        "manifest is not in its one byte form",
+        expected="sorted keys, two spaces, LF, shortest numbers",
+    ),
+    plain=to_plain,
+)
+
+
+def typed(value: Any, where: str) -> Manifest:
+    """Plain JSON values as a manifest; MalformedError ``manifest.schema`` with the JSON path."""
+    return _DOCUMENT.typed(value, where)
+
+
 def parse(data: bytes, where: str = FILE_NAME) -> Manifest:
     """Read a manifest strictly.  The version is looked at first: an unknown one is refused before the body is judged."""
-    value = strict_json.loads(data, where=where, maximum_bytes=MAXIMUM_BYTES)
-    found = value.get("format") if isinstance(value, dict) else None
-    if found not in FORMATS:
-        raise MalformedError(
-            "manifest.version",
-            "unknown format version",
-            where=where,
-            expected=" or ".join(map(repr, FORMATS)),
-            found=repr(found)[:80],
-            next_step="use a runtime of that format version",
-        )
-    manifest = convert(value, Manifest, where)
-    if encode(manifest) != data:
-        _check_fields(value, to_plain(manifest), where, "$")
-        raise MalformedError(
-            "manifest.byte_form",
-            "manifest is not in its one byte form",
-            where=where,
-            expected="sorted keys, two spaces, LF, shortest numbers",
-        )
+    manifest = _DOCUMENT.read(data, where)
     _check_meaning(manifest, where)
     return manifest
-
-
-def _check_fields(found: Any, own: Any, where: str, path: str) -> None:
-    """MalformedError ``manifest.schema`` at the first place where the fields are not those of the manifest's version."""
-    if isinstance(found, dict):
-        for name in sorted(found.keys() | own.keys()):
-            if name not in found or name not in own:
-                problem = "missing required" if name in own else "unknown"
-                raise MalformedError(
-                    "manifest.schema", f"does not fit the schema: {problem} field `{name}` - at `{path}`", where=where
-                )
-            _check_fields(found[name], own[name], where, f"{path}.{name}")
-    elif isinstance(found, list):
-        for place, (item, own_item) in enumerate(zip(found, own, strict=True)):
-            _check_fields(item, own_item, where, f"{path}[{place}]")
 
 
 def _check_meaning(manifest: Manifest, where: str) -> None:

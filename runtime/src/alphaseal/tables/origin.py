@@ -19,6 +19,7 @@ from msgspec import Meta
 
 from alphaseal.errors import InputError, MalformedError, NotReadableError, SignatureError
 from alphaseal.format import strict_json
+from alphaseal.format.documents import Kind, Rule
 from alphaseal.format.manifest import Count, Date, Part, Sha256, Short
 from alphaseal.trust import envelope, keys
 from alphaseal.trust.keys import SigningKey
@@ -30,6 +31,11 @@ MAXIMUM_METADATA = 4 << 20
 MAXIMUM_SIGNED_FILE = 2 << 30
 MAXIMUM_SIDECAR = 1 << 20
 _SHOWN = 3
+_BYTE_FORM = Rule(
+    "envelope.byte_form",
+    "the document is not in its one byte form",
+    expected="sorted keys, two spaces, LF; dates ascending, none twice",
+)
 
 _Dates = Annotated[list[Date], Meta(min_length=1, max_length=50_000, description="ascending, none twice")]
 _Document = TypeVar("_Document", "FeatureOrigin", "SignedFeatures")
@@ -205,18 +211,9 @@ def _check_same(origin: FeatureOrigin | SignedFeatures, digest: str, date: Any, 
 
 def _parse(data: bytes, kind: type[_Document], maximum: int, where: str) -> _Document:
     """A document of one byte form; MalformedError ``json.*`` or ``envelope.schema``."""
-    value = strict_json.loads(data, where=where, maximum_bytes=maximum)
-    try:
-        document = msgspec.convert(value, kind)
-    except msgspec.ValidationError as error:
-        raise MalformedError("envelope.schema", f"does not fit the schema: {error}", where=where) from None
-    if strict_json.dumps(value) != data or not _is_calendar(document.dates):
-        raise MalformedError(
-            "envelope.byte_form",
-            "the document is not in its one byte form",
-            where=where,
-            expected="sorted keys, two spaces, LF; dates ascending, none twice",
-        )
+    document = Kind("envelope.schema", kind, maximum, form=_BYTE_FORM).read(data, where)
+    if not _is_calendar(document.dates):
+        raise _BYTE_FORM.broken(where)
     return document
 
 

@@ -18,10 +18,12 @@ from alphaseal.disk.tree import ENVELOPE_NAME, MAXIMUM_ENVELOPE
 from alphaseal.errors import MalformedError, SignatureError
 from alphaseal.format import manifest as manifest_format
 from alphaseal.format import strict_json
+from alphaseal.format.documents import Kind, Rule
 from alphaseal.format.manifest import Part, Sha256
 from alphaseal.trust.keys import SIGNATURE_LENGTH, SigningKey, decode_base64, encode_base64, verifies
 
 PAYLOAD_TYPE = "application/vnd.alphaseal.manifest.v1+json"
+_BYTE_FORM = Rule("envelope.byte_form", "envelope is not in its one byte form", expected="sorted keys, two spaces, LF")
 
 
 class SignatureEntry(Part, frozen=True, kw_only=True):
@@ -65,21 +67,16 @@ def pre_authentication_encoding(payload_type: str, payload: bytes) -> bytes:
 
 def parse(data: bytes, where: str = ENVELOPE_NAME, payload_type: str = PAYLOAD_TYPE) -> Envelope:
     """Read an envelope strictly; MalformedError (``json.*``, ``envelope.*``).  No signature has been looked at then."""
-    value = strict_json.loads(data, where=where, maximum_bytes=MAXIMUM_ENVELOPE)
     # What kind of document is signed comes before everything that is said in it.
-    found = value.get("payloadType") if isinstance(value, dict) else None
-    if found != payload_type:
-        raise MalformedError(
-            "envelope.payload_type",
-            "envelope of another kind",
-            where=where,
-            expected=payload_type,
-            found=repr(found)[:120],
-        )
-    try:
-        document = msgspec.convert(value, AnyEnvelopeDocument)
-    except msgspec.ValidationError as error:
-        raise MalformedError("envelope.schema", f"does not fit the schema: {error}", where=where) from None
+    document = Kind(
+        "envelope.schema",
+        AnyEnvelopeDocument,
+        MAXIMUM_ENVELOPE,
+        version=Rule("envelope.payload_type", "envelope of another kind", expected=payload_type),
+        known=(payload_type,),
+        field="payloadType",
+        form=_BYTE_FORM,
+    ).read(data, where)
     ids = [entry.keyid for entry in document.signatures]
     if ids != sorted(set(ids)):
         raise MalformedError(
@@ -100,15 +97,7 @@ def parse(data: bytes, where: str = ENVELOPE_NAME, payload_type: str = PAYLOAD_T
             expected=f"{SIGNATURE_LENGTH} bytes",
             found=wrong,
         )
-    envelope = Envelope(payload, signatures, payload_type)
-    if encode(envelope) != data:
-        raise MalformedError(
-            "envelope.byte_form",
-            "envelope is not in its one byte form",
-            where=where,
-            expected="sorted keys, two spaces, LF",
-        )
-    return envelope
+    return Envelope(payload, signatures, payload_type)
 
 
 def _decode(text: str, where: str, what: str) -> bytes:

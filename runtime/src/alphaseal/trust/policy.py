@@ -15,6 +15,7 @@ from msgspec import Meta
 from alphaseal.disk import files
 from alphaseal.errors import MalformedError, NotReadableError
 from alphaseal.format import instants, names, strict_json
+from alphaseal.format.documents import Kind, Rule
 from alphaseal.format.manifest import FIRST_FORMAT, Format, Instant, Name, Part, Sha256
 from alphaseal.trust.keys import PUBLIC_KEY_LENGTH, decode_base64, encode_base64, key_id, sound
 
@@ -88,6 +89,15 @@ class TrustFile(Part, frozen=True, kw_only=True):
     ] = FIRST_FORMAT
 
 
+_DOCUMENT = Kind(
+    "trust.schema",
+    TrustFile,
+    MAXIMUM_BYTES,
+    version=Rule("trust.version", "unknown version of a trust file", expected=" or ".join(map(repr, FORMATS))),
+    known=FORMATS,
+)
+
+
 def single_key(public_key: bytes) -> TrustFile:
     """Trust in one key for every bundle, ready or not."""
     key = Key(name="key", role=SINGLE_ROLE, public_key=encode_base64(public_key))
@@ -108,20 +118,8 @@ def load(path: Path) -> TrustFile:
 
 def parse(data: bytes, where: str) -> TrustFile:
     """Read a trust file's bytes strictly, version first; MalformedError (``json.*``, ``trust.*``)."""
-    value = strict_json.loads(data, where=where, maximum_bytes=MAXIMUM_BYTES)
-    found = value.get("format") if isinstance(value, dict) else None
-    if found not in FORMATS:
-        raise MalformedError(
-            "trust.version",
-            "unknown version of a trust file",
-            where=where,
-            expected=" or ".join(map(repr, FORMATS)),
-            found=repr(found)[:80],
-        )
-    try:
-        trust = msgspec.convert(value, TrustFile)
-    except msgspec.ValidationError as error:
-        raise MalformedError("trust.schema", f"does not fit the schema: {error}", where=where) from None
+    value = _DOCUMENT.value(data, where)
+    trust = _DOCUMENT.typed(value, where)
     if trust.format == FIRST_FORMAT and "lowest_format" in value:
         raise MalformedError(
             "trust.schema",
