@@ -13,12 +13,13 @@ import pyarrow.parquet as pq
 from alphaseal.arrow.columns import text_array
 from alphaseal.bars.calendar import AlphaColumns, read_bars
 from alphaseal.format.manifest import AlphaGraph
+from alphaseal.tables.request import Notation
 
 graph, description, source, date, out = sys.argv[1:]
 said = json.loads(Path(description).read_text(encoding="utf-8"))
 said |= {"tolerances": [0.0] * len(said["features"]), "truncated": {}, "golden": "", "golden_rows": 0, "date": date}
 columns = AlphaColumns(Path(graph).read_bytes(), AlphaGraph(file=graph, **said))
-bars = read_bars(source, columns.fields, window=columns.window, date=date, instrument_format="qlib")
+bars = read_bars(source, columns.fields, window=columns.window, date=date, notation=Notation(kind="qlib"))
 rows = np.flatnonzero(bars.present[:, -1])
 values = np.asfortranarray(columns.compute(bars, len(bars.dates) - 1, rows))
 names = text_array([bars.instruments[row] for row in rows])

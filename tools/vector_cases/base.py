@@ -316,7 +316,7 @@ def both(*edits: Edit) -> Edit:
 
 def draft(plain: Plain) -> None:
     """Make a plain manifest of 1.0 one of the present version: the fields that came with it are there and null."""
-    typed = manifest_format.typed(plain, "a vector's manifest")
+    typed = manifest_format.DOCUMENT.typed(plain, "a vector's manifest")
     plain.update(manifest_format.to_plain(msgspec.structs.replace(typed, format=manifest_format.FORMAT)))
 
 

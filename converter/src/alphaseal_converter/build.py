@@ -15,14 +15,15 @@ import msgspec
 import numpy as np
 
 from alphaseal.bars.trading_days import described
-from alphaseal.disk.targets import check_target
+from alphaseal.disk.files import require_free
+from alphaseal.disk.targets import check_target, check_writable, replacing
 from alphaseal.errors import UsageError
 from alphaseal.format.manifest import FIRST_FORMAT
 from alphaseal.scoring.pipeline import Pipeline
 from alphaseal_converter.bundle.created import given_creation_time
 from alphaseal_converter.bundle.manifest import instrument_format
 from alphaseal_converter.bundle.sources import factors_to_try
-from alphaseal_converter.bundle.write import BuiltBundle, check_place, write_bundle
+from alphaseal_converter.bundle.write import BuiltBundle, write_bundle
 from alphaseal_converter.errors import RefusalError
 from alphaseal_converter.evidence import values
 from alphaseal_converter.evidence.alphas import GOLDEN_DAYS, compile_features, prove_alphas, with_conventions
@@ -55,13 +56,15 @@ MAXIMUM_CODE = 1 << 20
 def build(request: BuildRequest, progress: Progress = lambda text: None) -> BuiltBundle:
     """Build a bundle at `request.out`, which must not exist; RefusalError 20 and nothing written where it cannot be proven."""
     given_creation_time()
-    if os.path.lexists(request.out):
-        raise UsageError(
+    require_free(
+        request.out,
+        UsageError(
             "output.exists",
             "the bundle's place is taken",
             where=str(request.out),
             next_step="choose another --out, or remove it",
-        )
+        ),
+    )
     if not os.path.isdir(request.out.parent):
         raise UsageError(
             "output.no_parent", "the directory for the bundle does not exist", where=str(request.out.parent)
@@ -70,7 +73,7 @@ def build(request: BuildRequest, progress: Progress = lambda text: None) -> Buil
         raise UsageError(
             "usage.sequence", "a signed bundle has a sequence number of at least 1", where="--sequence", found="0"
         )
-    check_place(request.out)
+    check_writable(request.out)
     with ExitStack() as stack:
         scratch = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="alphaseal-build-")))
         proven = prove(request, scratch, progress)
@@ -196,30 +199,27 @@ def write_raw_values(request: BuildRequest, progress: Progress = lambda text: No
 
     They are qlib's, or without `request.replay_with` the alpha columns that our own graph makes of the market data.
     """
-    if os.path.lexists(request.out):
-        raise UsageError(
+    require_free(
+        request.out,
+        UsageError(
             "output.exists",
             "the file is already there",
             where=str(request.out),
             next_step="choose another --out, or remove it",
-        )
+        ),
+    )
     check_target(request.out)
     _, _, located = _find(request, progress)
     artifacts = located.artifacts
     configuration = read_configuration(artifacts.task) if artifacts.task is not None else None
-    staged = request.out.with_name(f".{request.out.name}.{os.getpid()}.part")
-    try:
+    with replacing(request.out) as staged:
         if request.replay_with is not None:
             progress("asking qlib for the raw values")
             replay_features(request, configuration, located, staged)
         else:
             dataset = read_dataset(artifacts.dataset) if artifacts.dataset is not None else None
             write_bar_values(request, located, configuration, dataset, staged, progress)
-        count = len(column_names(staged))
-        os.replace(staged, request.out)
-    finally:
-        staged.unlink(missing_ok=True)
-    return count
+        return len(column_names(staged))
 
 
 def _find(request: BuildRequest, progress: Progress) -> tuple[Task | None, Anchor | None, Located]:

@@ -6,9 +6,9 @@ Before the first score come V8, the data gate, and V9, the golden self-test, of 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from alphaseal.errors import PolicyError, UsageError
 from alphaseal.format.manifest import Manifest
@@ -20,9 +20,7 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from alphaseal.advice.drift import Drift
-    from alphaseal.advice.fills import FillCheck
     from alphaseal.bars.selftest import LoadedAlphas
-    from alphaseal.bars.trading_days import DayCheck
     from alphaseal.bars.units import Anchors, Evidence
     from alphaseal.scoring.pipeline import Pipeline
     from alphaseal.scoring.scores import Scores
@@ -30,11 +28,23 @@ if TYPE_CHECKING:
     from alphaseal.tables.features import FeatureBlock
     from alphaseal.tables.members.membership import Membership, RecordedSpans
     from alphaseal.tables.members.universe import Stocks, Universe
+    from alphaseal.tables.period import DateRange
+    from alphaseal.tables.request import Notation, Request
     from alphaseal.tables.windows import Calendar, Rows
 
-DateRange = tuple[Any, Any]
 # Enough to see another library or a broken one; `alphaseal selftest` scores all of them.
 _FIRST_SCORE_ROWS = 256
+
+
+class _Rows(NamedTuple):
+    """What is scored: blocks of whole dates in ascending order, those before `first` as history."""
+
+    blocks: Iterator[Any]
+    first: np.datetime64 | None
+    given: Sequence[int] | None = None
+    """Places of the features that a table gave; None: all."""
+    completed: Callable[[Scores, Any], Scores] = lambda scores, block: scores
+    """The scores of a block with what is only known of bars."""
 
 
 class Bundle(Sealed):
@@ -82,37 +92,10 @@ class Bundle(Sealed):
         golden bars in the table, or by `anchors`: bars of the golden stocks and days from the same source, or what
         `anchor` made of them.  `units_as_trained` goes without, and is recorded in the scores' `units` and `warnings`.
         """
-        import numpy as np
-
-        from alphaseal.tables.features import is_file, table_of
-        from alphaseal.tables.members.universe import universe_of
-        from alphaseal.tables.reading import reader_of
-
         _check_dates(date, dates)
-        chosen = universe_of(universe)
-        self._check_origin(table, date, dates)
-        _check_anchors(bars, anchors, units_as_trained)
-        if bars is not None:
-            limits = {"max_rows": max_rows, "max_bytes": max_bytes}
-            options: dict[str, Any] = {"universe": chosen, "calendar": calendar, "limits": limits}
-            options["evidence"] = self.evidence(anchors, units_as_trained, instruments_from)
-            (scores,) = self._score_bars(bars, table, date, dates, instruments_from, stream=False, **options)
-            return scores
-        _check_table(table)
-        pipeline, first = self._proven_pipeline(), None
-        members = self.members(chosen, crosses=pipeline.needs_whole_day)
-        if pipeline.step_length > 1:
-            table = table if is_file(table) else table_of(table)
-            from alphaseal.tables.look_back import span_of
-
-            span = span_of(table, self.manifest.features, pipeline.step_length, calendar, date=date, dates=dates)
-            date, dates, first = None, span.read, span.first
-        read = reader_of(table, max_rows=max_rows, max_bytes=max_bytes)
-        block = read(table, self.manifest.features, date=date, dates=dates, **self._notation(instruments_from))
-        if days := self._day_check(calendar, pipeline):
-            days.see(np.unique(block.dates))
-        block = self._fill_check(pipeline).marked(members.choose(block))
-        return _ranked(self.manifest, block, *pipeline.run(block, first, calendar), first, chosen)
+        request = self._request(date, dates, calendar, instruments_from, max_rows, max_bytes)
+        (scores,) = self._parts(table, bars, request, universe, anchors, units_as_trained, stream=False)
+        return scores
 
     def drift(
         self,
@@ -126,13 +109,12 @@ class Bundle(Sealed):
     ) -> Drift:
         """How far the features of one date are from the training values, without scoring; arguments as in `score`."""
         from alphaseal.advice.drift import measure
-        from alphaseal.tables.members.universe import universe_of
-        from alphaseal.tables.reading import reader_of
+        from alphaseal.tables.reading import read
 
-        manifest, chosen = self.manifest, universe_of(universe)
-        read = reader_of(table, max_rows=max_rows, max_bytes=max_bytes)
-        block = read(table, manifest.features, date=date, **self._notation(instruments_from))
-        block = self.members(chosen, crosses=False).choose(block)
+        manifest, chosen = self.manifest, None if universe is None else self._universe(universe)
+        request = self._request(date, None, None, instruments_from, max_rows, max_bytes)
+        block = read(table, manifest.features, request)
+        block = self._choice(chosen, crosses=False)(block)
         return measure(block, manifest.features, manifest.drift, chosen)
 
     def score_stream(
@@ -153,62 +135,120 @@ class Bundle(Sealed):
 
         The features' and the bars' parquet files, and the other arguments, are as in `score`.
         """
-        import numpy as np
+        request = self._request(None, dates, calendar, instruments_from, max_rows, max_bytes)
+        return self._parts(path, bars, request, universe, anchors, units_as_trained, stream=True)
 
-        from alphaseal.tables.feature_files import iter_parquet
-        from alphaseal.tables.members.universe import universe_of
+    def _request(
+        self,
+        date: Any,
+        dates: DateRange | None,
+        calendar: Calendar | None,
+        instruments_from: str | None,
+        max_rows: int | None,
+        max_bytes: int | None,
+    ) -> Request:
+        from alphaseal.tables.request import Limits, Request
 
-        chosen = universe_of(universe)
-        self._check_origin(path, None, dates)
+        return Request(date, dates, calendar, self.notation(instruments_from), Limits(max_rows, max_bytes))
+
+    def _parts(
+        self,
+        table: Any,
+        bars: Any,
+        request: Request,
+        universe: Stocks | Universe | None,
+        anchors: Any,
+        units_as_trained: bool,
+        *,
+        stream: bool,
+    ) -> Iterator[Scores]:
+        """The scores of `score` as the only part, or with `stream` in parts that bound the memory."""
+        from alphaseal.tables.features import is_file
+
+        chosen = None if universe is None else self._universe(universe)
+        if is_file(table):
+            from alphaseal.tables.origin import check
+
+            check(table, self.digest, date=request.date, dates=request.dates)
         _check_anchors(bars, anchors, units_as_trained)
-        if bars is not None:
-            limits = {"max_rows": max_rows, "max_bytes": max_bytes}
-            options: dict[str, Any] = {"universe": chosen, "calendar": calendar, "limits": limits}
-            options["evidence"] = self.evidence(anchors, units_as_trained, instruments_from)
-            return self._score_bars(bars, path, None, dates or (None, None), instruments_from, stream=True, **options)
-        path = _check_table(path)
-        pipeline, first = self._proven_pipeline(), None
+        if bars is None:
+            _check_table(table)
+            rows = self._rows_of_table(table, request, chosen, stream=stream)
+        else:
+            evidence = self.evidence(anchors, units_as_trained, request.notation.source)
+            rows = self._rows_of_bars(bars, table, request, chosen, evidence, stream=stream)
+        pipeline, first = self.pipeline(), rows.first
+        blocks = map(self._fill_check(pipeline, rows.given), rows.blocks)
+        scored = (
+            pipeline.stream(blocks, first, request.calendar)
+            if stream
+            else ((block, *pipeline.run(block, first, request.calendar)) for block in blocks)
+        )
+        return (
+            rows.completed(_ranked(self.manifest, first, chosen, *block.scored(found, scores)), block)
+            for block, found, scores in scored
+        )
+
+    def _rows_of_table(self, table: Any, request: Request, universe: Universe | None, *, stream: bool) -> _Rows:
+        from alphaseal.tables.features import is_file, table_of
+        from alphaseal.tables.reading import read
+
+        pipeline, first, features = self._proven_pipeline(), None, self.manifest.features
+        choose = self._choice(universe, crosses=pipeline.needs_whole_day)
         if pipeline.step_length > 1:
             from alphaseal.tables.look_back import span_of
 
-            span = span_of(path, self.manifest.features, pipeline.step_length, calendar, dates=dates)
-            dates, first = span.read, span.first
-        blocks = iter_parquet(
-            path,
-            self.manifest.features,
-            dates=dates,
-            max_rows=max_rows,
-            max_bytes=max_bytes,
-            **self._notation(instruments_from),
-        )
-        members = self.members(chosen, crosses=pipeline.needs_whole_day)
-        days, fills = self._day_check(calendar, pipeline), self._fill_check(pipeline)
+            table = table if is_file(table) else table_of(table)
+            span = span_of(table, features, pipeline.step_length, request)
+            request, first = replace(request, date=None, dates=span.read), span.first
+        if stream:
+            from alphaseal.tables.feature_files import iter_parquet
 
-        def stocks(block: FeatureBlock) -> FeatureBlock:
-            if days is not None:
-                days.see(np.unique(block.dates))
-            return fills.marked(members.choose(block))
+            blocks = iter_parquet(table, features, request.dates, notation=request.notation, limits=request.limits)
+        else:
+            blocks = iter([read(table, features, request)])
+        return _Rows(map(choose, self._checked_days(blocks, request.calendar, pipeline)), first)
 
-        return (
-            _ranked(self.manifest, block, rows, scores, first, chosen)
-            for block, rows, scores in pipeline.stream(map(stocks, blocks), first, calendar)
-        )
-
-    def _day_check(self, calendar: Calendar | None, pipeline: Pipeline) -> DayCheck | None:
+    def _checked_days(
+        self, blocks: Iterator[FeatureBlock], calendar: Calendar | None, pipeline: Pipeline
+    ) -> Iterator[FeatureBlock]:
         """Of a table of features, where windows count its days; a caller's own calendar says more than the training's."""
         if calendar is not None or pipeline.step_length == 1:
-            return None
+            return blocks
+        import numpy as np
+
         from alphaseal.bars.trading_days import DayCheck
 
-        return DayCheck(self.manifest.data.calendar, "the features")
+        days = DayCheck(self.manifest.data.calendar, "the features")
 
-    def _fill_check(self, pipeline: Pipeline, given: Sequence[int] | None = None) -> FillCheck:
+        def seen(block: FeatureBlock) -> FeatureBlock:
+            days.see(np.unique(block.dates))
+            return block
+
+        return map(seen, blocks)
+
+    def _fill_check(self, pipeline: Pipeline, given: Sequence[int] | None) -> Callable[[Any], Any]:
         """Of the features that a table gave, by their places; None: all."""
+        features = self.manifest.features
+        places = [
+            place
+            for place in (range(len(features)) if given is None else given)
+            if (statistics := features[place].statistics) is not None and statistics.common_ratio is not None
+        ]
+        if not places:
+            return _as_it_is
         from alphaseal.advice.fills import FillCheck
 
-        features = self.manifest.features
-        places = range(len(features)) if given is None else given
-        return FillCheck(features, places, pipeline.step_length, pipeline.needs_whole_day)
+        return FillCheck(features, places, pipeline.step_length, pipeline.needs_whole_day).marked
+
+    def _universe(self, stocks: Stocks | Universe) -> Universe:
+        from alphaseal.tables.members.universe import Universe
+
+        return stocks if isinstance(stocks, Universe) else Universe.of(stocks)
+
+    def _choice(self, universe: Universe | None, *, crosses: bool) -> Callable[[FeatureBlock], FeatureBlock]:
+        """`Membership.choose`; everybody is a stock of the model where the manifest records no universes."""
+        return _as_it_is if self.manifest.data.universes is None else self.members(universe, crosses=crosses).choose
 
     def members(self, universe: Universe | None, *, crosses: bool) -> Membership:
         """Who is a stock of the model; `crosses`: a stage looks at all stocks of a day."""
@@ -218,40 +258,15 @@ class Bundle(Sealed):
             self._spans = RecordedSpans.of(self.manifest.data)
         return Membership.of(self.manifest.data, self._spans, crosses=crosses, given=universe)
 
-    def _notation(self, instruments_from: str | None) -> dict[str, Any]:
-        """How a table names its stocks and how the bundle does: arguments of every reader."""
-        known = self.manifest.data.instrument_format
-        return {
-            "instruments_from": instruments_from,
-            "instrument_format": known.kind,
-            "instrument_pattern": known.pattern,
-        }
+    def notation(self, source: str | None = None) -> Notation:
+        """How a table names its stocks (`source`: "qlib" or "ts" where it is not as the bundle does), and how the bundle does."""
+        from alphaseal.tables.request import Notation
 
-    def _check_origin(self, table: Any, date: Any, dates: DateRange | None) -> None:
-        """InputError where a file says that its features were computed for another bundle, or for other dates."""
-        from alphaseal.tables.features import is_file
+        return Notation.of(self.manifest.data.instrument_format, source)
 
-        if not is_file(table):
-            return
-        from alphaseal.tables.origin import check
-
-        check(table, self.digest, date=date, dates=dates)
-
-    def _score_bars(
-        self,
-        bars: Any,
-        table: Any,
-        date: Any,
-        dates: DateRange | None,
-        instruments_from: str | None,
-        *,
-        stream: bool,
-        universe: Universe | None,
-        calendar: Calendar | None,
-        limits: dict[str, int | None],
-        evidence: Evidence,
-    ) -> Iterator[Scores]:
-        """As `score` with bars; all dates at once, or with `stream` in parts that bound the memory."""
+    def _rows_of_bars(
+        self, bars: Any, table: Any, request: Request, universe: Universe | None, evidence: Evidence, *, stream: bool
+    ) -> _Rows:
         from alphaseal.bars.join import AlphaInput, completed
 
         pipeline, alphas = self._proven_pipeline(), self._proven_alphas()
@@ -265,21 +280,16 @@ class Bundle(Sealed):
             trading_days=self.manifest.data.calendar,
             members=self.members(universe, crosses=pipeline.needs_whole_day),
             step_length=pipeline.step_length,
-            calendar=calendar,
-            notation=self._notation(instruments_from),
-            limits=limits,
+            request=request,
         )
-        span = given.span(pipeline.step_length, date=date, dates=dates)
+        span = given.span()
         warnings, shown = alphas.compare(given.graph_bars, span, evidence)
         first = span.first if pipeline.step_length > 1 else None
-        fills = self._fill_check(pipeline, given.places_given())
-        stages = pipeline.stream(map(fills.marked, given.blocks(span, stream=stream)), first, calendar)
-        parts = (block.scored(rows, scores) for block, rows, scores in stages)
-        return (
-            completed(
-                _ranked(self.manifest, block, rows, scores, first, universe), block, first, universe, warnings, shown
-            )
-            for block, rows, scores in parts
+        return _Rows(
+            given.blocks(span, stream=stream),
+            first,
+            given.places_given(),
+            lambda scores, block: completed(scores, block, first, universe, warnings, shown),
         )
 
     def anchor(self, bars: Any, *, instruments_from: str | None = None) -> Anchors:
@@ -288,11 +298,11 @@ class Bundle(Sealed):
         `bars` as in `score`.  InputError `bars.units` where they have other units than the training's,
         `bars.units_unproven` where they are too few to show it, and `bars.*` as for any bars.
         """
-        return self._proven_alphas().anchors(bars, self.golden_bars_digest(), self._notation(instruments_from))
+        return self._proven_alphas().anchors(bars, self.golden_bars_digest(), self.notation(instruments_from))
 
     def seen(self, anchors: Anchors, bars: Any, date: Any, *, instruments_from: str | None = None) -> Anchors:
         """`anchors` with the prices that their source's `bars` have on `date`: a later table must have the same."""
-        return self._proven_alphas().seen(anchors, bars, date, self._notation(instruments_from))
+        return self._proven_alphas().seen(anchors, bars, date, self.notation(instruments_from))
 
     def golden_bars_digest(self) -> str:
         """sha256 of the golden bars, which anchors are compared with; UsageError `usage.bars` where there are none."""
@@ -384,11 +394,11 @@ class Bundle(Sealed):
 
 def _ranked(
     manifest: Manifest,
+    first: np.datetime64 | None,
+    universe: Universe | None,
     block: FeatureBlock,
     rows: Rows,
     scores: npt.NDArray[np.float64],
-    first: Any,
-    universe: Universe | None,
 ) -> Scores:
     """The scored rows of a block and those left out, without the history before `first`, and the drift of their values."""
     import numpy as np
@@ -412,12 +422,15 @@ def _ranked(
     )
 
 
-def _check_table(table: Any) -> Any:
+def _as_it_is(block: Any) -> Any:
+    return block
+
+
+def _check_table(table: Any) -> None:
     if table is None:
         raise UsageError(
             "usage.features", "there is nothing to score", expected="a table of features, or bars, or both"
         )
-    return table
 
 
 def _check_anchors(bars: Any, anchors: Any, as_trained: bool) -> None:

@@ -15,9 +15,10 @@ import pytest
 from alpha_bundles import DAYS, FIELDS, STOCKS, WINDOW, alpha_graph, description, frame
 from alphaseal.bars.calendar import AlphaColumns, Bars, read_bars
 from alphaseal.errors import AlphasealError, InputError, PolicyError
+from alphaseal.tables.request import Limits, Notation
 from arrow_types import STRING_VIEWS, handed_over
 
-NOTATION: dict[str, Any] = {"instrument_format": "qlib"}
+NOTATION = Notation(kind="qlib")
 
 
 def table(rows: pd.DataFrame) -> pa.Table:
@@ -26,7 +27,7 @@ def table(rows: pd.DataFrame) -> pa.Table:
 
 def read(source: Any, **choices: Any) -> Bars:
     """The bars of a window of three days."""
-    return read_bars(source, FIELDS, **({"window": WINDOW, "date": DAYS[-1]} | NOTATION | choices))
+    return read_bars(source, FIELDS, **({"window": WINDOW, "date": DAYS[-1], "notation": NOTATION} | choices))
 
 
 def refused(source: Any, **choices: Any) -> InputError:
@@ -81,7 +82,7 @@ def test_other_notation_is_converted() -> None:
     rows = frame()
     rows["instrument"] = rows["instrument"].str[2:] + "." + rows["instrument"].str[:2]
     rows = rows[(rows["instrument"] != "600000.SH") | (rows["datetime"] != DAYS[-WINDOW])]
-    bars = read(table(rows), instruments_from="ts")
+    bars = read(table(rows), notation=Notation("ts", "qlib"))
     assert (bars.instruments, bars.first.tolist()) == (STOCKS, [0, 0, 0])
 
 
@@ -210,7 +211,7 @@ def test_other_date_is_never_used() -> None:
 def test_budget_counts_for_bars_too(tmp_path: Path) -> None:
     """--max-rows refuses bars of more rows."""
     path = written(frame(), tmp_path / "bars.parquet")
-    assert refused(path, max_rows=5).code == "features.too_large"
+    assert refused(path, limits=Limits(rows=5)).code == "features.too_large"
 
 
 def test_row_groups_outside_the_window_are_not_decoded(tmp_path: Path) -> None:

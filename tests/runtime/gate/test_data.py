@@ -22,6 +22,7 @@ from alphaseal.gate.data import check_factors, read_exact
 from alphaseal.scoring.golden import golden_schema
 from alphaseal.tables.feature_files import iter_parquet, read_parquet
 from alphaseal.tables.features import FeatureColumn
+from alphaseal.tables.request import Limits
 from locations import REPOSITORY
 from peak_memory import PEAK, needs_peak
 
@@ -383,18 +384,18 @@ def _honest(path: Path, rows: int = 5000) -> None:
 
 
 def test_options_bound_what_is_read(tmp_path: Path) -> None:
-    """`max_rows` and `max_bytes` refuse more than they say, and nothing else."""
+    """Limits of rows and bytes refuse more than they say, and nothing else."""
     path = tmp_path / "features.parquet"
     _honest(path)
     reads: list[Callable[..., Any]] = [
-        lambda **limits: read_parquet(path, FEATURES, **limits),
-        lambda **limits: list(iter_parquet(path, FEATURES, **limits)),
+        lambda limits: read_parquet(path, FEATURES, limits=limits),
+        lambda limits: list(iter_parquet(path, FEATURES, limits=limits)),
     ]
     for read in reads:
-        read(max_rows=5000, max_bytes=1 << 20)
-        for limits in ({"max_rows": 4999}, {"max_bytes": 100_000}):
+        read(Limits(5000, 1 << 20))
+        for limits in (Limits(rows=4999), Limits(bytes=100_000)):
             with pytest.raises(InputError) as caught:
-                read(**limits)
+                read(limits)
             assert caught.value.code == "features.too_large"
 
 

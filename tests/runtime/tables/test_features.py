@@ -25,6 +25,7 @@ from hypothesis import strategies as st
 from alphaseal.errors import InputError, NotReadableError, UsageError
 from alphaseal.tables.feature_files import iter_parquet, read_parquet
 from alphaseal.tables.features import FeatureBlock, FeatureColumn, read_table
+from alphaseal.tables.request import Limits, Notation
 from arrow_types import STRING_VIEWS, handed_over
 from locations import FIXTURES
 
@@ -91,7 +92,7 @@ TABLES: dict[str, Callable[[], Any]] = {
 @pytest.mark.parametrize("kind", TABLES)
 def test_every_kind_of_table_gives_the_same_matrix(kind: str) -> None:
     """pandas, pyarrow, polars and duckdb tables give equal dates, instruments and bits."""
-    block = read_table(TABLES[kind](), [A, B], instrument_format="qlib")
+    block = read_table(TABLES[kind](), [A, B], notation=Notation(kind="qlib"))
     assert block.values.flags.c_contiguous
     assert block.values.dtype == np.float64
     np.testing.assert_array_equal(block.values, expected())
@@ -353,8 +354,8 @@ def test_a_budget_stops_an_expanding_file() -> None:
     )
     data = parquet(table)
     assert len(data) < 100_000
-    assert code_of(lambda: read_parquet(data, [A], max_bytes=10 << 20)) == "features.too_large"
-    assert code_of(lambda: read_parquet(data, [A], max_rows=1_000_000)) == "features.too_large"
+    assert code_of(lambda: read_parquet(data, [A], limits=Limits(bytes=10 << 20))) == "features.too_large"
+    assert code_of(lambda: read_parquet(data, [A], limits=Limits(rows=1_000_000))) == "features.too_large"
 
 
 def test_a_dictionary_of_one_long_text_is_not_unfolded() -> None:
@@ -395,8 +396,8 @@ def test_instruments_are_converted() -> None:
     """A table in the vendor's notation gives the bundle's names, sorted as those."""
     data = frame().reset_index()
     data["instrument"] = data["instrument"].str.replace(r"(..)(\d+)", r"\2.\1", regex=True)
-    assert read_table(data, [A], instruments_from="ts", instrument_format="qlib").instruments.to_pylist() == CODES * 3
-    assert code_of(lambda: read_table(data, [A], instrument_format="qlib")) == "instrument.pattern"
+    assert read_table(data, [A], notation=Notation("ts", "qlib")).instruments.to_pylist() == CODES * 3
+    assert code_of(lambda: read_table(data, [A], notation=Notation(kind="qlib"))) == "instrument.pattern"
 
 
 def test_pandas_is_not_imported(tmp_path: Path) -> None:
@@ -407,8 +408,9 @@ def test_pandas_is_not_imported(tmp_path: Path) -> None:
         import sys
         from alphaseal.tables.feature_files import iter_parquet, read_parquet
         from alphaseal.tables.features import FeatureColumn
+        from alphaseal.tables.request import Notation
         features = [FeatureColumn("A", "float32"), FeatureColumn("B", "float64")]
-        read_parquet({str(path)!r}, features, date="2024-01-03", instrument_format="qlib")
+        read_parquet({str(path)!r}, features, date="2024-01-03", notation=Notation(kind="qlib"))
         list(iter_parquet({str(path)!r}, features, block_bytes=1))
         assert "pandas" not in sys.modules
     """
@@ -428,7 +430,7 @@ def test_real_features_files_read_as_pandas_reads_them() -> None:
             data = data.set_index(["datetime", "instrument"])
         data = data.sort_index()
         features = [FeatureColumn(name, str(data[name].dtype)) for name in reversed(data.columns)]
-        block = read_parquet(path, features, instrument_format="qlib")
+        block = read_parquet(path, features, notation=Notation(kind="qlib"))
         np.testing.assert_array_equal(block.values, data[data.columns[::-1]].to_numpy(np.float64))
         assert block.instruments.to_pylist() == data.index.get_level_values("instrument").tolist()
         np.testing.assert_array_equal(

@@ -24,6 +24,7 @@ from alphaseal.tables.feature_files import iter_parquet, read_parquet
 from alphaseal.tables.features import FeatureColumn, read_table, table_of
 from alphaseal.tables.look_back import newest_day, span_of
 from alphaseal.tables.parquet import open_parquet
+from alphaseal.tables.request import Request
 from fuzz_mutations import Fields, Thrift, write_structure
 from fuzz_tables import DAY, DAYS, FEATURES, FIELDS, FIRST_DAY, ROWS, STOCKS, columns, files
 
@@ -226,7 +227,7 @@ def test_statistics_hide_no_row_and_promise_none(said: tuple[int, ...], kind: An
 def test_statistics_change_no_span(said: tuple[int, ...]) -> None:
     """What windows and bars look back to is told by the dates themselves."""
     data = _lying(said, (0, 1, 2, 4))
-    span = span_of(data, ONE, 2, None, date=date_of(2))
+    span = span_of(data, ONE, 2, Request(date_of(2)))
     assert (span.read, span.first) == (
         (np.datetime64(FIRST_DAY + 1, "D"), np.datetime64(FIRST_DAY + 2, "D")),
         np.datetime64(FIRST_DAY + 2, "D"),

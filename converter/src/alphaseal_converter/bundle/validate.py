@@ -15,7 +15,7 @@ import jsonschema
 
 from alphaseal import bundle as bundle_module
 from alphaseal import sources, store
-from alphaseal.disk import tree
+from alphaseal.disk import files, tree
 from alphaseal.errors import AlphasealError, MalformedError, NotReadableError
 from alphaseal.format import manifest as m
 from alphaseal.format import strict_json
@@ -77,11 +77,8 @@ def _document(path: Path) -> list[AlphasealError]:
 
 def _content(path: Path) -> bytes:
     """The bytes of a file, bounded; NotReadableError `manifest.not_readable`."""
-    try:
-        with path.open("rb") as file:
-            return file.read(store.MAXIMUM_BYTES + 1)
-    except OSError as error:
-        raise NotReadableError("manifest.not_readable", f"cannot read: {error.strerror}", where=str(path)) from None
+    problem = NotReadableError("manifest.not_readable", "cannot read", where=str(path))
+    return files.read_bounded(path, store.MAXIMUM_BYTES, problem)
 
 
 def _problems(data: bytes, where: str) -> Iterator[AlphasealError]:

@@ -4,16 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
-import shutil
 from collections.abc import Callable, Mapping
-from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import alphaseal
-from alphaseal.disk.targets import not_writable
+from alphaseal.disk.targets import replacing
 from alphaseal.errors import AlphasealError
 from alphaseal.format import manifest as m
 from alphaseal.format import strict_json
@@ -63,29 +60,11 @@ class BuiltBundle:
     """Why what the trials of its factors did not find is null; by feature."""
 
 
-def check_place(out: Path) -> None:
-    """Before the long work: NotReadableError `output.not_writable` where no directory can be made beside `out`."""
-    staging = _staging(out)
-    _make(staging, out)
-    staging.rmdir()
-
-
-def _staging(out: Path) -> Path:
-    return out.with_name(f".{out.name}.{os.getpid()}.part")
-
-
-def _make(staging: Path, out: Path) -> None:
-    try:
-        staging.mkdir()
-    except OSError as error:
-        raise not_writable(out, error) from None
-
-
 def write_bundle(proven: Proven, request: BuildRequest, progress: Callable[[str], None]) -> BuiltBundle:
     """Write all files to a directory beside the bundle's place, verify them with the runtime, then rename it."""
-    staging = _staging(request.out)
-    try:
-        _make(staging, request.out)
+    taken = RefusalError("output.exists", "the bundle's place was taken meanwhile", where=str(request.out))
+    with replacing(request.out, taken=taken) as staging:
+        staging.mkdir()
         manifest = _fill(staging, proven, request, progress)
         if request.require_ready and not manifest.eligibility.ready:
             raise _not_ready(manifest)
@@ -93,16 +72,6 @@ def write_bundle(proven: Proven, request: BuildRequest, progress: Callable[[str]
         _verify(staging)
         if request.signing_key is not None:
             sign_staged(staging, manifest, request.signing_key)
-        try:
-            os.rename(staging, request.out)
-        except OSError as error:
-            raise RefusalError(
-                "output.exists", f"the bundle's place was taken meanwhile: {error.strerror}", where=str(request.out)
-            ) from None
-    finally:
-        shutil.rmtree(staging, ignore_errors=True)
-    with suppress(OSError):  # the rename itself is durable only after the directory is; not every system can say so
-        _synchronise(request.out.parent)
     return BuiltBundle(request.out, m.digest(m.encode(manifest)), manifest, proven.trials)
 
 
@@ -161,18 +130,7 @@ def _fill(staging: Path, proven: Proven, request: BuildRequest, progress: Callab
     (staging / "card.html").write_bytes(card.encode("utf-8"))
     manifest = describe()
     (staging / m.FILE_NAME).write_bytes(m.encode(manifest))
-    for written in staging.rglob("*"):
-        _synchronise(written)
     return manifest
-
-
-def _synchronise(path: Path) -> None:
-    """Bytes to the disk before the rename: a power cut must not leave a bundle with holes."""
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def _entry(staging: Path, path: Path, titles: dict[str, str] | object) -> m.File:

@@ -28,6 +28,7 @@ from alphaseal.tables.features import FeatureBlock
 from alphaseal.tables.look_back import Span
 from alphaseal.tables.members.membership import FactorUniverse
 from alphaseal.tables.period import Period
+from alphaseal.tables.request import Request
 from alphaseal_converter.comparison.field_units import field_unit
 from alphaseal_converter.errors import RefusalError
 from alphaseal_converter.factors.process import FactorBars, Needs
@@ -52,7 +53,7 @@ def needs_of(bundle: Bundle, wanted: Sequence[Feature], instruments_from: str | 
     """
     read = {name for feature in wanted for name in feature.inputs or () if not name.startswith("static:")}
     unknown = any(feature.inputs is None for feature in wanted)
-    notation, alphas = bundle.manifest.data.instrument_format, bundle.manifest.alphas
+    alphas = bundle.manifest.alphas
     compared = None
     if alphas is not None:
         days = golden_bars(bundle, alphas).dates
@@ -64,9 +65,7 @@ def needs_of(bundle: Bundle, wanted: Sequence[Feature], instruments_from: str | 
         columns=tuple(sorted(read | set(COLUMNS if unknown else ()))),
         before=bundle.manifest.model.step_length - 1,
         compared=compared,
-        rewriting=None
-        if instruments_from is None
-        else instruments.rewriting(instruments_from, bundle_format=notation.kind, pattern=notation.pattern),
+        rewriting=instruments.rewriting(bundle.notation(instruments_from)),
     )
 
 
@@ -120,8 +119,7 @@ def compare(
         return (_NO_COMMON_FIELD,)
     golden = golden_bars(bundle, alphas)
     golden = replace(golden, values=golden.values[:, [alphas.fields.index(field) for field in fields]])
-    notation = bundle.manifest.data.instrument_format
-    source = BarSource.of(table, fields, instrument_format=notation.kind, instrument_pattern=notation.pattern)
+    source = BarSource.of(table, fields, Request(notation=bundle.notation()))
     found = adjustment.compare(source, golden)
     _require_rows(golden, table)
     _require_as_trained(bundle, alphas, table, _reach(wanted, bundle), days)
@@ -153,8 +151,7 @@ def _require_as_trained(bundle: Bundle, alphas: AlphaGraph, table: pa.Table, rea
     watch, check = conventions.Watch.of(alphas.conventions, fields, reach), JumpCheck.of(alphas.moves, fields, reach)
     if watch is None and check is None:
         return
-    notation = bundle.manifest.data.instrument_format
-    source = BarSource.of(table, fields, instrument_format=notation.kind, instrument_pattern=notation.pattern)
+    source = BarSource.of(table, fields, Request(notation=bundle.notation()))
     rows = source.read_range(np.datetime64(FIRST_DAY, "D"), np.datetime64(LAST_DAY, "D"))
     if rows is None:
         return

@@ -319,10 +319,7 @@ class Rows:
     def of(cls, keys: Keyed, bundle: Bundle) -> Rows:
         """Rows of the bars; InputError where stocks are not written as the bundle writes them."""
         names = sorted(set(keys.stocks.tolist()))
-        notation = bundle.manifest.data.instrument_format
-        instruments.normalise(
-            pa.array(names, pa.string()), source=None, bundle_format=notation.kind, pattern=notation.pattern
-        )
+        instruments.normalise(pa.array(names, pa.string()), bundle.notation())
         place = {name: number for number, name in enumerate(names)}
         codes = np.array([place[name] for name in keys.stocks.tolist()], np.int64)
         order = np.lexsort((codes, keys.days))

@@ -99,13 +99,7 @@ def _proven(scorer: Scorer) -> Bundle:
 
 def _score(bundle: Bundle, frame: pd.DataFrame, first: pd.Timestamp) -> pd.Series:
     """Scores from the date `first` on, through the runtime's own stages."""
-    instruments = bundle.manifest.data.instrument_format
-    block = read_table(
-        frame,
-        bundle.manifest.features,
-        instrument_format=instruments.kind,
-        instrument_pattern=instruments.pattern,
-    )
+    block = read_table(frame, bundle.manifest.features, notation=bundle.notation())
     # The dataset's own instruments are the market of its days.
     market = Universe.of(block.instruments.unique().to_pylist())
     block = bundle.members(market, crosses=bundle.pipeline().needs_whole_day).choose(block)

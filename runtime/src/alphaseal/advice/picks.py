@@ -24,6 +24,7 @@ from alphaseal.arrow.columns import text_array
 from alphaseal.errors import InputError, UsageError
 from alphaseal.format.reasons import NO_ROW, NON_FINITE
 from alphaseal.tables.instruments import normalise
+from alphaseal.tables.request import Notation
 
 if TYPE_CHECKING:
     from alphaseal.format.manifest import Manifest
@@ -129,9 +130,8 @@ def _held(scores: RankedDay, holdings: Sequence[str], instruments_from: str | No
         )
     codes = text_array(given)
     if scores.manifest is not None:
-        notation = scores.manifest.data.instrument_format
         try:
-            codes = normalise(codes, source=instruments_from, bundle_format=notation.kind, pattern=notation.pattern)
+            codes = normalise(codes, Notation.of(scores.manifest.data.instrument_format, instruments_from))
         except InputError as error:
             raise error.saying(where="holdings") from None
     return sorted(set(codes.to_pylist()))

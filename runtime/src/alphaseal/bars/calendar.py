@@ -13,14 +13,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
-import pyarrow as pa
 
 from alphaseal.arrow.columns import numbers_of
-from alphaseal.bars.source import BarSource
+from alphaseal.bars.source import BarSource, together
 from alphaseal.errors import PolicyError
 from alphaseal.scoring.session import load_session, row_chunks, run_session, spread
 from alphaseal.tables.features import FeatureBlock
-from alphaseal.tables.period import Day
+from alphaseal.tables.period import DateRange, Day
+from alphaseal.tables.request import AS_WRITTEN, UNLIMITED, Limits, Notation, Request
 from alphaseal.tables.windows import Calendar, positions_in
 
 if TYPE_CHECKING:
@@ -164,13 +164,10 @@ def read_bars(
     *,
     window: int,
     date: Day | None = None,
-    dates: tuple[Day | None, Day | None] | None = None,
+    dates: DateRange | None = None,
     calendar: Calendar | None = None,
-    instruments_from: str | None = None,
-    instrument_format: str | None = None,
-    instrument_pattern: str | None = None,
-    max_rows: int | None = None,
-    max_bytes: int | None = None,
+    notation: Notation = AS_WRITTEN,
+    limits: Limits = UNLIMITED,
 ) -> Bars:
     """Bars of the day `date`, or of the range `dates`, with the `window` - 1 days of history before the first of them.
 
@@ -180,16 +177,7 @@ def read_bars(
 
     Raises InputError `bars.*`, `window.not_in_calendar`, and what the readers of alphaseal.tables.features raise.
     """
-    source = BarSource.of(
-        table,
-        fields,
-        calendar=calendar,
-        instruments_from=instruments_from,
-        instrument_format=instrument_format,
-        instrument_pattern=instrument_pattern,
-        max_rows=max_rows,
-        max_bytes=max_bytes,
-    )
+    source = BarSource.of(table, fields, Request(calendar=calendar, notation=notation, limits=limits))
     return bars_of(source, source.span(window, date=date, dates=dates), window)
 
 
@@ -222,7 +210,7 @@ def stream_bars(source: BarSource, span: Span, window: int, reach: int | None = 
     done: np.datetime64 | None = None
     ends = source.ends(span)
     for block in source.stream(span):
-        rows = block if kept is None else _joined(kept, block)
+        rows = block if kept is None else together([kept, block], len(source.fields))
         oldest = span.read[0] if kept is None or done is None else kept.dates[0] if len(kept) else done + 1
         calendar = source.days_between(rows, oldest, rows.dates[-1])
         dates = np.unique(rows.dates) if calendar is None else calendar
@@ -241,12 +229,3 @@ def _newest(present: npt.NDArray[np.bool_]) -> npt.NDArray[np.int64]:
     """int64 [stocks]: day of the last row."""
     newest: npt.NDArray[np.int64] = present.shape[1] - 1 - present[:, ::-1].argmax(axis=1)
     return newest
-
-
-def _joined(earlier: FeatureBlock, later: FeatureBlock) -> FeatureBlock:
-    return FeatureBlock(
-        np.concatenate([earlier.dates, later.dates]),
-        pa.concat_arrays([earlier.instruments, later.instruments]),
-        np.concatenate([earlier.values, later.values]),
-        (),
-    )

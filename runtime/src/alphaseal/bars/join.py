@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
-import pyarrow as pa
 
 from alphaseal.arrow.columns import indices_of, numbers_of, plain_name, text_array
 from alphaseal.bars import conventions
@@ -22,7 +21,7 @@ from alphaseal.bars.adjustment import splits
 from alphaseal.bars.calendar import AlphaColumns, Bars, bars_of, stream_bars
 from alphaseal.bars.conventions import Watch
 from alphaseal.bars.jumps import JumpCheck
-from alphaseal.bars.source import BarSource, names_of, numeric_fields
+from alphaseal.bars.source import BarSource, names_of, numeric_fields, together
 from alphaseal.bars.trading_days import DayCheck
 from alphaseal.errors import InputError
 from alphaseal.format.reasons import FILLED, JUMPED, NO_BARS, NOT_IN_UNIVERSE
@@ -31,8 +30,8 @@ from alphaseal.tables.feature_files import iter_parquet
 from alphaseal.tables.features import FeatureBlock, is_file, table_of
 from alphaseal.tables.look_back import span_of
 from alphaseal.tables.members.membership import LATE
-from alphaseal.tables.period import Day
-from alphaseal.tables.reading import reader_of
+from alphaseal.tables.reading import read
+from alphaseal.tables.request import Notation, Request
 from alphaseal.tables.windows import Calendar, Rows
 
 if TYPE_CHECKING:
@@ -99,8 +98,7 @@ class AlphaInput:
     members: Membership
     step_length: int
     table: Any
-    notation: dict[str, Any]
-    limits: dict[str, Any]
+    request: Request
 
     @classmethod
     def of(
@@ -115,9 +113,7 @@ class AlphaInput:
         trading_days: TradingDays | None,
         members: Membership,
         step_length: int,
-        calendar: Calendar | None,
-        notation: dict[str, Any],
-        limits: dict[str, Any],
+        request: Request,
     ) -> AlphaInput:
         """`bars` and `table` (None: there is none) are paths of parquet files or tables in memory; `step_length` dates of
         features are what a score looks at.
@@ -130,28 +126,26 @@ class AlphaInput:
         bars = bars if is_file(bars) else table_of(bars)
         more = [name for found in recorded or () for name in found.fields if name not in columns.fields]
         fields = (*columns.fields, *numeric_fields(bars, dict.fromkeys(more)))
-        source = BarSource.of(bars, fields, calendar=calendar, **notation, **limits)
+        source = BarSource.of(bars, fields, request)
         days = columns.window + step_length - 1
         watch, jumps = Watch.of(recorded, fields, days), JumpCheck.of(moves, fields, days)
-        return cls(features, columns, source, watch, jumps, trading_days, members, step_length, table, notation, limits)
+        return cls(features, columns, source, watch, jumps, trading_days, members, step_length, table, request)
 
     @property
     def graph_bars(self) -> BarSource:
         """The bars with the fields of the graph alone."""
         return self.bars.narrowed(len(self.columns.fields))
 
-    def span(
-        self, step_length: int, *, date: Day | None = None, dates: tuple[Day | None, Day | None] | None = None
-    ) -> Span:
+    def span(self) -> Span:
         """The bars to read: those of the alpha features of every date that a window over features looks at.
 
         A range that is open at its start begins with the first date for which the table has features too.
         """
-        days = self.columns.window + step_length - 1
-        span = self.bars.span(days, date=date, dates=dates)
+        days, dates = self.columns.window + self.step_length - 1, self.request.dates
+        span = self.bars.span(days, date=self.request.date, dates=dates)
         rest = [self.features[place] for place in self.places_given()]
         if dates is not None and dates[0] is None and self.table is not None and rest:
-            first = span_of(self.table, rest, step_length, self.bars.calendar, dates=dates).first
+            first = span_of(self.table, rest, self.step_length, self.request).first
             span = span if first <= span.first else self.bars.span(days, dates=(first, dates[1]))
         # What the first day repeats is on the day before it, where the table has one.
         before = self.bars.day_before(span.read[0]) if self.watch is not None else None
@@ -233,11 +227,11 @@ class AlphaInput:
 
     def _rows(self, dates: tuple[np.datetime64, np.datetime64], stream: bool) -> Iterator[FeatureBlock]:
         # One notation is named for a vendor's bars; features that the producer made have the bundle's own.
-        sources = [self.notation["instruments_from"], None]
-        for source in sources if sources[0] is not None else sources[:1]:
+        named = self.request.notation
+        for source in (named.source, None) if named.source is not None else (None,):
             begun = False
             try:
-                for block in self._read(dates, stream, self.notation | {"instruments_from": source}):
+                for block in self._read(dates, stream, replace(named, source=source)):
                     begun = True
                     yield block
                 return
@@ -249,13 +243,13 @@ class AlphaInput:
                     raise error.saying(where=f"the features, {error.where}") from None
 
     def _read(
-        self, dates: tuple[np.datetime64, np.datetime64], stream: bool, notation: dict[str, Any]
+        self, dates: tuple[np.datetime64, np.datetime64], stream: bool, notation: Notation
     ) -> Iterator[FeatureBlock]:
         rest = [self.features[place] for place in self.places_given()]
         if stream and is_file(self.table):
-            yield from iter_parquet(self.table, rest, dates=dates, **notation, **self.limits)
+            yield from iter_parquet(self.table, rest, dates=dates, notation=notation, limits=self.request.limits)
         else:
-            yield reader_of(self.table, **self.limits)(self.table, rest, dates=dates, **notation)
+            yield read(self.table, rest, replace(self.request, notation=notation), dates)
 
     def _block(
         self,
@@ -328,25 +322,12 @@ class _Given:
         parts = [_part(block, 0, int(np.searchsorted(block.dates, last, "right"))) for block in self._kept]
         rest = [_part(block, len(part), len(block)) for block, part in zip(self._kept, parts, strict=True)]
         self._kept = [block for block in rest if len(block)]
-        return _together(parts, self._width)
+        return together(parts, self._width)
 
 
 def _part(block: FeatureBlock, start: int, stop: int) -> FeatureBlock:
     instruments = block.instruments.slice(start, stop - start)
     return FeatureBlock(block.dates[start:stop], instruments, block.values[start:stop], ())
-
-
-def _together(parts: Sequence[FeatureBlock], width: int) -> FeatureBlock:
-    if not parts:
-        return FeatureBlock(np.zeros(0, "datetime64[D]"), text_array([]), np.zeros((0, width)), ())
-    if len(parts) == 1:
-        return parts[0]
-    return FeatureBlock(
-        np.concatenate([part.dates for part in parts]),
-        pa.concat_arrays([part.instruments for part in parts]),
-        np.concatenate([part.values for part in parts]),
-        (),
-    )
 
 
 def _check_sources(features: Sequence[Feature], computed: set[str], given: set[str | None]) -> None:

@@ -18,6 +18,7 @@ from alphaseal.errors import PolicyError, SelfTestError
 from alphaseal.scoring.golden import AlphaReport, golden_bars, read_golden
 from alphaseal.tables.features import FeatureBlock, is_file, table_of
 from alphaseal.tables.period import Day, Period
+from alphaseal.tables.request import Notation, Request
 
 if TYPE_CHECKING:
     from alphaseal.bars.units import Anchors, Evidence
@@ -46,7 +47,7 @@ class LoadedAlphas:
         shown = units.check(self.description, self.golden, source, span, units.known_of(found), evidence)
         return (*units.told(found.warnings, evidence), *shown.warnings), dict(shown.fields)
 
-    def anchors(self, table: Any, golden: str, notation: dict[str, Any]) -> Anchors:
+    def anchors(self, table: Any, golden: str, notation: Notation) -> Anchors:
         """What bars of the golden stocks and days say of their source; `golden` is the digest of the golden bars.
 
         InputError `bars.*` where they are other bars than those of the training, or too few to show what must be shown.
@@ -55,14 +56,16 @@ class LoadedAlphas:
         fields = [field for field in self.description.fields if {field, f"${field}"} & names]
         places = [self.description.fields.index(field) for field in fields]
         there = replace(self.golden, values=self.golden.values[:, places])
-        known = units.known_of(compare(BarSource.of(table, fields, **notation), there)) if fields else {}
+        known = (
+            units.known_of(compare(BarSource.of(table, fields, Request(notation=notation)), there)) if fields else {}
+        )
         units.require_shown(self.description, self.golden, known)
         return units.Anchors(golden=golden, fields=known, last_seen=None)
 
-    def seen(self, anchors: Anchors, table: Any, date: Day, notation: dict[str, Any]) -> Anchors:
+    def seen(self, anchors: Anchors, table: Any, date: Day, notation: Notation) -> Anchors:
         """`anchors` with the prices of the golden stocks in a table of their source on a date."""
         day = np.datetime64(Period.of(date, None).first, "D")
-        source = BarSource.of(table, self.columns.fields, **notation)
+        source = BarSource.of(table, self.columns.fields, Request(notation=notation))
         return msgspec.structs.replace(anchors, last_seen=units.last_seen(self.description, self.golden, source, day))
 
 

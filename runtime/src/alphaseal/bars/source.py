@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from functools import partial
 from typing import Any
 
 import numpy as np
@@ -28,12 +27,14 @@ from alphaseal.arrow.columns import (
     text_of,
 )
 from alphaseal.errors import AlphasealError, InputError
-from alphaseal.tables.feature_files import iter_parquet, read_parquet
-from alphaseal.tables.features import FeatureBlock, FeatureColumn, Plan, is_file, read_table, table_of
+from alphaseal.tables.feature_files import iter_parquet
+from alphaseal.tables.features import FeatureBlock, FeatureColumn, Plan, is_file, table_of
 from alphaseal.tables.instruments import normalise
 from alphaseal.tables.look_back import Span, newest_day, span_of
 from alphaseal.tables.parquet import Budget, date_ranges, decode, open_parquet
-from alphaseal.tables.period import Day
+from alphaseal.tables.period import DateRange, Day
+from alphaseal.tables.reading import read
+from alphaseal.tables.request import EVERYTHING, Request
 from alphaseal.tables.windows import Calendar
 
 _BLOCK_BYTES = 32 << 20
@@ -51,24 +52,15 @@ class BarSource:
     fields: tuple[str, ...]
     columns: tuple[FeatureColumn, ...]
     places: tuple[tuple[int, ...], ...]
-    calendar: Calendar | None
-    notation: dict[str, Any]
-    limits: dict[str, Any]
+    request: Request
+
+    @property
+    def calendar(self) -> Calendar | None:
+        return self.request.calendar
 
     @classmethod
-    def of(
-        cls,
-        table: Any,
-        fields: Sequence[str],
-        *,
-        calendar: Calendar | None = None,
-        instruments_from: str | None = None,
-        instrument_format: str | None = None,
-        instrument_pattern: str | None = None,
-        max_rows: int | None = None,
-        max_bytes: int | None = None,
-    ) -> BarSource:
-        """Raises InputError `bars.missing_column` where the table lacks a field."""
+    def of(cls, table: Any, fields: Sequence[str], request: Request = EVERYTHING) -> BarSource:
+        """Of the `request` the dates do not count.  Raises InputError `bars.missing_column` where the table lacks a field."""
         with _about_bars():
             table = table if is_file(table) else table_of(table)
             known = {plain for name in names_of(table) if (plain := plain_name(name)) is not None}
@@ -90,23 +82,17 @@ class BarSource:
             tuple(fields),
             tuple(FeatureColumn(name, "float32") for name in columns),
             tuple(tuple(range(start, stop)) for start, stop in zip(ends, ends[1:], strict=False)),
-            calendar,
-            {
-                "instruments_from": instruments_from,
-                "instrument_format": instrument_format,
-                "instrument_pattern": instrument_pattern,
-            },
-            {"max_rows": max_rows, "max_bytes": max_bytes},
+            request,
         )
 
-    def span(self, days: int, *, date: Day | None = None, dates: tuple[Day | None, Day | None] | None = None) -> Span:
+    def span(self, days: int, *, date: Day | None = None, dates: DateRange | None = None) -> Span:
         """What must be read so that every date asked for has `days` days up to and with it.
 
         Raises InputError `bars.too_short`, `features.date_absent`, `window.not_in_calendar`.
         """
         try:
             with _about_bars():
-                return span_of(self.table, self.columns, days, self.calendar, date=date, dates=dates)
+                return span_of(self.table, self.columns, days, replace(self.request, date=date, dates=dates))
         except InputError as error:
             if error.code != "window.too_short":
                 raise
@@ -129,9 +115,8 @@ class BarSource:
 
     def read(self, span: Span) -> FeatureBlock:
         """All rows of the span, one float32 column per field."""
-        read: Any = partial(read_parquet, **self.limits) if is_file(self.table) else read_table
         with _about_bars():
-            return self._merged(read(self.table, self.columns, dates=span.read, **self.notation))
+            return self._merged(read(self.table, self.columns, self.request, span.read))
 
     def read_range(self, first: np.datetime64, last: np.datetime64) -> FeatureBlock | None:
         """All rows of the dates from first to last, None where there are none."""
@@ -146,7 +131,12 @@ class BarSource:
         """The same of a parquet file, in blocks of whole dates in ascending order, in bounded memory."""
         with _about_bars():
             blocks = iter_parquet(
-                self.table, self.columns, dates=span.read, block_bytes=_BLOCK_BYTES, **self.notation, **self.limits
+                self.table,
+                self.columns,
+                dates=span.read,
+                notation=self.request.notation,
+                limits=self.request.limits,
+                block_bytes=_BLOCK_BYTES,
             )
             for block in blocks:
                 yield self._merged(block)
@@ -203,12 +193,7 @@ class BarSource:
             return any(len(days) for days, _ in self._keys(first, last))
 
     def _normalised(self, names: Any) -> list[str]:
-        found: list[str] = normalise(
-            names,
-            source=self.notation["instruments_from"],
-            bundle_format=self.notation["instrument_format"],
-            pattern=self.notation["instrument_pattern"],
-        ).to_pylist()
+        found: list[str] = normalise(names, self.request.notation).to_pylist()
         return found
 
     def _known(self, name: str) -> list[str]:
@@ -228,7 +213,7 @@ class BarSource:
             plan = Plan.of(file.schema_arrow, self.columns)
             ranges = enumerate(date_ranges(file, plan.date))
             groups = [group for group, (oldest, newest) in ranges if oldest <= last and newest >= first]
-            budget = Budget.of_file(file, self.limits["max_bytes"], None)
+            budget = Budget.of_file(file, replace(self.request.limits, rows=None))
             for batch in decode(file, groups, [plan.date, plan.instrument], _KEY_BATCH, budget):
                 yield _chosen(batch, plan, first, last)
 
@@ -255,6 +240,20 @@ class BarSource:
                 found=f"{values[row]} and {other[row]} for {block.instruments[row].as_py()} on {block.dates[row]}",
                 next_step="leave out the one that the model was not trained on",
             )
+
+
+def together(parts: Sequence[FeatureBlock], width: int) -> FeatureBlock:
+    """Rows of later dates after those of earlier ones; `width` columns of none."""
+    if not parts:
+        return FeatureBlock(np.zeros(0, "datetime64[D]"), text_array([]), np.zeros((0, width)), ())
+    if len(parts) == 1:
+        return parts[0]
+    return FeatureBlock(
+        np.concatenate([part.dates for part in parts]),
+        pa.concat_arrays([part.instruments for part in parts]),
+        np.concatenate([part.values for part in parts]),
+        (),
+    )
 
 
 def numeric_fields(table: Any, names: Iterable[str]) -> list[str]:

@@ -182,13 +182,7 @@ def _universe(options: argparse.Namespace, bundle: Bundle) -> Universe | None:
         return None
     from alphaseal.tables.members import universe
 
-    notation = bundle.manifest.data.instrument_format
-    return universe.read(
-        options.universe,
-        instruments_from=options.instruments_from,
-        instrument_format=notation.kind,
-        instrument_pattern=notation.pattern,
-    )
+    return universe.read(options.universe, bundle.notation(options.instruments_from))
 
 
 def _calendar(path: Path | None) -> Any:

@@ -14,13 +14,14 @@ import json
 import os
 import shutil
 from collections.abc import Callable
-from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from alphaseal.bundle import Bundle
-from alphaseal.errors import NotReadableError, UsageError
+from alphaseal.disk.files import require_free
+from alphaseal.disk.targets import replacing
+from alphaseal.errors import UsageError
 from alphaseal.format import names, strict_json
 from alphaseal.format.manifest import File, GraphStage, Manifest, SotaFactor
 
@@ -46,33 +47,15 @@ def export(bundle: Bundle, layout: str, out: str | os.PathLike[str]) -> Exported
     place = Path(out)
     if layout not in LAYOUTS:
         raise UsageError("usage.layout", "no such layout", expected=", ".join(LAYOUTS), found=layout)
-    if os.path.lexists(place):
-        raise _taken(place)
-    staging = place.with_name(f".{place.name}.{os.getpid()}.part")
-    try:
+    taken = UsageError("usage.exists", "the place is taken", where=str(place), next_step="choose a new directory")
+    require_free(place, taken)
+    with replacing(place, taken=taken) as staging:
         staging.mkdir()
         target = _Target(bundle, staging)
         LAYOUTS[layout](bundle, target)
         bundle.verify(target.copied)
         files = sorted(path.relative_to(staging).as_posix() for path in staging.rglob("*") if path.is_file())
-        if os.path.lexists(place):  # a rename takes the place of an empty directory without a word
-            raise _taken(place)
-        os.rename(staging, place)
-    except OSError as error:
-        raise NotReadableError(
-            "output.not_writable",
-            f"cannot write: {error.strerror}",
-            where=str(place),
-            next_step="choose another place",
-        ) from None
-    finally:
-        with suppress(OSError):
-            shutil.rmtree(staging)
     return Exported(place, layout, bundle.digest, tuple(files))
-
-
-def _taken(place: Path) -> UsageError:
-    return UsageError("usage.exists", "the place is taken", where=str(place), next_step="choose a new directory")
 
 
 @dataclass(frozen=True)

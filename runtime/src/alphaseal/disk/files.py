@@ -6,10 +6,12 @@ The calls are those of `os`, one for each thing that reaches the disk, so that a
 from __future__ import annotations
 
 import os
-from contextlib import suppress
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from alphaseal.errors import NotReadableError
+from alphaseal.errors import AlphasealError, NotReadableError
 
 
 def read_text(path: Path, problem: NotReadableError) -> str:
@@ -22,6 +24,15 @@ def read_text(path: Path, problem: NotReadableError) -> str:
             found=f"byte 0x{error.object[error.start]:02x} at {error.start}",
             next_step="save it as UTF-8 (from GBK: iconv -f GBK -t UTF-8)",
         ) from None
+    except OSError as error:
+        raise problem.saying(message=f"{problem.message}: {error.strerror}") from None
+
+
+def read_bounded(path: Path, maximum: int, problem: NotReadableError) -> bytes:
+    """Content of a file, one byte more than `maximum` of a longer one; raises `problem` with the reason."""
+    try:
+        with path.open("rb") as file:
+            return file.read(maximum + 1)
     except OSError as error:
         raise problem.saying(message=f"{problem.message}: {error.strerror}") from None
 
@@ -48,29 +59,64 @@ def write_all(descriptor: int, data: bytes) -> None:
         left = left[os.write(descriptor, left) :]
 
 
-def replace(path: Path, data: bytes, *, beside: Path | None = None) -> None:
-    """Put `data` in the place of `path` in one step.
+def name_beside(path: Path, directory: Path | None = None) -> Path:
+    """The name of what becomes `path`, while it is made; only this process uses it."""
+    return (path.parent if directory is None else directory) / f".{path.name}.{os.getpid()}.part"
 
-    The temporary file lies in the directory `beside` (default: that of `path`), which must be of the same file system.
+
+@contextmanager
+def staged(path: Path, *, beside: Path | None = None, taken: AlphasealError | None = None) -> Iterator[Path]:
+    """A free name for a file or a directory, which takes the place of `path` in one step if the block succeeds.
+
+    Whatever is written there is on the disk before, and is gone if the block fails.  The name lies in the directory `beside`
+    (default: that of `path`), which must be of the same file system.  `taken` is raised where nothing may be replaced.
     """
-    temporary = (beside if beside is not None else path.parent) / f".{path.name}.{os.getpid()}.part"
+    staging = name_beside(path, beside)
     with suppress(FileNotFoundError):  # of an earlier process with our number
-        os.unlink(temporary)
+        os.unlink(staging)
     try:
-        write_new(temporary, data)
-        os.replace(temporary, path)
+        yield staging
+        synchronise(staging)
+        if taken is not None:  # a rename takes the place of an empty directory without a word
+            require_free(path, taken)
+        os.replace(staging, path)
     except BaseException:
         with suppress(OSError):
-            os.unlink(temporary)
+            shutil.rmtree(staging) if staging.is_dir() else os.unlink(staging)
         raise
-    synchronise_directory(path.parent)
+    with suppress(OSError):  # it is in its place; not every system can say when that is on the disk
+        synchronise_directory(path.parent)
+
+
+def require_free(path: Path, taken: AlphasealError) -> None:
+    """Raise `taken` where something is at `path`, if only a link that leads nowhere."""
+    if os.path.lexists(path):
+        raise taken
+
+
+def replace(path: Path, data: bytes, *, beside: Path | None = None) -> None:
+    """Put `data` in the place of `path` in one step; see `staged`."""
+    with staged(path, beside=beside) as staging:
+        write_new(staging, data)
+
+
+def synchronise(path: Path) -> None:
+    """Bring a file, or a directory with all that it holds, to the disk: a power cut must not leave one with holes."""
+    for place in [*path.rglob("*"), path]:
+        if place.is_dir():
+            synchronise_directory(place)
+        else:
+            # Windows flushes only what may be written to.
+            _synchronise(os.open(place, os.O_RDWR if os.name == "nt" else os.O_RDONLY))
 
 
 def synchronise_directory(path: Path) -> None:
     """Make renames in a directory durable; Windows has no such call and does not need it."""
-    if os.name == "nt":
-        return
-    descriptor = os.open(path, os.O_RDONLY)
+    if os.name != "nt":
+        _synchronise(os.open(path, os.O_RDONLY))
+
+
+def _synchronise(descriptor: int) -> None:
     try:
         os.fsync(descriptor)
     finally:

@@ -7,7 +7,8 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from alphaseal.errors import NotReadableError, UsageError
+from alphaseal.disk import files
+from alphaseal.errors import AlphasealError, NotReadableError, UsageError
 
 STORE_STATE = "current.json"
 """The file that makes a directory a store."""
@@ -29,10 +30,15 @@ def check_target(path: Path, *, inputs: Iterable[Path | None] = (), bundle: Path
         raise _not_a_target(path, "it lies inside the bundle, whose files never change")
     if any(is_store(parent) for parent in parents):
         raise _not_a_target(path, "it lies inside a store, which only holds what was installed")
-    temporary = _beside(path)
+    check_writable(path)
+
+
+def check_writable(path: Path) -> None:
+    """Before the work: NotReadableError `output.not_writable` where nothing can be made beside `path`."""
+    probe = files.name_beside(path)
     try:
-        os.close(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL))
-        os.unlink(temporary)
+        os.close(files.create(probe))
+        os.unlink(probe)
     except OSError as error:
         raise not_writable(path, error) from None
 
@@ -66,22 +72,14 @@ def not_writable(path: Path, error: OSError) -> NotReadableError:
     )
 
 
-def _beside(path: Path) -> Path:
-    return path.with_name(f".{path.name}.{os.getpid()}.part")
-
-
 @contextmanager
-def replacing(path: Path) -> Iterator[Path]:
-    """A temporary path beside `path` that takes its place if the block succeeds, and is gone if it does not."""
-    temporary = _beside(path)
+def replacing(path: Path, *, taken: AlphasealError | None = None) -> Iterator[Path]:
+    """`files.staged` for the result of a command: NotReadableError `output.not_writable` where the system refuses."""
     try:
-        yield temporary
-        os.replace(temporary, path)
+        with files.staged(path, taken=taken) as staging:
+            yield staging
     except OSError as error:
         raise not_writable(path, error) from None
-    finally:
-        with suppress(OSError):  # a place that cannot be written has no such file either
-            temporary.unlink()
 
 
 def is_store(directory: Path) -> bool:

@@ -86,14 +86,8 @@ def read_stamped(root: Path, path: str, maximum: int) -> tuple[bytes, Stamp]:
     return data, found
 
 
-def read_file(root: Path, entry: File) -> bytes:
-    """The verified bytes of one file of the manifest: size first, then digest."""
-    with open_plain(root, entry.path) as file:
-        return read_verified(file, entry)
-
-
 def read_verified(file: BinaryIO, entry: File) -> bytes:
-    """The same, of a file that is open; it is read from its beginning."""
+    """The verified bytes of an open file of the manifest, from its beginning: size first, then digest."""
     _check_size(file, entry)
     file.seek(0)
     data = read_fully(file, entry.size + 1)
@@ -109,14 +103,8 @@ def read_verified(file: BinaryIO, entry: File) -> bytes:
     return data
 
 
-def hash_file(root: Path, entry: File, sink: Callable[[bytes], object] = lambda chunk: None) -> None:
-    """Verify size and digest of one file in constant memory; `sink` gets its bytes, which count only if this returns."""
-    with open_plain(root, entry.path) as file:
-        check_verified(file, entry, sink)
-
-
 def check_verified(file: BinaryIO, entry: File, sink: Callable[[bytes], object] = lambda chunk: None) -> None:
-    """The same, of a file that is open; it is read from its beginning."""
+    """The same in constant memory; `sink` gets the bytes, which count only if this returns."""
     _check_size(file, entry)
     file.seek(0)
     digest, left = hashlib.sha256(), entry.size

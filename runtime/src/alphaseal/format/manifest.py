@@ -705,7 +705,7 @@ def digest(data: bytes) -> str:
     return hashlib.sha256(data).hexdigest()
 
 
-_DOCUMENT = Kind(
+DOCUMENT = Kind(
     "manifest.schema",
     Manifest,
     MAXIMUM_BYTES,
@@ -725,14 +725,9 @@ _DOCUMENT = Kind(
 )
 
 
-def typed(value: Any, where: str) -> Manifest:
-    """Plain JSON values as a manifest; MalformedError ``manifest.schema`` with the JSON path."""
-    return _DOCUMENT.typed(value, where)
-
-
 def parse(data: bytes, where: str = FILE_NAME) -> Manifest:
     """Read a manifest strictly.  The version is looked at first: an unknown one is refused before the body is judged."""
-    manifest = _DOCUMENT.read(data, where)
+    manifest = DOCUMENT.read(data, where)
     _check_meaning(manifest, where)
     return manifest
 

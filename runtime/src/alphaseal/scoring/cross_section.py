@@ -71,12 +71,12 @@ class CrossSection:
             raise _malformed("float32 columns only where results are float32", "other columns too")
         return cls(str(name), columns[is_single], columns[~is_single], np.dtype(dtype), compute)
 
-    def apply(self, values: Matrix, spans: Iterable[tuple[int, int]]) -> Matrix:
-        """New values float64 [rows, columns]; `spans` are the first row and the row after the last of each day."""
+    def apply(self, values: Matrix, spans: Iterable[tuple[Any, int, int]]) -> Matrix:
+        """New values float64 [rows, columns]; `spans` are those of the days (`spans_of`)."""
         changed: Matrix = values.copy()
         # Overflow, division by zero and invalid operations are values here, as they are in pandas.
         with np.errstate(all="ignore"):
-            for start, stop in spans:
+            for _, start, stop in spans:
                 for columns, dtype in ((self.single, np.float32), (self.double, np.float64)):
                     if len(columns):
                         day = np.ascontiguousarray(values[start:stop, columns].T.astype(dtype, copy=False))

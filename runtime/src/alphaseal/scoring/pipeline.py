@@ -18,11 +18,12 @@ from alphaseal.arrow.columns import indices_of, numbers_of
 from alphaseal.errors import PolicyError
 from alphaseal.format.manifest import CrossSectionStage, DropMissingStage, GraphStage, Stage, WindowStage
 from alphaseal.scoring.session import ROWS_PER_CHUNK, Graph, row_chunks, spread
-from alphaseal.tables.windows import Calendar, Rows, Windows, oldest_date, too_short
+from alphaseal.tables.features import spans_of
 
 if TYPE_CHECKING:
     from alphaseal.scoring.cross_section import CrossSection
     from alphaseal.tables.features import FeatureBlock
+    from alphaseal.tables.windows import Calendar, Rows, Windows
 
 Block = TypeVar("Block", bound="FeatureBlock")
 Matrix = npt.NDArray[np.float64]
@@ -150,7 +151,7 @@ class Pipeline:
                 values = (
                     _rows_through(stage, prepared.values, threads or self.threads)
                     if isinstance(stage, Graph)
-                    else stage.apply(prepared.values, _days(prepared.dates))
+                    else stage.apply(prepared.values, spans_of(prepared.dates))
                 )
                 prepared = Prepared(prepared.dates, prepared.instruments, values, prepared.rows)
         return prepared
@@ -173,7 +174,7 @@ class Pipeline:
             scored, targets, windows = self._windows(prepared, first, calendar)
             call = lambda part: self._last.call(scored.values[windows.rows(targets[part])])  # noqa: E731
         if self.batch_dependent:
-            chunks = [slice(start, stop) for start, stop in _days(scored.dates[targets])]
+            chunks = [slice(start, stop) for _, start, stop in spans_of(scored.dates[targets])]
         else:
             chunks = row_chunks(len(targets), ROWS_PER_CHUNK if self.step_length == 1 else self._window_rows)
         parts = spread(call, chunks, threads or self.threads)
@@ -183,6 +184,8 @@ class Pipeline:
         self, prepared: Prepared, first: np.datetime64 | None, calendar: Calendar | None
     ) -> tuple[Prepared, Rows, Windows]:
         """The rows that windows are made of, which of them are scored, and the windows."""
+        from alphaseal.tables.windows import Windows, oldest_date, too_short
+
         dates = np.unique(prepared.dates) if calendar is None else calendar
         if first is None:
             if len(dates) < self.step_length:
@@ -280,9 +283,3 @@ def _load(
 def _rows_through(graph: Graph, values: Matrix, threads: int | None) -> Matrix:
     parts = spread(lambda rows: graph.call(values[rows]), row_chunks(len(values)), threads)
     return np.concatenate(parts) if parts else np.zeros((0, graph.width))
-
-
-def _days(dates: npt.NDArray[np.datetime64]) -> list[tuple[int, int]]:
-    """First row and the row after the last of each date."""
-    starts = np.flatnonzero(np.r_[True, dates[1:] != dates[:-1]]) if len(dates) else np.zeros(0, np.int64)
-    return list(zip(starts.tolist(), [*starts[1:].tolist(), len(dates)], strict=True)) if len(dates) else []

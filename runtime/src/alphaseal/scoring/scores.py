@@ -15,6 +15,7 @@ import pyarrow as pa
 from alphaseal.arrow.columns import dates_array, indices_of, numbers_array, numbers_of, text_array
 from alphaseal.errors import UsageError
 from alphaseal.format.reasons import ALL_MISSING, DROPPED, NO_ROW, NON_FINITE, NOT_IN_UNIVERSE
+from alphaseal.tables.features import spans_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -109,15 +110,13 @@ def rank_scores(
     keep = np.flatnonzero(reasons == "")
     order = keep[np.lexsort((-scores[keep], block.dates[keep]))]
     dates = block.dates[order]
-    starts = np.flatnonzero(np.r_[True, dates[1:] != dates[:-1]]) if len(order) else np.zeros(0, dtype=np.int64)
-    lengths = np.diff(np.r_[starts, len(order)])
-    rank = np.arange(len(order)) - np.repeat(starts, lengths) + 1
+    ranks = [np.arange(1, stop - start + 1, dtype=np.int32) for _, start, stop in spans_of(dates)]
     instruments = block.instruments
     columns = [
         dates_array(dates),
         instruments.take(indices_of(order)),
         numbers_array(scores[order], pa.float64()),
-        numbers_array(rank.astype(np.int32), pa.int32()),
+        numbers_array(np.concatenate([np.zeros(0, np.int32), *ranks]), pa.int32()),
     ]
     left_out = np.flatnonzero(reasons != "")
     excluded = pa.Table.from_arrays(

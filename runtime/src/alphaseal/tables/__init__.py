@@ -4,4 +4,4 @@ Columns by name, dates that are asked for, notations of instruments, days that w
 No model, no score and no bar comes in here; `members` says who of a table is a stock of the model.
 """
 
-__all__ = ["feature_files", "features", "instruments", "look_back", "origin", "parquet", "period", "windows"]
+__all__ = ["feature_files", "features", "instruments", "look_back", "origin", "parquet", "period", "request", "windows"]

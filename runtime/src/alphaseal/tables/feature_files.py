@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from typing import Any
 
 from alphaseal.arrow.columns import FIRST_DAY
 from alphaseal.arrow.number_types import Feature
 from alphaseal.tables.features import CollectedRows, FeatureBlock, Plan
 from alphaseal.tables.parquet import Budget, Layout, date_ranges, decode, groups_of, open_parquet
-from alphaseal.tables.period import Day, Period
+from alphaseal.tables.period import DateRange, Day, Period
+from alphaseal.tables.request import AS_WRITTEN, UNLIMITED, Limits, Notation
 
 
 def read_parquet(
@@ -18,18 +20,15 @@ def read_parquet(
     features: Sequence[Feature],
     *,
     date: Day | None = None,
-    dates: tuple[Day | None, Day | None] | None = None,
-    instruments_from: str | None = None,
-    instrument_format: str | None = None,
-    instrument_pattern: str | None = None,
-    max_bytes: int | None = None,
-    max_rows: int | None = None,
+    dates: DateRange | None = None,
+    notation: Notation = AS_WRITTEN,
+    limits: Limits = UNLIMITED,
 ) -> FeatureBlock:
     """As `read_table`, from a parquet file (its path, or its bytes).
 
     Only the needed columns of the row groups whose date statistics meet the period are read; without statistics all
-    row groups are.  `max_bytes` and `max_rows` bound what is decoded, first by the headers of the pages, then by the Arrow
-    bytes themselves: the footer's sizes are not believed.  Without `max_bytes` the bound is 100 times the file's size.
+    row groups are.  `limits` bound what is decoded, first by the headers of the pages, then by the Arrow bytes themselves: the
+    footer's sizes are not believed.
 
     Raises InputError as `read_table` does, and `features.not_parquet`, `features.column_type`, `features.too_large`;
     NotReadableError `features.not_readable`.
@@ -39,24 +38,19 @@ def read_parquet(
         plan = Plan.of(file.schema_arrow, features)
         rows = CollectedRows(plan, period)
         groups = groups_of(file, plan.date, period)
-        for batch in decode(
-            file, groups, plan.column_names, plan.batch_rows, Budget.of_file(file, max_bytes, max_rows)
-        ):
+        for batch in decode(file, groups, plan.column_names, plan.batch_rows, Budget.of_file(file, limits)):
             rows.add(batch)
-    return rows.block(instruments_from, instrument_format, instrument_pattern)
+    return rows.block(notation)
 
 
 def iter_parquet(
     source: str | os.PathLike[str] | bytes,
     features: Sequence[Feature],
-    dates: tuple[Day | None, Day | None] | None = None,
+    dates: DateRange | None = None,
     *,
-    instruments_from: str | None = None,
-    instrument_format: str | None = None,
-    instrument_pattern: str | None = None,
+    notation: Notation = AS_WRITTEN,
+    limits: Limits = UNLIMITED,
     block_bytes: int = 128 << 20,
-    max_bytes: int | None = None,
-    max_rows: int | None = None,
 ) -> Iterator[FeatureBlock]:
     """Blocks of whole dates in ascending order, in memory that does not depend on the length of the file.
 
@@ -71,10 +65,7 @@ def iter_parquet(
     with open_parquet(source) as file:
         plan = Plan.of(file.schema_arrow, features)
         groups = groups_of(file, plan.date, period)
-
-        def budget() -> Budget:
-            return Budget.of_file(file, max_bytes, max_rows)
-
+        budget = partial(Budget.of_file, file, limits)
         layout = Layout.of(file, groups, plan.date, plan.batch_rows, period, budget())
         if not layout.segments:
             raise period.absent()
@@ -84,7 +75,7 @@ def iter_parquet(
             else _blocks_by_chunk(file, plan, layout, block_rows, budget)
         )
         for rows in blocks:
-            yield rows.block(instruments_from, instrument_format, instrument_pattern)
+            yield rows.block(notation)
 
 
 def _blocks_in_file_order(

@@ -39,7 +39,8 @@ from alphaseal.arrow.columns import (
 from alphaseal.arrow.number_types import Feature, require_number_type
 from alphaseal.errors import InputError
 from alphaseal.tables.instruments import normalise
-from alphaseal.tables.period import Day, Period
+from alphaseal.tables.period import DateRange, Day, Period
+from alphaseal.tables.request import AS_WRITTEN, Notation
 
 _BATCH_BYTES = 8 << 20
 Block = TypeVar("Block", bound="FeatureBlock")
@@ -90,14 +91,24 @@ class FeatureBlock:
         )
 
     def spans(self) -> list[tuple[np.datetime64, int, int]]:
-        """(date, first row, row after the last) of each date, in order."""
-        if len(self.dates) == 0:
-            return []
-        starts = np.flatnonzero(np.r_[True, self.dates[1:] != self.dates[:-1]])
-        return [
-            (self.dates[start], int(start), int(stop))
-            for start, stop in zip(starts, [*starts[1:], len(self.dates)], strict=True)
-        ]
+        """Of each date, in order; see `spans_of`."""
+        return spans_of(self.dates)
+
+    def scored(
+        self: Block, rows: npt.NDArray[np.int64], scores: npt.NDArray[np.float64]
+    ) -> tuple[Block, npt.NDArray[np.int64], npt.NDArray[np.float64]]:
+        """The block that is ranked, and where in it the scored `rows` are: here all of it."""
+        return self, rows, scores
+
+
+def spans_of(dates: npt.NDArray[np.datetime64]) -> list[tuple[np.datetime64, int, int]]:
+    """(date, first row, row after the last) of each date of rows that are sorted by date."""
+    if len(dates) == 0:
+        return []
+    starts = np.flatnonzero(np.r_[True, dates[1:] != dates[:-1]])
+    return [
+        (dates[start], int(start), int(stop)) for start, stop in zip(starts, [*starts[1:], len(dates)], strict=True)
+    ]
 
 
 # --- public readers -------------------------------------------------------------------------------------------------
@@ -108,17 +119,13 @@ def read_table(
     features: Sequence[Feature],
     *,
     date: Day | None = None,
-    dates: tuple[Day | None, Day | None] | None = None,
-    instruments_from: str | None = None,
-    instrument_format: str | None = None,
-    instrument_pattern: str | None = None,
+    dates: DateRange | None = None,
+    notation: Notation = AS_WRITTEN,
 ) -> FeatureBlock:
     """The rows of `table` for one date, for the dates from..to (both included, None for open), or all of them.
 
     `table` is a pyarrow Table, RecordBatch or RecordBatchReader, or any object with ``__arrow_c_stream__``; a pandas
-    DataFrame may carry `datetime` and `instrument` as columns or as index levels.  `instruments_from` ("qlib", "ts") is
-    the notation of the table where it is to be converted to the bundle's `instrument_format`; `instrument_pattern` is what
-    every instrument must match in the end.
+    DataFrame may carry `datetime` and `instrument` as columns or as index levels.
 
     Raises InputError with the codes features.* and instrument.*, UsageError for dates that are none.
     """
@@ -128,7 +135,7 @@ def read_table(
         rows = CollectedRows(plan, period)
         for batch in _batches_of(reader, None if _is_checked(table) else plan.column_names):
             rows.add(batch)
-    return rows.block(instruments_from, instrument_format, instrument_pattern)
+    return rows.block(notation)
 
 
 # --- which columns --------------------------------------------------------------------------------------------------
@@ -280,9 +287,7 @@ class CollectedRows:
         self.instruments.append(instruments)
         self.values.append(values)
 
-    def block(
-        self, instruments_from: str | None, instrument_format: str | None, instrument_pattern: str | None
-    ) -> FeatureBlock:
+    def block(self, notation: Notation) -> FeatureBlock:
         """All collected rows, sorted, with the bundle's instruments; the collection is emptied.
 
         Raises `features.date_absent` where there are none, `features.duplicate_row`, and what `normalise` raises.
@@ -292,9 +297,7 @@ class CollectedRows:
         days = self.days[0] if len(self.days) == 1 else np.concatenate(self.days)
         encoded = pa.concat_arrays(self.instruments).dictionary_encode()
         # Only the distinct codes are converted and checked.
-        names = normalise(
-            encoded.dictionary, source=instruments_from, bundle_format=instrument_format, pattern=instrument_pattern
-        )
+        names = normalise(encoded.dictionary, notation)
         codes = numbers_of(encoded.indices, np.dtype(np.int32))
         order, repeated = row_order(days, codes, names)
         if repeated is not None:

@@ -14,6 +14,7 @@ import pyarrow.compute as pc
 
 from alphaseal.errors import InputError, MalformedError, UsageError
 from alphaseal.format.manifest import INSTRUMENT_PATTERNS
+from alphaseal.tables.request import Notation
 
 _SHOWN = 3
 
@@ -47,42 +48,41 @@ def convert(values: Any, source: str, target: str) -> Any:
     return pc.replace_substring_regex(values, pattern=rule.pattern, replacement=rule.rewrite)
 
 
-def rewriting(source: str, *, bundle_format: str | None, pattern: str | None) -> tuple[str, str, str]:
-    """Patterns of the bundle's notation and of `source`, and the replacement that turns a code of `source` into the bundle's.
+def rewriting(notation: Notation) -> tuple[str, str, str] | None:
+    """Patterns of the bundle's notation and of the table's, and the replacement that turns the table's codes into the bundle's.
 
-    They say the same to Arrow and to Python's `re`, as patterns of whole values.  UsageError `usage.instrument_format`.
+    They say the same to Arrow and to Python's `re`, as patterns of whole values; None where the table's are the bundle's.
+    UsageError `usage.instrument_format`.
     """
-    own = _target(bundle_format, pattern)
-    given, target = _notation(source), _notation(own)
-    return target.pattern, given.pattern, given.rewrite if source != own else r"\g<0>"
+    if notation.source is None:
+        return None
+    own = _target(notation)
+    given, target = _notation(notation.source), _notation(own)
+    return target.pattern, given.pattern, given.rewrite if notation.source != own else r"\g<0>"
 
 
-def normalise(values: Any, *, source: str | None, bundle_format: str | None, pattern: str | None) -> Any:
+def normalise(values: Any, notation: Notation) -> Any:
     """`values` (Arrow string array without nulls) as the bundle names instruments.
-
-    `source` is the notation of the values where they are to be converted, None where they are the bundle's already;
-    `bundle_format` the bundle's notation (a kind of the manifest: "qlib", "ts", "other"), None to take it from `pattern`;
-    `pattern` the regular expression (RE2) that every resulting value must match as a whole, None for that of
-    `bundle_format`, or for no check where that is None too.
 
     Raises InputError `instrument.pattern` (values that do not match, the first ones shown),
     UsageError `usage.instrument_format` where the notations are unknown, MalformedError `instrument.bad_pattern`.
     """
     if len(values) == 0:
         return values
-    if pattern is None and bundle_format is not None:
-        if bundle_format not in INSTRUMENT_PATTERNS:
-            raise _unknown(bundle_format)
-        pattern = INSTRUMENT_PATTERNS[bundle_format]
-    if source is not None:
-        values = convert(values, source, _target(bundle_format, pattern))
+    pattern = notation.pattern
+    if pattern is None and notation.kind is not None:
+        if notation.kind not in INSTRUMENT_PATTERNS:
+            raise _unknown(notation.kind)
+        pattern = INSTRUMENT_PATTERNS[notation.kind]
+    if notation.source is not None:
+        values = convert(values, notation.source, _target(notation))
     if pattern is not None:
         _require(values, pattern, f"instruments that match {pattern}")
     return values
 
 
-def _target(bundle_format: str | None, pattern: str | None) -> str:
-    return bundle_format if bundle_format is not None else _notation_of(pattern)
+def _target(notation: Notation) -> str:
+    return notation.kind if notation.kind is not None else _notation_of(notation.pattern)
 
 
 def _notation(name: str) -> _Notation:

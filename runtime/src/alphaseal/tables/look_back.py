@@ -13,7 +13,8 @@ from alphaseal.arrow.columns import FIRST_DAY, Days, days_of
 from alphaseal.arrow.number_types import Feature
 from alphaseal.tables.features import Plan, is_file, table_of
 from alphaseal.tables.parquet import Budget, date_ranges, decode, open_parquet
-from alphaseal.tables.period import Day, Period
+from alphaseal.tables.period import Period
+from alphaseal.tables.request import Request
 from alphaseal.tables.windows import Calendar, oldest_date, too_short
 
 _DATES_BATCH = 131_072
@@ -33,19 +34,16 @@ def span_of(
     table: Any,
     features: Sequence[Feature],
     step_length: int,
-    calendar: Calendar | None,
-    *,
-    date: Day | None = None,
-    dates: tuple[Day | None, Day | None] | None = None,
+    request: Request,
 ) -> Span:
-    """What scoring `date`, or the range `dates`, with windows of `step_length` dates reads of `table`.
+    """What scoring what is asked for with windows of `step_length` dates reads of `table`.
 
     `table` is the path of a parquet file or a table in memory that can be read more than once.  The dates of windows are
-    those of `calendar` (ascending), or of the table.  A range that is open at its start begins with the first date that
+    those of the request's calendar, or of the table.  A range that is open at its start begins with the first date that
     has a whole window.  Raises InputError `features.date_absent`, `window.too_short`, `window.not_in_calendar`, and what
     the readers of alphaseal.tables.features raise.
     """
-    period = Period.of(date, dates)
+    period, calendar = Period.of(request.date, request.dates), request.calendar
     days = _days_of_parquet(table, features, period, step_length) if is_file(table) else _days_of_table(table, features)
     asked = days[period.mask(days)]
     if not len(asked):
@@ -71,10 +69,8 @@ def newest_day(table: Any, features: Sequence[Feature], last: int) -> int | None
     else:
         days = np.empty(0, np.int64)
         with open_parquet(table) as file:
-            column, budget = Plan.of(file.schema_arrow, features).date, Budget.of_file(file, None, None)
-            ranges = date_ranges(file, column)
-            for group in sorted(range(len(ranges)), key=lambda group: ranges[group][1], reverse=True):
-                oldest, newest = ranges[group]
+            column, budget = Plan.of(file.schema_arrow, features).date, Budget.of_file(file)
+            for group, oldest, newest in _from_newest(file, column):
                 if oldest > last:
                     continue
                 if len(days) and newest <= days[-1]:
@@ -100,10 +96,8 @@ def _days_of_parquet(
     """
     days: Days = np.empty(0, np.int64)
     with open_parquet(path) as file:
-        column, budget = Plan.of(file.schema_arrow, features).date, Budget.of_file(file, None, None)
-        ranges = date_ranges(file, column)
-        for group in sorted(range(len(ranges)), key=lambda group: ranges[group][1], reverse=True):
-            oldest, newest = ranges[group]
+        column, budget = Plan.of(file.schema_arrow, features).date, Budget.of_file(file)
+        for group, oldest, newest in _from_newest(file, column):
             if oldest > period.last:
                 period.note_absent(oldest, newest)
                 continue
@@ -114,6 +108,12 @@ def _days_of_parquet(
             batches = decode(file, [group], [column], _DATES_BATCH, budget)
             days = _distinct([days, *(days_of(batch.column(column)) for batch in batches)])
     return days
+
+
+def _from_newest(file: Any, column: str) -> list[tuple[int, int, int]]:
+    """(row group, its first day, its last day), the one with the newest day first."""
+    groups = [(group, *days) for group, days in enumerate(date_ranges(file, column))]
+    return sorted(groups, key=lambda group: group[2], reverse=True)
 
 
 def _distinct(parts: Sequence[Days]) -> Days:

@@ -17,6 +17,7 @@ from typing import Annotated, Any, Literal, TypeVar
 import msgspec
 from msgspec import Meta
 
+from alphaseal.disk import files
 from alphaseal.errors import InputError, MalformedError, NotReadableError, SignatureError
 from alphaseal.format import strict_json
 from alphaseal.format.documents import Kind, Rule
@@ -228,13 +229,8 @@ def _is_calendar(dates: Sequence[str]) -> bool:
 
 def _read(path: Path, maximum: int, what: str) -> bytes:
     """Content of a file, bounded; opened once."""
-    try:
-        with path.open("rb") as file:
-            data = file.read(maximum + 1)
-    except OSError as error:
-        raise NotReadableError(
-            "features.not_readable", f"{what} cannot be read: {error.strerror}", where=str(path)
-        ) from None
+    problem = NotReadableError("features.not_readable", f"{what} cannot be read", where=str(path))
+    data = files.read_bounded(path, maximum, problem)
     if len(data) > maximum:
         raise InputError(
             "features.too_large", f"{what} is too large", where=str(path), expected=f"at most {maximum} bytes"

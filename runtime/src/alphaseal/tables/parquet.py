@@ -26,6 +26,7 @@ from alphaseal.gate.parquet.footer import Footer, read_footer
 from alphaseal.gate.parquet.pages import FURTHER_CODECS, check_pages
 from alphaseal.gate.parquet.thrift import PageProblem
 from alphaseal.tables.period import Period
+from alphaseal.tables.request import UNLIMITED, Limits
 
 _FILE_BUFFER = 256 << 10
 _LEAST_BYTES = 64 << 20
@@ -47,9 +48,9 @@ class Budget:
     """Bytes that pages unpacked to."""
 
     @classmethod
-    def of_file(cls, file: Any, max_bytes: int | None, max_rows: int | None) -> Budget:
-        """What is asked for; without `max_bytes` so much as an honest file of that size can become."""
-        return cls(max_bytes or max(_LEAST_BYTES, _LARGEST_EXPANSION * file.handle.size()), max_rows)
+    def of_file(cls, file: Any, limits: Limits = UNLIMITED) -> Budget:
+        """What is asked for; without a limit of bytes so much as an honest file of that size can become."""
+        return cls(limits.bytes or max(_LEAST_BYTES, _LARGEST_EXPANSION * file.handle.size()), limits.rows)
 
     def spend(self, batch: Any) -> None:
         self.seen_bytes += batch.nbytes
@@ -188,7 +189,7 @@ def date_ranges(file: Any, date_column: str) -> list[tuple[int, int]]:
     if file.num_row_groups <= 1:
         return [_WHEREVER] * file.num_row_groups
     if date_column not in file.days_of_groups:
-        budget, ranges = Budget.of_file(file, None, None), []
+        budget, ranges = Budget.of_file(file), []
         for group in range(file.num_row_groups):
             first, last = LAST_DAY + 1, FIRST_DAY - 1
             for batch in decode(file, [group], [date_column], _DATES_BATCH, budget):

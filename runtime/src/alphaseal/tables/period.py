@@ -14,6 +14,8 @@ from alphaseal.errors import InputError, UsageError
 
 Day = str | datetime.date | np.datetime64
 """YYYY-MM-DD, a date, or midnight of it."""
+DateRange = tuple[Day | None, Day | None]
+"""First and last date, both included; None is open."""
 
 
 @dataclass
@@ -26,7 +28,7 @@ class Period:
     after: int | None = None
 
     @classmethod
-    def of(cls, date: Day | None, dates: tuple[Day | None, Day | None] | None) -> Period:
+    def of(cls, date: Day | None, dates: DateRange | None) -> Period:
         if date is not None and dates is not None:
             raise UsageError("usage.dates", "ask for one date or for a range, not for both")
         first, last = (date, date) if dates is None else dates

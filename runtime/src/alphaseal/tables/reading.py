@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from functools import partial
-from typing import Any
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
 
 from alphaseal.tables.features import FeatureBlock, is_file, read_table
 
+if TYPE_CHECKING:
+    from alphaseal.arrow.number_types import Feature
+    from alphaseal.tables.period import DateRange
+    from alphaseal.tables.request import Request
 
-def reader_of(table: Any, *, max_rows: int | None = None, max_bytes: int | None = None) -> Callable[..., FeatureBlock]:
-    """`read_parquet` with these limits where `table` is a file, else `read_table`, which decodes nothing."""
+
+def read(table: Any, features: Sequence[Feature], request: Request, dates: DateRange | None = None) -> FeatureBlock:
+    """The rows that are asked for, or those of `dates` instead; of a table in memory nothing is decoded that has limits."""
+    date = request.date if dates is None else None
+    dates = request.dates if dates is None else dates
     if not is_file(table):
-        return read_table
+        return read_table(table, features, date=date, dates=dates, notation=request.notation)
     from alphaseal.tables.feature_files import read_parquet
 
-    return partial(read_parquet, max_rows=max_rows, max_bytes=max_bytes)
+    return read_parquet(table, features, date=date, dates=dates, notation=request.notation, limits=request.limits)

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from alphaseal.disk import files
 from alphaseal.errors import MalformedError, NotReadableError, UsageError
 from alphaseal.trust import curve
 
@@ -58,11 +59,8 @@ def encode_base64(data: bytes) -> str:
 
 def read_key_file(path: Path) -> bytes:
     """Content of a key file, bounded; NotReadableError ``key.not_readable``."""
-    try:
-        with path.open("rb") as file:
-            return file.read(MAXIMUM_KEY_FILE)
-    except OSError as error:
-        raise NotReadableError("key.not_readable", f"key cannot be read: {error.strerror}", where=str(path)) from None
+    problem = NotReadableError("key.not_readable", "key cannot be read", where=str(path))
+    return files.read_bounded(path, MAXIMUM_KEY_FILE - 1, problem)
 
 
 def load_public_key(data: bytes, where: str) -> bytes:

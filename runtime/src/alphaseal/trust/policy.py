@@ -106,14 +106,8 @@ def single_key(public_key: bytes) -> TrustFile:
 
 def load(path: Path) -> TrustFile:
     """Read a trust file; NotReadableError ``trust.not_readable``, MalformedError."""
-    try:
-        with path.open("rb") as file:
-            data = file.read(MAXIMUM_BYTES + 1)
-    except OSError as error:
-        raise NotReadableError(
-            "trust.not_readable", f"trust file cannot be read: {error.strerror}", where=str(path)
-        ) from None
-    return parse(data, str(path))
+    problem = NotReadableError("trust.not_readable", "trust file cannot be read", where=str(path))
+    return parse(files.read_bounded(path, MAXIMUM_BYTES, problem), str(path))
 
 
 def parse(data: bytes, where: str) -> TrustFile:

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from alphaseal.tables.features import FeatureBlock
+    from alphaseal.tables.request import Notation
 
 Spans = Iterable[tuple[Day | None, Day | None]]
 """First and last date, both included; None is open."""
@@ -117,13 +118,10 @@ def _not_spans(code: str, found: object) -> UsageError:
     )
 
 
-def read(
-    path: Path, *, instruments_from: str | None, instrument_format: str | None, instrument_pattern: str | None
-) -> Universe:
+def read(path: Path, notation: Notation) -> Universe:
     """A text file: a code a line, or as in qlib's instrument files a code, its first and its last date.
 
-    Blank lines and lines that start with # do not count; a code may have several lines.  The arguments are those of
-    every reader of instruments.  Raises NotReadableError `universe.not_readable`, UsageError `usage.universe` (with the
+    Blank lines and lines that start with # do not count; a code may have several lines.  Raises NotReadableError `universe.not_readable`, UsageError `usage.universe` (with the
     line where it breaks the form), InputError `instrument.pattern`.
     """
     from alphaseal.arrow.columns import text_array
@@ -136,12 +134,7 @@ def read(
             "usage.universe", "the universe names no stock", where=str(path), expected="one instrument a line"
         )
     rows = [_row(line, f"{path}, line {number}") for number, line in lines]
-    codes: list[str] = normalise(
-        text_array([code for code, _ in rows]),
-        source=instruments_from,
-        bundle_format=instrument_format,
-        pattern=instrument_pattern,
-    ).to_pylist()
+    codes: list[str] = normalise(text_array([code for code, _ in rows]), notation).to_pylist()
     spans: dict[str, list[tuple[str | None, str | None]]] = {}
     for code, (_, span) in zip(codes, rows, strict=True):
         spans.setdefault(code, []).append(span)
