@@ -56,15 +56,7 @@ MAXIMUM_CODE = 1 << 20
 def build(request: BuildRequest, progress: Progress = lambda text: None) -> BuiltBundle:
     """Build a bundle at `request.out`, which must not exist; RefusalError 20 and nothing written where it cannot be proven."""
     given_creation_time()
-    require_free(
-        request.out,
-        UsageError(
-            "output.exists",
-            "the bundle's place is taken",
-            where=str(request.out),
-            next_step="choose another --out, or remove it",
-        ),
-    )
+    _require_free(request.out, "the bundle's place is taken")
     if not os.path.isdir(request.out.parent):
         raise UsageError(
             "output.no_parent", "the directory for the bundle does not exist", where=str(request.out.parent)
@@ -199,15 +191,7 @@ def write_raw_values(request: BuildRequest, progress: Progress = lambda text: No
 
     They are qlib's, or without `request.replay_with` the alpha columns that our own graph makes of the market data.
     """
-    require_free(
-        request.out,
-        UsageError(
-            "output.exists",
-            "the file is already there",
-            where=str(request.out),
-            next_step="choose another --out, or remove it",
-        ),
-    )
+    _require_free(request.out, "the file is already there")
     check_target(request.out)
     _, _, located = _find(request, progress)
     artifacts = located.artifacts
@@ -220,6 +204,11 @@ def write_raw_values(request: BuildRequest, progress: Progress = lambda text: No
             dataset = read_dataset(artifacts.dataset) if artifacts.dataset is not None else None
             write_bar_values(request, located, configuration, dataset, staged, progress)
         return len(column_names(staged))
+
+
+def _require_free(out: Path, taken: str) -> None:
+    next_step = "choose another --out, or remove it"
+    require_free(out, UsageError("output.exists", taken, where=str(out), next_step=next_step))
 
 
 def _find(request: BuildRequest, progress: Progress) -> tuple[Task | None, Anchor | None, Located]:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from alphaseal.errors import PolicyError, UsageError
 from alphaseal.format.manifest import Manifest
 from alphaseal.sealed import Sealed
+from alphaseal.tables.request import Limits, Notation, Request
 from alphaseal.trust.judgement import Trust
 
 if TYPE_CHECKING:
@@ -29,7 +30,6 @@ if TYPE_CHECKING:
     from alphaseal.tables.members.membership import Membership, RecordedSpans
     from alphaseal.tables.members.universe import Stocks, Universe
     from alphaseal.tables.period import DateRange
-    from alphaseal.tables.request import Notation, Request
     from alphaseal.tables.windows import Calendar, Rows
 
 # Enough to see another library or a broken one; `alphaseal selftest` scores all of them.
@@ -93,7 +93,7 @@ class Bundle(Sealed):
         `anchor` made of them.  `units_as_trained` goes without, and is recorded in the scores' `units` and `warnings`.
         """
         _check_dates(date, dates)
-        request = self._request(date, dates, calendar, instruments_from, max_rows, max_bytes)
+        request = Request(date, dates, calendar, self.notation(instruments_from), Limits(max_rows, max_bytes))
         (scores,) = self._parts(table, bars, request, universe, anchors, units_as_trained, stream=False)
         return scores
 
@@ -112,7 +112,7 @@ class Bundle(Sealed):
         from alphaseal.tables.reading import read
 
         manifest, chosen = self.manifest, None if universe is None else self._universe(universe)
-        request = self._request(date, None, None, instruments_from, max_rows, max_bytes)
+        request = Request(date, notation=self.notation(instruments_from), limits=Limits(max_rows, max_bytes))
         block = read(table, manifest.features, request)
         block = self._choice(chosen, crosses=False)(block)
         return measure(block, manifest.features, manifest.drift, chosen)
@@ -135,21 +135,8 @@ class Bundle(Sealed):
 
         The features' and the bars' parquet files, and the other arguments, are as in `score`.
         """
-        request = self._request(None, dates, calendar, instruments_from, max_rows, max_bytes)
+        request = Request(None, dates, calendar, self.notation(instruments_from), Limits(max_rows, max_bytes))
         return self._parts(path, bars, request, universe, anchors, units_as_trained, stream=True)
-
-    def _request(
-        self,
-        date: Any,
-        dates: DateRange | None,
-        calendar: Calendar | None,
-        instruments_from: str | None,
-        max_rows: int | None,
-        max_bytes: int | None,
-    ) -> Request:
-        from alphaseal.tables.request import Limits, Request
-
-        return Request(date, dates, calendar, self.notation(instruments_from), Limits(max_rows, max_bytes))
 
     def _parts(
         self,
@@ -172,7 +159,9 @@ class Bundle(Sealed):
             check(table, self.digest, date=request.date, dates=request.dates)
         _check_anchors(bars, anchors, units_as_trained)
         if bars is None:
-            _check_table(table)
+            if table is None:
+                expected = "a table of features, or bars, or both"
+                raise UsageError("usage.features", "there is nothing to score", expected=expected)
             rows = self._rows_of_table(table, request, chosen, stream=stream)
         else:
             evidence = self.evidence(anchors, units_as_trained, request.notation.source)
@@ -260,8 +249,6 @@ class Bundle(Sealed):
 
     def notation(self, source: str | None = None) -> Notation:
         """How a table names its stocks (`source`: "qlib" or "ts" where it is not as the bundle does), and how the bundle does."""
-        from alphaseal.tables.request import Notation
-
         return Notation.of(self.manifest.data.instrument_format, source)
 
     def _rows_of_bars(
@@ -424,13 +411,6 @@ def _ranked(
 
 def _as_it_is(block: Any) -> Any:
     return block
-
-
-def _check_table(table: Any) -> None:
-    if table is None:
-        raise UsageError(
-            "usage.features", "there is nothing to score", expected="a table of features, or bars, or both"
-        )
 
 
 def _check_anchors(bars: Any, anchors: Any, as_trained: bool) -> None:

@@ -100,7 +100,7 @@ def _check_days(source: BarSource, rows: FeatureBlock | None, wanted: npt.NDArra
     other = np.setxor1d(found, wanted[(wanted >= first) & (wanted <= last)])
     if len(other):
         missing = other[0] in wanted
-        if missing and source.calendar is not None and other[0] in source.calendar:
+        if missing and (calendar := source.request.calendar) is not None and other[0] in calendar:
             raise day_missing(other[:1])
         raise InputError(
             "bars.calendar",

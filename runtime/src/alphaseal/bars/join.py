@@ -158,7 +158,7 @@ class AlphaInput:
         parts = stream_bars(self.bars, span, window, reach) if stream else iter([bars_of(self.bars, span, window)])
         given: _Given | None = None
         # A caller's own calendar says more than the training's.
-        days = DayCheck(self.trading_days if self.bars.calendar is None else None, "the bars")
+        days = DayCheck(self.trading_days if self.request.calendar is None else None, "the bars")
         for number, bars in enumerate(parts):
             if given is None and self.table is not None:
                 given = _Given(self._rows((bars.dates[bars.history], span.read[1]), stream), len(self.places_given()))
@@ -249,7 +249,7 @@ class AlphaInput:
         if stream and is_file(self.table):
             yield from iter_parquet(self.table, rest, dates=dates, notation=notation, limits=self.request.limits)
         else:
-            yield read(self.table, rest, replace(self.request, notation=notation), dates)
+            yield read(self.table, rest, replace(self.request, date=None, dates=dates, notation=notation))
 
     def _block(
         self,

@@ -54,10 +54,6 @@ class BarSource:
     places: tuple[tuple[int, ...], ...]
     request: Request
 
-    @property
-    def calendar(self) -> Calendar | None:
-        return self.request.calendar
-
     @classmethod
     def of(cls, table: Any, fields: Sequence[str], request: Request = EVERYTHING) -> BarSource:
         """Of the `request` the dates do not count.  Raises InputError `bars.missing_column` where the table lacks a field."""
@@ -82,7 +78,7 @@ class BarSource:
             tuple(fields),
             tuple(FeatureColumn(name, "float32") for name in columns),
             tuple(tuple(range(start, stop)) for start, stop in zip(ends, ends[1:], strict=False)),
-            request,
+            replace(request, date=None, dates=None),
         )
 
     def span(self, days: int, *, date: Day | None = None, dates: DateRange | None = None) -> Span:
@@ -105,7 +101,7 @@ class BarSource:
 
     def day_before(self, first: np.datetime64) -> np.datetime64 | None:
         """The newest day of the table, or of the caller's calendar, before `first`; None where the table has no row then."""
-        earlier = None if self.calendar is None else self.calendar[self.calendar < first]
+        earlier = None if self.request.calendar is None else self.request.calendar[self.request.calendar < first]
         if earlier is not None:
             low = int(earlier[-1].astype(np.int64)) if len(earlier) else FIRST_DAY - 1
             return earlier[-1] if len(earlier) and self.reaches(low, low) else None
@@ -116,7 +112,7 @@ class BarSource:
     def read(self, span: Span) -> FeatureBlock:
         """All rows of the span, one float32 column per field."""
         with _about_bars():
-            return self._merged(read(self.table, self.columns, self.request, span.read))
+            return self._merged(read(self.table, self.columns, replace(self.request, dates=span.read)))
 
     def read_range(self, first: np.datetime64, last: np.datetime64) -> FeatureBlock | None:
         """All rows of the dates from first to last, None where there are none."""
@@ -146,9 +142,9 @@ class BarSource:
 
         Raises InputError `bars.too_short` and `bars.day_missing`.
         """
-        if self.calendar is None:
+        if self.request.calendar is None:
             return None
-        days = self.calendar[(self.calendar >= first) & (self.calendar <= last)]
+        days = self.request.calendar[(self.request.calendar >= first) & (self.request.calendar <= last)]
         missing = days[~np.isin(days, rows.dates)]
         # Asked only where there is an error: the whole table may hold older days.
         if len(missing) and missing[-1] < rows.dates[0] and not self.names_before(first):
