@@ -12,7 +12,6 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from alphaseal.disk import tree
 from alphaseal.disk.verified import BundleFiles
 from alphaseal.errors import AlphasealError
 from alphaseal.format.manifest import File

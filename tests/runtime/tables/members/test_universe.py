@@ -18,20 +18,21 @@ from alphaseal.errors import AlphasealError, InputError, NotReadableError, Usage
 from alphaseal.scoring.scores import rank_scores
 from alphaseal.tables.features import FeatureBlock
 from alphaseal.tables.members.universe import Universe, read
+from alphaseal.tables.request import Notation
 from bundles import FACTOR_PLAIN, factor_plain_bundle, raw_values
 
 TRUTH = FACTOR_PLAIN / "truth/hist2_factor"
-NOTATION = {"instruments_from": None, "instrument_format": "qlib", "instrument_pattern": None}
+NOTATION = Notation(kind="qlib")
 
 
 def day(text: str) -> np.datetime64:
     return np.datetime64(text, "D")
 
 
-def read_text(tmp_path: Path, text: str, **changes: Any) -> Universe:
+def read_text(tmp_path: Path, text: str, source: str | None = None) -> Universe:
     path = tmp_path / "universe.txt"
     path.write_bytes(text.encode())
-    return read(path, **(NOTATION | changes))
+    return read(path, Notation(source, "qlib"))
 
 
 def error_of(tmp_path: Path, text: str) -> AlphasealError:
@@ -64,7 +65,7 @@ def test_codes_alone_count_always(tmp_path: Path) -> None:
 
 def test_codes_are_converted_with_their_spans(tmp_path: Path) -> None:
     """`600000.SH` for a bundle that knows `SH600000`."""
-    universe = read_text(tmp_path, "600000.SH\t2010-01-01\t2010-01-02\n000001.SZ\n", instruments_from="ts")
+    universe = read_text(tmp_path, "600000.SH\t2010-01-01\t2010-01-02\n000001.SZ\n", "ts")
     assert universe.on(day("2010-01-02")) == {"SH600000", "SZ000001"}
     assert universe.on(day("2010-01-03")) == {"SZ000001"}
 
@@ -94,11 +95,11 @@ def test_files_that_are_no_universe(tmp_path: Path) -> None:
     assert isinstance(error_of(tmp_path, "600000.SH\n"), InputError)
     (tmp_path / "gbk.txt").write_bytes("# 沪深\nSH600000\n".encode("gbk"))
     with pytest.raises(NotReadableError) as error:
-        read(tmp_path / "gbk.txt", **NOTATION)
+        read(tmp_path / "gbk.txt", NOTATION)
     assert error.value.code == "universe.not_readable"
     assert "UTF-8" in (error.value.next_step or "")
     with pytest.raises(NotReadableError):
-        read(tmp_path / "absent.txt", **NOTATION)
+        read(tmp_path / "absent.txt", NOTATION)
 
 
 @pytest.mark.parametrize(
