@@ -19,7 +19,7 @@ from onnx import TensorProto, helper, numpy_helper
 from alphaseal.format import manifest as m
 from alphaseal.format.manifest import AlphaGraph
 from alphaseal.scoring import golden
-from alphaseal_converter.graph.nodes.builder import IR_VERSION, OPSETS, GraphBuilder
+from alphaseal_converter.nodes.builder import IR_VERSION, OPSETS, GraphBuilder
 from manifests import example_manifest
 
 WINDOW = 3

@@ -17,8 +17,7 @@ from alphaseal.scoring.near_ties import compare_order
 from alphaseal.scoring.numeric import allowed, outside
 from alphaseal_converter.comparison.parity import make_probes
 from alphaseal_converter.families import TrainedModel, read_trained_model
-from alphaseal_converter.processors.kinds import check_processors
-from graphs import fitted, run_graph
+from graphs import fitted, row_processors, run_graph
 from locations import FIXTURES
 
 Rows = NDArray[np.float64]
@@ -86,7 +85,7 @@ def check_recorded(case: str, bound: Bound) -> None:
     features = truth["model_features"]
     if model.bind is not None:
         model = model.bind(features, [truth["feature_dtypes"][name] for name in features])
-    processors = check_processors([fitted(step) for step in truth["processors"]["infer"]], features)
+    processors = row_processors([fitted(step) for step in truth["processors"]["infer"]], features)
     keys = ["datetime", "instrument"]
     table = pandas.read_parquet(folder / truth["features_file"])
     recorded = pandas.read_parquet(folder / "pred.parquet").merge(table, on=keys, validate="1:1")

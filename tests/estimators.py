@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 
 from alphaseal.scoring.numeric import ulp_distance
 from alphaseal_converter.families import TrainedModel, read_trained_model
-from alphaseal_converter.processors.kinds import RowProcessor, check_processors
-from graphs import fitted, run_graph
+from alphaseal_converter.processors.processor import RowProcessor
+from graphs import fitted, row_processors, run_graph
 
 Rows = NDArray[np.float64]
 
@@ -86,7 +86,7 @@ def leftover(path: Path) -> Leftover:
         weights.read_bytes(),
         names,
         [truth["feature_dtypes"][name] for name in names],
-        check_processors([fitted(step) for step in truth["processors"]["infer"]], names),
+        row_processors([fitted(step) for step in truth["processors"]["infer"]], names),
         joined[names].to_numpy(dtype=np.float64),
         joined["score"].to_numpy(),
         joined["datetime"].to_numpy(),

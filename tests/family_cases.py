@@ -20,7 +20,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from alphaseal_converter.families import FamilyContext, TrainedModel, read_trained_model
-from alphaseal_converter.processors.kinds import Fillna, RobustZScoreNorm, RowProcessor
+from alphaseal_converter.processors.fillna import Fillna
+from alphaseal_converter.processors.normalisation import RobustZScoreNorm
+from alphaseal_converter.processors.processor import RowProcessor
 from locations import REPOSITORY
 from stand_ins import stand_in
 
@@ -453,7 +455,7 @@ REFUSED_NETWORKS: dict[str, tuple[str, str, int | None]] = {
 NETWORK_FEATURES = 6
 NORMALISED = (
     RobustZScoreNorm(tuple("abcdef"), np.zeros(NETWORK_FEATURES), np.ones(NETWORK_FEATURES)),
-    Fillna(None, 0.0),
+    Fillna(0.0),
 )
 """What RD-Agent puts before its networks; here it clips and fills, and scales by one."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -9,7 +10,11 @@ import onnxruntime
 from numpy.typing import NDArray
 
 from alphaseal.gate.model import check_model
-from alphaseal_converter.processors.kinds import Fillna, FilterCol, Processor, RobustZScoreNorm
+from alphaseal_converter.processors.fillna import Fillna
+from alphaseal_converter.processors.normalisation import RobustZScoreNorm
+from alphaseal_converter.processors.processor import Processor, RowProcessor
+from alphaseal_converter.processors.selection import FilterCol
+from alphaseal_converter.processors.sequence import check_sequence
 
 
 def run_graph(graph: bytes, rows: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -48,13 +53,21 @@ def from_json(values: list[Any]) -> NDArray[np.float64]:
     return np.array([[float(v) for v in row] if isinstance(row, list) else float(row) for row in values])
 
 
+def row_processors(processors: Sequence[Processor], features: Sequence[str]) -> tuple[RowProcessor, ...]:
+    """Those that go into the graph of a pipeline that has no other stage."""
+    checked = check_sequence(processors, features)
+    rows = tuple(processor for processor in checked if isinstance(processor, RowProcessor))
+    assert len(rows) == len(checked)
+    return rows
+
+
 def fitted(step: dict[str, Any]) -> Processor:
     """A processor of the research leftovers' truth.json, as a typed value."""
     kind = step["class"]
     if kind == "FilterCol":
         return FilterCol(tuple(step["col_list"]))
     if kind == "Fillna":
-        return Fillna(None, step["fill_value"])
+        return Fillna(step["fill_value"])
     assert kind == "RobustZScoreNorm"
     dtype = step["mean_train_dtype"]
     mean, scale = np.array(step["mean_train"], dtype=dtype), np.array(step["std_train"], dtype=dtype)

@@ -12,9 +12,10 @@ from onnx import TensorProto, helper
 from alphaseal.errors import PolicyError
 from alphaseal.gate.model import check_model
 from alphaseal_converter.graph.assemble import build_scoring_graph
-from alphaseal_converter.graph.nodes.builder import IR_VERSION, OPSETS, GraphBuilder
 from alphaseal_converter.models.trees import OutputTransform, TransformKind, Tree, TreeEnsembleModel
-from alphaseal_converter.processors.kinds import Fillna, RobustZScoreNorm
+from alphaseal_converter.nodes.builder import IR_VERSION, OPSETS, GraphBuilder
+from alphaseal_converter.processors.fillna import Fillna
+from alphaseal_converter.processors.normalisation import RobustZScoreNorm
 from raising import refusal
 
 FEATURES = 4
@@ -50,7 +51,7 @@ def trees_model() -> bytes:
         transform=OutputTransform(TransformKind.SIGMOID, 1.0),
     )
     norm = RobustZScoreNorm(("a", "b", "c", "d"), np.zeros(FEATURES), np.ones(FEATURES), True)
-    return build_scoring_graph((norm, Fillna(None, 0.0)), model, FEATURES)
+    return build_scoring_graph((norm, Fillna(0.0)), model, FEATURES)
 
 
 @cache

@@ -15,7 +15,8 @@ from alphaseal.scoring.session import Graph
 from alphaseal_converter import families
 from alphaseal_converter.errors import RefusalError
 from alphaseal_converter.families import FAMILIES, PACKAGES, TrainedModel, read_trained_model
-from alphaseal_converter.processors.kinds import Fillna, RobustZScoreNorm
+from alphaseal_converter.processors.fillna import Fillna
+from alphaseal_converter.processors.normalisation import RobustZScoreNorm
 from family_cases import LIBRARIES, cases, missing_library
 from graphs import run_graph
 from locations import REPOSITORY
@@ -88,7 +89,7 @@ def test_the_example_is_a_family() -> None:
     rows = np.random.default_rng(1).normal(size=(200, 3)) * 5
     rows[::7, 1], rows[3, 1] = np.nan, np.inf
     scaler = RobustZScoreNorm(("a", "b", "c"), np.array([0.1, 0.2, 0.3]), np.array([1.0, 2.0, 3.0]))
-    for processors in ((), (scaler, Fillna(None, 0.0))):
+    for processors in ((), (scaler, Fillna(0.0))):
         graph = model.graph(processors)
         check_model(graph, "model.onnx")
         judge = model.judge(processors)

@@ -148,7 +148,7 @@ def test_limits_and_patterns_are_the_codes_own() -> None:
 
 def test_graph_versions_are_the_builders_own() -> None:
     """The ONNX versions that the format pins are those that the builder writes."""
-    from alphaseal_converter.graph.nodes.builder import IR_VERSION, OPSETS
+    from alphaseal_converter.nodes.builder import IR_VERSION, OPSETS
 
     assert (
         f"`ir_version` {IR_VERSION}; opsets `ai.onnx` {OPSETS['']} and `ai.onnx.ml` {OPSETS['ai.onnx.ml']}"

@@ -46,7 +46,8 @@ from alphaseal_converter.comparison.parity import TOP_COUNTS  # noqa: E402
 from alphaseal_converter.errors import RefusalError  # noqa: E402
 from alphaseal_converter.evidence.alphas import describe_graph  # noqa: E402
 from alphaseal_converter.families import FamilyContext, read_trained_model  # noqa: E402
-from alphaseal_converter.processors.kinds import Fillna, RobustZScoreNorm  # noqa: E402
+from alphaseal_converter.processors.fillna import Fillna  # noqa: E402
+from alphaseal_converter.processors.normalisation import RobustZScoreNorm  # noqa: E402
 from alphaseal_converter.proof.request import BuildRequest  # noqa: E402
 from stand_ins import StandIn, pickled, stand_in  # noqa: E402
 
@@ -252,7 +253,7 @@ def compared(panel: Panel, network: Any, scores: NDArray[np.float32]) -> OrderCo
     model = read_trained_model(weights_of(network, panel.values.shape[1]), "params.pkl", context)
     processors = (
         RobustZScoreNorm(tuple(EXPRESSIONS), panel.center, panel.scale),
-        Fillna(None, 0.0),
+        Fillna(0.0),
     )
     graph = Graph(model.graph(processors), model.feature_count, "model.onnx")
     expected = scores.astype(np.float64)

@@ -36,11 +36,12 @@ from alphaseal_converter.factors.table import column_names
 from alphaseal_converter.factors.trial import try_factors
 from alphaseal_converter.families import FamilyContext, TrainedModel, read_trained_model
 from alphaseal_converter.graph.stages import stages_of
-from alphaseal_converter.locate.artifacts import DatasetState, fitted_processors, read_dataset, read_predictions
+from alphaseal_converter.locate.artifacts import DatasetState, read_dataset, read_predictions
 from alphaseal_converter.locate.artifacts import read_task_configuration as read_configuration
 from alphaseal_converter.locate.configuration import TaskConfiguration, training_segment
 from alphaseal_converter.locate.runs import plain_file, read_file
 from alphaseal_converter.locate.weights import Located, columns_elsewhere, locate, scan
+from alphaseal_converter.processors.kinds import fitted_processors
 from alphaseal_converter.proof.bars import BarReplay, write_bar_values
 from alphaseal_converter.proof.prove import Proof
 from alphaseal_converter.proof.proven import Proven
@@ -90,7 +91,7 @@ def prove(request: BuildRequest, scratch: Path, progress: Progress) -> Proven:
     model = read_trained_model(located.weights.data, weights, context)
     _check_dataset_kind(context, model)
     raw = _raw_values(request, configuration, located, scratch, progress)
-    fitted = fitted_processors(dataset) if dataset is not None else ()
+    fitted = fitted_processors(dataset.infer_processors) if dataset is not None else ()
     _check_processors_fitted(configuration, dataset)
     sources = Sources(
         configuration=configuration,

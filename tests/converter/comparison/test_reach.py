@@ -13,8 +13,9 @@ from hypothesis import strategies as st
 from alphaseal_converter.comparison.reach import reach
 from alphaseal_converter.models.lightgbm import parse_model_text
 from alphaseal_converter.models.trees import thresholds_by_feature
-from alphaseal_converter.processors.in_numpy import apply_processors
-from alphaseal_converter.processors.kinds import Fillna, RobustZScoreNorm
+from alphaseal_converter.processors.fillna import Fillna
+from alphaseal_converter.processors.normalisation import RobustZScoreNorm
+from alphaseal_converter.processors.sequence import apply_processors
 
 NONE = np.zeros(0)
 
@@ -85,7 +86,7 @@ def test_both_sides_of_one_threshold_are_reached_exactly(trees: tuple[Any, list[
 
 def test_a_value_that_can_be_anything_ends_at_the_clip_limits() -> None:
     """Behind a clip at three deviations and a fill, nothing is infinite: the score is the coefficient times -3 to 3."""
-    processors = (RobustZScoreNorm(("A", "B"), np.zeros(2), np.array([2.0, 2.0])), Fillna(None, 0.0))
+    processors = (RobustZScoreNorm(("A", "B"), np.zeros(2), np.array([2.0, 2.0])), Fillna(0.0))
     weights = np.array([1.5, -1.0])
 
     def score(rows: Any) -> Any:

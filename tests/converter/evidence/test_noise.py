@@ -18,9 +18,9 @@ from alphaseal_converter.evidence.alphas import alpha_columns, compile_features
 from alphaseal_converter.evidence.noise import NoiseOfBars, most_rows
 from alphaseal_converter.evidence.order import OrderedFeature
 from alphaseal_converter.evidence.values import Recorded, window_rows
-from alphaseal_converter.graph.nodes.builder import GraphBuilder
 from alphaseal_converter.market.bars import Market
 from alphaseal_converter.market.provider import open_provider
+from alphaseal_converter.nodes.builder import GraphBuilder
 from locations import DATA
 
 Vector = NDArray[np.float64]

@@ -20,8 +20,7 @@ from alphaseal_converter.graph.trees.columns import MAXIMUM_CODE
 from alphaseal_converter.models.lightgbm import ZERO_BOUND, parse_model_text, thresholds_by_feature, used_features
 from alphaseal_converter.models.trees import MAXIMUM_DEPTH, Decision, Tree, TreeEnsembleModel
 from alphaseal_converter.pickles import read_pickle
-from alphaseal_converter.processors.kinds import check_processors
-from graphs import fitted, from_json, run_graph, ulps
+from graphs import fitted, from_json, row_processors, run_graph, ulps
 from locations import DATA, FIXTURES
 
 ROWS, FEATURES, CATEGORICAL = 1500, 6, 5
@@ -372,7 +371,7 @@ def test_real_models_score_as_qlib_recorded(name: str) -> None:
     record = read_pickle((artifacts / "params.pkl").read_bytes(), where="params.pkl").root
     model = parse_model_text(record.get("model").get("_handle"))
     features = truth["model_features"]
-    checked = check_processors([fitted(step) for step in truth["processors"]["infer"]], features)
+    checked = row_processors([fitted(step) for step in truth["processors"]["infer"]], features)
     keys = ["datetime", "instrument"]
     table = pandas.read_parquet(base / name / truth["features_file"])
     recorded = pandas.read_parquet(base / name / "pred.parquet").merge(table, on=keys, validate="1:1")

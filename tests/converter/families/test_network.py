@@ -20,10 +20,13 @@ from onnx import TensorProto, helper
 
 from alphaseal_converter.errors import RefusalError
 from alphaseal_converter.families import FamilyContext, TrainedModel, read_trained_model
-from alphaseal_converter.graph.nodes.builder import GraphBuilder
-from alphaseal_converter.graph.nodes.embed import OPERATORS, embed
-from alphaseal_converter.locate.artifacts import fitted_processors, read_dataset
-from alphaseal_converter.processors.kinds import Fillna, RobustZScoreNorm, check_processors
+from alphaseal_converter.locate.artifacts import read_dataset
+from alphaseal_converter.nodes.builder import GraphBuilder
+from alphaseal_converter.nodes.embed import OPERATORS, embed
+from alphaseal_converter.processors.fillna import Fillna
+from alphaseal_converter.processors.kinds import fitted_processors
+from alphaseal_converter.processors.normalisation import RobustZScoreNorm
+from graphs import row_processors
 from locations import FIXTURES
 
 try:
@@ -130,7 +133,7 @@ def test_real_networks_score_as_recorded(name: str) -> None:
     case = load(name)
     model = read_trained_model(case.weights, name, case.context)
     dataset = read_dataset(case.workspace / case.truth["artifacts"] / "dataset")
-    processors = check_processors(fitted_processors(dataset), case.truth["model_features"])
+    processors = row_processors(fitted_processors(dataset.infer_processors), case.truth["model_features"])
     graph = model.graph(processors)
     values, recorded = raw_inputs(case)
     scores = score(graph, values)
@@ -273,7 +276,7 @@ def net(forward: str, build: str = "self.line = nn.Linear(num_features, 1)", arg
     return f"class Net(nn.Module):\n    def __init__(self, {arguments}):\n        super().__init__()\n{built}\n    def forward(self, x):\n{lines}"
 
 
-NORMALISED = (RobustZScoreNorm(tuple("abcdef"), np.zeros(6), np.ones(6)), Fillna(None, 0.0))
+NORMALISED = (RobustZScoreNorm(tuple("abcdef"), np.zeros(6), np.ones(6)), Fillna(0.0))
 
 
 def agrees(made: Made, windows: int | None = None) -> TrainedModel:

@@ -16,7 +16,6 @@ import pytest
 from alphaseal_converter.errors import RefusalError
 from alphaseal_converter.locate.artifacts import (
     DatasetState,
-    fitted_processors,
     read_dataset,
     read_model,
     read_predictions,
@@ -25,7 +24,10 @@ from alphaseal_converter.locate.artifacts import (
 from alphaseal_converter.locate.configuration import expressions, parse_date, parse_task_configuration
 from alphaseal_converter.models.lightgbm_text import lightgbm_text
 from alphaseal_converter.pickles.records import Global, Record
-from alphaseal_converter.processors.kinds import FilterCol, Processor, RobustZScoreNorm
+from alphaseal_converter.processors.kinds import fitted_processors
+from alphaseal_converter.processors.normalisation import RobustZScoreNorm
+from alphaseal_converter.processors.processor import Processor
+from alphaseal_converter.processors.selection import FilterCol
 from locations import FIXTURES
 
 CASES = sorted(FIXTURES.glob("*/truth/*/truth.json")) + sorted(FIXTURES.glob("direct/*/truth/truth.json"))
@@ -47,7 +49,7 @@ def artifacts_of(name: str) -> Path:
 
 def processor(name: str, module: str = "qlib.data.dataset.processor", **attributes: Any) -> tuple[Processor, ...]:
     """One processor record through `fitted_processors`."""
-    return fitted_processors(state(Record(Global(module, name), new=True, state=attributes)))
+    return fitted_processors([Record(Global(module, name), new=True, state=attributes)])
 
 
 def state(*records: Record) -> DatasetState:
@@ -97,7 +99,9 @@ def test_configuration_says_what_the_truth_says(case: tuple[Path, Path, dict[str
 def test_fitted_processors_are_the_fitted_numbers(case: tuple[Path, Path, dict[str, Any]]) -> None:
     """Means, scales, their dtype, fill value and columns in model order equal what qlib had."""
     artifacts, _, truth = case
-    found = {type(entry).__name__: entry for entry in fitted_processors(read_dataset(artifacts / "dataset"))}
+    found = {
+        type(entry).__name__: entry for entry in fitted_processors(read_dataset(artifacts / "dataset").infer_processors)
+    }
     assert list(found) == [entry["class"] for entry in truth["processors"]["infer"]]
     for known in truth["processors"]["infer"]:
         entry = found[known["class"]]

@@ -24,7 +24,7 @@ from alphaseal_converter.decode.tensors import read_network_state
 from alphaseal_converter.errors import RefusalError
 from alphaseal_converter.families import read_trained_model
 from alphaseal_converter.locate import artifacts
-from alphaseal_converter.locate.artifacts import fitted_processors, read_dataset
+from alphaseal_converter.locate.artifacts import read_dataset
 from alphaseal_converter.locate.configuration import parse_task_configuration
 from alphaseal_converter.pickles import PickleContents, read_pickle
 from alphaseal_converter.pickles._keys import SAME_HASH
@@ -32,6 +32,7 @@ from alphaseal_converter.pickles._machine import interpret
 from alphaseal_converter.pickles._state import PickleFault, children
 from alphaseal_converter.pickles.records import Record
 from alphaseal_converter.pickles.signed import MAGIC
+from alphaseal_converter.processors.kinds import fitted_processors
 from alphaseal_converter.session.history import read_history
 from locations import DATA
 
@@ -280,7 +281,7 @@ READERS: dict[str, tuple[Callable[[], bytes], Callable[[Any], Any]]] = {
 
 
 def _processors() -> Any:
-    return fitted_processors(read_dataset(Path("dataset")))
+    return fitted_processors(read_dataset(Path("dataset")).infer_processors)
 
 
 @pytest.mark.attack("pickles: values that never end", attempts=200)

@@ -13,21 +13,14 @@ from numpy.typing import NDArray
 from alphaseal.errors import AlphasealError, UsageError
 from alphaseal_converter.errors import RefusalError
 from alphaseal_converter.graph.assemble import build_scoring_graph
-from alphaseal_converter.graph.nodes.builder import GraphBuilder
-from alphaseal_converter.graph.nodes.preprocess import add_processors
 from alphaseal_converter.models.trees import TreeEnsembleModel
-from alphaseal_converter.processors.kinds import (
-    DropCol,
-    Fillna,
-    FilterCol,
-    MinMaxNorm,
-    Processor,
-    RobustZScoreNorm,
-    RowProcessor,
-    ZScoreNorm,
-    check_processors,
-)
-from graphs import from_json, run_graph, ulps
+from alphaseal_converter.nodes.builder import GraphBuilder
+from alphaseal_converter.processors.fillna import Fillna
+from alphaseal_converter.processors.normalisation import MinMaxNorm, RobustZScoreNorm, ZScoreNorm
+from alphaseal_converter.processors.processor import Processor, RowProcessor
+from alphaseal_converter.processors.selection import DropCol, FilterCol
+from alphaseal_converter.processors.sequence import add_processors
+from graphs import from_json, row_processors, run_graph, ulps
 from locations import DATA
 
 QLIB = json.loads((DATA / "processors" / "qlib.json").read_text(encoding="utf-8"))
@@ -37,7 +30,7 @@ COLUMNS = tuple(QLIB["columns"])
 def from_qlib(case: dict[str, Any]) -> Processor:
     """The typed processor with the numbers that qlib fitted."""
     if case["class"] == "Fillna":
-        return Fillna(COLUMNS, case["value"])
+        return Fillna(case["value"])
     numbers = {name: from_json(values).astype(case["dtype"]) for name, values in case["parameters"].items()}
     if case["class"] == "RobustZScoreNorm":
         return RobustZScoreNorm(COLUMNS, **numbers, clip=case["clip"])
@@ -59,7 +52,7 @@ def processed(processors: tuple[RowProcessor, ...], rows: NDArray[np.float64]) -
 def test_nodes_give_the_bits_of_qlib(name: str) -> None:
     """float32, float64 and mixed frames; NaN, infinity, outliers and constant columns included."""
     case = QLIB["cases"][name]
-    checked = check_processors([from_qlib(case)], COLUMNS)
+    checked = row_processors([from_qlib(case)], COLUMNS)
     found, expected = processed(checked, from_json(case["input"])), from_json(case["output"])
     assert ulps(found, expected).max() == 0
     assert np.isinf(from_json(case["input"])).any()
@@ -76,9 +69,9 @@ def test_mixed_frames_were_computed_in_float64() -> None:
 def test_steps_run_in_their_order() -> None:
     """Normalise then fill differs from fill then normalise, and the graph keeps the difference."""
     rows = np.array([[np.nan, 1.0], [4.0, np.inf]])
-    norm, fill = zscore(), Fillna(None, 0.0)
-    first = processed(check_processors([norm, fill], ("A", "B")), rows)
-    second = processed(check_processors([fill, norm], ("A", "B")), rows)
+    norm, fill = zscore(), Fillna(0.0)
+    first = processed(row_processors([norm, fill], ("A", "B")), rows)
+    second = processed(row_processors([fill, norm], ("A", "B")), rows)
     assert first[0].tolist() == [0.0, -0.25]
     assert second[0].tolist() == [-0.5, -0.25]
     assert first[1].tolist() == second[1].tolist() == [1.5, np.inf]
@@ -92,7 +85,7 @@ def zscore(columns: tuple[str, ...] = ("A", "B"), dtype: type[np.floating[Any]] 
 
 def code_of(processors: list[Processor], features: tuple[str, ...] = ("A", "B")) -> RefusalError:
     with pytest.raises(RefusalError) as caught:
-        check_processors(processors, features)
+        row_processors(processors, features)
     return caught.value
 
 
@@ -127,7 +120,7 @@ def test_other_columns_than_the_features_are_refused(columns: tuple[str, ...]) -
 def test_columns_that_a_later_selection_removes_are_dropped() -> None:
     """Numbers of removed columns go; those that stay keep theirs."""
     for selection in (FilterCol(("B", "A", "LABEL0")), DropCol(("C",))):
-        (norm,) = check_processors([zscore(("A", "C", "B")), selection], ("A", "B"))
+        (norm,) = row_processors([zscore(("A", "C", "B")), selection], ("A", "B"))
         assert isinstance(norm, ZScoreNorm)
         assert norm.columns == ("A", "B")
         assert norm.mean.tolist() == [1.0, 3.0]
@@ -138,7 +131,7 @@ def test_columns_that_a_later_selection_removes_are_dropped() -> None:
 def test_constant_columns_that_go_do_not_count() -> None:
     """A bad scale of a column that the model never sees is no reason to refuse."""
     norm = ZScoreNorm(("A", "C"), np.zeros(2), np.array([1.0, 0.0]))
-    assert check_processors([norm, DropCol(("C",))], ("A",))
+    assert row_processors([norm, DropCol(("C",))], ("A",))
 
 
 @pytest.mark.parametrize("selection", [FilterCol(("A",)), DropCol(("B", "X"))])
@@ -162,14 +155,7 @@ def test_dtypes() -> None:
 @pytest.mark.parametrize("value", [np.nan, np.inf, 0.1, 1e300])
 def test_fill_values_must_fit_every_dtype(value: float) -> None:
     """pandas rounds the fill value to the column's dtype: 0.1 would be two numbers."""
-    assert code_of([Fillna(None, value)]).code == "processor.bad_fill"
-
-
-def test_fill_columns() -> None:
-    """All features, none, or a refusal."""
-    assert check_processors([Fillna(("LABEL0", "A", "B"), 0.0)], ("A", "B")) == (Fillna(None, 0.0),)
-    assert check_processors([Fillna(("LABEL0",), 0.0)], ("A", "B")) == ()
-    assert code_of([Fillna(("A",), 0.0)]).code == "processor.columns"
+    assert code_of([Fillna(value)]).code == "processor.bad_fill"
 
 
 def test_descriptions_are_plain_json() -> None:
@@ -179,7 +165,7 @@ def test_descriptions_are_plain_json() -> None:
         RobustZScoreNorm(("A", "B"), mean, mean),
         ZScoreNorm(("A", "B"), mean, mean),
         MinMaxNorm(("A", "B"), mean, mean + 1),
-        Fillna(None, 0.0),
+        Fillna(0.0),
         FilterCol(("A", "B")),
         DropCol(("C",)),
     ]

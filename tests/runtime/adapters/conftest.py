@@ -11,7 +11,7 @@ import pytest
 
 import alphaseal
 from alphaseal_converter.graph.assemble import build_row_graph
-from alphaseal_converter.processors.kinds import Fillna
+from alphaseal_converter.processors.fillna import Fillna
 from bundles import FACTOR_PLAIN, factor_plain_bundle, raw_values
 from runtime.scoring.test_pipeline import FILL, FINAL, RANK, WIDTH, WINDOW, block_of, newest_less_oldest, write_bundle
 from runtime.scoring.test_pipeline import table_of as table_of_block
@@ -69,7 +69,7 @@ def plain_windows(tmp_path_factory: pytest.TempPathFactory) -> Case:
 
 
 def _staged(directory: Path, *, rank: bool) -> Case:
-    graphs = {"model.onnx": newest_less_oldest(), "rows0.onnx": build_row_graph((Fillna(None, 0.0),), WIDTH)}
+    graphs = {"model.onnx": newest_less_oldest(), "rows0.onnx": build_row_graph((Fillna(0.0),), WIDTH)}
     stages = [FILL, RANK, WINDOW, FINAL] if rank else [FILL, WINDOW, FINAL]
     bundle = write_bundle(directory / "bundle", stages, graphs, block_of(5, dates=8), 6)
     path = directory / "features.parquet"

@@ -22,7 +22,7 @@ from alphaseal.adapters.ray import _assign
 from alphaseal.errors import InputError, RollbackError, UsageError
 from alphaseal.format import manifest as m
 from alphaseal_converter.graph.assemble import build_row_graph
-from alphaseal_converter.processors.kinds import Fillna
+from alphaseal_converter.processors.fillna import Fillna
 from bundles import factor_plain_bundle
 from locations import REPOSITORY
 from manifests import recorded_universe
@@ -48,7 +48,7 @@ def days(count: int) -> np.ndarray:
 @pytest.fixture(scope="module")
 def windows(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A model on windows of four days behind a rank over all stocks of a day."""
-    graphs = {"model.onnx": newest_less_oldest(), "rows0.onnx": build_row_graph((Fillna(None, 0.0),), WIDTH)}
+    graphs = {"model.onnx": newest_less_oldest(), "rows0.onnx": build_row_graph((Fillna(0.0),), WIDTH)}
     folder = tmp_path_factory.mktemp("windows") / "bundle"
     return write_bundle(folder, [FILL, RANK, WINDOW, FINAL], graphs, block_of(5, dates=8), 6)
 

@@ -14,8 +14,8 @@ from alphaseal.errors import PolicyError
 from alphaseal.gate.model import Limits, check_model
 from alphaseal.gate.onnx import operators as onnx_operators
 from alphaseal.gate.onnx.wire import Source
-from alphaseal_converter.graph.nodes.builder import IR_VERSION, OPSETS, GraphBuilder
-from alphaseal_converter.graph.nodes.embed import OPERATORS as FOREIGN
+from alphaseal_converter.nodes.builder import IR_VERSION, OPSETS, GraphBuilder
+from alphaseal_converter.nodes.embed import OPERATORS as FOREIGN
 from small_models import FEATURES, attribute, changed, ensemble, network_model, plain_trees, trees_model
 
 Change = Callable[[onnx.ModelProto], object]

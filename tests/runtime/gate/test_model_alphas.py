@@ -15,7 +15,7 @@ from alphaseal.errors import PolicyError
 from alphaseal.gate.model import ALPHAS, check_alphas, check_model
 from alphaseal.gate.onnx.operators import EVERYDAY, every_operator
 from alphaseal_converter.alphas import compile_alphas
-from alphaseal_converter.graph.nodes.builder import GraphBuilder
+from alphaseal_converter.nodes.builder import GraphBuilder
 
 Change = Callable[[onnx.ModelProto], object]
 

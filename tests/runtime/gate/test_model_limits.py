@@ -24,7 +24,7 @@ from alphaseal.gate.onnx.parts import read_model
 from alphaseal.gate.onnx.types import Element
 from alphaseal.gate.onnx.wire import Source
 from alphaseal.scoring.session import calls_at_once, load_session
-from alphaseal_converter.graph.nodes.builder import IR_VERSION, OPSETS, GraphBuilder
+from alphaseal_converter.nodes.builder import IR_VERSION, OPSETS, GraphBuilder
 from peak_memory import PEAK, needs_peak
 from small_models import FEATURES
 

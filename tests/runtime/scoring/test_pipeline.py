@@ -25,9 +25,9 @@ from alphaseal.scoring import golden
 from alphaseal.scoring.pipeline import Pipeline
 from alphaseal.tables.features import FeatureBlock
 from alphaseal_converter.graph.assemble import build_row_graph, build_scoring_graph
-from alphaseal_converter.graph.nodes.builder import IR_VERSION, OPSETS, GraphBuilder
 from alphaseal_converter.models.lightgbm import parse_model_text
-from alphaseal_converter.processors.kinds import Fillna
+from alphaseal_converter.nodes.builder import IR_VERSION, OPSETS, GraphBuilder
+from alphaseal_converter.processors.fillna import Fillna
 from manifests import example_manifest
 
 lightgbm = pytest.importorskip("lightgbm")
@@ -90,7 +90,7 @@ def part(block: FeatureBlock, first: int, last: int) -> FeatureBlock:
 
 
 def pipeline(*stages: m.Stage, final: bytes, **options: Any) -> Pipeline:
-    files = {"model.onnx": final, "rows0.onnx": build_row_graph((Fillna(None, 0.0),), WIDTH)}
+    files = {"model.onnx": final, "rows0.onnx": build_row_graph((Fillna(0.0),), WIDTH)}
     return Pipeline([*stages, FINAL], files.__getitem__, WIDTH, **options)
 
 
@@ -327,7 +327,7 @@ def write_bundle(
 
 @pytest.fixture
 def windows_bundle(tmp_path: Path) -> Path:
-    graphs = {"model.onnx": newest_less_oldest(), "rows0.onnx": build_row_graph((Fillna(None, 0.0),), WIDTH)}
+    graphs = {"model.onnx": newest_less_oldest(), "rows0.onnx": build_row_graph((Fillna(0.0),), WIDTH)}
     return write_bundle(tmp_path / "bundle", [DROP, FILL, RANK, WINDOW, FINAL], graphs, block_of(5, dates=8), 6)
 
 

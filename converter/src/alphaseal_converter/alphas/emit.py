@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from onnx import TensorProto
 
 from alphaseal_converter.alphas.nodes import Dtype, Node
-from alphaseal_converter.graph.nodes.builder import GraphBuilder
+from alphaseal_converter.nodes.builder import GraphBuilder
 
 Array = NDArray[Any]
 ELEMENT: Final = {

@@ -25,7 +25,8 @@ from alphaseal_converter.factors import trial
 from alphaseal_converter.factors.table import FactorsTable
 from alphaseal_converter.locate.configuration import Component, TaskConfiguration, training_segment
 from alphaseal_converter.plain import bounded_text, instant_text, json_value, short_text
-from alphaseal_converter.processors.kinds import CrossSection, DropnaProcessor, Fillna, RobustZScoreNorm
+from alphaseal_converter.processors.processor import Filling, RowProcessor
+from alphaseal_converter.processors.selection import DropnaProcessor
 from alphaseal_converter.proof.eligibility import Facts, judge_eligibility
 from alphaseal_converter.session.anchor import SotaFactor, names_given_twice, newer_accepted
 from alphaseal_converter.version import __version__
@@ -270,30 +271,20 @@ def _statistics(proven: Proven, numbers: FeatureStatistics) -> m.Statistics | No
 
 
 def _missing(proven: Proven) -> m.Missing:
-    processors = proven.processors
-    fills = [processor for processor in processors if isinstance(processor, Fillna)]
-    day_means = any(isinstance(part, CrossSection) and part.name == "CSZFillna" for part in processors)
-    drops = any(isinstance(part, DropnaProcessor) and part.features for part in processors)
-    clips = any(isinstance(part, RobustZScoreNorm) and part.clip for part in processors)
-    replaced = any(isinstance(part, CrossSection) and part.name == "ProcessInf" for part in processors)
-    if drops:
+    # A number fills what means of the day leave; the day's mean takes what clipping would.
+    by_day = sorted(proven.processors, key=lambda part: isinstance(part, RowProcessor))
+    fills = [part.becomes for part in by_day if isinstance(part, Filling)]
+    infinite = [part.infinite for part in reversed(by_day) if part.infinite is not None]
+    if any(isinstance(part, DropnaProcessor) and part.features for part in by_day):
         missing = "a stock with a missing value gets no score"
     elif fills:
-        missing = f"a missing value becomes {fills[-1].value}"
-    elif day_means:
-        missing = "a missing value becomes the mean of its day"
+        missing = f"a missing value becomes {fills[-1]}"
     else:
         missing = "a missing value stays missing: the model has its own rule for it"
-    if replaced:
-        infinite = "an infinite value becomes the mean of its day"
-    else:
-        infinite = (
-            "an infinite value is clipped like any other" if clips else "an infinite value enters the model as it is"
-        )
     return m.Missing(
-        missing="filled" if fills or day_means else "native",
-        infinite="clipped" if clips or replaced else "native",
-        text=f"{missing}; {infinite}",
+        missing="filled" if fills else "native",
+        infinite="clipped" if infinite else "native",
+        text=f"{missing}; an infinite value {infinite[-1] if infinite else 'enters the model as it is'}",
     )
 
 

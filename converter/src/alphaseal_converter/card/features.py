@@ -35,6 +35,7 @@ from alphaseal_converter.card.pieces import (
     source_text,
     variable_list,
 )
+from alphaseal_converter.processors.kinds import KINDS
 
 _FIRST_METRICS = {
     "IC": "IC",
@@ -204,19 +205,6 @@ def _quantiles(features: Sequence[Feature]) -> Element:
     )
 
 
-_PROCESSOR_WORDS = {
-    "RobustZScoreNorm": "subtract the fitted median, divide by the fitted scale; where clipping is on, limit to -3..3",
-    "ZScoreNorm": "subtract the fitted mean, divide by the fitted deviation",
-    "MinMaxNorm": "subtract the fitted minimum, divide by the fitted range",
-    "Fillna": "replace missing values by a number",
-    "FilterCol": "keep only these columns, in the order they had",
-    "DropCol": "take these columns away",
-    "DropnaLabel": "leave out rows without a label",
-    "CSZScoreNorm": "over all stocks of the day: subtract the mean, divide by the deviation",
-    "CSRankNorm": "over all stocks of the day: replace values by their scaled ranks",
-}
-
-
 def preprocessing(card: Card) -> list[Element]:
     """What happens to raw values before the model, stage by stage, with the fitted numbers."""
     missing = card.manifest.missing
@@ -283,7 +271,8 @@ def _processor(processor: Mapping[str, Any], names: Sequence[str]) -> Element:
         _parameters(columns if columns and len(columns) == length else names, length, {key: lists[key] for key in keys})
         for length, keys in sorted(groups.items())
     ]
-    words = _PROCESSOR_WORDS.get(title)
+    kind = KINDS.get(title)
+    words = None if kind is None else kind.words
     return element(
         "article",
         element("h3", title),

@@ -19,7 +19,8 @@ from alphaseal.plain_text import listed
 from alphaseal_converter.comparison.known_names import KnownNames
 from alphaseal_converter.errors import RefusalError
 from alphaseal_converter.locate.configuration import Expression, Loader, TaskConfiguration
-from alphaseal_converter.processors.kinds import DropCol, Fillna, FilterCol, Processor
+from alphaseal_converter.processors.normalisation import Normalisation
+from alphaseal_converter.processors.processor import Processor
 
 Origin = Literal["alpha", "sota", "base", "unknown"]
 Proof = Literal["evidence", "given"]
@@ -157,22 +158,17 @@ def _check_names(names: Sequence[str], feature_count: int, evidence: Evidence) -
 def _by_processors(sources: Sources) -> tuple[tuple[str, ...], Evidence] | None:
     """Columns that a processor was fitted on, in their order, less what later processors drop."""
     for position, processor in enumerate(sources.processors):
-        columns = getattr(processor, "columns", None)
-        if isinstance(processor, (Fillna, FilterCol, DropCol)) or not columns:
-            continue
-        names = _selected(tuple(columns), sources.processors[position:])
-        text = f"columns of the fitted {type(processor).__name__} in the run's dataset"
-        return names, Evidence(code="fitted_processor_columns", text=text)
+        if isinstance(processor, Normalisation) and processor.columns:
+            text = f"columns of the fitted {type(processor).__name__} in the run's dataset"
+            names = _selected(processor.columns, sources.processors[position:])
+            return names, Evidence(code="fitted_processor_columns", text=text)
     return None
 
 
 def _selected(names: tuple[str, ...], processors: Sequence[Processor]) -> tuple[str, ...]:
-    """What FilterCol and DropCol leave; both are masks and keep the order (qlib 0.9.7)."""
+    """What FilterCol and DropCol leave."""
     for processor in processors:
-        if isinstance(processor, FilterCol):
-            names = tuple(name for name in names if name in set(processor.columns))
-        elif isinstance(processor, DropCol):
-            names = tuple(name for name in names if name not in set(processor.columns))
+        names = processor.left(names)
     return names
 
 

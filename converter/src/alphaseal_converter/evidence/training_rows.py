@@ -26,7 +26,9 @@ from alphaseal_converter.errors import RefusalError
 from alphaseal_converter.evidence.alphas import alpha_columns
 from alphaseal_converter.locate.configuration import Component, TaskConfiguration
 from alphaseal_converter.market.bars import Market
-from alphaseal_converter.processors.kinds import CrossSection, DropnaProcessor, Fillna, Processor
+from alphaseal_converter.processors.kinds import KINDS
+from alphaseal_converter.processors.processor import Filling, Processor
+from alphaseal_converter.processors.selection import DropnaProcessor
 
 Days = npt.NDArray[np.datetime64]
 Mask = npt.NDArray[np.bool_]
@@ -36,9 +38,6 @@ _HANDLERS_WITH_DEFAULTS = ("Alpha158", "Alpha158vwap", "Alpha360", "Alpha360vwap
 """Theirs are DropnaLabel and CSZScoreNorm of the label, and the label of two days (qlib/contrib/data/handler.py)."""
 _DEFAULT_LEARN = (Component("DropnaLabel", None, {}),)
 _DEFAULT_LABEL = "Ref($close, -2)/Ref($close, -1) - 1"
-_KEEPING_ROWS = frozenset(
-    ("CSZScoreNorm", "CSRankNorm", "RobustZScoreNorm", "ZScoreNorm", "MinMaxNorm", "TanhProcess", "ProcessInf")
-) | frozenset(("FilterCol", "DropCol"))
 _DROPPING_MODELS = frozenset(("LinearModel", "GRU"))
 """Classes of qlib whose `fit` drops rows that still miss a value."""
 _FAR = np.timedelta64(31, "D")
@@ -62,9 +61,7 @@ def row_drops(
     filled: frozenset[str] = frozenset()
     drops = RowDrops()
     for processor in fitted:
-        if isinstance(processor, Fillna):
-            filled |= every if processor.columns is None else frozenset(processor.columns)
-        elif isinstance(processor, CrossSection) and processor.name == "CSZFillna":
+        if isinstance(processor, Filling):
             filled = every
         elif isinstance(processor, DropnaProcessor):
             drops = replace(drops, label=drops.label or processor.label)
@@ -76,15 +73,16 @@ def row_drops(
     label_filled = False
     for part in _learn_processors(configuration):
         groups = _groups(part)
-        if part.class_name in ("DropnaLabel", "DropnaProcessor"):
+        kind = KINDS.get(part.class_name)
+        if kind is None:
+            drops = replace(drops, unknown=(*drops.unknown, part.class_name))
+        elif issubclass(kind, DropnaProcessor):
             drops = replace(drops, label=drops.label or ("label" in groups and not label_filled))
             if "feature" in groups:
                 drops = replace(drops, features=drops.features | (every - filled))
-        elif part.class_name in ("Fillna", "CSZFillna"):
+        elif issubclass(kind, Filling):
             filled = every if "feature" in groups else filled
             label_filled = label_filled or "label" in groups
-        elif part.class_name not in _KEEPING_ROWS:
-            drops = replace(drops, unknown=(*drops.unknown, part.class_name))
     if model_class.rpartition(".")[2] in _DROPPING_MODELS:
         drops = replace(drops, label=True, features=drops.features | (every - filled))
     return drops

@@ -32,7 +32,7 @@ from alphaseal_converter.evidence.values import RawFile
 from alphaseal_converter.factors.table import ColumnStatistics, column_names, column_statistics
 from alphaseal_converter.locate.configuration import TaskConfiguration, training_segment
 from alphaseal_converter.market.bars import Market, Progress, sampled_days, write_alpha_days
-from alphaseal_converter.processors.kinds import Processor
+from alphaseal_converter.processors.processor import Processor
 
 _NOT_AT_HAND = "its training values are not at hand (pass --features with them, or --provider)"
 

@@ -27,6 +27,7 @@ from alphaseal_converter.comparison.field_units import field_unit
 from alphaseal_converter.errors import RefusalError
 from alphaseal_converter.evidence.alphas import TOLERANCE, AlphaPart
 from alphaseal_converter.market.bars import Market, Progress, training_days
+from alphaseal_converter.processors.kinds import KINDS
 
 LARGEST_EXPONENT = 10
 """Constants from 2^-10 to 2^10 are tried: other bases of adjustment are further apart by far less than a thousand."""
@@ -157,7 +158,7 @@ def _absorbed(change: Change, name: str, stages: Sequence[Stage]) -> bool:
         if not isinstance(stage, CrossSectionStage):
             return False
         columns = stage.processor.get("columns")
-        if stage.processor.get("class") in ("CSRankNorm", "CSZScoreNorm") and (columns is None or name in columns):
+        if KINDS[stage.processor["class"]].centres and (columns is None or name in columns):
             return True
     return False
 

@@ -13,7 +13,7 @@ import numpy.typing as npt
 from alphaseal.format.manifest import Bound
 from alphaseal_converter.comparison.known_names import KnownNames
 from alphaseal_converter.comparison.parity import Judge, Matrix, Vector
-from alphaseal_converter.processors.kinds import RowProcessor
+from alphaseal_converter.processors.processor import RowProcessor
 
 
 @dataclass(frozen=True)

@@ -18,8 +18,8 @@ from alphaseal_converter.graph.trees.catboost import build_catboost_graph
 from alphaseal_converter.models.catboost import CatboostModel, Link, parse_cbm
 from alphaseal_converter.models.record import ModelRecord
 from alphaseal_converter.pickles.records import Record
-from alphaseal_converter.processors.in_numpy import apply_processors
-from alphaseal_converter.processors.kinds import RowProcessor
+from alphaseal_converter.processors.processor import RowProcessor
+from alphaseal_converter.processors.sequence import apply_processors
 
 _QLIB = "qlib.contrib.model.catboost_model.CatBoostModel"
 _REGRESSOR = "catboost.core.CatBoostRegressor"

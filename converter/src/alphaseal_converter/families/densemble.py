@@ -15,8 +15,6 @@ from alphaseal_converter.decode.frames import as_array, as_index
 from alphaseal_converter.errors import RefusalError
 from alphaseal_converter.families.base import EXACT, TrainedModel
 from alphaseal_converter.families.lightgbm_live import library, live_booster
-from alphaseal_converter.graph.nodes.builder import GraphBuilder
-from alphaseal_converter.graph.nodes.preprocess import add_processors
 from alphaseal_converter.graph.trees.tree_ensemble import add_tree_ensemble
 from alphaseal_converter.models.lightgbm_saved import SavedLightgbm, known_names, read_saved
 from alphaseal_converter.models.record import ModelRecord
@@ -27,9 +25,10 @@ from alphaseal_converter.models.trees import (
     thresholds_by_feature,
     used_features,
 )
+from alphaseal_converter.nodes.builder import GraphBuilder
 from alphaseal_converter.pickles.records import Record
-from alphaseal_converter.processors.in_numpy import apply_processors
-from alphaseal_converter.processors.kinds import RowProcessor
+from alphaseal_converter.processors.processor import RowProcessor
+from alphaseal_converter.processors.sequence import add_processors, apply_processors
 
 
 @dataclass(frozen=True, eq=False)

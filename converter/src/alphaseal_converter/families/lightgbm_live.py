@@ -13,8 +13,8 @@ from typing import Any
 from alphaseal_converter.comparison.parity import Judge, Matrix, Vector
 from alphaseal_converter.families.live import given_table, plain_attributes
 from alphaseal_converter.models.lightgbm_saved import SavedLightgbm, known_names
-from alphaseal_converter.processors.in_numpy import apply_processors
-from alphaseal_converter.processors.kinds import RowProcessor
+from alphaseal_converter.processors.processor import RowProcessor
+from alphaseal_converter.processors.sequence import apply_processors
 
 
 def library() -> Any | None:

@@ -17,8 +17,8 @@ from alphaseal_converter.models.sklearn.estimators import as_plain_array
 from alphaseal_converter.models.sklearn.rounding import row_rounding
 from alphaseal_converter.models.sklearn.steps import Chain, Linear, magnitude
 from alphaseal_converter.models.trees import malformed
-from alphaseal_converter.processors.in_numpy import apply_processors
-from alphaseal_converter.processors.kinds import RowProcessor
+from alphaseal_converter.processors.processor import RowProcessor
+from alphaseal_converter.processors.sequence import apply_processors
 
 TYPICAL_INPUT = 8.0
 """Normalised inputs are of this size at most; rounding errors of a sum grow with its terms, not with the sum."""

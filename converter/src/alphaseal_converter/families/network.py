@@ -27,15 +27,14 @@ from alphaseal_converter.decode import frames as decode
 from alphaseal_converter.decode.tensors import NetworkState, read_network_state
 from alphaseal_converter.errors import RefusalError
 from alphaseal_converter.families.base import FamilyContext, TrainedModel
-from alphaseal_converter.graph.nodes.builder import GraphBuilder
-from alphaseal_converter.graph.nodes.embed import embed
-from alphaseal_converter.graph.nodes.preprocess import add_processors
 from alphaseal_converter.isolation.plain_table import Column, Texts, Told, decode_answer
 from alphaseal_converter.isolation.sandbox import IsolationLimits, shared_sandbox
 from alphaseal_converter.models.record import ModelRecord
+from alphaseal_converter.nodes.builder import GraphBuilder
+from alphaseal_converter.nodes.embed import embed
 from alphaseal_converter.pickles.records import Record
-from alphaseal_converter.processors.in_numpy import apply_processors
-from alphaseal_converter.processors.kinds import Fillna, RobustZScoreNorm, RowProcessor, TanhProcess
+from alphaseal_converter.processors.processor import Filling, RowProcessor
+from alphaseal_converter.processors.sequence import add_processors, apply_processors
 
 Single = npt.NDArray[np.float32]
 
@@ -452,8 +451,8 @@ def _graph(network: _Network, proven: _Proven, processors: Sequence[RowProcessor
     """The proven export behind the processors; refused where values reach it that the proof does not cover."""
     missing, infinite = True, True
     for processor in processors:
-        missing = missing and not isinstance(processor, Fillna)
-        infinite = infinite and not _bounds(processor)
+        missing = missing and not isinstance(processor, Filling)
+        infinite = infinite and processor.infinite is None
     for reached, covered, kind in ((missing, proven.missing, "missing"), (infinite, proven.infinite, "infinite")):
         if reached and not covered:
             raise RefusalError(
@@ -462,13 +461,6 @@ def _graph(network: _Network, proven: _Proven, processors: Sequence[RowProcessor
                 where=network.where,
             )
     return _assemble(network, proven.content, processors)
-
-
-def _bounds(processor: RowProcessor) -> bool:
-    """Whether no infinite value comes out of a processor, whatever goes in."""
-    if isinstance(processor, TanhProcess):
-        return processor.dtypes is not None and None not in processor.dtypes
-    return isinstance(processor, RobustZScoreNorm) and processor.clip
 
 
 def _judge(network: _Network, version: str, processors: Sequence[RowProcessor]) -> Judge:

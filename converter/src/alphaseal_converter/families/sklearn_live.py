@@ -22,8 +22,8 @@ from alphaseal_converter.models.lightgbm_saved import read_saved
 from alphaseal_converter.models.sklearn import trees as trees
 from alphaseal_converter.models.sklearn.estimators import BUILT_CLASSES, version_of
 from alphaseal_converter.pickles.records import Global, Record
-from alphaseal_converter.processors.in_numpy import apply_processors
-from alphaseal_converter.processors.kinds import RowProcessor
+from alphaseal_converter.processors.processor import RowProcessor
+from alphaseal_converter.processors.sequence import apply_processors
 
 # Estimators of skl2onnx's road, and the parts of estimators that have attributes of their own.
 _MORE_ESTIMATORS = frozenset(

@@ -49,7 +49,7 @@ from alphaseal_converter.models.sklearn.steps import (
 from alphaseal_converter.models.sklearn.trees import single_boundaries
 from alphaseal_converter.models.trees import TransformKind, malformed, thresholds_by_feature, used_features
 from alphaseal_converter.pickles.records import Record
-from alphaseal_converter.processors.kinds import RowProcessor
+from alphaseal_converter.processors.processor import RowProcessor
 
 _USUAL = np.array([-3.0, -1.0, -0.5, 0.0, 0.5, 1.0, 3.0])
 """Values of normalised inputs."""

@@ -18,15 +18,15 @@ from alphaseal_converter.families.base import TrainedModel
 from alphaseal_converter.families.linear import rounding_bound
 from alphaseal_converter.families.live import given_table
 from alphaseal_converter.families.sklearn_live import live_parts
-from alphaseal_converter.graph.nodes.builder import OPSETS, GraphBuilder
-from alphaseal_converter.graph.nodes.embed import Substitute, embed
-from alphaseal_converter.graph.nodes.preprocess import add_processors
 from alphaseal_converter.graph.sklearn_steps import add_chain, add_check
 from alphaseal_converter.models.record import ModelRecord
 from alphaseal_converter.models.sklearn.estimators import inputs_of, known_names, parse_estimator, version_of
 from alphaseal_converter.models.sklearn.steps import Check
+from alphaseal_converter.nodes.builder import OPSETS, GraphBuilder
+from alphaseal_converter.nodes.embed import Substitute, embed
 from alphaseal_converter.pickles.records import Record
-from alphaseal_converter.processors.kinds import RowProcessor
+from alphaseal_converter.processors.processor import RowProcessor
+from alphaseal_converter.processors.sequence import add_processors
 
 _OWN_DOMAIN = "alphaseal"
 _OWN_OPERATOR = "Estimator"

@@ -20,8 +20,8 @@ from alphaseal_converter.models.record import ModelRecord
 from alphaseal_converter.models.trees import thresholds_by_feature, used_features
 from alphaseal_converter.models.xgboost import Link, Rule, XgboostModel, parse_document
 from alphaseal_converter.pickles.records import Record
-from alphaseal_converter.processors.in_numpy import apply_processors
-from alphaseal_converter.processors.kinds import RowProcessor
+from alphaseal_converter.processors.processor import RowProcessor
+from alphaseal_converter.processors.sequence import apply_processors
 
 _BOOSTER = "xgboost.core.Booster"
 _QLIB = "qlib.contrib.model.xgboost.XGBModel"

@@ -11,9 +11,6 @@ import numpy as np
 from onnx import TensorProto
 
 from alphaseal_converter.errors import RefusalError
-from alphaseal_converter.graph.nodes.builder import GraphBuilder
-from alphaseal_converter.graph.nodes.normal_quantile import add_normal_quantile, add_steady
-from alphaseal_converter.graph.nodes.preprocess import add_processors
 from alphaseal_converter.graph.trees.catboost import add_oblivious_sum
 from alphaseal_converter.graph.trees.search_tree import search_tree
 from alphaseal_converter.graph.trees.shallow_trees import as_oblivious
@@ -42,7 +39,10 @@ from alphaseal_converter.models.sklearn.steps import (
     Trees,
 )
 from alphaseal_converter.models.trees import FloatArray, IntArray, TreeEnsembleModel
-from alphaseal_converter.processors.kinds import RowProcessor
+from alphaseal_converter.nodes.builder import GraphBuilder
+from alphaseal_converter.nodes.normal_quantile import add_normal_quantile, add_steady
+from alphaseal_converter.processors.processor import RowProcessor
+from alphaseal_converter.processors.sequence import add_processors
 
 _BOUND = 1e-7
 """scikit-learn's BOUNDS_THRESHOLD of QuantileTransformer."""

@@ -3,27 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from itertools import groupby
-from typing import Any, Literal
+from dataclasses import dataclass
 
-from alphaseal.format.manifest import CrossSectionStage, DropMissingStage, GraphStage, Stage, WindowStage
+from alphaseal.format.manifest import CrossSectionStage, DropMissingStage, Dtype, GraphStage, Stage, WindowStage
 from alphaseal_converter.errors import RefusalError
 from alphaseal_converter.graph.assemble import build_row_graph
 from alphaseal_converter.plain import json_value
-from alphaseal_converter.processors.kinds import (
-    CrossSection,
-    DropnaProcessor,
-    Fillna,
-    Processor,
-    RowProcessor,
-    StageProcessor,
-    TanhProcess,
-    check_sequence,
-)
-
-Dtype = Literal["float32", "float64"]
-_WIDE: Dtype = "float64"
+from alphaseal_converter.processors.cross_section import CrossSection
+from alphaseal_converter.processors.processor import Columns, Processor, RowProcessor
+from alphaseal_converter.processors.selection import DropnaProcessor
+from alphaseal_converter.processors.sequence import check_sequence
 
 
 @dataclass(frozen=True)
@@ -39,7 +28,7 @@ class CrossSectionStep:
     """A processor over the day, with the dtype that each feature has when it comes to it."""
 
     processor: CrossSection
-    dtypes: tuple[Dtype, ...]
+    dtypes: Columns
 
 
 @dataclass(frozen=True)
@@ -80,7 +69,8 @@ class Plan:
             return DropMissingStage(columns=None)
         whose = "of the market that the model was trained on" if universe is None else f"of {universe}"
         return CrossSectionStage(
-            processor=_cross_section(step, self.features), universe=f"all stocks {whose} that have a row on the date"
+            processor=step.processor.stage(self.features, step.dtypes),
+            universe=f"all stocks {whose} that have a row on the date",
         )
 
 
@@ -90,35 +80,32 @@ def stages_of(
     """Cut the infer processors of a run: row-wise ones into graphs, the others into stages between them.
 
     `features` and their training `dtypes` are in model order.  The dtype of a column changes on the way as it does in
-    qlib's frame: a normalisation fitted in float64 and CSRankNorm make float64 of all, CSZScoreNorm does unless all are
-    float32.
+    qlib's frame (`Processor.after`).
 
     Raises RefusalError as `check_sequence`; `processor.label_dependent` where dropping rows without a label changed the
     inputs of the rows that stayed (a day to come has no labels, so its scores could not be those of training).
     """
     names = tuple(features)
-    steps: list[Step] = []
     columns = tuple(dtypes)
-    final: tuple[RowProcessor, ...] = ()
+    steps: list[Step] = []
+    rows: list[RowProcessor] = []
     checked = check_sequence(processors, names)
     _check_labels(checked, step_length)
-    for is_row, group in groupby(checked, key=lambda processor: not isinstance(processor, StageProcessor)):
-        if is_row:
-            final, columns = _typed([part for part in group if not isinstance(part, StageProcessor)], names, columns)
-            continue
-        if final:
-            steps.append(RowStep(f"rows{sum(isinstance(step, RowStep) for step in steps)}.onnx", final))
-            final = ()
-        for processor in group:
-            if isinstance(processor, CrossSection):
-                steps.append(CrossSectionStep(processor, columns))
-                columns = _after(processor, columns)
-            elif isinstance(processor, DropnaProcessor) and processor.features:
-                steps.append(DropStep())
-    return Plan(names, tuple(steps), final)
+    for processor in checked:
+        if isinstance(processor, RowProcessor):
+            rows.append(processor.typed(names, columns))
+        elif rows:
+            steps.append(RowStep(f"rows{sum(isinstance(step, RowStep) for step in steps)}.onnx", tuple(rows)))
+            rows = []
+        if isinstance(processor, CrossSection):
+            steps.append(CrossSectionStep(processor, columns))
+        elif isinstance(processor, DropnaProcessor) and processor.features:
+            steps.append(DropStep())
+        columns = processor.after(columns)
+    return Plan(names, tuple(steps), tuple(rows))
 
 
-def _check_labels(processors: Sequence[RowProcessor | StageProcessor], step_length: int) -> None:
+def _check_labels(processors: Sequence[Processor], step_length: int) -> None:
     for position, processor in enumerate(processors):
         reached = step_length > 1 or any(isinstance(later, CrossSection) for later in processors[position:])
         if isinstance(processor, DropnaProcessor) and processor.label and reached:
@@ -129,42 +116,6 @@ def _check_labels(processors: Sequence[RowProcessor | StageProcessor], step_leng
                 expected="fields_group: feature",
                 next_step="train with DropnaProcessor on features, and DropnaLabel among the learn processors",
             )
-
-
-def _typed(
-    processors: Sequence[RowProcessor], names: Sequence[str], columns: tuple[Dtype, ...]
-) -> tuple[tuple[RowProcessor, ...], tuple[Dtype, ...]]:
-    """The processors with the dtypes that they need, and the columns' dtypes after them."""
-    typed: list[RowProcessor] = []
-    for processor in processors:
-        if isinstance(processor, TanhProcess):
-            changed = tuple(None if "LABEL" in name else dtype for name, dtype in zip(names, columns, strict=True))
-            typed.append(replace(processor, dtypes=changed))
-        else:
-            typed.append(processor)
-            if not isinstance(processor, Fillna) and processor.dtype == "float64":
-                columns = (_WIDE,) * len(columns)
-    return tuple(typed), columns
-
-
-def _after(processor: CrossSection, columns: tuple[Dtype, ...]) -> tuple[Dtype, ...]:
-    widens = processor.name == "CSRankNorm" or (processor.name == "CSZScoreNorm" and "float64" in columns)
-    return (_WIDE,) * len(columns) if widens else columns
-
-
-def _cross_section(step: CrossSectionStep, names: Sequence[str]) -> dict[str, Any]:
-    """The stage's `processor` as alphaseal.scoring.cross_section reads it."""
-    after = _after(step.processor, step.dtypes)
-    # A rank is the same number whatever the type of what is ranked.
-    ranked = step.processor.name == "CSRankNorm"
-    single = [name for name, dtype in zip(names, step.dtypes, strict=True) if dtype == "float32" and not ranked]
-    result = "float32" if "float64" not in after else "float64"
-    return {
-        **step.processor.describe(),
-        "columns": None,
-        "dtype": result,
-        "float32_columns": single if single and result == "float64" else None,
-    }
 
 
 def _graph_stage(file: str, processors: Sequence[RowProcessor]) -> GraphStage:

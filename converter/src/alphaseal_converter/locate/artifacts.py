@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,19 +27,7 @@ from alphaseal_converter.locate.configuration import (
 from alphaseal_converter.locate.runs import read_file
 from alphaseal_converter.models.record import ModelRecord
 from alphaseal_converter.pickles import read_pickle
-from alphaseal_converter.pickles.records import Global, Record
-from alphaseal_converter.processors.kinds import (
-    CrossSection,
-    DropCol,
-    DropnaProcessor,
-    Fillna,
-    FilterCol,
-    MinMaxNorm,
-    Processor,
-    RobustZScoreNorm,
-    TanhProcess,
-    ZScoreNorm,
-)
+from alphaseal_converter.pickles.records import Record
 
 __all__ = [
     "Component",
@@ -49,16 +37,11 @@ __all__ = [
     "Predictions",
     "Segment",
     "TaskConfiguration",
-    "fitted_processors",
     "read_dataset",
     "read_model",
     "read_predictions",
     "read_task_configuration",
 ]
-
-_PROCESSOR_MODULE = "qlib.data.dataset.processor"
-# Processors that qlib never runs when it predicts (is_for_infer is False), so they change no input of the model.
-_NEVER_AT_INFERENCE = frozenset({"DropnaLabel"})
 
 
 @dataclass(frozen=True)
@@ -143,161 +126,12 @@ def read_dataset(path: Path) -> DatasetState:
     )
 
 
-def fitted_processors(state: DatasetState, where: str = "dataset") -> tuple[Processor, ...]:
-    """The processors that shaped the model's input, in order, with their fitted numbers.
-
-    Those that touch the label only are left out.  A class that is not one of qlib's own in ``data.dataset.processor``,
-    or one that the bundle cannot express, is `RefusalError` ``processor.unknown`` by name.
-    """
-    converted = (
-        _processor(record, f"{where}: infer processor {number} ({record.class_name})")
-        for number, record in enumerate(state.infer_processors)
-    )
-    return tuple(processor for processor in converted if processor is not None)
-
-
 def read_model(data: bytes, where: str) -> ModelRecord:
     """The object in a weights file, unopened beyond its class."""
     root = read_pickle(data, where=where).root
     if not isinstance(root, Record) or isinstance(root.factory, Record):
         raise RefusalError("model.form", "the weights file holds no object", where=where, found=type(root).__name__)
     return ModelRecord(root.factory.module, root.factory.name, root)
-
-
-def _processor(record: Record, where: str) -> Processor | None:
-    name = record.class_name
-    if isinstance(record.factory, Record) or record.factory.module != _PROCESSOR_MODULE:
-        raise _unknown_processor(record, where)
-    if name in _NEVER_AT_INFERENCE:
-        return None
-    if name in ("FilterCol", "DropCol"):
-        columns = _texts(record.get("col_list"), where)
-        return FilterCol(columns) if name == "FilterCol" else DropCol(columns)
-    groups = _groups(record, where)
-    if name == "DropnaProcessor":
-        return DropnaProcessor(
-            features=groups is None or "feature" in groups, label=groups is None or "label" in groups
-        )
-    if groups is not None and "feature" not in groups:
-        return None
-    if name == "TanhProcess":
-        return TanhProcess()
-    if name in ("CSRankNorm", "CSZFillna", "ProcessInf"):
-        return CrossSection(name)  # type: ignore[arg-type]  # one of the names above
-    if name == "CSZScoreNorm":
-        return CrossSection("CSZScoreNorm", _zscore_method(record, where))
-    if name == "Fillna":
-        return Fillna(None, _fill_value(record, where))
-    if name in ("RobustZScoreNorm", "ZScoreNorm"):
-        columns, (mean, scale) = _fitted(record, ("mean_train", "std_train"), where)
-        if name == "ZScoreNorm":
-            return ZScoreNorm(columns, mean, scale)
-        return RobustZScoreNorm(columns, mean, scale, clip=bool(record.get("clip_outlier", True)))
-    if name == "MinMaxNorm":
-        columns, (minimum, maximum) = _fitted(record, ("min_val", "max_val"), where)
-        return MinMaxNorm(columns, minimum, maximum)
-    raise _unknown_processor(record, where)
-
-
-def _unknown_processor(record: Record, where: str) -> RefusalError:
-    return RefusalError(
-        "processor.unknown",
-        f"the processor {record.factory} cannot be carried into a bundle",
-        where=where,
-        expected=f"a processor of {_PROCESSOR_MODULE}: RobustZScoreNorm, ZScoreNorm, MinMaxNorm, Fillna, TanhProcess, "
-        "FilterCol, DropCol, DropnaProcessor, CSZScoreNorm, CSRankNorm, CSZFillna or ProcessInf",
-        found=str(record.factory),
-    )
-
-
-_ZSCORE_METHODS: Mapping[str, Literal["zscore", "robust"]] = {
-    "qlib.utils.data.zscore": "zscore",
-    "qlib.utils.data.robust_zscore": "robust",
-}
-
-
-def _zscore_method(record: Record, where: str) -> Literal["zscore", "robust"]:
-    """The method of CSZScoreNorm, which keeps it as a function."""
-    function = record.get("zscore_func")
-    method = _ZSCORE_METHODS.get(str(function)) if isinstance(function, Global) else None
-    if method is None:
-        raise RefusalError(
-            "processor.unknown",
-            "the z-score of the processor is not one of qlib's own",
-            where=where,
-            expected=" or ".join(_ZSCORE_METHODS),
-            found=str(function)[:200],
-        )
-    return method
-
-
-def _groups(record: Record, where: str) -> tuple[str, ...] | None:
-    """The column groups a processor works on; None for all."""
-    value = record.get("fields_group")
-    # CSZScoreNorm makes a list of its argument when it is called.
-    if value is None or (isinstance(value, list) and None in value):
-        return None
-    groups = (value,) if isinstance(value, str) else _texts(value, where)
-    if not set(groups) <= {"feature", "label"}:
-        raise RefusalError(
-            "processor.fields_group",
-            "unknown column group",
-            where=where,
-            expected="feature or label",
-            found=str(groups),
-        )
-    return groups
-
-
-def _fitted(
-    record: Record, names: Sequence[str], where: str
-) -> tuple[tuple[str, ...], list[NDArray[np.float32] | NDArray[np.float64]]]:
-    """Feature columns in fitted order, and the fitted arrays cut to them (label columns are left out)."""
-    missing = [name for name in ("cols", *names) if record.get(name) is None]
-    if missing:
-        raise RefusalError(
-            "processor.not_fitted",
-            "the processor was never fitted",
-            where=where,
-            expected=", ".join(("cols", *names)),
-            found=f"no {', '.join(missing)}",
-        )
-    plain = _columns(record, where)
-    arrays = [decode.as_array(record.get(name), where=where) for name in names]
-    wrong = [name for name, array in zip(names, arrays, strict=True) if array.shape != (len(plain),)]
-    if wrong:
-        raise RefusalError(
-            "processor.columns",
-            f"{', '.join(wrong)} and the columns differ in number",
-            where=where,
-            expected=str(len(plain)),
-        )
-    kept = np.array([number for number, (group, _) in enumerate(plain) if group != "label"], dtype=np.intp)
-    return tuple(plain[number][1] for number in kept), [array[kept] for array in arrays]
-
-
-def _columns(record: Record, where: str) -> list[tuple[str, str]]:
-    """Fitted columns as (group, name), in fitted order; the group of a one-level header counts as ``feature``."""
-    index = decode.as_index(record.get("cols"), where=where)
-    groups = index.levels[0] if len(index.levels) > 1 else ["feature"] * len(index)
-    return [(str(group), str(name)) for group, name in zip(groups, index.levels[-1], strict=True)]
-
-
-def _texts(value: Any, where: str) -> tuple[str, ...]:
-    """A list of names, or the array that numpy made of one (FilterCol unites its own with numpy)."""
-    names = value if isinstance(value, list | tuple) else decode.as_array(value, where=where).tolist()
-    if not all(isinstance(name, str) for name in names):
-        raise RefusalError("processor.columns", "a list of names holds something else", where=where)
-    return tuple(names)
-
-
-def _fill_value(record: Record, where: str) -> float:
-    value = decode.as_plain(record.get("fill_value", 0), where=where)
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        raise RefusalError(
-            "processor.bad_fill", "the fill value is not a number", where=where, found=type(value).__name__
-        )
-    return float(value)
 
 
 def _loader_state(record: Record, seen: set[int]) -> Loader:

@@ -1,5 +1,5 @@
-"""qlib's fitted processors: their typed values, and what they do to rows in numpy.
+"""qlib's processors: one module per kind, with what it is read from, its numpy, its ONNX and its words.
 
-What is fitted comes from `locate.artifacts`; the graph of them is in `graph`.
-A processor that is not known here is refused by name.
+Inert records of a fitted dataset come in; `kinds` has the table, `sequence` runs several after one another.
+A processor that is not in the table is refused by name.  Those over the stocks of a day are computed by the runtime.
 """

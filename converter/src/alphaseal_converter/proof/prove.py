@@ -24,7 +24,7 @@ from alphaseal_converter.graph.stages import Plan
 from alphaseal_converter.locate.artifacts import Predictions
 from alphaseal_converter.locate.weights import Located
 from alphaseal_converter.market.bars import Market
-from alphaseal_converter.processors.in_numpy import raw_space
+from alphaseal_converter.processors.sequence import raw_space
 from alphaseal_converter.proof.request import Progress
 
 _SAMPLED_WINDOWS = 256

@@ -17,7 +17,7 @@ from alphaseal_converter.families import TrainedModel
 from alphaseal_converter.locate.artifacts import DatasetState, Predictions
 from alphaseal_converter.locate.configuration import TaskConfiguration
 from alphaseal_converter.locate.weights import Located
-from alphaseal_converter.processors.kinds import Processor
+from alphaseal_converter.processors.processor import Processor
 from alphaseal_converter.session.anchor import Anchor
 from alphaseal_converter.session.task import Task
 

@@ -11,10 +11,10 @@ from onnx import TensorProto
 from alphaseal.gate.model import check_model
 from alphaseal.scoring.session import Graph
 from alphaseal_converter.graph.assemble import build_scoring_graph
-from alphaseal_converter.graph.nodes.builder import GraphBuilder
 from alphaseal_converter.graph.trees import level_tables
 from alphaseal_converter.graph.trees.tree_ensemble import add_single_tree_ensemble
 from alphaseal_converter.models.trees import Decision, Tree, TreeEnsembleModel
+from alphaseal_converter.nodes.builder import GraphBuilder
 
 FEATURES = 5
 POINTS = np.array([-np.inf, -1.5, -0.0, 0.0, 1e-36, 0.1, 2.0, 3e38, 1e300, np.inf, np.nan])

@@ -15,7 +15,7 @@ from alphaseal.gate.onnx.operators import every_operator
 from alphaseal.gate.onnx.parts import Node
 from alphaseal.gate.onnx.rows import COUNT, FIXED, Mixed, Rows, State, Step, follow
 from alphaseal.gate.onnx.shapes import Call, Size, Value
-from alphaseal_converter.graph.nodes.builder import GraphBuilder
+from alphaseal_converter.nodes.builder import GraphBuilder
 
 WIDTH, STEPS = 4, 3
 Build = Callable[[GraphBuilder], str]

@@ -10,7 +10,7 @@ from onnx import AttributeProto, TensorProto, helper, numpy_helper
 
 from alphaseal.errors import PolicyError
 from alphaseal.gate.model import check_model
-from alphaseal_converter.graph.nodes.builder import IR_VERSION, OPSETS, GraphBuilder
+from alphaseal_converter.nodes.builder import IR_VERSION, OPSETS, GraphBuilder
 from small_models import FEATURES
 
 Add = Callable[[GraphBuilder], object]

@@ -11,12 +11,11 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 from onnx import TensorProto
 
-from alphaseal_converter.graph.nodes.builder import GraphBuilder
-from alphaseal_converter.graph.nodes.feature_count import check_feature_count
-from alphaseal_converter.graph.nodes.preprocess import add_processors
 from alphaseal_converter.graph.trees.tree_ensemble import add_single_tree_ensemble, add_steady
 from alphaseal_converter.models.catboost import CatboostModel, Link, ObliviousTree
-from alphaseal_converter.processors.kinds import RowProcessor
+from alphaseal_converter.nodes.builder import GraphBuilder
+from alphaseal_converter.processors.processor import RowProcessor
+from alphaseal_converter.processors.sequence import add_processors, check_feature_count
 
 _GROUP = 256
 """Trees that are computed at once: 2048 rows of their leaves, in float64, are 4 MB."""

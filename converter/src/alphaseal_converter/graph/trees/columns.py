@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from onnx import TensorProto
 
 from alphaseal_converter.errors import RefusalError
-from alphaseal_converter.graph.nodes.builder import GraphBuilder
 from alphaseal_converter.models.trees import Decision, FloatArray, IntArray, Tree, TreeEnsembleModel
+from alphaseal_converter.nodes.builder import GraphBuilder
 
 MAXIMUM_CODE = 1_000_000
 """Largest category code: the graph carries a table up to it."""

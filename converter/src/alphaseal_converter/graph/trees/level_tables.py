@@ -16,8 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 from onnx import TensorProto
 
-from alphaseal_converter.graph.nodes.builder import GraphBuilder
 from alphaseal_converter.models.trees import FloatArray, IntArray, Tree
+from alphaseal_converter.nodes.builder import GraphBuilder
 
 _DEEPEST = 10
 """Levels of splits.  Deeper trees have long paths that few rows take, and here every row pays for the longest."""

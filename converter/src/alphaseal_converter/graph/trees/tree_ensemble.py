@@ -12,7 +12,6 @@ from dataclasses import dataclass
 import numpy as np
 from onnx import TensorProto, numpy_helper
 
-from alphaseal_converter.graph.nodes.builder import GraphBuilder
 from alphaseal_converter.graph.trees.columns import SplitColumns
 from alphaseal_converter.graph.trees.level_tables import Splits, add_level_tables, fits_levels
 from alphaseal_converter.graph.trees.search_tree import search_tree
@@ -27,6 +26,7 @@ from alphaseal_converter.models.trees import (
     Tree,
     TreeEnsembleModel,
 )
+from alphaseal_converter.nodes.builder import GraphBuilder
 
 _BRANCH_LEQ = 0
 """Of the operator's `nodes_modes`."""

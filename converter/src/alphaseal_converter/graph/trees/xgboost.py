@@ -9,14 +9,13 @@ from numpy.typing import NDArray
 from onnx import TensorProto, numpy_helper
 
 from alphaseal_converter.errors import RefusalError
-from alphaseal_converter.graph.nodes.builder import GraphBuilder
-from alphaseal_converter.graph.nodes.feature_count import check_feature_count
-from alphaseal_converter.graph.nodes.preprocess import add_processors
 from alphaseal_converter.graph.trees.level_tables import Splits, add_level_tables, fits_levels
 from alphaseal_converter.graph.trees.tree_ensemble import SUM, NodeTable, add_steady
 from alphaseal_converter.models.trees import Decision, FloatArray, IntArray, Tree
 from alphaseal_converter.models.xgboost import Linear, Link, XgboostModel
-from alphaseal_converter.processors.kinds import RowProcessor
+from alphaseal_converter.nodes.builder import GraphBuilder
+from alphaseal_converter.processors.processor import RowProcessor
+from alphaseal_converter.processors.sequence import add_processors, check_feature_count
 
 Single = NDArray[np.float32]
 

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from alphaseal_converter.graph.nodes.builder import GraphBuilder
+from alphaseal_converter.nodes.builder import GraphBuilder
 
 _ROOT_OF_TWO_PI = 2.50662827463100050242
 _TAIL = 0.13533528323661269189

@@ -17,7 +17,7 @@ from onnx import AttributeProto, numpy_helper
 
 from alphaseal.gate.onnx import operators as onnx_operators
 from alphaseal_converter.errors import RefusalError
-from alphaseal_converter.graph.nodes.builder import OPSETS, GraphBuilder
+from alphaseal_converter.nodes.builder import OPSETS, GraphBuilder
 
 OPERATORS: Final = frozenset(name for domain, name in onnx_operators.every_operator() if domain == "")
 """What the runtime's model gate lets through."""
