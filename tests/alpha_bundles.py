@@ -106,8 +106,7 @@ def _model(steps: int) -> bytes:
     weighted = builder.add("Mul", filled, builder.constant(weights if steps > 1 else weights[0]))
     axes = builder.constant([1, 2] if steps > 1 else [1])
     total = builder.add("ReduceSum", weighted, axes, keepdims=0)
-    model = builder.model(len(WEIGHTS), builder.add("Unsqueeze", total, builder.constant([1])), steps)
-    return bytes(model.SerializeToString())
+    return builder.model(len(WEIGHTS), builder.add("Unsqueeze", total, builder.constant([1])), steps)
 
 
 def _golden(steps: int, features: list[m.Feature]) -> pa.Table:

@@ -44,7 +44,7 @@ def pipeline(length: int = 1, *, fill: bool = True) -> Pipeline:
     axes = builder.constant([1] if length == 1 else [1, 2])
     score = builder.add("ReduceSum", products, axes, keepdims=0)
     score = builder.add("Unsqueeze", score, builder.constant([1]))
-    graph = builder.model(3, score, length).SerializeToString()
+    graph = builder.model(3, score, length)
     stages: list[Stage] = [GraphStage(file="model.onnx", processors=[])]
     if length > 1:
         stages.insert(0, WindowStage(length=length, fill="ffill+bfill"))

@@ -17,8 +17,15 @@ from numpy.typing import NDArray
 from alphaseal_converter.errors import RefusalError
 from alphaseal_converter.graph.assemble import build_scoring_graph
 from alphaseal_converter.graph.trees.columns import MAXIMUM_CODE
-from alphaseal_converter.models.lightgbm import ZERO_BOUND, parse_model_text, thresholds_by_feature, used_features
-from alphaseal_converter.models.trees import MAXIMUM_DEPTH, Decision, Tree, TreeEnsembleModel
+from alphaseal_converter.models.lightgbm import ZERO_BOUND, parse_model_text
+from alphaseal_converter.models.trees import (
+    MAXIMUM_DEPTH,
+    Decision,
+    Tree,
+    TreeEnsembleModel,
+    thresholds_by_feature,
+    used_features,
+)
 from alphaseal_converter.pickles import read_pickle
 from graphs import fitted, from_json, row_processors, run_graph, ulps
 from locations import DATA, FIXTURES

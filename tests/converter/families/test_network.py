@@ -556,5 +556,5 @@ def test_only_what_the_output_needs_goes_over() -> None:
     values = builder.cast("features", TensorProto.FLOAT)
     model = builder.model(2, builder.cast(embed(builder, content, values), TensorProto.DOUBLE))
     assert [node.op_type for node in model.graph.node] == ["Cast", "ReduceSum", "Cast", "Identity"]
-    assert b"secret" not in model.SerializeToString()
-    assert score(model.SerializeToString(), np.array([[1.0, 2.0]])).tolist() == [3.0]
+    assert b"secret" not in model
+    assert score(model, np.array([[1.0, 2.0]])).tolist() == [3.0]

@@ -212,7 +212,7 @@ def test_tanh_is_computed_in_each_columns_dtype(frame: str) -> None:
 
 def _first_column(width: int) -> bytes:
     builder = GraphBuilder()
-    return builder.model(width, builder.add("Gather", "features", builder.constant([0]), axis=1)).SerializeToString()
+    return builder.model(width, builder.add("Gather", "features", builder.constant([0]), axis=1))
 
 
 def _feature_columns(path: Path) -> list[FeatureColumn]:

@@ -44,7 +44,7 @@ def processed(processors: tuple[RowProcessor, ...], rows: NDArray[np.float64]) -
         builder = GraphBuilder()
         values = add_processors(builder, processors, "features")
         score = builder.add("Gather", values, builder.constant([column]), axis=1)
-        columns.append(run_graph(builder.model(rows.shape[1], score).SerializeToString(), rows))
+        columns.append(run_graph(builder.model(rows.shape[1], score), rows))
     return np.stack(columns, axis=1)
 
 

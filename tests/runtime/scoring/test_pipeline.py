@@ -51,7 +51,7 @@ def newest_less_oldest() -> bytes:
     total = builder.add(
         "ReduceSum", builder.add("Mul", "features", builder.constant(weights)), builder.constant([1, 2]), keepdims=0
     )
-    return builder.model(WIDTH, builder.add("Unsqueeze", total, builder.constant([1])), LENGTH).SerializeToString()
+    return builder.model(WIDTH, builder.add("Unsqueeze", total, builder.constant([1])), LENGTH)
 
 
 def mean_of_batch() -> bytes:
@@ -59,7 +59,7 @@ def mean_of_batch() -> bytes:
     builder = GraphBuilder()
     first = builder.add("Gather", "features", builder.constant([0]), axis=1)
     mean = builder.add("ReduceMean", first, builder.constant([0]), keepdims=1)
-    return builder.model(WIDTH, builder.add("Sub", first, mean)).SerializeToString()
+    return builder.model(WIDTH, builder.add("Sub", first, mean))
 
 
 def tree_graph() -> bytes:
@@ -233,7 +233,7 @@ def test_windows_of_a_full_market_are_quick() -> None:
     builder = GraphBuilder()
     total = builder.add("ReduceSum", builder.cast("features", TensorProto.FLOAT), builder.constant([1, 2]), keepdims=0)
     score = builder.cast(builder.add("Unsqueeze", total, builder.constant([1])), TensorProto.DOUBLE)
-    graph = builder.model(158, score, 20).SerializeToString()
+    graph = builder.model(158, score, 20)
     made = Pipeline([m.WindowStage(length=20, fill="ffill+bfill"), FINAL], {"model.onnx": graph}.__getitem__, 158)
     names = pa.array([f"SH{600000 + code}" for code in range(5000)] * 20)
     values = np.random.default_rng(0).standard_normal((100_000, 158))

@@ -172,8 +172,7 @@ def _graph(ensemble: Ensemble, processors: Sequence[RowProcessor]) -> bytes:
         score = add_tree_ensemble(builder, member.model, inputs)
         total = builder.add("Add", total, builder.add("Mul", score, builder.scalar(member.weight)))
     total = builder.add("Div", total, builder.scalar(ensemble.divisor))
-    serialised: bytes = builder.model(ensemble.feature_count, total).SerializeToString(deterministic=True)
-    return serialised
+    return builder.model(ensemble.feature_count, total)
 
 
 def _judge(ensemble: Ensemble, processors: Sequence[RowProcessor]) -> Judge | None:

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from alphaseal_converter.comparison.parity import Judge, Matrix, Vector
-from alphaseal_converter.families.live import given_table, plain_attributes
+from alphaseal_converter.families.live import given_table, live_wrapper
 from alphaseal_converter.models.lightgbm_saved import SavedLightgbm, known_names
 from alphaseal_converter.processors.processor import RowProcessor
 from alphaseal_converter.processors.sequence import apply_processors
@@ -42,11 +42,7 @@ def live_object(lightgbm: Any, saved: SavedLightgbm) -> Any:
     booster = live_booster(lightgbm, saved)
     if saved.wrapper is None or not saved.hands_on or importlib.util.find_spec("sklearn") is None:
         return booster
-    kind = getattr(lightgbm, saved.wrapper.class_name)
-    made = kind.__new__(kind)
-    vars(made).update(plain_attributes(saved.wrapper))
-    made._Booster, made.n_jobs = booster, 1
-    return made
+    return live_wrapper(lightgbm, saved.wrapper, booster)
 
 
 def judge(saved: SavedLightgbm, processors: Sequence[RowProcessor]) -> Judge | None:
@@ -62,6 +58,3 @@ def judge(saved: SavedLightgbm, processors: Sequence[RowProcessor]) -> Judge | N
 
     kind = "" if isinstance(model, lightgbm.Booster) else f", {type(model).__name__}.predict"
     return Judge(f"lightgbm {lightgbm.__version__}{kind}", predict)
-
-
-__all__ = ["judge", "library", "live_booster", "live_object"]

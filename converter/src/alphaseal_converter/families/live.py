@@ -24,6 +24,15 @@ def plain_attributes(record: Record) -> dict[str, Any]:
     return found
 
 
+def live_wrapper(library: Any, wrapper: Record, booster: Any) -> Any:
+    """A scikit-learn wrapper of the library with its plain attributes around the Booster."""
+    kind = getattr(library, wrapper.class_name)
+    made = kind.__new__(kind)
+    vars(made).update(plain_attributes(wrapper))
+    made._Booster, made.n_jobs = booster, 1
+    return made
+
+
 def given_table(known: KnownNames | None, category_columns: Sequence[int] = ()) -> Callable[[Matrix], Any] | None:
     """What turns rows into the table that a model was trained on: a data frame with the names that it knows, or an array.
 

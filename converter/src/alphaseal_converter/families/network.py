@@ -442,9 +442,7 @@ def _assemble(network: _Network, content: bytes, processors: Sequence[RowProcess
         # The format's inputs of one day are rows; the network was trained on windows of one day.
         values = builder.add("Unsqueeze", values, builder.constant([1]))
     score = builder.cast(embed(builder, content, values), TensorProto.DOUBLE)
-    model = builder.model(network.feature_count, score, network.step_length or 1)
-    serialised: bytes = model.SerializeToString(deterministic=True)
-    return serialised
+    return builder.model(network.feature_count, score, network.step_length or 1)
 
 
 def _graph(network: _Network, proven: _Proven, processors: Sequence[RowProcessor]) -> bytes:

@@ -70,7 +70,7 @@ _REFUSED = {
 
 def read(record: ModelRecord, where: str) -> TrainedModel:
     """The trained model of a scikit-learn record; RefusalError ``model.unsupported`` names what stands in the way."""
-    _refuse_known(record.record, where)
+    _refuse_named(str(record.record.factory), where)
     check_copies(record.record, where)
     try:
         estimator = parse_estimator(record.record, where)
@@ -81,10 +81,6 @@ def read(record: ModelRecord, where: str) -> TrainedModel:
         return sklearn_skl2onnx.read(record, unknown.path, where)
     model = _Model(str(record), record.record, estimator, where, known_names(record.record, where))
     return model.trained(estimator.single)
-
-
-def _refuse_known(record: Record, where: str) -> None:
-    _refuse_named(str(record.factory), where)
 
 
 def _refuse_named(path: str, where: str) -> None:

@@ -17,7 +17,7 @@ from alphaseal_converter.errors import RefusalError
 from alphaseal_converter.families.base import TrainedModel
 from alphaseal_converter.families.linear import rounding_bound
 from alphaseal_converter.families.live import given_table
-from alphaseal_converter.families.sklearn_live import live_parts
+from alphaseal_converter.families.sklearn_live import live_parts, make_judge
 from alphaseal_converter.graph.sklearn_steps import add_chain, add_check
 from alphaseal_converter.models.record import ModelRecord
 from alphaseal_converter.models.sklearn.estimators import inputs_of, known_names, parse_estimator, version_of
@@ -54,15 +54,11 @@ def read(record: ModelRecord, unknown: str, where: str) -> TrainedModel:
         score = builder.add("Reshape", score, builder.constant([-1, 1]))
         # Rows that scikit-learn refuses get NaN.
         score = builder.add("Add", score, add_check(builder, Check(missing=missing), features, count))
-        serialised: bytes = builder.model(count, score).SerializeToString(deterministic=True)
-        return serialised
+        return builder.model(count, score)
 
     graph(())  # what cannot be carried over is refused before anything else is done
-    from alphaseal_converter.families.sklearn_live import make_judge
-
     known = known_names(record.record, where)
     given = given_table(known) or (lambda rows: rows)
-
     return TrainedModel(
         family="sklearn",
         class_name=str(record),

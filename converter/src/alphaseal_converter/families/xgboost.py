@@ -14,7 +14,7 @@ from alphaseal_converter.comparison.parity import Judge, Matrix, Vector
 from alphaseal_converter.decode import frames as decode
 from alphaseal_converter.errors import RefusalError
 from alphaseal_converter.families.base import EXACT, Importance, TrainedModel
-from alphaseal_converter.families.live import given_table, plain_attributes
+from alphaseal_converter.families.live import given_table, live_wrapper, plain_attributes
 from alphaseal_converter.graph.trees.xgboost import build_xgboost_graph
 from alphaseal_converter.models.record import ModelRecord
 from alphaseal_converter.models.trees import thresholds_by_feature, used_features
@@ -181,7 +181,7 @@ def _judge(
     booster.__setstate__(plain_attributes(saved.booster) | {"handle": bytearray(saved.document)})
     # What the model was trained on may not be here.
     booster.set_param({"device": "cpu", "nthread": 1})
-    live = booster if saved.wrapper is None else _live_wrapper(xgboost, saved.wrapper, booster)
+    live = booster if saved.wrapper is None else live_wrapper(xgboost, saved.wrapper, booster)
     given = _as_given(xgboost, saved, model, booster)
     ask = live.predict_proba if hasattr(live, "predict_proba") else live.predict
 
@@ -197,15 +197,6 @@ def _judge(
 
     kind = "" if saved.wrapper is None else f", {type(live).__name__}.{ask.__name__}"
     return Judge(f"xgboost {xgboost.__version__}{kind}", predict)
-
-
-def _live_wrapper(xgboost: Any, wrapper: Record, booster: Any) -> Any:
-    """The wrapper with its plain attributes around the Booster; the Booster where scikit-learn is missing."""
-    kind = getattr(xgboost, wrapper.class_name)
-    made = kind.__new__(kind)
-    vars(made).update(plain_attributes(wrapper))
-    made._Booster, made.n_jobs = booster, 1
-    return made
 
 
 def _as_given(xgboost: Any, saved: _Saved, model: XgboostModel, booster: Any) -> Callable[[Matrix], Any]:

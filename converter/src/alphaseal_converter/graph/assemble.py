@@ -20,8 +20,7 @@ def build_scoring_graph(processors: Sequence[RowProcessor], model: TreeEnsembleM
     check_feature_count(processors, n_features, model.n_features)
     builder = GraphBuilder()
     score = add_tree_ensemble(builder, model, add_processors(builder, processors, "features"))
-    serialised: bytes = builder.model(n_features, score).SerializeToString(deterministic=True)
-    return serialised
+    return builder.model(n_features, score)
 
 
 def build_row_graph(processors: Sequence[RowProcessor], n_features: int) -> bytes:
@@ -32,5 +31,4 @@ def build_row_graph(processors: Sequence[RowProcessor], n_features: int) -> byte
     check_feature_count(processors, n_features)
     builder = GraphBuilder()
     values = add_processors(builder, processors, "features")
-    serialised: bytes = builder.row_model(n_features, values).SerializeToString(deterministic=True)
-    return serialised
+    return builder.row_model(n_features, values)

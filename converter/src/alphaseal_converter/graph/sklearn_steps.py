@@ -70,8 +70,7 @@ def build_chain_graph(
     """A serialised ONNX model: `features` double [rows, n_features] to `score` double [rows, 1]."""
     builder = GraphBuilder()
     score = add_chain(builder, chain, add_processors(builder, processors, "features"), n_features, single)
-    serialised: bytes = builder.model(n_features, score).SerializeToString(deterministic=True)
-    return serialised
+    return builder.model(n_features, score)
 
 
 def add_check(builder: GraphBuilder, check: Check, values: str, columns: int) -> str:

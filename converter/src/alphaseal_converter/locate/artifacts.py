@@ -13,8 +13,6 @@ from numpy.typing import NDArray
 from alphaseal_converter.decode import frames as decode
 from alphaseal_converter.errors import RefusalError
 from alphaseal_converter.locate.configuration import (
-    Component,
-    Expression,
     Loader,
     Segment,
     TaskConfiguration,
@@ -28,20 +26,6 @@ from alphaseal_converter.locate.runs import read_file
 from alphaseal_converter.models.record import ModelRecord
 from alphaseal_converter.pickles import read_pickle
 from alphaseal_converter.pickles.records import Record
-
-__all__ = [
-    "Component",
-    "DatasetState",
-    "Expression",
-    "Loader",
-    "Predictions",
-    "Segment",
-    "TaskConfiguration",
-    "read_dataset",
-    "read_model",
-    "read_predictions",
-    "read_task_configuration",
-]
 
 
 @dataclass(frozen=True)

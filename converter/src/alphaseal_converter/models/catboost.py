@@ -19,6 +19,9 @@ from numpy.typing import NDArray
 from alphaseal_converter.errors import RefusalError
 from alphaseal_converter.models.flatbuffers import Table
 from alphaseal_converter.models.trees import (
+    MAXIMUM_FEATURES,
+    MAXIMUM_NODES,
+    MAXIMUM_TREES,
     BoolArray,
     FloatArray,
     IntArray,
@@ -26,11 +29,10 @@ from alphaseal_converter.models.trees import (
     TreeEnsembleModel,
     check_tree,
     malformed,
+    several_outputs,
+    too_large,
 )
 
-MAXIMUM_TREES = 100_000
-MAXIMUM_NODES = 20_000_000
-MAXIMUM_FEATURES = 100_000
 MAXIMUM_DEPTH = 16
 """Of a symmetric tree: CatBoost's own limit."""
 MAXIMUM_LEAVES = 50_000_000
@@ -173,14 +175,7 @@ class _Parser:
     def _check_kind(self) -> None:
         dimension = self._table.whole(_DIMENSION, 0)
         if dimension != 1:
-            raise RefusalError(
-                "model.multi_output",
-                "the model gives several outputs per row; a ranking needs one score",
-                where=self._where,
-                expected="one output",
-                found=f"{dimension} outputs",
-                next_step="train with a single-output loss",
-            )
+            raise several_outputs(self._where, f"{dimension} outputs", "a single-output loss")
         kinds = {_CATEGORICAL: "categorical", _TEXT: "text", _EMBEDDING: "embedding"}
         kinds |= {_ONE_HOT: "one-hot", _CTR: "target statistics", _ESTIMATED: "estimated"}
         for field, kind in kinds.items():
@@ -222,9 +217,9 @@ class _Parser:
             self._table.numbers(field, "<i4").astype(np.int64) for field in (_SPLITS, _SIZES, _STARTS)
         )
         if len(sizes) > MAXIMUM_TREES:
-            raise _too_large("trees", MAXIMUM_TREES)
+            raise too_large("trees", MAXIMUM_TREES)
         if len(splits) > MAXIMUM_NODES:
-            raise _too_large("nodes", MAXIMUM_NODES)
+            raise too_large("nodes", MAXIMUM_NODES)
         if (sizes < 0).any() or int(sizes.sum()) != len(splits):
             raise malformed("the sizes of the trees do not add up to their splits", self._where)
         ends = np.cumsum(sizes)
@@ -238,7 +233,7 @@ class _Parser:
     def _leaf_values(self) -> FloatArray:
         leaves = self._table.numbers(_LEAVES, "<f8")
         if len(leaves) > MAXIMUM_LEAVES:
-            raise _too_large("leaves", MAXIMUM_LEAVES)
+            raise too_large("leaves", MAXIMUM_LEAVES)
         if not np.isfinite(leaves).all():
             raise malformed("a leaf value is not finite", self._where)
         return leaves
@@ -330,9 +325,3 @@ class _StepNodes:
             right=children[1],
             leaf_value=leaves[found],
         )
-
-
-def _too_large(what: str, limit: int) -> RefusalError:
-    return RefusalError(
-        "model.too_large", f"the model has more {what} than a bundle may hold", expected=f"at most {limit} {what}"
-    )

@@ -16,6 +16,9 @@ from numpy.typing import NDArray
 
 from alphaseal_converter.errors import RefusalError
 from alphaseal_converter.models.trees import (
+    MAXIMUM_FEATURES,
+    MAXIMUM_NODES,
+    MAXIMUM_TREES,
     BoolArray,
     Decision,
     FloatArray,
@@ -27,27 +30,13 @@ from alphaseal_converter.models.trees import (
     TreeEnsembleModel,
     check_tree,
     malformed,
-    thresholds_by_feature,
-    used_features,
+    several_outputs,
+    too_large,
 )
-
-__all__ = [
-    "feature_infos",
-    "feature_names",
-    "parse_model_text",
-    "split_gains",
-    "stated_categories",
-    "thresholds_by_feature",
-    "used_features",
-]
 
 ZERO_BOUND = float(np.float32(1e-35))
 """LightGBM's kZeroThreshold, a float constant: input values up to it are zero."""
 
-MAXIMUM_TREES = 100_000
-MAXIMUM_NODES = 20_000_000
-"""Over all trees; ten thousand trees of qlib's size have a fifth of it."""
-MAXIMUM_FEATURES = 100_000
 MAXIMUM_LEAVES = 131_072
 """Of one tree: the limit of LightGBM's own ``num_leaves``."""
 
@@ -96,7 +85,7 @@ def parse_model_text(text: str, num_iteration: int | None = None) -> TreeEnsembl
         blocks = blocks[:num_iteration]
     trees = tuple(_parse_tree(block, f"tree {number}", n_features) for number, block in enumerate(blocks))
     if sum(tree.n_nodes for tree in trees) > MAXIMUM_NODES:
-        raise _too_large("nodes", MAXIMUM_NODES)
+        raise too_large("nodes", MAXIMUM_NODES)
     return TreeEnsembleModel(
         n_features=n_features,
         trees=trees,
@@ -175,12 +164,12 @@ def _check_header(header: dict[str, str]) -> int:
         )
     outputs = max(_whole(header, "num_class", "the header"), _whole(header, "num_tree_per_iteration", "the header"))
     if outputs != 1:
-        raise _multi_output(f"{outputs} outputs")
+        raise several_outputs("the LightGBM model", f"{outputs} outputs")
     n_features = _whole(header, "max_feature_idx", "the header") + 1
     if n_features < 1:
         raise malformed("the model has no feature", "max_feature_idx", "0 or more")
     if n_features > MAXIMUM_FEATURES:
-        raise _too_large("features", MAXIMUM_FEATURES)
+        raise too_large("features", MAXIMUM_FEATURES)
     named = len(header.get("feature_names", "").split(" "))
     if named != n_features:
         raise malformed("feature names and max_feature_idx do not agree", "the header", str(n_features), str(named))
@@ -191,7 +180,7 @@ def _parse_objective(objective: str | None) -> OutputTransform:
     """The transform that LightGBM's ``ConvertOutput`` applies; no objective at all is a custom one."""
     name, *options = (objective or "custom").split(" ")
     if name in _MULTICLASS_OBJECTIVES:
-        raise _multi_output(f"objective {name}")
+        raise several_outputs("the LightGBM model", f"objective {name}")
     if name in _IDENTITY_OBJECTIVES and not options:
         return OutputTransform()
     if name in _SQUARE_ROOT_OBJECTIVES and options == ["sqrt"]:
@@ -221,7 +210,7 @@ def _split_trees(section: str, header: dict[str, str]) -> list[str]:
         raise malformed("the trees hold characters that LightGBM does not write", "the model text")
     sizes = _numbers(header.get("tree_sizes", ""), "tree_sizes", np.int64)
     if len(sizes) > MAXIMUM_TREES:
-        raise _too_large("trees", MAXIMUM_TREES)
+        raise too_large("trees", MAXIMUM_TREES)
     if (sizes < 0).any() or int(sizes.sum()) != len(section):
         raise malformed("the sizes of the trees do not add up to their text", "tree_sizes", f"{len(section)} bytes")
     ends = np.cumsum(sizes)
@@ -361,20 +350,3 @@ def _numbers(value: str, where: str, dtype: type[np.generic]) -> NDArray[Any]:
         return np.array(value.split(), dtype=dtype)
     except (ValueError, OverflowError) as error:
         raise malformed("a number cannot be read", where, found=str(error)[:80]) from error
-
-
-def _multi_output(found: str) -> RefusalError:
-    return RefusalError(
-        "model.multi_output",
-        "the model gives several outputs per row; a ranking needs one score",
-        where="the LightGBM model",
-        expected="one output",
-        found=found,
-        next_step="train with a single-output objective",
-    )
-
-
-def _too_large(what: str, limit: int) -> RefusalError:
-    return RefusalError(
-        "model.too_large", f"the model has more {what} than a bundle may hold", expected=f"at most {limit} {what}"
-    )

@@ -20,6 +20,10 @@ FloatArray = NDArray[np.float64]
 IntArray = NDArray[np.int64]
 BoolArray = NDArray[np.bool_]
 
+MAXIMUM_TREES = 100_000
+MAXIMUM_NODES = 20_000_000
+"""Over all trees; ten thousand trees of qlib's size have a fifth of it."""
+MAXIMUM_FEATURES = 100_000
 MAXIMUM_DEPTH = 1000
 """Splits on the longest path of a tree: onnxruntime loads trees by recursion, and an overflow gives no message."""
 
@@ -183,6 +187,24 @@ def malformed(message: str, where: str, expected: str | None = None, found: str 
         expected=expected,
         found=found,
         next_step="take the weights from another copy of the run",
+    )
+
+
+def several_outputs(where: str, found: str, train_with: str = "a single-output objective") -> RefusalError:
+    """The refusal of several outputs per row."""
+    return RefusalError(
+        "model.multi_output",
+        "the model gives several outputs per row; a ranking needs one score",
+        where=where,
+        expected="one output",
+        found=found,
+        next_step=f"train with {train_with}",
+    )
+
+
+def too_large(what: str, limit: int) -> RefusalError:
+    return RefusalError(
+        "model.too_large", f"the model has more {what} than a bundle may hold", expected=f"at most {limit} {what}"
     )
 
 

@@ -20,6 +20,9 @@ from numpy.typing import NDArray
 from alphaseal_converter.errors import RefusalError
 from alphaseal_converter.models import ubjson
 from alphaseal_converter.models.trees import (
+    MAXIMUM_FEATURES,
+    MAXIMUM_NODES,
+    MAXIMUM_TREES,
     BoolArray,
     Decision,
     IntArray,
@@ -27,11 +30,10 @@ from alphaseal_converter.models.trees import (
     TreeEnsembleModel,
     check_tree,
     malformed,
+    several_outputs,
+    too_large,
 )
 
-MAXIMUM_TREES = 100_000
-MAXIMUM_NODES = 20_000_000
-MAXIMUM_FEATURES = 100_000
 MAXIMUM_BYTES = 2_000_000_000
 MAXIMUM_CATEGORY = 16_777_216
 """Codes from here on are never in a set (``kOutOfRangeCat``)."""
@@ -129,7 +131,7 @@ def parse_document(data: bytes, rule: Rule, where: str = "the XGBoost model") ->
 
 def _load(data: bytes, where: str) -> Any:
     if len(data) > MAXIMUM_BYTES:
-        raise _too_large("bytes", MAXIMUM_BYTES)
+        raise too_large("bytes", MAXIMUM_BYTES)
     if ubjson.is_ubjson(data):
         return ubjson.loads(data, where)
     if data[:1] != b"{":
@@ -223,14 +225,7 @@ class _Parser:
     def _check_outputs(self) -> None:
         outputs = max(self._whole("num_class", "0"), self._whole("num_target", "1"))
         if outputs > 1 or self.objective.startswith("multi:"):
-            raise RefusalError(
-                "model.multi_output",
-                "the model gives several outputs per row; a ranking needs one score",
-                where=self._where,
-                expected="one output",
-                found=f"{outputs} outputs, objective {self.objective}",
-                next_step="train with a single-output objective",
-            )
+            raise several_outputs(self._where, f"{outputs} outputs, objective {self.objective}")
 
     def _base_margin(self) -> np.float32:
         """The base score, a number or (since 3.1) a list of one, brought from the score's scale to the margin's."""
@@ -279,7 +274,7 @@ class _Parser:
         self._check_recoding(model, n_features)
         documents = _sequence(model.get("trees"), f"{self._where}, trees")
         if len(documents) > MAXIMUM_TREES:
-            raise _too_large("trees", MAXIMUM_TREES)
+            raise too_large("trees", MAXIMUM_TREES)
         if _whole_numbers(model.get("tree_info"), f"{self._where}, tree_info").any():
             raise malformed("trees belong to several outputs", self._where)
         documents = documents[: self._tree_count(model, len(documents))]
@@ -289,7 +284,7 @@ class _Parser:
             trees.append(_parse_tree(_mapping(document, where), n_features, where))
             nodes += trees[-1].n_nodes
             if nodes > MAXIMUM_NODES:
-                raise _too_large("nodes", MAXIMUM_NODES)
+                raise too_large("nodes", MAXIMUM_NODES)
         return tuple(trees)
 
     def _tree_count(self, model: Mapping[str, Any], count: int) -> int:
@@ -493,10 +488,4 @@ def _recoded(message: str, where: str) -> RefusalError:
         where=where,
         expected="categories 0, 1, 2, ... or a matrix of codes",
         next_step="train on the category codes as numbers: a numpy matrix of them, with feature_types",
-    )
-
-
-def _too_large(what: str, limit: int) -> RefusalError:
-    return RefusalError(
-        "model.too_large", f"the model has more {what} than a bundle may hold", expected=f"at most {limit} {what}"
     )

@@ -66,10 +66,11 @@ class GraphBuilder:
     def cast(self, value: str, to: TensorProto.DataType) -> str:
         return self.add("Cast", value, to=to)
 
-    def model(self, n_features: int, score: str, step_length: int = 1) -> onnx.ModelProto:
-        """The scoring graph: `features` double to `score` double [rows, 1], checked by onnx.
+    def model(self, n_features: int, score: str, step_length: int = 1) -> bytes:
+        """The serialised scoring graph: `features` double to `score` double [rows, 1], checked by onnx.
 
         `features` is [rows, n_features], or [rows, step_length, n_features] where a score needs more than one day.
+        Equal nodes give equal bytes.
         """
         return self._model(
             "scoring",
@@ -79,8 +80,8 @@ class GraphBuilder:
             1,
         )
 
-    def row_model(self, n_features: int, values: str) -> onnx.ModelProto:
-        """A graph between stages: `features` double [rows, n_features] to `values` of the same shape."""
+    def row_model(self, n_features: int, values: str) -> bytes:
+        """A serialised graph between stages: `features` double [rows, n_features] to `values` of the same shape."""
         return self._model("rows", ["rows", n_features], "values", values, n_features)
 
     def alpha_model(
@@ -97,10 +98,11 @@ class GraphBuilder:
         output = helper.make_tensor_value_info("alphas", element, ["rows", width])
         return self._assembled("alphas", inputs, output, alphas, [""])
 
-    def _model(self, name: str, shape: list[str | int], output_name: str, value: str, width: int) -> onnx.ModelProto:
+    def _model(self, name: str, shape: list[str | int], output_name: str, value: str, width: int) -> bytes:
         features = helper.make_tensor_value_info("features", TensorProto.DOUBLE, shape)
         output = helper.make_tensor_value_info(output_name, TensorProto.DOUBLE, ["rows", width])
-        return self._assembled(name, [features], output, value, list(OPSETS))
+        model = self._assembled(name, [features], output, value, list(OPSETS))
+        return bytes(model.SerializeToString(deterministic=True))
 
     def _assembled(
         self,

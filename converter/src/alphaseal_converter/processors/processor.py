@@ -36,7 +36,8 @@ class Processor:
 
     def describe(self) -> dict[str, Any]:
         """As the manifest lists it."""
-        return {"class": type(self).__name__, **vars(self)}
+        fields = {name: list(value) if isinstance(value, tuple) else value for name, value in vars(self).items()}
+        return {"class": type(self).__name__, **fields}
 
     @property
     def infinite(self) -> str | None:

@@ -23,7 +23,7 @@ Build = Callable[[GraphBuilder], str]
 
 def model(build: Build, steps: int | None = None) -> bytes:
     builder = GraphBuilder()
-    return builder.model(WIDTH, build(builder), *([steps] if steps else [])).SerializeToString()
+    return builder.model(WIDTH, build(builder), *([steps] if steps else []))
 
 
 def scores(data: bytes, values: np.ndarray) -> np.ndarray:

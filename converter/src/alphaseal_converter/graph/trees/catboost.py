@@ -40,10 +40,7 @@ def build_catboost_graph(processors: Sequence[RowProcessor], model: CatboostMode
     if model.scale != 1.0 or model.bias != 0.0:
         scaled = builder.add("Mul", total, builder.scalar(model.scale))
         total = builder.add("Add", scaled, builder.scalar(model.bias))
-    serialised: bytes = builder.model(model.n_features, _add_link(builder, link, total)).SerializeToString(
-        deterministic=True
-    )
-    return serialised
+    return builder.model(model.n_features, _add_link(builder, link, total))
 
 
 def _add_oblivious(builder: GraphBuilder, model: CatboostModel, values: str) -> str:

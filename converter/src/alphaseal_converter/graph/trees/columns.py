@@ -30,7 +30,7 @@ class SplitColumns:
         self._zero = sorted({int(f) for tree in model.trees for f in tree.split_feature[tree.zero_is_missing]})
         self._sets: dict[int, dict[bytes, IntArray]] = {}
         for tree in model.trees:
-            for feature, codes in _member_splits(tree):
+            for feature, codes in member_splits(tree):
                 _check_codes(codes, feature)
                 self._sets.setdefault(feature, {})[codes.tobytes()] = codes
         self._set_column: dict[tuple[int, bytes], int] = {}
@@ -46,7 +46,7 @@ class SplitColumns:
         zero = tree.zero_is_missing
         columns[zero] = self._model.n_features + np.searchsorted(self._zero, tree.split_feature[zero])
         member = tree.decision == Decision.MEMBER
-        columns[member] = [self._set_column[feature, codes.tobytes()] for feature, codes in _member_splits(tree)]
+        columns[member] = [self._set_column[feature, codes.tobytes()] for feature, codes in member_splits(tree)]
         return columns, np.where(member, _BETWEEN, tree.threshold)
 
     def add(self, builder: GraphBuilder, features: str) -> str:
@@ -61,7 +61,7 @@ class SplitColumns:
         return features if len(parts) == 1 else builder.add("Concat", *parts, axis=1)
 
 
-def _member_splits(tree: Tree) -> list[tuple[int, IntArray]]:
+def member_splits(tree: Tree) -> list[tuple[int, IntArray]]:
     """Feature and codes of each MEMBER node, in node order."""
     members = tree.split_feature[tree.decision == Decision.MEMBER]
     return list(zip(members.tolist(), tree.categories, strict=True))

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from onnx import TensorProto, numpy_helper
 
 from alphaseal_converter.errors import RefusalError
+from alphaseal_converter.graph.trees.columns import member_splits
 from alphaseal_converter.graph.trees.level_tables import Splits, add_level_tables, fits_levels
 from alphaseal_converter.graph.trees.tree_ensemble import SUM, NodeTable, add_steady
 from alphaseal_converter.models.trees import Decision, FloatArray, IntArray, Tree
@@ -47,8 +48,7 @@ def build_xgboost_graph(
         any_ = builder.add("ReduceMax", flags, builder.constant([1]), keepdims=1)
         refused = builder.cast(any_, TensorProto.BOOL)
         score = builder.add("Where", refused, builder.scalar(np.nan), score)
-    serialised: bytes = builder.model(model.n_features, score).SerializeToString(deterministic=True)
-    return serialised
+    return builder.model(model.n_features, score)
 
 
 def _single(builder: GraphBuilder, value: float) -> str:
@@ -100,7 +100,7 @@ class _Sets:
         self._sets: dict[int, list[IntArray]] = {}
         found: dict[tuple[int, bytes], IntArray] = {}
         for tree in model.trees:
-            for feature, codes in _member_splits(tree):
+            for feature, codes in member_splits(tree):
                 found.setdefault((feature, codes.tobytes()), codes)
         for position, (key, codes) in enumerate(sorted(found.items(), key=lambda item: item[0])):
             self._columns[key] = model.n_features + position
@@ -109,18 +109,13 @@ class _Sets:
     def of_splits(self, tree: Tree) -> tuple[IntArray, FloatArray]:
         """[nodes] column and threshold of each split."""
         columns, member = tree.split_feature.copy(), tree.decision == Decision.MEMBER
-        columns[member] = [self._columns[feature, codes.tobytes()] for feature, codes in _member_splits(tree)]
+        columns[member] = [self._columns[feature, codes.tobytes()] for feature, codes in member_splits(tree)]
         return columns, np.where(member, 0.5, tree.threshold)
 
     def add(self, builder: GraphBuilder, values: str) -> str:
         """`values` (float [rows, n_features]) and the columns behind them."""
         parts = [values, *(_add_feature_sets(builder, values, *entry) for entry in sorted(self._sets.items()))]
         return values if len(parts) == 1 else builder.add("Concat", *parts, axis=1)
-
-
-def _member_splits(tree: Tree) -> list[tuple[int, IntArray]]:
-    members = tree.split_feature[tree.decision == Decision.MEMBER]
-    return list(zip(members.tolist(), tree.categories, strict=True))
 
 
 def _add_feature_sets(builder: GraphBuilder, values: str, feature: int, sets: Sequence[IntArray]) -> str:

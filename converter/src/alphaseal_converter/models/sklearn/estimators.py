@@ -548,14 +548,3 @@ _PARSERS: Mapping[str, _Parser] = {
 }
 BUILT_CLASSES = frozenset(_PARSERS)
 """Estimators that are read without scikit-learn."""
-
-__all__ = [
-    "BUILT_CLASSES",
-    "Estimator",
-    "Step",
-    "UnknownEstimatorError",
-    "check_copies",
-    "known_names",
-    "parse_estimator",
-    "version_of",
-]

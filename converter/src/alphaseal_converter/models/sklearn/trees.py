@@ -23,6 +23,7 @@ from alphaseal_converter.models.trees import (
     TreeEnsembleModel,
     check_tree,
     malformed,
+    several_outputs,
 )
 from alphaseal_converter.pickles.records import Global, Record
 
@@ -107,15 +108,19 @@ def parse_decision_tree(record: Record, where: str) -> TreeEnsembleModel:
     return TreeEnsembleModel(n_features, (parse_tree(record.get("tree_"), n_features, where),))
 
 
+def _members(record: Record, n_features: int, kind: str, where: str) -> list[Tree]:
+    members = object_members(record.get("estimators_"), where)
+    if not members:
+        raise untrained(where)
+    return [
+        parse_tree(_attribute(member, "tree_"), n_features, f"{where}, {kind} {i}") for i, member in enumerate(members)
+    ]
+
+
 def parse_forest(record: Record, where: str) -> TreeEnsembleModel:
     """RandomForestRegressor and ExtraTreesRegressor: the trees' sum from 0.0 in their order, divided by their number."""
     n_features = input_count(record, where)
-    members = object_members(record.get("estimators_"), where)
-    trees = [
-        parse_tree(_attribute(member, "tree_"), n_features, f"{where}, tree {i}") for i, member in enumerate(members)
-    ]
-    if not trees:
-        raise untrained(where)
+    trees = _members(record, n_features, "tree", where)
     return TreeEnsembleModel(n_features, tuple(trees), average=True)
 
 
@@ -126,12 +131,7 @@ def parse_gradient_boosting(record: Record, where: str) -> TreeEnsembleModel:
     """
     n_features = input_count(record, where)
     rate = number(record.get("learning_rate"), "learning_rate", where)
-    stages = object_members(record.get("estimators_"), where)
-    trees = [
-        parse_tree(_attribute(stage, "tree_"), n_features, f"{where}, stage {i}") for i, stage in enumerate(stages)
-    ]
-    if not trees:
-        raise untrained(where)
+    trees = _members(record, n_features, "stage", where)
     scaled = [_scaled(tree, rate) for tree in trees]
     return TreeEnsembleModel(n_features, (constant_tree(_initial(record, where)), *scaled))
 
@@ -301,21 +301,13 @@ def _optional(nodes: NDArray[Any], field: str) -> NDArray[np.bool_]:
     return nodes[field].astype(np.bool_)
 
 
+def multi_output(where: str, found: str) -> RefusalError:
+    return several_outputs(where, found, "one label")
+
+
 def untrained(where: str) -> RefusalError:
     """The refusal of an estimator that lacks what fitting gives it."""
     return RefusalError("model.untrained", "the estimator was never fitted", where=where)
-
-
-def multi_output(where: str, found: str) -> RefusalError:
-    """The refusal of several outputs per row."""
-    return RefusalError(
-        "model.multi_output",
-        "the model gives several outputs per row; a ranking needs one score",
-        where=where,
-        expected="one output",
-        found=found,
-        next_step="train with one label",
-    )
 
 
 def _categorical(where: str) -> RefusalError:
