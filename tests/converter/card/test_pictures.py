@@ -149,7 +149,7 @@ def test_built_card_shows_the_run(tmp_path: Path, market: Path) -> None:
     assert "2,369 rows: across the score that qlib recorded" in card
     assert "Largest difference 0 (bound: bit-identical)." in card
     assert len(first) < 200_000
-    text, best_iteration, _ = lightgbm_text(read_model((DEMO / "artifacts/params.pkl").read_bytes(), "params.pkl"))
+    text, best_iteration = lightgbm_text(read_model((DEMO / "artifacts/params.pkl").read_bytes(), "params.pkl"))
     gains = split_gains(text, best_iteration)
     lightgbm = pytest.importorskip("lightgbm")
     expected = lightgbm.Booster(model_str=text).feature_importance("gain", iteration=best_iteration)
@@ -171,7 +171,7 @@ def manifest_features(bundle: Path) -> list[str]:
 
 def test_gains_that_are_not_stated_are_none() -> None:
     """A text without gains, or with infinite ones, still scores; it only says nothing of importance."""
-    text, _, _ = lightgbm_text(read_model((DEMO / "artifacts/params.pkl").read_bytes(), "params.pkl"))
+    text, _ = lightgbm_text(read_model((DEMO / "artifacts/params.pkl").read_bytes(), "params.pkl"))
     header, mark, trees = text.partition("\nTree=0\n")
     blocks = (mark + trees).removeprefix("\n").split("\n\n\n")
     assert split_gains(text) is not None

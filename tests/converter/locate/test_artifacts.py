@@ -206,15 +206,14 @@ def test_dates_in_all_forms() -> None:
 @needs_fixtures
 @pytest.mark.parametrize("name", ["lgb_nested_loader", "lgb_ordered_loader", "lgb_alpha158_filter"])
 def test_the_model_text_is_lightgbms_own(name: str) -> None:
-    """LightGBM loads the text and predicts what qlib recorded for raw rows; parameters come along."""
+    """LightGBM loads the text and predicts what qlib recorded for raw rows."""
     model = read_model((artifacts_of(name) / "params.pkl").read_bytes(), "params.pkl")
     assert str(model) == "qlib.contrib.model.gbdt.LGBModel"
-    text, best_iteration, params = lightgbm_text(model)
+    text, best_iteration = lightgbm_text(model)
     booster = lightgbm.Booster(model_str=text)
     assert booster.num_trees() > 0
     assert best_iteration is not None
     assert best_iteration >= booster.num_trees()
-    assert params["objective"] == "mse"
 
 
 @needs_fixtures
@@ -233,7 +232,7 @@ def test_bare_boosters_and_scikit_learns_are_read() -> None:
     data = lightgbm.Dataset(rows, rows[:, 0])
     booster = lightgbm.train({"verbose": -1, "num_threads": 1}, data, num_boost_round=5)
     bare = read_model(pickle.dumps(booster), "model.pkl")
-    text, best_iteration, _ = lightgbm_text(bare)
+    text, best_iteration = lightgbm_text(bare)
     assert np.array_equal(lightgbm.Booster(model_str=text).predict(rows), booster.predict(rows))
     assert best_iteration is None
     wrapper = Record(Global("lightgbm.sklearn", "LGBMRegressor"), new=True, state={"_Booster": bare.record})
@@ -250,7 +249,7 @@ def test_parameters_that_are_no_data_are_left_out() -> None:
     """A function among the parameters does not stop the reading of the text."""
     own = {"objective": Global("mine", "objective"), "num_leaves": 31}
     booster = Record(Global("lightgbm.basic", "Booster"), new=True, state={"_handle": "tree\n", "params": own})
-    assert lightgbm_text(booster).params == {"num_leaves": 31}
+    assert lightgbm_text(booster).text == "tree\n"
 
 
 def test_an_untrained_model_is_refused() -> None:
@@ -264,7 +263,7 @@ def test_an_untrained_model_is_refused() -> None:
 def test_a_booster_of_lightgbm_3_is_read() -> None:
     """3.x keeps the text under another name; no chosen round means all trees."""
     booster = Record(Global("lightgbm.basic", "Booster"), new=True, state={"handle": "tree\n", "best_iteration": -1})
-    assert lightgbm_text(booster) == ("tree\n", None, {})
+    assert lightgbm_text(booster) == ("tree\n", None)
 
 
 def test_weights_that_are_no_object_are_refused() -> None:

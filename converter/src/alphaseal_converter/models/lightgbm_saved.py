@@ -65,7 +65,7 @@ def read_saved(model: ModelRecord | Record, where: str, *, given_frames: bool = 
     `parse_model_text` and `lightgbm_text`.
     """
     record = model.record if isinstance(model, ModelRecord) else model
-    text, best_iteration, _ = lightgbm_text(model, where)
+    text, best_iteration = lightgbm_text(model, where)
     parsed = parse_model_text(text, best_iteration)
     categories = _categories(record, text, where)
     columns: tuple[int, ...] = ()

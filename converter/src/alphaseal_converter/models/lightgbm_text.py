@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-from alphaseal_converter.decode import frames as decode
 from alphaseal_converter.errors import RefusalError
 from alphaseal_converter.models.record import ModelRecord
 from alphaseal_converter.pickles.records import Record
@@ -17,7 +14,6 @@ class LightgbmText(NamedTuple):
 
     text: str
     best_iteration: int | None
-    params: Mapping[str, Any]
 
 
 def lightgbm_text(model: ModelRecord | Record, where: str = "model") -> LightgbmText:
@@ -34,16 +30,7 @@ def lightgbm_text(model: ModelRecord | Record, where: str = "model") -> Lightgbm
     best = booster.get("best_iteration")
     # 0 and -1 mean that no round was chosen: LightGBM then predicts with all.
     chosen = best if isinstance(best, int) and not isinstance(best, bool) and best > 0 else None
-    return LightgbmText(text, chosen, _plain_entries(booster.get("params")))
-
-
-def _plain_entries(value: Any) -> dict[str, Any]:
-    """The entries of a mapping that are plain data; a function among the parameters (an own objective) is left out."""
-    entries = {}
-    for name, entry in value.items() if isinstance(value, dict) else ():
-        with contextlib.suppress(RefusalError):
-            entries[str(decode.as_plain(name))] = decode.as_plain(entry)
-    return entries
+    return LightgbmText(text, chosen)
 
 
 _BOOSTER_ATTRIBUTE = {
