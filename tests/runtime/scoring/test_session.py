@@ -8,7 +8,7 @@ import pytest
 from alphaseal.errors import PolicyError
 from alphaseal.gate.model import check_model
 from alphaseal.scoring.session import Graph
-from alphaseal_converter.graph.nodes.builder import GraphBuilder
+from alphaseal_converter.nodes.builder import GraphBuilder
 from small_models import FEATURES, built
 
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from onnx import numpy_helper
 
-from alphaseal_converter.graph.nodes.builder import GraphBuilder
+from alphaseal_converter.nodes.builder import GraphBuilder
 from small_models import built, changed, plain_trees, refusal_of
 
 

@@ -11,7 +11,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from alphaseal.errors import PolicyError
 from alphaseal.gate.model import Limits, check_model
-from alphaseal_converter.graph.nodes.builder import GraphBuilder
+from alphaseal_converter.nodes.builder import GraphBuilder
 from small_models import built
 
 
