@@ -318,7 +318,7 @@ TESTED_WITH = {
         "runtime/bars/test_units.py": "bars.selftest sources",
         "runtime/desk/test_completion.py": "cli.command terminal.console",
         "runtime/desk/test_diff.py": "desk.diff_report desk.diff_scores",
-        "runtime/disk/test_targets.py": "cli.options cli.output disk.files",
+        "runtime/disk/test_targets.py": "cli.output disk.files",
         "runtime/gate/onnx/test_operators.py": "gate.onnx.networks gate.onnx.rules",
         "runtime/gate/onnx/test_shapes.py": "gate.onnx.layers",
         "runtime/gate/parquet/test_footer.py": "disk.verified gate.parquet.pages gate.parquet.thrift",
@@ -334,6 +334,8 @@ TESTED_WITH = {
         "runtime/format/test_manifest_versions.py": "format.documents format.guards",
         "runtime/trust/test_judgement.py": "desk.trust_commands format.instants trust.conditions trust.policy",
         "test_spec.py": "plain_text",
+        "test_end_to_end.py": "cli.export cli.options cli.score cli.store cli.verify",
+        "test_units_end_to_end.py": "cli.anchor",
         "test_universes_end_to_end.py": "tables.reading",
     },
     "alphaseal_converter": {
@@ -343,9 +345,11 @@ TESTED_WITH = {
         "converter/alphas/test_noise.py": "alphas.noise_life alphas.noise_rolling",
         "converter/bundle/test_provenance.py": "version",
         "converter/bundle/test_signing.py": "cli.signing",
+        "converter/bundle/test_validate.py": "cli.validate",
+        "converter/programs/test_replay.py": "cli.replay proof.qlib_replay",
         "converter/card/test_card.py": ("card.features card.markup card.pieces card.sections card.style card.verdict"),
         "converter/card/test_pictures.py": "card.charts card.performance locate.runs models.lightgbm_text",
-        "converter/cli/test_story.py": "cli.command comparison.known_names evidence.order plain",
+        "converter/cli/test_story.py": "cli.build cli.command cli.options comparison.known_names evidence.order plain",
         "converter/decode/test_frames.py": "decode.arrays decode.index decode.scalars",
         "converter/decode/test_tensors.py": "errors",
         "converter/evidence/test_noise.py": "evidence.alphas evidence.values",
@@ -359,13 +363,13 @@ TESTED_WITH = {
             "graph.assemble graph.trees.columns graph.trees.search_tree graph.trees.shallow_trees models.trees"
         ),
         "converter/families/test_linear.py": "families.base",
-        "converter/families/test_network.py": "graph.nodes.embed programs.export",
+        "converter/families/test_network.py": "nodes.embed programs.export",
         "converter/families/test_sklearn_pipeline.py": (
-            "comparison.parity families.live families.sklearn_live families.sklearn_skl2onnx graph.nodes.normal_quantile "
+            "comparison.parity families.live families.sklearn_live families.sklearn_skl2onnx nodes.normal_quantile "
             "graph.sklearn_steps models.sklearn.estimators"
         ),
         "converter/families/test_xgboost.py": (
-            "graph.nodes.feature_count graph.trees.xgboost models.record models.ubjson models.xgboost"
+            "graph.trees.xgboost models.record models.ubjson models.xgboost"
         ),
         "converter/graph/trees/test_level_tables.py": "graph.trees.tree_ensemble",
         "converter/isolation/test_sandbox.py": "isolation.filter isolation.launcher isolation.places isolation.runner",
@@ -378,11 +382,14 @@ TESTED_WITH = {
             "pickles._calls pickles._child pickles._sharing pickles._state pickles._wire pickles.signed"
         ),
         "converter/pickles/test_pickles_bombs.py": "pickles._keys",
-        "converter/processors/test_kinds.py": "graph.nodes.builder graph.nodes.preprocess",
-        "converter/graph/test_stages.py": "processors.in_numpy",
-        "converter/programs/test_replay.py": "proof.qlib_replay",
+        "converter/processors/test_kinds.py": (
+            "nodes.builder processors.fillna processors.normalisation processors.processor processors.selection "
+            "processors.sequence"
+        ),
+        "converter/graph/test_stages.py": "processors.cross_section processors.tanh",
         "converter/evidence/test_training_rows.py": "alphas.ahead evidence.training_statistics",
         "runtime/desk/test_doctor.py": "cli.doctor",
+        "runtime/desk/test_completion.py": "cli.completion",
         "runtime/adapters/test_batches.py": "batches mlflow qlib ray spark",
         "test_bars_end_to_end.py": "proof.bars",
         "test_end_to_end.py": (
@@ -410,8 +417,13 @@ def reached(test: Path, distribution: str) -> set[str]:
     for wing in ("families", "isolation"):
         if any(name.startswith(f"{distribution}.{wing}") for name in found):
             found |= {name for name in MODULES[distribution] if name.startswith(f"{distribution}.{wing}.")}
+    command = f"{distribution}.cli.command"
     while more := set().union(*(imported(MODULES[distribution][name], distribution) for name in found)) - found:
         found |= more
+        if command in found:
+            # Verbs are loaded by the names of the command's table.
+            table = MODULES[distribution][command].read_text(encoding="utf-8")
+            found |= {name for name in MODULES[distribution] if f'"{name}"' in table}
     return found
 
 
