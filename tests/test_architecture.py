@@ -154,13 +154,15 @@ MODULES = {distribution: modules_of(distribution) for distribution in WINGS}
 
 @cache
 def imported(path: Path, distribution: str) -> set[str]:
-    """The modules of a distribution that a file imports anywhere in it, for types alone too."""
+    """The modules of a distribution that a file imports anywhere in it, for types alone too, or names in a table of verbs."""
     found = set()
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] == distribution:
             for alias in node.names:
                 whole = f"{node.module}.{alias.name}"
                 found.add(whole if whole in MODULES[distribution] else str(node.module))
+        if path.name == "command.py" and isinstance(node, ast.Constant) and "." in str(node.value):
+            found |= {str(node.value)} & MODULES[distribution].keys()
     return found
 
 
@@ -417,13 +419,8 @@ def reached(test: Path, distribution: str) -> set[str]:
     for wing in ("families", "isolation"):
         if any(name.startswith(f"{distribution}.{wing}") for name in found):
             found |= {name for name in MODULES[distribution] if name.startswith(f"{distribution}.{wing}.")}
-    command = f"{distribution}.cli.command"
     while more := set().union(*(imported(MODULES[distribution][name], distribution) for name in found)) - found:
         found |= more
-        if command in found:
-            # Verbs are loaded by the names of the command's table.
-            table = MODULES[distribution][command].read_text(encoding="utf-8")
-            found |= {name for name in MODULES[distribution] if f'"{name}"' in table}
     return found
 
 
