@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import shutil
@@ -28,7 +27,7 @@ from alphaseal.format import manifest as m  # noqa: E402
 from alphaseal.scoring.golden import golden_schema  # noqa: E402
 from alphaseal_converter.graph.assemble import build_scoring_graph  # noqa: E402
 from alphaseal_converter.models.lightgbm import parse_model_text  # noqa: E402
-from manifests import example_manifest, example_sources  # noqa: E402  (the path is set above)
+from manifests import example_manifest, example_sources, manifest_of  # noqa: E402  (the path is set above)
 
 STOCKS = 5000
 _FEATURE_DATES = 60
@@ -173,30 +172,8 @@ def _manifest_features(count: int) -> list[m.Feature]:
 
 
 def _manifest(case: Case, features: list[m.Feature], files: dict[str, bytes]) -> m.Manifest:
-    base = example_manifest()
-    roles = {"model.onnx": "model", "golden.parquet": "golden"}
-    entries = [
-        m.File(
-            path=path,
-            size=len(data),
-            sha256=hashlib.sha256(data).hexdigest(),
-            media_type="application/octet-stream",
-            role=roles.get(path, "source"),  # type: ignore[arg-type]
-            title=None,
-        )
-        for path, data in sorted(files.items())
-    ]
-    return replace(
-        base,
-        name=f"bench-{case.name}",
-        features=features,
-        model=replace(base.model, inputs=[m.Tensor(name="features", dtype="float64", shape=[None, case.features])]),
-        stages=[m.GraphStage(file="model.onnx", processors=[])],
-        factors=None,
-        alphas=None,
-        golden=m.GoldenTable(file="golden.parquet", rows=_GOLDEN_ROWS, judge="lightgbm", days=[]),
-        files=entries,
-    )
+    golden = m.GoldenTable(file="golden.parquet", rows=_GOLDEN_ROWS, judge="lightgbm", days=[])
+    return manifest_of(files, features, name=f"bench-{case.name}", golden=golden)
 
 
 # --- tables ---------------------------------------------------------------------------------------------------------

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import datetime
-import hashlib
 from pathlib import Path
 from typing import Any
 
@@ -19,8 +18,8 @@ from onnx import TensorProto, helper, numpy_helper
 from alphaseal.format import manifest as m
 from alphaseal.format.manifest import AlphaGraph
 from alphaseal.scoring import golden
-from alphaseal_converter.nodes.builder import IR_VERSION, OPSETS, GraphBuilder
-from manifests import example_manifest
+from alphaseal_converter.nodes.builder import GraphBuilder
+from manifests import example_manifest, manifest_of
 
 WINDOW = 3
 FIELDS = ("close", "volume")
@@ -158,39 +157,17 @@ def write_bundle(
     pq.write_table(bars.replace_schema_metadata(None), folder / "golden_bars.parquet", store_schema=False)
     (folder / "alphas.onnx").write_bytes(alpha_graph())
     (folder / "model.onnx").write_bytes(_model(steps))
-    roles = {"golden.parquet": "golden", "golden_bars.parquet": "golden_bars", "alphas.onnx": "alphas"}
-    files = [
-        m.File(
-            path=file.name,
-            size=file.stat().st_size,
-            sha256=hashlib.sha256(file.read_bytes()).hexdigest(),
-            media_type="application/octet-stream",
-            role=roles.get(file.name, "model"),  # type: ignore[arg-type]
-            title=None,
-        )
-        for file in sorted(folder.iterdir())
-    ]
-    shape = [None, len(features)] if steps == 1 else [None, steps, len(features)]
     window = [] if steps == 1 else [m.WindowStage(length=steps, fill="ffill+bfill")]
-    manifest = msgspec.structs.replace(
-        base,
-        features=features,
-        stages=[*window, m.GraphStage(file="model.onnx", processors=[])],
-        sota_factors=[],
-        factors=None,
-        files=files,
-        model=msgspec.structs.replace(
-            base.model,
-            step_length=steps,
-            ir_version=IR_VERSION,
-            opsets={domain or "ai.onnx": version for domain, version in OPSETS.items()},
-            inputs=[m.Tensor(name="features", dtype="float64", shape=shape)],
-        ),
-        parity=msgspec.structs.replace(
+    parts = {
+        "stages": [*window, m.GraphStage(file="model.onnx", processors=[])],
+        "sota_factors": [],
+        "parity": msgspec.structs.replace(
             base.parity, bound=m.Bound(ulp=4, relative=None, absolute=None, text="sums of four")
         ),
-        alphas=description(**({"golden_rows": len(bars)} | (edit or {}))),
-        golden=m.GoldenTable(file="golden.parquet", rows=len(golden), judge="by hand", days=[str(DAYS[WINDOW - 1])]),
-    )
+        "alphas": description(**({"golden_rows": len(bars)} | (edit or {}))),
+        "golden": m.GoldenTable(file="golden.parquet", rows=len(golden), judge="by hand", days=[str(DAYS[WINDOW - 1])]),
+    }
+    files = {file.name: file.read_bytes() for file in folder.iterdir()}
+    manifest = manifest_of(files, features, steps=steps, **parts)
     (folder / m.FILE_NAME).write_bytes(m.encode(msgspec.structs.replace(manifest, **changes)))
     return folder

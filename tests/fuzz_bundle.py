@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import io
 import json
 from collections.abc import Mapping
@@ -19,7 +18,7 @@ from alphaseal.format import manifest as m
 from alphaseal.scoring.golden import golden_schema
 from alphaseal.trust.judgement import Trust
 from graphs import run_graph
-from manifests import example_manifest
+from manifests import example_manifest, manifest_of
 from signed import envelope_of, key, known, policy
 from small_models import FEATURES, plain_trees
 
@@ -85,32 +84,11 @@ def _feature(name: str, dtype: Any) -> m.Feature:
 
 def _manifest(features: list[m.Feature], files: Mapping[str, bytes]) -> m.Manifest:
     example = example_manifest()
-    replace = msgspec.structs.replace
-    roles = {"model.onnx": "model", "golden.parquet": "golden", "factors.parquet": "factors", "card.html": "card"}
-    source = replace(example.sota_factors[0], name="b", position=1)
-    shape = {
-        "inputs": [m.Tensor(name="features", dtype="float64", shape=[None, FEATURES])],
-        "outputs": [m.Tensor(name="score", dtype="float64", shape=[None, 1])],
-    }
-    entries: list[Any] = [
-        m.File(
-            path=path,
-            size=len(data),
-            sha256=hashlib.sha256(data).hexdigest(),
-            media_type="application/octet-stream",
-            role=roles.get(path, "source"),
-            title=None,
-        )  # type: ignore[arg-type]
-        for path, data in sorted(files.items())
-    ]
-    return replace(
-        example,
-        features=features,
-        model=replace(example.model, **shape),
-        stages=[m.GraphStage(file="model.onnx", processors=[])],
-        sota_factors=[source],
-        alphas=None,
-        golden=replace(example.golden, rows=ROWS, days=[]),
+    return manifest_of(
+        files,
+        features,
+        sota_factors=[msgspec.structs.replace(example.sota_factors[0], name="b", position=1)],
+        golden=msgspec.structs.replace(example.golden, rows=ROWS, days=[]),
         factors=m.FactorTable(
             file="factors.parquet",
             columns=["b", "c"],
@@ -120,7 +98,6 @@ def _manifest(features: list[m.Feature], files: Mapping[str, bytes]) -> m.Manife
             first="2021-12-24",
             last="2021-12-24",
         ),
-        files=entries,
     )
 
 

@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping
+from typing import Any
+
+import msgspec
 
 from alphaseal.format import manifest as m
 
@@ -48,6 +52,50 @@ def example_sources() -> dict[str, str]:
         "sources/factors/000.py": FACTOR_CODE,
         "sources/factors/001.py": REJECTED_CODE,
     }
+
+
+ROLES: dict[str, str] = {
+    "alphas.onnx": "alphas",
+    "card.html": "card",
+    "factors.parquet": "factors",
+    "golden.parquet": "golden",
+    "golden_bars.parquet": "golden_bars",
+}
+"""Files of one role; other graphs are parts of the model, and the rest are sources."""
+
+
+def file_entries(files: Mapping[str, bytes]) -> list[m.File]:
+    """What a manifest says of files, by bundle path."""
+    return [
+        m.File(
+            path=path,
+            size=len(data),
+            sha256=hashlib.sha256(data).hexdigest(),
+            media_type="application/octet-stream",
+            role=ROLES.get(path, "model" if path.endswith(".onnx") else "source"),  # type: ignore[arg-type]
+            title=None,
+        )
+        for path, data in sorted(files.items())
+    ]
+
+
+def manifest_of(files: Mapping[str, bytes], features: list[m.Feature], *, steps: int = 1, **parts: Any) -> m.Manifest:
+    """The example with these files and a graph of windows of `steps` days of these features; `parts` are other parts of it.
+
+    It has neither factors nor alphas unless they are among the parts.
+    """
+    base = example_manifest()
+    shape = [None, len(features)] if steps == 1 else [None, steps, len(features)]
+    inputs = [m.Tensor(name="features", dtype="float64", shape=shape)]
+    usual = {
+        "features": features,
+        "files": file_entries(files),
+        "model": msgspec.structs.replace(base.model, step_length=steps, inputs=inputs),
+        "stages": [m.GraphStage(file="model.onnx", processors=[])],
+        "alphas": None,
+        "factors": None,
+    }
+    return msgspec.structs.replace(base, **(usual | parts))
 
 
 def example_manifest() -> m.Manifest:

@@ -370,9 +370,7 @@ TESTED_WITH = {
             "comparison.parity families.live families.sklearn_live families.sklearn_skl2onnx nodes.normal_quantile "
             "graph.sklearn_steps models.sklearn.estimators"
         ),
-        "converter/families/test_xgboost.py": (
-            "graph.trees.xgboost models.record models.ubjson models.xgboost"
-        ),
+        "converter/families/test_xgboost.py": ("graph.trees.xgboost models.record models.ubjson models.xgboost"),
         "converter/graph/trees/test_level_tables.py": "graph.trees.tree_ensemble",
         "converter/isolation/test_sandbox.py": "isolation.filter isolation.launcher isolation.places isolation.runner",
         "converter/ledger/test_ledger.py": "ledger.catboost ledger.lightgbm ledger.qlib ledger.scikit_learn ledger.xgboost",

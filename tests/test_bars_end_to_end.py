@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import importlib.util
-import json
 import shutil
 import subprocess
 import sys
 from functools import cache
 from pathlib import Path
 from tempfile import mkdtemp
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -26,6 +24,7 @@ from alphaseal_converter.cli import main as convert_command
 from alphaseal_converter.errors import RefusalError
 from alphaseal_converter.market.provider import open_provider, read_bars
 from bundles import DIRECT, FACTOR_PLAIN, direct_request, factor_plain_bundle, factor_plain_request, raw_values
+from commands import answer_of
 from locations import DATA, REPOSITORY
 
 UNSIGNED = alphaseal.Trust.unsigned()
@@ -33,15 +32,6 @@ LIGHTGBM = FACTOR_PLAIN / "truth/hist2_factor"
 NETWORK = DATA / "model_plain"
 WORKSPACE = "46797bef467848ea9d5ef3d9b6c75561"
 SOTA = FACTOR_PLAIN / "workspaces" / WORKSPACE / "combined_factors_df.parquet"
-
-
-def run(command: Any, *arguments: str, capsys: pytest.CaptureFixture[str]) -> dict[str, Any]:
-    """Run a command in this process and return its one JSON object."""
-    capsys.readouterr()
-    status = command([*arguments, "--json"])
-    reply: dict[str, Any] = json.loads(capsys.readouterr().out)
-    assert reply["exit"] == status
-    return reply
 
 
 @cache
@@ -131,25 +121,21 @@ def test_same_market_gives_the_same_bytes(market: Path, tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_bars_and_sota_factors_give_the_recorded_top_50(
-    market: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    market: Path,
+    tmp_path: Path,
 ) -> None:
     """LightGBM: on every test date the command gives qlib's scores bit for bit, from bars and the SOTA factors alone."""
     out = tmp_path / "scores.parquet"
     place = ("--workspace-root", str(FACTOR_PLAIN / "workspaces"))
     bundle = str(tmp_path / "bundle")
-    made = run(
-        convert_command,
-        *("build", str(FACTOR_PLAIN), *place, "--provider", str(market), "--out", bundle),
-        capsys=capsys,
-    )
+    made = answer_of(convert_command, *("build", str(FACTOR_PLAIN), *place, "--provider", str(market), "--out", bundle))
     assert made["result"]["ready"] is True
-    tested = run(alphaseal_command, "selftest", bundle, "--allow-unsigned", capsys=capsys)
+    tested = answer_of(alphaseal_command, "selftest", bundle, "--allow-unsigned")
     assert tested["ok"]
-    scored = run(
+    scored = answer_of(
         alphaseal_command,
         *("score", bundle, "--allow-unsigned", "--bars", str(bars_file()), "--features", str(SOTA)),
         *("--dates", "2021-11-01:2021-12-24", "--out", str(out)),
-        capsys=capsys,
     )
     assert (scored["result"]["scored"], scored["result"]["dates"]) == (2369, 40)
     scores, recorded = pq.read_table(out), pq.read_table(LIGHTGBM / "pred.parquet")
@@ -166,24 +152,23 @@ def test_suspended_days_need_no_rows(market: Path) -> None:
 
 @pytest.mark.slow
 def test_bars_alone_give_the_recorded_top_50_of_a_network(
-    market: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    market: Path,
+    tmp_path: Path,
 ) -> None:
     """A recurrent network on windows of 20 days: proven from bars, and qlib's top 50 on every test date from bars alone."""
     pytest.importorskip("torch")
     bundle, out = str(tmp_path / "bundle"), tmp_path / "scores.parquet"
-    made = run(
+    made = answer_of(
         convert_command,
         *("build", "--weights", "scan", "--workspace-root", str(NETWORK / "workspaces"), "--run-model-code"),
         *("--provider", str(market), "--out", bundle),
-        capsys=capsys,
     )
     assert made["ok"], made
     assert made["result"]["order"] == "replayed"
-    scored = run(
+    scored = answer_of(
         alphaseal_command,
         *("score", bundle, "--allow-unsigned", "--bars", str(bars_file())),
         *("--dates", "2021-11-01:2021-12-24", "--out", str(out)),
-        capsys=capsys,
     )
     assert (scored["result"]["scored"], scored["result"]["dates"]) == (2369, 40)
     recorded = pq.read_table(NETWORK / "truth/hist1_model/pred.parquet")
@@ -329,12 +314,13 @@ def test_damaged_market_data_are_refused_by_name(
 
 @pytest.mark.skipif(importlib.util.find_spec("qlib") is not None, reason="qlib is installed here, and is asked")
 def test_replay_writes_the_alpha_values_without_qlib(
-    market: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    market: Path,
+    tmp_path: Path,
 ) -> None:
     """The verb gives the bits that qlib gave, on the days of the recorded predictions."""
     raw = tmp_path / "raw.parquet"
     place = ("--workspace-root", str(FACTOR_PLAIN / "workspaces"), "--provider", str(market))
-    reply = run(convert_command, "replay", str(FACTOR_PLAIN), *place, "--out", str(raw), capsys=capsys)
+    reply = answer_of(convert_command, "replay", str(FACTOR_PLAIN), *place, "--out", str(raw))
     assert reply["result"]["features"] == 20
     keys = [("datetime", "ascending"), ("instrument", "ascending")]
     table, truth = pq.read_table(raw), pq.read_table(raw_values(LIGHTGBM)).sort_by(keys)

@@ -19,6 +19,7 @@ from alphaseal_converter.evidence import noise as replay_noise
 from alphaseal_converter.locate.artifacts import read_model, read_predictions
 from alphaseal_converter.proof.request import BuildRequest
 from locations import DATA
+from raising import refusal
 
 NOISE = DATA / "noise"
 FLIPPED = ("2020-12-25", "SZ300128")
@@ -73,13 +74,12 @@ def change_predictions(workspace: Path, change: Any) -> None:
     (frame if changed is None else changed).to_pickle(path)
 
 
-def refusal(workspace: Path, tmp_path: Path) -> str:
+def refused(workspace: Path, tmp_path: Path) -> str:
     """The message of ``order.replay_differs``; nothing is left behind."""
-    with pytest.raises(RefusalError) as caught:
-        build(request(workspace, tmp_path / "bundle"))
-    assert (caught.value.code, caught.value.exit) == ("order.replay_differs", 20)
+    error = refusal(RefusalError, build, request(workspace, tmp_path / "bundle"))
+    assert (error.code, error.exit) == ("order.replay_differs", 20)
     assert not (tmp_path / "bundle").exists()
-    return str(caught.value)
+    return str(error)
 
 
 def explained(built: BuiltBundle, rows: int) -> None:
@@ -143,7 +143,7 @@ def test_another_window_is_refused(model: str, tmp_path: Path) -> None:
     """A correlation over 11 days in the place of 10: most rows differ, and the one that differs most is named."""
     own = copied(tmp_path, model)
     exchange(own, (CORD10, CORD10.replace(b"10)", b"11)")))
-    message = refusal(own, tmp_path)
+    message = refused(own, tmp_path)
     assert "of 1180 recorded predictions are not reproduced" in message
     assert "most differs SZ3" in message
 
@@ -153,13 +153,13 @@ def test_swapped_columns_are_refused(model: str, tmp_path: Path) -> None:
     """The expressions of two noisy features change places."""
     own = copied(tmp_path, model)
     exchange(own, (CORD10, b"#" * len(CORD10)), (CORD20, CORD10), (b"#" * len(CORD10), CORD20))
-    assert "stocks stand in another order on" in refusal(own, tmp_path)
+    assert "stocks stand in another order on" in refused(own, tmp_path)
 
 
 def test_another_expression_is_refused(own: Path, tmp_path: Path) -> None:
     """A small change of an expression, of one day in twenty."""
     exchange(own, (b"Slope($close,20)/$close", b"Slope($close,19)/$close"))
-    refusal(own, tmp_path)
+    refused(own, tmp_path)
 
 
 @pytest.mark.parametrize("feature", range(8))
@@ -172,7 +172,7 @@ def test_other_weights_are_refused(feature: int, own: Path, tmp_path: Path) -> N
     changed[feature] *= np.float32(1.001)
     assert content.count(coefficients.tobytes()) == 1
     path.write_bytes(content.replace(coefficients.tobytes(), changed.tobytes()))
-    assert "are not reproduced" in refusal(own, tmp_path)
+    assert "are not reproduced" in refused(own, tmp_path)
 
 
 def test_a_prediction_without_noise_must_be_reproduced(own: Path, tmp_path: Path) -> None:
@@ -182,7 +182,7 @@ def test_a_prediction_without_noise_must_be_reproduced(own: Path, tmp_path: Path
         frame.loc[(pd.Timestamp("2021-03-01"), "SZ300100"), "score"] += 1e-3
 
     change_predictions(own, change)
-    message = refusal(own, tmp_path)
+    message = refused(own, tmp_path)
     assert "1 of 1180 recorded predictions are not reproduced" in message
     assert "most differs SZ300100 on 2021-03-01" in message
     assert "explains scores from" in message
@@ -195,13 +195,13 @@ def test_noise_does_not_explain_everything(own: Path, tmp_path: Path) -> None:
         frame.loc[(pd.Timestamp(FLIPPED[0]), FLIPPED[1]), "score"] += 10
 
     change_predictions(own, change)
-    assert f"most differs {FLIPPED[1]} on {FLIPPED[0]}" in refusal(own, tmp_path)
+    assert f"most differs {FLIPPED[1]} on {FLIPPED[0]}" in refused(own, tmp_path)
 
 
 def test_noise_on_too_many_rows_is_another_model(own: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """More rows than a hundredth of all (here a thousandth) are not explained, whatever noise they have."""
     monkeypatch.setattr(replay_noise, "LARGEST_SHARE", 0.001)
-    message = refusal(own, tmp_path)
+    message = refused(own, tmp_path)
     assert "4 of 1180 recorded predictions are not reproduced" in message
     assert "CORD10" in message
 

@@ -20,6 +20,7 @@ from alphaseal.scoring.scores import Scores
 from alphaseal_converter.build import build
 from bundles import direct_request, factor_plain_bundle, factor_plain_request
 from crossing import INDEX, LIVE, RECORDED, bars, bundle, moving, provider, right, whole_provider
+from raising import refusal
 
 
 def table(rows: pd.DataFrame) -> pa.Table:
@@ -50,10 +51,9 @@ def check(found: Scores, case: str, date: str) -> None:
 
 
 def refused(code: str, case: str, date: str, rows: pd.DataFrame | None = None, **choices: Any) -> InputError:
-    with pytest.raises(InputError) as error:
-        score(case, date, rows, **choices)
-    assert error.value.code == code
-    return error.value
+    error = refusal(InputError, score, case, date, rows, **choices)
+    assert error.code == code
+    return error
 
 
 # --- what is recorded ---------------------------------------------------------------------------------------------------

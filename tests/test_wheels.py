@@ -2,23 +2,16 @@
 
 from __future__ import annotations
 
-import subprocess
 import venv
 from pathlib import Path
 
 import pytest
 
 from bundles import FACTOR_PLAIN, factor_plain_bundle, raw_values
+from commands import output_of
 from locations import REPOSITORY
 
 TRUTH = FACTOR_PLAIN / "truth/hist2_factor"
-
-
-def run(*command: object, **options: object) -> str:
-    """Run a command and give its output; a failure shows what it said."""
-    done = subprocess.run([str(part) for part in command], capture_output=True, text=True, check=False, **options)  # type: ignore[call-overload]
-    assert done.returncode == 0, f"{command}\n{done.stdout}\n{done.stderr}"
-    return str(done.stdout)
 
 
 def pinned(directory: Path) -> Path:
@@ -38,7 +31,7 @@ def clean(tmp_path_factory: pytest.TempPathFactory, wheels: Path) -> Path:
     python = directory / "bin/python"
     pins = pinned(directory)
     runtime = next(wheels.glob("alphaseal-*.whl"))
-    run(python, "-m", "pip", "install", "--quiet", "-c", pins, runtime)
+    output_of(python, "-m", "pip", "install", "--quiet", "-c", pins, runtime)
     return directory
 
 
@@ -46,17 +39,17 @@ def clean(tmp_path_factory: pytest.TempPathFactory, wheels: Path) -> Path:
 def test_runtime_wheel_alone(clean: Path, tmp_path: Path) -> None:
     """The runtime's wheel brings what it needs, imports every module, and scores a bundle from an empty directory."""
     python = clean / "bin/python"
-    installed = run(python, "-m", "pip", "list", "--format=freeze")
+    installed = output_of(python, "-m", "pip", "list", "--format=freeze")
     assert "pandas" not in installed
     assert "lightgbm" not in installed
-    run(
+    output_of(
         python,
         "-c",
         "import pkgutil, importlib, alphaseal\nfor m in pkgutil.walk_packages(alphaseal.__path__, 'alphaseal.'): m.name.startswith(('alphaseal.__main__', 'alphaseal.adapters.')) or importlib.import_module(m.name)",
     )
     command = clean / "bin/alphaseal"
-    run(command, "verify", factor_plain_bundle(), "--allow-unsigned", cwd=tmp_path)
-    scored = run(
+    output_of(command, "verify", factor_plain_bundle(), "--allow-unsigned", cwd=tmp_path)
+    scored = output_of(
         *(command, "score", factor_plain_bundle(), "--allow-unsigned"),
         *("--features", raw_values(TRUTH), "--date", "2021-12-24"),
         cwd=tmp_path,
@@ -70,9 +63,9 @@ def test_converter_wheel_builds_without_lightgbm(clean: Path, wheels: Path, tmp_
     python = clean / "bin/python"
     pins = pinned(tmp_path)
     converter = next(wheels.glob("alphaseal_converter-*.whl"))
-    run(python, "-m", "pip", "install", "--quiet", "-c", pins, "--find-links", wheels, converter)
+    output_of(python, "-m", "pip", "install", "--quiet", "-c", pins, "--find-links", wheels, converter)
     out = tmp_path / "bundle"
-    text = run(
+    text = output_of(
         *(clean / "bin/alphaseal-convert", "build", FACTOR_PLAIN, "--workspace-root", FACTOR_PLAIN / "workspaces"),
         *("--features", raw_values(TRUTH), "--out", out),
         cwd=tmp_path,

@@ -32,17 +32,10 @@ from alphaseal.format import strict_json
 from alphaseal.scoring import selftest
 from alphaseal.trust.judgement import Trust
 from kills import killed, needs_fork
+from raising import code_of
 from signed import envelope_of, known, policy, rule, signed_bundle, write_trust
 
 TRUST = Trust(policy=policy(known("a"), bundles={"demo": rule(1)}))
-
-
-def code_of(call: Any, kind: type[AlphasealError]) -> str:
-    """The code of the error of exactly this kind that `call` ends with."""
-    with pytest.raises(kind) as caught:
-        call()
-    assert type(caught.value) is kind
-    return caught.value.code
 
 
 def content(root: Path) -> dict[str, bytes]:

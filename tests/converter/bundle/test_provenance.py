@@ -6,7 +6,6 @@ import base64
 import json
 import shutil
 from pathlib import Path
-from typing import Any
 
 import pytest
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
@@ -18,6 +17,7 @@ from alphaseal.format import strict_json
 from alphaseal.trust import envelope
 from alphaseal_converter import cli
 from alphaseal_converter.bundle import provenance
+from commands import run
 from signed import key, signed_bundle
 
 PLACE = (
@@ -39,16 +39,9 @@ def _here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     signed_bundle(Path("bundle"), "a")
 
 
-def run(capsys: pytest.CaptureFixture[str], *arguments: object) -> tuple[int, dict[str, Any]]:
-    """Exit status and JSON object of one command of the converter, in this process."""
-    capsys.readouterr()
-    status = cli.main([*map(str, arguments), "--json"])
-    return status, json.loads(capsys.readouterr().out)
-
-
-def test_the_statement_names_the_manifest_and_what_it_was_made_from(capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_statement_names_the_manifest_and_what_it_was_made_from() -> None:
     """in-toto statement v1 with SLSA provenance v1; subject is the manifest, dependencies are those of the manifest."""
-    status, shown = run(capsys, "attest", "bundle", "--key", "a.key", *PLACE)
+    status, shown = run(cli.main, "attest", "bundle", "--key", "a.key", *PLACE)
     assert status == 0
     statement = shown["result"]["statement"]
     assert statement["_type"] == "https://in-toto.io/Statement/v1"
@@ -66,25 +59,25 @@ def test_the_statement_names_the_manifest_and_what_it_was_made_from(capsys: pyte
     assert statement["predicate"]["runDetails"]["metadata"] == {"invocationId": "https://ci.example/runs/7"}
 
 
-def test_a_bundle_with_provenance_is_the_same_bundle(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_bundle_with_provenance_is_the_same_bundle() -> None:
     """Provenance lies beside the manifest: the digest stays, the bundle verifies, a second statement replaces the first."""
     before = alphaseal.open("bundle", trust=alphaseal.Trust.unsigned()).verify()
-    assert run(capsys, "attest", "bundle", "--key", "a.key", *PLACE)[0] == 0
+    assert run(cli.main, "attest", "bundle", "--key", "a.key", *PLACE)[0] == 0
     first = Path("bundle", tree.PROVENANCE_NAME).read_bytes()
     assert alphaseal.open("bundle", trust=alphaseal.Trust.unsigned()).verify() == before
-    assert run(capsys, "attest", "bundle", "--key", "a.key", *PLACE)[0] == 0
+    assert run(cli.main, "attest", "bundle", "--key", "a.key", *PLACE)[0] == 0
     assert Path("bundle", tree.PROVENANCE_NAME).read_bytes() == first
-    assert run(capsys, "attest", "bundle", "--key", "b.key", "--builder", "urn:other")[0] == 0
-    assert run(capsys, "provenance", "bundle", "--key", "b.pub")[1]["result"]["statement"]["predicate"]["runDetails"][
+    assert run(cli.main, "attest", "bundle", "--key", "b.key", "--builder", "urn:other")[0] == 0
+    assert run(cli.main, "provenance", "bundle", "--key", "b.pub")[1]["result"]["statement"]["predicate"]["runDetails"][
         "builder"
     ]["id"] == ("urn:other")
 
 
-def test_a_second_library_verifies_and_reads_it(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_second_library_verifies_and_reads_it() -> None:
     """securesystemslib reads the envelope and finds the signature right over its own pre-authentication encoding."""
     dsse = pytest.importorskip("securesystemslib.dsse")
     signer = pytest.importorskip("securesystemslib.signer")
-    assert run(capsys, "attest", "bundle", "--key", "a.key", *PLACE)[0] == 0
+    assert run(cli.main, "attest", "bundle", "--key", "a.key", *PLACE)[0] == 0
     plain = json.loads(Path("bundle", tree.PROVENANCE_NAME).read_text(encoding="utf-8"))
     public = signer.SSlibKey(key("a").id, "ed25519", "ed25519", {"public": key("a").public_key.hex()})
     theirs = dsse.Envelope(
@@ -96,36 +89,38 @@ def test_a_second_library_verifies_and_reads_it(capsys: pytest.CaptureFixture[st
     assert plain["payloadType"] == "application/vnd.in-toto+json"
 
 
-def test_what_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
+def test_what_is_refused() -> None:
     """No provenance, another signer, another bundle's, another kind of statement, a manifest's signature."""
-    assert run(capsys, "provenance", "bundle", "--key", "a.pub")[1]["code"] == "tree.missing"
-    assert run(capsys, "attest", "bundle", "--key", "a.key", *PLACE)[0] == 0
-    assert run(capsys, "provenance", "bundle", "--key", "a.pub")[0] == 0
-    assert run(capsys, "provenance", "bundle", "--key", "b.pub")[1]["code"] == "provenance.not_signed"
-    assert run(capsys, "provenance", "bundle", "--key", "a.pub", "--key", "b.pub")[1]["code"] == "provenance.not_signed"
+    assert run(cli.main, "provenance", "bundle", "--key", "a.pub")[1]["code"] == "tree.missing"
+    assert run(cli.main, "attest", "bundle", "--key", "a.key", *PLACE)[0] == 0
+    assert run(cli.main, "provenance", "bundle", "--key", "a.pub")[0] == 0
+    assert run(cli.main, "provenance", "bundle", "--key", "b.pub")[1]["code"] == "provenance.not_signed"
+    assert (
+        run(cli.main, "provenance", "bundle", "--key", "a.pub", "--key", "b.pub")[1]["code"] == "provenance.not_signed"
+    )
     other = signed_bundle(Path("other"), "a", sequence=2)
     shutil.copy(Path("bundle", tree.PROVENANCE_NAME), other)
-    assert run(capsys, "provenance", "other", "--key", "a.pub")[1]["code"] == "provenance.subject"
+    assert run(cli.main, "provenance", "other", "--key", "a.pub")[1]["code"] == "provenance.subject"
     target = Path("bundle", tree.PROVENANCE_NAME)
     payload = strict_json.dumps({"predicateType": "urn:x"})
     target.write_bytes(envelope.encode(envelope.sign(payload, [key("a")], payload_type=provenance.PAYLOAD_TYPE)))
-    assert run(capsys, "provenance", "bundle", "--key", "a.pub")[1]["code"] == "provenance.statement"
+    assert run(cli.main, "provenance", "bundle", "--key", "a.pub")[1]["code"] == "provenance.statement"
     shutil.copy(Path("bundle", tree.ENVELOPE_NAME), target)
-    assert run(capsys, "provenance", "bundle", "--key", "a.pub")[1]["code"] == "envelope.payload_type"
+    assert run(cli.main, "provenance", "bundle", "--key", "a.pub")[1]["code"] == "envelope.payload_type"
 
 
-def test_a_changed_byte_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_changed_byte_is_refused() -> None:
     """A statement whose payload was changed under the old signature."""
-    assert run(capsys, "attest", "bundle", "--key", "a.key", *PLACE)[0] == 0
+    assert run(cli.main, "attest", "bundle", "--key", "a.key", *PLACE)[0] == 0
     target = Path("bundle", tree.PROVENANCE_NAME)
     signed = envelope.parse(target.read_bytes(), payload_type=provenance.PAYLOAD_TYPE)
     changed = signed.payload.replace(b"ci.example/runs/7", b"ci.example/runs/8")
     target.write_bytes(envelope.encode(envelope.Envelope(changed, signed.signatures, signed.payload_type)))
-    assert run(capsys, "provenance", "bundle", "--key", "a.pub")[1]["code"] == "signature.wrong"
+    assert run(cli.main, "provenance", "bundle", "--key", "a.pub")[1]["code"] == "signature.wrong"
 
 
 @pytest.mark.parametrize("options", [("--builder", "no uri"), ("--builder", "urn:x", "--revision", "0" * 40)])
-def test_usage(capsys: pytest.CaptureFixture[str], options: tuple[str, ...]) -> None:
+def test_usage(options: tuple[str, ...]) -> None:
     """A builder that is no URI, a commit of no source: usage errors, and nothing is written."""
-    assert run(capsys, "attest", "bundle", "--key", "a.key", *options)[0] == 2
+    assert run(cli.main, "attest", "bundle", "--key", "a.key", *options)[0] == 2
     assert not Path("bundle", tree.PROVENANCE_NAME).exists()

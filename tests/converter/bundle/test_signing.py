@@ -25,6 +25,7 @@ from alphaseal_converter import cli
 from alphaseal_converter.build import build
 from alphaseal_converter.bundle import signing
 from bundles import factor_plain_request
+from commands import run
 from kills import killed, needs_fork
 from signed import envelope_of, key, known, policy, signed_bundle, trust, write_trust
 
@@ -41,51 +42,42 @@ def _here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         )
 
 
-def run(capsys: pytest.CaptureFixture[str], *arguments: object) -> tuple[int, dict[str, Any]]:
-    """Exit status and JSON object of one command of the converter, in this process."""
-    capsys.readouterr()
-    status = cli.main([*map(str, arguments), "--json"])
-    return status, json.loads(capsys.readouterr().out)
-
-
-def test_keygen_writes_a_pair_that_signs_and_verifies(capsys: pytest.CaptureFixture[str]) -> None:
+def test_keygen_writes_a_pair_that_signs_and_verifies() -> None:
     """PREFIX.key is for its owner alone, PREFIX.pub is PEM, and what one signs the other verifies."""
-    status, shown = run(capsys, "keygen", "--out", "pair")
+    status, shown = run(cli.main, "keygen", "--out", "pair")
     assert status == 0
     assert stat.S_IMODE(Path("pair.key").stat().st_mode) == 0o600
     public = keys.load_public_key(Path("pair.pub").read_bytes(), "pair.pub")
     assert shown["result"]["key_id"] == keys.key_id(public)
     private = signing.read_signing_key("pair.key", None)
     assert keys.verifies(public, private.sign(b"text"), b"text")
-    assert run(capsys, "keygen", "--out", "other")[1]["result"]["key_id"] != keys.key_id(public)
+    assert run(cli.main, "keygen", "--out", "other")[1]["result"]["key_id"] != keys.key_id(public)
 
 
 @pytest.mark.parametrize("there", ["pair.key", "pair.pub"])
-def test_keygen_overwrites_nothing(capsys: pytest.CaptureFixture[str], there: str) -> None:
+def test_keygen_overwrites_nothing(there: str) -> None:
     """Where one of the two files is there, neither is written."""
     Path(there).write_text("precious")
-    status, shown = run(capsys, "keygen", "--out", "pair")
+    status, shown = run(cli.main, "keygen", "--out", "pair")
     assert (status, shown["code"]) == (2, "key.exists")
     assert Path(there).read_text() == "precious"
     assert len(list(Path.cwd().glob("pair*"))) == 1
 
 
-def test_keygen_with_passphrase(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_keygen_with_passphrase(monkeypatch: pytest.MonkeyPatch) -> None:
     """A locked key signs with its passphrase alone; the passphrase comes from a variable that must be set."""
-    assert run(capsys, "keygen", "--out", "pair", "--passphrase-env", "UNSET_HERE")[1]["code"] == "usage.variable"
+    assert run(cli.main, "keygen", "--out", "pair", "--passphrase-env", "UNSET_HERE")[1]["code"] == "usage.variable"
     monkeypatch.setenv("SECRET", "open sesame")
-    assert run(capsys, "keygen", "--out", "pair", "--passphrase-env", "SECRET")[1]["result"]["locked"] is True
+    assert run(cli.main, "keygen", "--out", "pair", "--passphrase-env", "SECRET")[1]["result"]["locked"] is True
     assert b"ENCRYPTED" in Path("pair.key").read_bytes()
     signed_bundle(Path("bundle"))
-    assert run(capsys, "sign", "bundle", "--key", "pair.key")[1]["code"] == "key.passphrase"
+    assert run(cli.main, "sign", "bundle", "--key", "pair.key")[1]["code"] == "key.passphrase"
     assert not Path("bundle", tree.ENVELOPE_NAME).exists()
-    assert run(capsys, "sign", "bundle", "--key", "pair.key", "--passphrase-env", "SECRET")[0] == 0
+    assert run(cli.main, "sign", "bundle", "--key", "pair.key", "--passphrase-env", "SECRET")[0] == 0
     assert runtime_cli.main(["verify", "bundle", "--key", "pair.pub"]) == 0
 
 
-def test_key_from_file_variable_and_standard_input(
-    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_key_from_file_variable_and_standard_input(monkeypatch: pytest.MonkeyPatch) -> None:
     """The three sources give the same signature, byte for byte."""
     pem = Path("a.key").read_bytes()
     monkeypatch.setenv("CI_KEY", pem.decode())
@@ -93,48 +85,48 @@ def test_key_from_file_variable_and_standard_input(
     for source in ("a.key", "env:CI_KEY", "-"):
         monkeypatch.setattr(sys, "stdin", SimpleNamespace(buffer=io.BytesIO(pem)))
         bundle = signed_bundle(Path(f"bundle-{len(written)}"))
-        assert run(capsys, "sign", bundle, "--key", source)[0] == 0
+        assert run(cli.main, "sign", bundle, "--key", source)[0] == 0
         written.append((bundle / tree.ENVELOPE_NAME).read_bytes())
     manifest = (bundle / m.FILE_NAME).read_bytes()
     assert written == [envelope_of(manifest, "a")] * 3
 
 
-def test_sign_then_approve(capsys: pytest.CaptureFixture[str]) -> None:
+def test_sign_then_approve() -> None:
     """CI signs, a reviewer approves, and a trust that asks for both roles accepts; the manifest is not touched."""
     bundle = signed_bundle(Path("bundle"))
     before = (bundle / m.FILE_NAME).read_bytes()
-    assert run(capsys, "approve", bundle, "--key", "b.key")[1]["code"] == "approve.not_signed"
-    assert run(capsys, "sign", bundle, "--key", "a.key")[1]["result"]["signatures"] == [key("a").id]
+    assert run(cli.main, "approve", bundle, "--key", "b.key")[1]["code"] == "approve.not_signed"
+    assert run(cli.main, "sign", bundle, "--key", "a.key")[1]["result"]["signatures"] == [key("a").id]
     both = trust(known("a"), known("b", "approver"), thresholds={"ci": 1, "approver": 1})
     with pytest.raises(alphaseal.AlphasealError):
         alphaseal.open(bundle, trust=both)
-    assert run(capsys, "approve", bundle, "--key", "a.key")[1]["code"] == "approve.not_signed"
-    assert run(capsys, "approve", bundle, "--key", "b.key", "--signed-by", "b.pub")[0] == 0
-    status, shown = run(capsys, "approve", bundle, "--key", "b.key", "--signed-by", "a.pub")
+    assert run(cli.main, "approve", bundle, "--key", "a.key")[1]["code"] == "approve.not_signed"
+    assert run(cli.main, "approve", bundle, "--key", "b.key", "--signed-by", "b.pub")[0] == 0
+    status, shown = run(cli.main, "approve", bundle, "--key", "b.key", "--signed-by", "a.pub")
     assert (status, shown["result"]["signatures"]) == (0, sorted([key("a").id, key("b").id]))
     assert len(alphaseal.open(bundle, trust=both).signers) == 2
     assert (bundle / m.FILE_NAME).read_bytes() == before
     assert sorted(path.name for path in Path.cwd().iterdir()) == ["a.key", "a.pub", "b.key", "b.pub", "bundle"]
 
 
-def test_approve_looks_at_whom_it_was_told(capsys: pytest.CaptureFixture[str]) -> None:
+def test_approve_looks_at_whom_it_was_told() -> None:
     """--signed-by a key that has not signed is 14, by one whose signature is wrong 13; nothing is written."""
     bundle = signed_bundle(Path("bundle"), "stranger")
     before = (bundle / tree.ENVELOPE_NAME).read_bytes()
-    status, shown = run(capsys, "approve", bundle, "--key", "b.key", "--signed-by", "a.pub")
+    status, shown = run(cli.main, "approve", bundle, "--key", "b.key", "--signed-by", "a.pub")
     assert (status, shown["code"]) == (14, "approve.not_signed")
     assert (bundle / tree.ENVELOPE_NAME).read_bytes() == before
     manifest = (bundle / m.FILE_NAME).read_bytes()
     (bundle / tree.ENVELOPE_NAME).write_bytes(envelope.encode(envelope.Envelope(manifest, {key("a").id: bytes(64)})))
-    status, shown = run(capsys, "approve", bundle, "--key", "b.key", "--signed-by", "a.pub")
+    status, shown = run(cli.main, "approve", bundle, "--key", "b.key", "--signed-by", "a.pub")
     assert (status, shown["code"]) == (13, "signature.wrong")
 
 
-def test_signing_twice_changes_nothing(capsys: pytest.CaptureFixture[str]) -> None:
+def test_signing_twice_changes_nothing() -> None:
     """The same key again: the same envelope, one signature."""
     bundle = signed_bundle(Path("bundle"), "a")
     before = (bundle / tree.ENVELOPE_NAME).read_bytes()
-    assert run(capsys, "sign", bundle, "--key", "a.key")[0] == 0
+    assert run(cli.main, "sign", bundle, "--key", "a.key")[0] == 0
     assert (bundle / tree.ENVELOPE_NAME).read_bytes() == before
 
 
@@ -156,15 +148,13 @@ def _foreign_envelope(bundle: Path) -> None:
         ({"expires": "2020-01-01T00:00:00Z"}, None, 15, "trust.bundle_expired"),
     ],
 )
-def test_what_does_not_verify_is_not_signed(
-    capsys: pytest.CaptureFixture[str], changes: dict[str, Any], damage: Any, status: int, code: str
-) -> None:
+def test_what_does_not_verify_is_not_signed(changes: dict[str, Any], damage: Any, status: int, code: str) -> None:
     """A damaged, foreign, expired or numberless bundle gets no signature, and stays as it was."""
     bundle = signed_bundle(Path("bundle"), **changes)
     if damage is not None:
         damage(bundle)
     before = {path: path.read_bytes() for path in bundle.rglob("*") if path.is_file()}
-    found, shown = run(capsys, "sign", bundle, "--key", "a.key")
+    found, shown = run(cli.main, "sign", bundle, "--key", "a.key")
     assert (found, shown["code"]) == (status, code)
     assert {path: path.read_bytes() for path in bundle.rglob("*") if path.is_file()} == before
 
@@ -173,10 +163,10 @@ def test_what_does_not_verify_is_not_signed(
     ("source", "code"),
     [("absent.key", "key.not_readable"), ("a.pub", "key.malformed"), ("env:UNSET_HERE", "usage.variable")],
 )
-def test_keys_that_cannot_be_used(capsys: pytest.CaptureFixture[str], source: str, code: str) -> None:
+def test_keys_that_cannot_be_used(source: str, code: str) -> None:
     """A key that is not there, or is the public half, is an error of our family."""
     signed_bundle(Path("bundle"))
-    assert run(capsys, "sign", "bundle", "--key", source)[1]["code"] == code
+    assert run(cli.main, "sign", "bundle", "--key", source)[1]["code"] == code
 
 
 def test_a_bundle_that_changes_while_it_is_signed_is_not_left_signed(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -196,13 +186,13 @@ def test_a_bundle_that_changes_while_it_is_signed_is_not_left_signed(monkeypatch
     assert not (bundle / tree.ENVELOPE_NAME).exists()
 
 
-def test_build_signs(capsys: pytest.CaptureFixture[str]) -> None:
+def test_build_signs() -> None:
     """`build --sign` gives a bundle that verifies with the key, the same bytes every time; a wrong key stops it at once."""
     first = build(factor_plain_request(Path("first"), signing_key=key("a"))).path
     assert alphaseal.open(first, trust=trust(known("a"), require_ready=False)).verify().signed
     second = build(factor_plain_request(Path("second"), signing_key=key("a"))).path
     assert (first / tree.ENVELOPE_NAME).read_bytes() == (second / tree.ENVELOPE_NAME).read_bytes()
-    status, shown = run(capsys, "build", "nowhere", "--out", "third", "--sign", "absent.key")
+    status, shown = run(cli.main, "build", "nowhere", "--out", "third", "--sign", "absent.key")
     assert (status, shown["code"]) == (3, "key.not_readable")
     with pytest.raises(alphaseal.errors.UsageError) as caught:
         build(factor_plain_request(Path("third"), signing_key=key("a"), sequence=0))
@@ -210,26 +200,26 @@ def test_build_signs(capsys: pytest.CaptureFixture[str]) -> None:
     assert not Path("third").exists()
 
 
-def test_build_with_expiry(capsys: pytest.CaptureFixture[str]) -> None:
+def test_build_with_expiry() -> None:
     """`--expires` reaches the manifest, and the bundle is refused from that instant on; nonsense is a usage error."""
     bundle = build(factor_plain_request(Path("bundle"), expires="2090-01-01T00:00:00Z")).path
     assert m.parse((bundle / m.FILE_NAME).read_bytes()).expires == "2090-01-01T00:00:00Z"
     for instant, status in (("2089-12-31T23:59:59Z", 0), ("2090-01-01T00:00:00Z", 15)):
         assert runtime_cli.main(["verify", str(bundle), "--allow-unsigned", "--at", instant]) == status
-    assert run(capsys, "build", "nowhere", "--out", "other", "--expires", "tomorrow")[1]["code"] == "usage.arguments"
+    assert run(cli.main, "build", "nowhere", "--out", "other", "--expires", "tomorrow")[1]["code"] == "usage.arguments"
 
 
-def test_documents_are_valid_by_their_schemas(capsys: pytest.CaptureFixture[str]) -> None:
+def test_documents_are_valid_by_their_schemas() -> None:
     """`validate` knows manifests, envelopes, trust files and a store's state, each by its own schema."""
     bundle = signed_bundle(Path("bundle"), "a")
     write_trust(Path("trust.json"), policy(known("a")))
     store.install(bundle, "store", trust=alphaseal.Trust.load("trust.json"))
     files = [bundle / m.FILE_NAME, bundle / tree.ENVELOPE_NAME, Path("trust.json"), Path("store/current.json")]
-    assert run(capsys, "validate", *files)[0] == 0
+    assert run(cli.main, "validate", *files)[0] == 0
     for file in files[1:]:
         value = json.loads(file.read_bytes()) | {"surplus": 1}
         Path("wrong.json").write_text(json.dumps(value))
-        status, shown = run(capsys, "validate", "wrong.json")
+        status, shown = run(cli.main, "validate", "wrong.json")
         assert (status, "surplus" in shown["message"]) == (10, True)
 
 

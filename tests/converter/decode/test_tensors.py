@@ -18,6 +18,7 @@ from alphaseal_converter.locate.artifacts import read_model
 from alphaseal_converter.pickles import PERSISTENT_LOAD, read_first_pickle
 from alphaseal_converter.pickles.records import Global, Record
 from locations import FIXTURES
+from raising import refusal
 
 CASES = [
     "model_plain/hist0_model",
@@ -67,9 +68,7 @@ def tensor(content: bytes, offset: Any, size: Any, stride: Any) -> Record:
 
 
 def code_of(content: bytes, offset: Any = 0, size: Any = (2,), stride: Any = (1,)) -> str:
-    with pytest.raises(RefusalError) as caught:
-        read_tensor(tensor(content, offset, size, stride), "file")
-    return caught.value.code
+    return refusal(RefusalError, read_tensor, tensor(content, offset, size, stride), "file").code
 
 
 FOUR = np.arange(4, dtype="<f4").tobytes()

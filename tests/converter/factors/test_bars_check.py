@@ -25,6 +25,7 @@ from alphaseal_converter.factors.compute import FeaturesRequest, FeaturesResult,
 from alphaseal_converter.isolation.sandbox import IsolationLimits
 from factor_bars import RESEARCH, needs_tables
 from manifests import recorded_universe
+from raising import refusal
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="isolation uses the Linux kernel's means")
 
@@ -89,10 +90,9 @@ def features_of(bundle: Path, rows: pd.DataFrame, folder: Path, **changes: Any) 
 def refused(bundle: Path, rows: pd.DataFrame, folder: Path, **changes: Any) -> AlphasealError:
     """The refusal; nothing is written."""
     asked = request(bundle, rows, folder, **changes)
-    with pytest.raises(AlphasealError) as caught:
-        compute_features(asked)
+    error = refusal(AlphasealError, compute_features, asked)
     assert not asked.out.exists()
-    return caught.value
+    return error
 
 
 def ts(rows: pd.DataFrame) -> pd.DataFrame:

@@ -29,6 +29,7 @@ from alphaseal_converter.models.trees import (
 from alphaseal_converter.pickles import read_pickle
 from graphs import fitted, from_json, row_processors, run_graph, ulps
 from locations import DATA, FIXTURES
+from raising import refusal
 
 ROWS, FEATURES, CATEGORICAL = 1500, 6, 5
 Rows = NDArray[np.float64]
@@ -452,13 +453,11 @@ def test_several_outputs_are_refused(objective: str) -> None:
     features = training_rows()
     data = lightgbm.Dataset(features, features[:, CATEGORICAL] % 3)
     booster = lightgbm.train({"objective": objective, "num_class": 3, "verbose": -1, "num_threads": 1}, data, 2)
-    assert refusal(booster.model_to_string()).code == "model.multi_output"
+    assert refused(booster.model_to_string()).code == "model.multi_output"
 
 
-def refusal(text: str) -> RefusalError:
-    with pytest.raises(RefusalError) as caught:
-        parse_model_text(text)
-    return caught.value
+def refused(text: str) -> RefusalError:
+    return refusal(RefusalError, parse_model_text, text)
 
 
 TEXT = train({"num_leaves": 4}, 2).model_to_string()
@@ -488,7 +487,7 @@ TEXT = train({"num_leaves": 4}, 2).model_to_string()
 def test_contradictory_texts_are_refused(old: str, new: str, code: str) -> None:
     """A header that is unknown or contradicts itself gives one coded refusal."""
     assert old in TEXT
-    assert refusal(TEXT.replace(old, new, 1)).code == code
+    assert refused(TEXT.replace(old, new, 1)).code == code
 
 
 @pytest.mark.parametrize(
@@ -519,7 +518,7 @@ def test_contradictory_texts_are_refused(old: str, new: str, code: str) -> None:
 def test_broken_trees_are_refused_with_their_number(key: str, value: str) -> None:
     """What is not one proper tree is refused, and the refusal names the tree."""
     first, second = tree_blocks(TEXT)
-    error = refusal(with_trees(TEXT, [first, replaced(second, key, value)]))
+    error = refused(with_trees(TEXT, [first, replaced(second, key, value)]))
     assert error.code == "model.malformed"
     assert "tree 1" in str(error.where)
 
@@ -537,14 +536,14 @@ def test_broken_category_sets_are_refused(key: str, value: str) -> None:
     ).model_to_string()
     tree = tree_blocks(text)[0]
     assert "num_cat=1\n" in tree
-    assert refusal(with_trees(text, [replaced(tree, key, value)])).code == "model.malformed"
+    assert refused(with_trees(text, [replaced(tree, key, value)])).code == "model.malformed"
 
 
 def test_a_cycle_beside_the_tree_is_refused() -> None:
     """Every node has one parent, and yet the root does not reach them all."""
     first, second = tree_blocks(TEXT)
     cycle = replaced(replaced(second, "left_child", "-1 2 1"), "right_child", "-2 -3 -4")
-    assert "cycle" in str(refusal(with_trees(TEXT, [first, cycle])))
+    assert "cycle" in str(refused(with_trees(TEXT, [first, cycle])))
 
 
 def chain(depth: int) -> str:
@@ -571,4 +570,4 @@ def test_depth_is_bounded() -> None:
     rows = np.zeros((2, FEATURES))
     rows[:, 0] = [-1e9, -10.5]
     assert run_graph(graph, rows).tolist() == [MAXIMUM_DEPTH, 11.0]
-    assert refusal(chain(MAXIMUM_DEPTH + 1)).code == "model.too_deep"
+    assert refused(chain(MAXIMUM_DEPTH + 1)).code == "model.too_deep"

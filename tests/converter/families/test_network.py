@@ -28,6 +28,7 @@ from alphaseal_converter.processors.kinds import fitted_processors
 from alphaseal_converter.processors.normalisation import RobustZScoreNorm
 from graphs import row_processors
 from locations import FIXTURES
+from raising import refusal
 
 try:
     import torch
@@ -265,9 +266,7 @@ def read(made: Made) -> TrainedModel:
 
 
 def refused(made: Made) -> RefusalError:
-    with pytest.raises(RefusalError) as caught:
-        read(made)
-    return caught.value
+    return refusal(RefusalError, read, made)
 
 
 def net(forward: str, build: str = "self.line = nn.Linear(num_features, 1)", arguments: str = "num_features") -> str:

@@ -29,6 +29,7 @@ from alphaseal_converter.processors.normalisation import RobustZScoreNorm
 from alphaseal_converter.processors.processor import Processor
 from alphaseal_converter.processors.selection import FilterCol
 from locations import FIXTURES
+from raising import refusal
 
 CASES = sorted(FIXTURES.glob("*/truth/*/truth.json")) + sorted(FIXTURES.glob("direct/*/truth/truth.json"))
 needs_fixtures = pytest.mark.skipif(not FIXTURES.is_dir(), reason="the full set of leftovers is not here")
@@ -57,11 +58,9 @@ def state(*records: Record) -> DatasetState:
     return DatasetState("", None, "", records, (), None, {}, None, None, None)
 
 
-def refusal(call: Any, *arguments: Any, **named: Any) -> str:
+def refused(call: Any, *arguments: Any, **named: Any) -> str:
     """The code that a call is refused with."""
-    with pytest.raises(RefusalError) as caught:
-        call(*arguments, **named)
-    return caught.value.code
+    return refusal(RefusalError, call, *arguments, **named).code
 
 
 def test_predictions_are_qlibs_own(case: tuple[Path, Path, dict[str, Any]]) -> None:
@@ -184,7 +183,7 @@ def test_the_forks_loader_is_understood() -> None:
 @pytest.mark.parametrize("plain", [None, {}, {"dataset": {"kwargs": {}}}, {"dataset": {"class": "DatasetH"}}])
 def test_a_configuration_without_its_blocks_is_refused(plain: Any) -> None:
     """A task that names no dataset, handler or model is not half understood."""
-    assert refusal(parse_task_configuration, plain, "task") == "task.form"
+    assert refused(parse_task_configuration, plain, "task") == "task.form"
 
 
 def test_both_forms_of_columns() -> None:
@@ -242,7 +241,7 @@ def test_bare_boosters_and_scikit_learns_are_read() -> None:
 def test_a_model_of_the_same_name_elsewhere_is_not_trusted() -> None:
     """The module counts as much as the class name."""
     record = Record(Global("evil", "LGBModel"), state={"model": None})
-    assert refusal(lightgbm_text, record) == "model.unsupported"
+    assert refused(lightgbm_text, record) == "model.unsupported"
 
 
 def test_parameters_that_are_no_data_are_left_out() -> None:
@@ -255,9 +254,9 @@ def test_parameters_that_are_no_data_are_left_out() -> None:
 def test_an_untrained_model_is_refused() -> None:
     """A model without a Booster, or a Booster without text, has nothing to convert."""
     model = Record(Global("qlib.contrib.model.gbdt", "LGBModel"), new=True, state={"model": None})
-    assert refusal(lightgbm_text, model) == "model.untrained"
+    assert refused(lightgbm_text, model) == "model.untrained"
     booster = Record(Global("lightgbm.basic", "Booster"), new=True, state={"_handle": None})
-    assert refusal(lightgbm_text, booster) == "model.untrained"
+    assert refused(lightgbm_text, booster) == "model.untrained"
 
 
 def test_a_booster_of_lightgbm_3_is_read() -> None:
@@ -268,14 +267,14 @@ def test_a_booster_of_lightgbm_3_is_read() -> None:
 
 def test_weights_that_are_no_object_are_refused() -> None:
     """A plain value in a weights file is no model."""
-    assert refusal(read_model, pickle.dumps([1, 2]), "model.pkl") == "model.form"
+    assert refused(read_model, pickle.dumps([1, 2]), "model.pkl") == "model.form"
 
 
 @pytest.mark.parametrize("name", ["HashStockFormat", "Mine"])
 def test_unknown_processors_are_refused_by_name(name: str) -> None:
     """A processor that the bundle cannot express is named; one that is merely called like qlib's is not qlib's."""
-    assert refusal(processor, name, fields_group="feature") == "processor.unknown"
-    assert refusal(processor, "Fillna", module="my.processors") == "processor.unknown"
+    assert refused(processor, name, fields_group="feature") == "processor.unknown"
+    assert refused(processor, "Fillna", module="my.processors") == "processor.unknown"
 
 
 def test_processors_of_the_label_are_left_out() -> None:
@@ -291,14 +290,14 @@ def test_fills_and_selections() -> None:
     assert fill.describe() == {"class": "Fillna", "columns": None, "value": 2.0}
     (selection,) = processor("DropCol", col_list=["A", "B"])
     assert selection.describe() == {"class": "DropCol", "columns": ["A", "B"]}
-    assert refusal(processor, "Fillna", fields_group="extra") == "processor.fields_group"
-    assert refusal(processor, "Fillna", fields_group=[["feature"]]) == "processor.columns"
-    assert refusal(processor, "Fillna", fill_value="0") == "processor.bad_fill"
+    assert refused(processor, "Fillna", fields_group="extra") == "processor.fields_group"
+    assert refused(processor, "Fillna", fields_group=[["feature"]]) == "processor.columns"
+    assert refused(processor, "Fillna", fill_value="0") == "processor.bad_fill"
 
 
 def test_an_unfitted_processor_is_refused() -> None:
     """A normalisation without fitted numbers cannot be carried."""
-    assert refusal(processor, "ZScoreNorm", fields_group="feature") == "processor.not_fitted"
+    assert refused(processor, "ZScoreNorm", fields_group="feature") == "processor.not_fitted"
 
 
 def test_a_loader_within_itself_ends(tmp_path: Path) -> None:
@@ -331,4 +330,4 @@ def test_predictions_of_another_form_are_refused(tmp_path: Path) -> None:
     assert found.instruments.tolist() == ["A", "B"]
     assert np.array_equal(found.scores, [0.5, np.nan], equal_nan=True)
     for value in (pandas.DataFrame({"a": scores, "b": scores}), pandas.Series([1.0]), 3):
-        assert refusal(read_predictions, pickled(tmp_path / "odd", value)) == "artifact.form"
+        assert refused(read_predictions, pickled(tmp_path / "odd", value)) == "artifact.form"

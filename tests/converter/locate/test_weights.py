@@ -7,6 +7,7 @@ import shutil
 import stat
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from types import MappingProxyType
 
@@ -21,6 +22,7 @@ from alphaseal_converter.session.history import HistoryItem, WorkspaceRef
 from alphaseal_converter.session.task import Task
 from converter.sessions import real_task
 from locations import FIXTURES
+from raising import refusal
 
 pytestmark = pytest.mark.skipif(not FIXTURES.is_dir(), reason="the full set of leftovers is not here")
 
@@ -84,11 +86,7 @@ def find(task: Task, *roots: Path, weights: Weights = "auto", maps: tuple[tuple[
     return locate(anchor_of(task), task, weights=weights, workspace_roots=roots, path_maps=maps)
 
 
-def refused(call: Callable[[], object]) -> RefusalError:
-    """The refusal that a call ends with."""
-    with pytest.raises(RefusalError) as caught:
-        call()
-    return caught.value
+refused = partial(refusal, RefusalError)
 
 
 def set_end_time(run: Path, milliseconds: str) -> None:

@@ -21,6 +21,7 @@ from alphaseal.bars.calendar import Bars
 from alphaseal_converter.errors import RefusalError
 from alphaseal_converter.market.provider import configured_provider, open_provider, read_bars
 from bundles import FACTOR_PLAIN, raw_values
+from raising import refusal
 
 RESEARCH = os.environ.get("ALPHASEAL_RESEARCH_PYTHON")
 FIELDS = ("open", "high", "low", "close", "volume", "factor", "vwap")
@@ -55,10 +56,9 @@ def small(root: Path, **changed: str | bytes | npt.NDArray[Any]) -> Path:
 
 
 def refused(call: Callable[[], object]) -> str:
-    with pytest.raises(RefusalError) as caught:
-        call()
-    assert caught.value.exit == 20
-    return caught.value.code
+    error = refusal(RefusalError, call)
+    assert error.exit == 20
+    return error.code
 
 
 def two(root: Path, days: slice = ALL, fields: tuple[str, ...] = ("close",)) -> Bars:

@@ -22,6 +22,7 @@ from alphaseal_converter.processors.selection import DropCol, FilterCol
 from alphaseal_converter.processors.sequence import add_processors
 from graphs import from_json, row_processors, run_graph, ulps
 from locations import DATA
+from raising import refusal
 
 QLIB = json.loads((DATA / "processors" / "qlib.json").read_text(encoding="utf-8"))
 COLUMNS = tuple(QLIB["columns"])
@@ -83,10 +84,8 @@ def zscore(columns: tuple[str, ...] = ("A", "B"), dtype: type[np.floating[Any]] 
     return ZScoreNorm(columns, mean, 2 * mean)
 
 
-def code_of(processors: list[Processor], features: tuple[str, ...] = ("A", "B")) -> RefusalError:
-    with pytest.raises(RefusalError) as caught:
-        row_processors(processors, features)
-    return caught.value
+def refused(processors: list[Processor], features: tuple[str, ...] = ("A", "B")) -> RefusalError:
+    return refusal(RefusalError, row_processors, processors, features)
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf, 0.0, -1.0])
@@ -99,7 +98,7 @@ def test_unusable_scales_are_refused_by_column(bad: float) -> None:
         MinMaxNorm(("A", "B"), mean, mean + scale),
     ]
     for processor in cases:
-        error = code_of([processor])
+        error = refused([processor])
         assert error.code == "processor.bad_scale"
         assert error.found == "B"
 
@@ -107,14 +106,14 @@ def test_unusable_scales_are_refused_by_column(bad: float) -> None:
 def test_unusable_means_are_refused() -> None:
     """An empty fit window leaves NaN in the means: qlib says nothing, we do."""
     norm = RobustZScoreNorm(("A", "B"), np.array([np.nan, np.nan]), np.array([np.nan, np.nan]))
-    assert code_of([norm]).found == "A, B"
-    assert code_of([replace(norm, mean=np.array([np.inf, 0.0]), scale=np.ones(2))]).found == "A"
+    assert refused([norm]).found == "A, B"
+    assert refused([replace(norm, mean=np.array([np.inf, 0.0]), scale=np.ones(2))]).found == "A"
 
 
 @pytest.mark.parametrize("columns", [("B", "A"), ("A",), ("A", "B", "C"), ("A", "C")])
 def test_other_columns_than_the_features_are_refused(columns: tuple[str, ...]) -> None:
     """Order, missing and extra columns: the fitted processor is evidence that the order is wrong."""
-    assert code_of([zscore(columns)]).code == "processor.columns"
+    assert refused([zscore(columns)]).code == "processor.columns"
 
 
 def test_columns_that_a_later_selection_removes_are_dropped() -> None:
@@ -125,7 +124,7 @@ def test_columns_that_a_later_selection_removes_are_dropped() -> None:
         assert norm.columns == ("A", "B")
         assert norm.mean.tolist() == [1.0, 3.0]
         assert norm.scale.tolist() == [2.0, 6.0]
-    assert code_of([DropCol(("C",)), zscore(("A", "C", "B"))]).code == "processor.columns"
+    assert refused([DropCol(("C",)), zscore(("A", "C", "B"))]).code == "processor.columns"
 
 
 def test_constant_columns_that_go_do_not_count() -> None:
@@ -137,7 +136,7 @@ def test_constant_columns_that_go_do_not_count() -> None:
 @pytest.mark.parametrize("selection", [FilterCol(("A",)), DropCol(("B", "X"))])
 def test_selections_that_lose_a_feature_are_refused(selection: FilterCol | DropCol) -> None:
     """A model cannot have a feature that the run filtered out."""
-    error = code_of([selection])
+    error = refused([selection])
     assert error.code == "processor.columns"
     assert error.found == "B"
 
@@ -146,16 +145,16 @@ def test_dtypes() -> None:
     """Parameters share one floating dtype, and steps do too."""
     mixed = ZScoreNorm(("A", "B"), np.zeros(2, dtype=np.float32), np.ones(2))
     half = ZScoreNorm(("A", "B"), np.zeros(2, dtype=np.float16), np.ones(2, dtype=np.float16))  # type: ignore[arg-type]
-    assert code_of([mixed]).code == "processor.dtype"
-    assert code_of([half]).code == "processor.dtype"
-    assert code_of([zscore(), zscore(dtype=np.float32)]).code == "processor.dtype"
-    assert code_of([ZScoreNorm(("A", "B"), np.zeros(3), np.ones(3))]).code == "processor.columns"
+    assert refused([mixed]).code == "processor.dtype"
+    assert refused([half]).code == "processor.dtype"
+    assert refused([zscore(), zscore(dtype=np.float32)]).code == "processor.dtype"
+    assert refused([ZScoreNorm(("A", "B"), np.zeros(3), np.ones(3))]).code == "processor.columns"
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, 0.1, 1e300])
 def test_fill_values_must_fit_every_dtype(value: float) -> None:
     """pandas rounds the fill value to the column's dtype: 0.1 would be two numbers."""
-    assert code_of([Fillna(value)]).code == "processor.bad_fill"
+    assert refused([Fillna(value)]).code == "processor.bad_fill"
 
 
 def test_descriptions_are_plain_json() -> None:

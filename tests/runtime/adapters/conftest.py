@@ -13,8 +13,8 @@ import alphaseal
 from alphaseal_converter.graph.assemble import build_row_graph
 from alphaseal_converter.processors.fillna import Fillna
 from bundles import FACTOR_PLAIN, factor_plain_bundle, raw_values
-from runtime.scoring.test_pipeline import FILL, FINAL, RANK, WIDTH, WINDOW, block_of, newest_less_oldest, write_bundle
-from runtime.scoring.test_pipeline import table_of as table_of_block
+from staged_bundles import FILL, FINAL, RANK, WIDTH, WINDOW, block_of, newest_less_oldest, write_bundle
+from staged_bundles import table_of as table_of_block
 
 
 @dataclass(frozen=True)

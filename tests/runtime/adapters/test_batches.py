@@ -26,7 +26,7 @@ from alphaseal_converter.processors.fillna import Fillna
 from bundles import factor_plain_bundle
 from locations import REPOSITORY
 from manifests import recorded_universe
-from runtime.scoring.test_pipeline import (
+from staged_bundles import (
     FILL,
     FINAL,
     RANK,

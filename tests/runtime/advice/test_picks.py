@@ -19,7 +19,7 @@ from alphaseal.advice.picks import Picks, picks
 from alphaseal.advice.strategy import describe_selection, numbers_of_run
 from alphaseal.cli.advice import read_holdings
 from alphaseal.desk.show import describe
-from alphaseal.errors import AlphasealError, InputError, NotReadableError, UsageError
+from alphaseal.errors import InputError, NotReadableError, UsageError
 from alphaseal.format import manifest as m
 from alphaseal.scoring.scores import Scores, rank_scores
 from alphaseal.tables.features import FeatureBlock
@@ -55,10 +55,6 @@ def run_by(**strategy: Any) -> m.Manifest:
 
 
 DAY = {f"SH60000{number}": 0.9 - number / 10 for number in range(8)}
-
-
-def code_of(error: pytest.ExceptionInfo[AlphasealError]) -> str:
-    return error.value.code
 
 
 def compare(path: Path) -> int:
@@ -161,7 +157,7 @@ def test_another_strategy_is_refused_by_name(module: str, class_name: str) -> No
     for numbers in ({}, {"top_k": 3}, {"n_drop": 1}):
         with pytest.raises(UsageError) as error:
             scores.picks([], **numbers)
-        assert code_of(error) == "picks.strategy"
+        assert error.value.code == "picks.strategy"
         assert class_name in str(error.value)
     assert len(scores.picks([], top_k=3, n_drop=1)) == 3
     assert describe_selection(manifest) == f"{class_name}, not reproduced here"
@@ -175,7 +171,7 @@ def test_a_run_without_a_strategy_is_refused() -> None:
     for known in (without, no_drop, None):
         with pytest.raises(UsageError) as error:
             scores_of(DAY, known).picks([])
-        assert code_of(error) == "picks.strategy"
+        assert error.value.code == "picks.strategy"
     assert describe_selection(without) == "not recorded"
     assert describe_selection(no_drop) == "TopkDropoutStrategy, not reproduced here"
 
@@ -198,7 +194,7 @@ def test_arguments_that_need_more_than_scores_are_refused_by_name(name: str, val
     manifest = run_by(arguments={name: value})
     with pytest.raises(UsageError) as error:
         scores_of(DAY, manifest).picks([])
-    assert code_of(error) == "picks.argument"
+    assert error.value.code == "picks.argument"
     assert name in str(error.value)
     assert describe_selection(manifest).endswith(f"not reproduced here: argument {name!r} of TopkDropoutStrategy")
 
@@ -217,7 +213,7 @@ def test_numbers_are_at_least_one(numbers: dict[str, int]) -> None:
     """With n_drop 0 qlib sells everything (the last 0 of a list are all of it): refused, not repeated."""
     with pytest.raises(UsageError) as error:
         scores_of(DAY, run_by()).picks([], **numbers)
-    assert code_of(error) == "picks.number"
+    assert error.value.code == "picks.number"
 
 
 def test_more_holdings_than_the_strategy_has_are_refused() -> None:
@@ -226,7 +222,7 @@ def test_more_holdings_than_the_strategy_has_are_refused() -> None:
     assert scores.picks(held[:4], top_k=3, n_drop=1).instruments("sell") == ["SH600003"]
     with pytest.raises(InputError) as error:
         scores.picks(held[:5], top_k=3, n_drop=1)
-    assert code_of(error) == "picks.holdings"
+    assert error.value.code == "picks.holdings"
 
 
 def test_picks_are_those_of_one_date() -> None:
@@ -234,7 +230,7 @@ def test_picks_are_those_of_one_date() -> None:
     for scores in (scores_of(DAY, days=2), scores_of(dict.fromkeys(DAY))):
         with pytest.raises(UsageError) as error:
             scores.picks([], top_k=3, n_drop=1)
-        assert code_of(error) == "picks.dates"
+        assert error.value.code == "picks.dates"
 
 
 def test_holdings_in_another_notation_are_not_sold() -> None:
@@ -242,7 +238,7 @@ def test_holdings_in_another_notation_are_not_sold() -> None:
     scores = scores_of(DAY, run_by())
     with pytest.raises(InputError) as error:
         scores.picks(["600000.SH"])
-    assert (code_of(error), error.value.where) == ("instrument.pattern", "holdings")
+    assert (error.value.code, error.value.where) == ("instrument.pattern", "holdings")
     assert scores.picks(["600000.SH"], instruments_from="ts").instruments("hold") == ["SH600000"]
 
 
@@ -281,7 +277,7 @@ def test_holdings_that_do_not_say_which(tmp_path: Path, text: str) -> None:
     path.write_text(text, encoding="utf-8")
     with pytest.raises(UsageError) as error:
         picks(scores_of(DAY, run_by()), read_holdings(path))
-    assert code_of(error) == "usage.holdings"
+    assert error.value.code == "usage.holdings"
 
 
 def test_holdings_that_cannot_be_read(tmp_path: Path) -> None:
@@ -290,7 +286,7 @@ def test_holdings_that_cannot_be_read(tmp_path: Path) -> None:
     for name in ("absent", "bytes"):
         with pytest.raises(NotReadableError) as error:
             read_holdings(tmp_path / name)
-        assert code_of(error) == "holdings.not_readable"
+        assert error.value.code == "holdings.not_readable"
 
 
 def test_holdings_in_another_encoding_say_what_to_do(tmp_path: Path) -> None:
@@ -298,7 +294,7 @@ def test_holdings_in_another_encoding_say_what_to_do(tmp_path: Path) -> None:
     (tmp_path / "gbk.csv").write_bytes("instrument,名称\nSH600000,浦发银行\n".encode("gbk"))
     with pytest.raises(NotReadableError) as error:
         read_holdings(tmp_path / "gbk.csv")
-    assert code_of(error) == "holdings.not_readable"
+    assert error.value.code == "holdings.not_readable"
     assert "UTF-8" in (error.value.next_step or "")
 
 
@@ -307,7 +303,7 @@ def test_holdings_that_are_no_codes(holdings: Any) -> None:
     """One text is not a list of its letters, and nothing is not no stocks."""
     with pytest.raises(UsageError) as error:
         scores_of(DAY, run_by()).picks(holdings)
-    assert code_of(error) == "usage.holdings"
+    assert error.value.code == "usage.holdings"
 
 
 def test_command_says_what_to_hold_sell_and_buy(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

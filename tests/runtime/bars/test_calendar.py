@@ -17,6 +17,7 @@ from alphaseal.bars.calendar import AlphaColumns, Bars, read_bars
 from alphaseal.errors import AlphasealError, InputError, PolicyError
 from alphaseal.tables.request import Limits, Notation
 from arrow_types import STRING_VIEWS, handed_over
+from raising import refusal
 
 NOTATION = Notation(kind="qlib")
 
@@ -31,9 +32,7 @@ def read(source: Any, **choices: Any) -> Bars:
 
 
 def refused(source: Any, **choices: Any) -> InputError:
-    with pytest.raises(InputError) as error:
-        read(source, **choices)
-    return error.value
+    return refusal(InputError, read, source, **choices)
 
 
 @pytest.fixture

@@ -23,6 +23,7 @@ from alphaseal.errors import AlphasealError, InputError, PolicyError, SelfTestEr
 from alphaseal.scoring import selftest
 from alphaseal.scoring.scores import Scores
 from alphaseal.tables.features import FeatureBlock
+from raising import refusal
 
 
 @pytest.fixture(autouse=True)
@@ -89,9 +90,7 @@ def close_to(found: dict[str, float], wanted: dict[str, float]) -> None:
 
 
 def refused(bundle: alphaseal.Bundle, *arguments: Any, **choices: Any) -> AlphasealError:
-    with pytest.raises(AlphasealError) as error:
-        bundle.score(*arguments, **({"date": DAYS[-1]} | choices))
-    return error.value
+    return refusal(AlphasealError, bundle.score, *arguments, **({"date": DAYS[-1]} | choices))
 
 
 # --- scores -----------------------------------------------------------------------------------------------------------

@@ -20,6 +20,7 @@ from alphaseal.errors import AlphasealError, InputError, UsageError
 from alphaseal.format import manifest as m
 from alphaseal.scoring import selftest
 from alphaseal.tables.features import FeatureBlock
+from raising import refusal
 
 GOLDEN, LATER = DAYS[:WINDOW], DAYS[WINDOW:]
 SIZES = m.Sizes(low=90.0, median=200.0, high=400.0)
@@ -68,9 +69,7 @@ def scored(bundle: alphaseal.Bundle, rows: pd.DataFrame, **choices: Any) -> alph
 
 
 def refused(bundle: alphaseal.Bundle, rows: pd.DataFrame, **choices: Any) -> AlphasealError:
-    with pytest.raises(InputError) as error:
-        scored(bundle, rows, **choices)
-    return error.value
+    return refusal(InputError, scored, bundle, rows, **choices)
 
 
 def times(rows: pd.DataFrame, factor: float, **where: Any) -> pd.DataFrame:

@@ -13,6 +13,7 @@ from alphaseal import cli
 from alphaseal.disk.targets import check_target, replacing
 from alphaseal.errors import NotReadableError, UsageError
 from bundles import FACTOR_PLAIN, factor_plain_bundle, raw_values
+from raising import refusal
 
 TRUTH = FACTOR_PLAIN / "truth/hist2_factor"
 SYSTEM = Path("/sys")
@@ -20,10 +21,9 @@ SYSTEM = Path("/sys")
 
 
 def refused(path: Path, **reads: object) -> str:
-    with pytest.raises(UsageError) as error:
-        check_target(path, **reads)  # type: ignore[arg-type]
-    assert error.value.exit == 2
-    return error.value.code
+    error = refusal(UsageError, check_target, path, **reads)
+    assert error.exit == 2
+    return error.code
 
 
 @pytest.fixture

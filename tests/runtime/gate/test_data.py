@@ -25,6 +25,7 @@ from alphaseal.tables.features import FeatureColumn
 from alphaseal.tables.request import Limits
 from locations import REPOSITORY
 from peak_memory import PEAK, needs_peak
+from raising import refusal
 
 FEATURES = [FeatureColumn("a", "float64"), FeatureColumn("b", "float32")]
 SCHEMA = golden_schema(FEATURES)
@@ -61,9 +62,7 @@ def written(table: pa.Table, **options: Any) -> bytes:
 
 def code_of(data: bytes, rows: int = 4) -> str:
     """The code that the gate refuses the file with."""
-    with pytest.raises(PolicyError) as caught:
-        read_exact(data, SCHEMA, rows, "golden.parquet")
-    return caught.value.code
+    return refusal(PolicyError, read_exact, data, SCHEMA, rows, "golden.parquet").code
 
 
 # --- files of a bundle --------------------------------------------------------------------------------------------------

@@ -16,21 +16,20 @@ from alphaseal.gate.onnx import operators as onnx_operators
 from alphaseal.gate.onnx.wire import Source
 from alphaseal_converter.nodes.builder import IR_VERSION, OPSETS, GraphBuilder
 from alphaseal_converter.nodes.embed import OPERATORS as FOREIGN
+from raising import refusal
 from small_models import FEATURES, attribute, changed, ensemble, network_model, plain_trees, trees_model
 
 Change = Callable[[onnx.ModelProto], object]
 
 
-def refusal(data: bytes, **limits: int) -> PolicyError:
+def refused(data: bytes, **limits: int) -> PolicyError:
     """The error of the gate."""
-    with pytest.raises(PolicyError) as caught:
-        check_model(data, "model.onnx", limits=Limits(**limits))
-    return caught.value
+    return refusal(PolicyError, check_model, data, "model.onnx", limits=Limits(**limits))
 
 
 def code_after(change: Change, data: bytes | None = None) -> str:
     """The code that the plain trees are refused with after a change."""
-    return refusal(changed(plain_trees() if data is None else data, change)).code
+    return refused(changed(plain_trees() if data is None else data, change)).code
 
 
 def built(add: Callable[[GraphBuilder], str], n_features: int = FEATURES) -> bytes:
@@ -226,13 +225,13 @@ def _tree_model(
 def test_cycle_beside_the_tree_is_refused() -> None:
     """Nodes that lead to each other, each with one parent, are not reached from a root."""
     data = _tree_model([0, 2, 1], [1, 2, 3], [1, 0, 0], [1, 1, 1], 4, [0])
-    assert "cycle" in refusal(data).message
+    assert "cycle" in refused(data).message
 
 
 def test_root_whose_branches_have_one_id_is_refused() -> None:
     """onnxruntime before 1.24 takes it for a lone leaf (its issue 24679)."""
     data = _tree_model([1, 0], [1, 2], [1, 1], [0, 1], 3, [0])
-    assert "one id" in refusal(data).message
+    assert "one id" in refused(data).message
 
 
 @pytest.mark.parametrize(("depth", "passes"), [(1000, True), (1001, False)])
@@ -243,7 +242,7 @@ def test_depth_of_trees_is_bounded(depth: int, passes: bool) -> None:
     if passes:
         check_model(data, "model.onnx")
     else:
-        assert "splits on a path" in refusal(data).message
+        assert "splits on a path" in refused(data).message
 
 
 def test_infinite_thresholds_pass() -> None:
@@ -439,7 +438,7 @@ def test_what_no_builder_writes_is_refused(name: str) -> None:
 def test_refusal_names_node_and_place() -> None:
     """The error says which node, and at which byte it begins."""
     data = changed(plain_trees(), _ints("nodes_featureids", 0, -1))
-    error = refusal(data)
+    error = refused(data)
     assert "'n0' (ai.onnx.ml.TreeEnsemble)" in error.message
     offset = int((error.where or "").rpartition(" ")[2])
     assert data[offset] == 0x0A
@@ -481,7 +480,7 @@ def test_constants_are_finite(values: object, operator: str, passes: bool) -> No
     if passes:
         check_model(data, "model.onnx")
     else:
-        assert refusal(data).code == "model.not_finite"
+        assert refused(data).code == "model.not_finite"
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
@@ -491,7 +490,7 @@ def test_every_form_of_nan_and_infinity_is_seen(dtype: type) -> None:
     sign = 0x80000000 if dtype is np.float32 else 1 << 63
     for bits in (top, top | sign, top + 1, top | 1 << 20, (top + 1) | sign):
         number = np.array([[bits]], width).view(dtype)
-        assert refusal(_with_constant(number, "MatMul")).code == "model.not_finite"
+        assert refused(_with_constant(number, "MatMul")).code == "model.not_finite"
     for bits in (top - 1, (top - 1) | sign, 0, sign):
         check_model(_with_constant(np.array([[bits]], width).view(dtype), "MatMul"), "model.onnx")
 
@@ -566,7 +565,7 @@ def _gather(builder: GraphBuilder) -> str:
 @pytest.mark.parametrize("bomb", [_expand, _fill, _pad, _tile, _range, _doubling, _powers_of_the_rows, _gather])
 def test_graphs_that_swell_are_refused(bomb: Callable[[GraphBuilder], str]) -> None:
     """Sizes are known before anything runs, and no value may hold more than so many numbers."""
-    assert refusal(built(bomb), rows_alone=False).code in ("model.growth", "model.shape")
+    assert refused(built(bomb), rows_alone=False).code in ("model.growth", "model.shape")
 
 
 def test_graphs_that_take_too_long_are_refused() -> None:
@@ -583,7 +582,7 @@ def test_graphs_that_take_too_long_are_refused() -> None:
             axis=1,
         )
 
-    assert refusal(built(add)).code == "model.growth"
+    assert refused(built(add)).code == "model.growth"
 
 
 def test_shapes_from_data_are_refused() -> None:
@@ -594,7 +593,7 @@ def test_shapes_from_data_are_refused() -> None:
         shape = builder.add("Reshape", length, builder.constant([1]))
         return builder.add("Add", _first(builder), builder.add("ReduceSum", builder.add("ConstantOfShape", shape)))
 
-    assert refusal(built(add), rows_alone=False).code == "model.shape"
+    assert refused(built(add), rows_alone=False).code == "model.shape"
 
 
 def test_lengths_cannot_shrink_with_the_rows() -> None:
@@ -606,12 +605,12 @@ def test_lengths_cannot_shrink_with_the_rows() -> None:
         length = builder.add("Add", fewer, builder.constant([2048 * 1_000_000 + 1]))
         return builder.add("Add", _first(builder), builder.add("ReduceSum", builder.add("ConstantOfShape", length)))
 
-    assert refusal(built(add)).code == "model.shape"
+    assert refused(built(add)).code == "model.shape"
 
 
 def test_large_files_are_refused_before_they_are_read() -> None:
     """The limit of bytes comes first."""
-    assert refusal(b"\xff" * 1001, file_bytes=1000).code == "model.size"
+    assert refused(b"\xff" * 1001, file_bytes=1000).code == "model.size"
 
 
 # --- protobuf -----------------------------------------------------------------------------------------------------------
@@ -644,12 +643,12 @@ def test_every_truncation_is_refused() -> None:
 )
 def test_malformed_protobuf_is_refused(data: bytes) -> None:
     """One message has one byte form."""
-    assert refusal(data).code in ("model.protobuf", "model.field")
+    assert refused(data).code in ("model.protobuf", "model.field")
 
 
 def test_unknown_fields_are_refused() -> None:
     """A field that this version does not know might mean something to another reader."""
-    assert refusal(plain_trees() + b"\xf8\x7f\x01").code == "model.field"
+    assert refused(plain_trees() + b"\xf8\x7f\x01").code == "model.field"
 
 
 def test_packed_integers_are_refused() -> None:
@@ -658,7 +657,7 @@ def test_packed_integers_are_refused() -> None:
     packed = name + b"\x42\x02\x01\x02" + b"\xa0\x01\x07"
     node = b"\x12\x01b" + b"\x22\x03Neg" + b"\x2a" + bytes([len(packed)]) + packed
     graph = b"\x0a" + bytes([len(node)]) + node
-    assert refusal(b"\x08\x0a\x3a" + bytes([len(graph)]) + graph).code == "model.field"
+    assert refused(b"\x08\x0a\x3a" + bytes([len(graph)]) + graph).code == "model.field"
 
 
 def test_attributes_have_one_value_of_their_type() -> None:

@@ -16,6 +16,7 @@ from alphaseal.gate.model import ALPHAS, check_alphas, check_model
 from alphaseal.gate.onnx.operators import EVERYDAY, every_operator
 from alphaseal_converter.alphas import compile_alphas
 from alphaseal_converter.nodes.builder import GraphBuilder
+from raising import refusal
 
 Change = Callable[[onnx.ModelProto], object]
 
@@ -30,10 +31,8 @@ def small(change: Change | None = None) -> bytes:
     return bytes(model.SerializeToString(deterministic=True))
 
 
-def refusal(data: bytes, window: int = 2, fields: int = 1, features: int = 1) -> PolicyError:
-    with pytest.raises(PolicyError) as caught:
-        check_alphas(data, "alphas.onnx", window=window, fields=fields, features=features)
-    return caught.value
+def refused(data: bytes, window: int = 2, fields: int = 1, features: int = 1) -> PolicyError:
+    return refusal(PolicyError, check_alphas, data, "alphas.onnx", window=window, fields=fields, features=features)
 
 
 def test_compiled_graphs_pass_and_use_every_operator_of_the_list() -> None:
@@ -61,7 +60,7 @@ def test_rows_of_a_call_are_those_of_the_gate() -> None:
 def test_ports_are_those_that_the_manifest_says(numbers: dict[str, int]) -> None:
     """Another window, number of fields or of features is refused."""
     check_alphas(small(), "alphas.onnx", window=2, fields=1, features=1)
-    assert refusal(small(), **numbers).code == "model.signature"
+    assert refused(small(), **numbers).code == "model.signature"
 
 
 def test_scoring_and_alpha_graphs_do_not_pass_for_each_other() -> None:
@@ -72,7 +71,7 @@ def test_scoring_and_alpha_graphs_do_not_pass_for_each_other() -> None:
     builder = GraphBuilder()
     score = builder.add("Gather", "features", builder.constant([0]), axis=1)
     data = builder.model(1, score)
-    assert refusal(data).code == "model.signature"
+    assert refused(data).code == "model.signature"
 
 
 @pytest.mark.parametrize(
@@ -84,7 +83,7 @@ def test_operators_of_scoring_graphs_are_refused(operator: str) -> None:
     def change(model: onnx.ModelProto) -> None:
         model.graph.node.insert(0, helper.make_node(operator, ["bars", "bars"], ["k"]))
 
-    assert refusal(small(change)).code == "model.operator"
+    assert refused(small(change)).code == "model.operator"
 
 
 def _append(*arguments: object, constant: np.ndarray | None = None, **attributes: object) -> Change:
@@ -134,10 +133,10 @@ BAD: dict[str, tuple[Change, str]] = {
 def test_bad_graphs_are_refused(name: str) -> None:
     """Ports, constants, sizes and versions that our compiler does not write."""
     change, code = BAD[name]
-    assert refusal(small(change)).code == code
+    assert refused(small(change)).code == code
 
 
 def test_too_large_a_file_is_refused() -> None:
     """A graph of bars has no weights, so its file is small."""
-    error = refusal(bytes(ALPHAS.file_bytes + 1))
+    error = refused(bytes(ALPHAS.file_bytes + 1))
     assert error.code == "model.size"

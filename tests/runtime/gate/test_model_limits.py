@@ -26,6 +26,7 @@ from alphaseal.gate.onnx.wire import Source
 from alphaseal.scoring.session import calls_at_once, load_session
 from alphaseal_converter.nodes.builder import IR_VERSION, OPSETS, GraphBuilder
 from peak_memory import PEAK, needs_peak
+from raising import refusal
 from small_models import FEATURES
 
 Add = Callable[[GraphBuilder], str]
@@ -48,14 +49,13 @@ def built(add: Add) -> bytes:
     return bytes(model.SerializeToString(deterministic=True))
 
 
-def refusal(add: Add, limits: Limits | None = None) -> PolicyError:
+def refused(add: Add, limits: Limits | None = None) -> PolicyError:
     """The error of the gate, which comes at once."""
     data = built(add)
     started = time.process_time()
-    with pytest.raises(PolicyError) as caught:
-        check_model(data, "model.onnx", limits=limits)
+    error = refusal(PolicyError, check_model, data, "model.onnx", limits=limits)
     assert time.process_time() - started < 2.0
-    return caught.value
+    return error
 
 
 def passes(add: Add, limits: Limits | None = None) -> ModelSummary:
@@ -110,7 +110,7 @@ def test_integers_are_not_divided_by_zero_or_minus_one(operator: str, kind: int,
     if kind == TensorProto.UINT8 and 255 in numbers:
         passes(divided(operator, numbers[..., :1] if numbers.ndim else numbers, kind))
         return
-    error = refusal(divided(operator, numbers, kind))
+    error = refused(divided(operator, numbers, kind))
     assert error.code == "model.division"
     assert "0 or -1" in error.message
 
@@ -144,7 +144,7 @@ COMPUTED: dict[str, Add] = {
 @pytest.mark.parametrize("name", COMPUTED)
 def test_integers_are_not_divided_by_what_is_computed(name: str) -> None:
     """Whatever the golden rows give, a later day may give another divisor."""
-    assert refusal(COMPUTED[name]).code == "model.division"
+    assert refused(COMPUTED[name]).code == "model.division"
 
 
 def test_integers_are_divided_by_what_is_known() -> None:
@@ -259,7 +259,7 @@ AXES: dict[str, Add] = {
 @pytest.mark.parametrize("operator", AXES)
 def test_axes_are_those_of_the_value(operator: str) -> None:
     """An axis beyond the value is refused where it stands."""
-    error = refusal(AXES[operator])
+    error = refused(AXES[operator])
     assert (error.code, "of a value of rank" in error.message) == ("model.shape", True)
 
 
@@ -301,7 +301,7 @@ ATTRIBUTES: dict[str, Add] = {
 @pytest.mark.parametrize("name", ATTRIBUTES)
 def test_attributes_are_within_their_bounds(name: str) -> None:
     """What a kernel divides by, negates or takes for a size is refused by name before any library sees it."""
-    assert refusal(ATTRIBUTES[name]).code == "model.attribute"
+    assert refused(ATTRIBUTES[name]).code == "model.attribute"
 
 
 def test_attributes_that_are_required_are_there() -> None:
@@ -351,7 +351,7 @@ def _of_the_rows(builder: GraphBuilder) -> str:
 def test_memory_is_that_of_all_values_that_live(add: Add) -> None:
     """Each value is far below its own bound; together they are not."""
     limits = Limits(constant_work=1 << 40, rows_alone=False)
-    error = refusal(add, limits)
+    error = refused(add, limits)
     assert error.code == "model.growth"
     assert "live at one time" in error.message
     assert "at most 1073741824 bytes" in str(error)
@@ -534,7 +534,7 @@ def _slow_for_each_row(builder: GraphBuilder) -> str:
 )
 def test_work_is_bounded_whatever_it_depends_on(add: Add) -> None:
     """Nodes of constants count as much as those of rows, each by what its kernel takes at worst."""
-    error = refusal(add)
+    error = refused(add)
     assert error.code == "model.growth"
     assert "computes more than is allowed" in error.message
 

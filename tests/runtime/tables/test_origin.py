@@ -21,6 +21,7 @@ from alphaseal.tables import origin as feature_origin
 from alphaseal.tables.origin import FeatureOrigin
 from alphaseal.trust import keys
 from locations import REPOSITORY
+from raising import refusal
 
 BASE = REPOSITORY / "tests/vectors/v1/base"
 DATE = "2024-01-03"
@@ -63,13 +64,6 @@ def signed(bundle: alphaseal.Bundle, tmp_path: Path) -> tuple[Path, Path]:
     return path, public
 
 
-def code_of(kind: type[AlphasealError], call: Any, *arguments: Any, **options: Any) -> str:
-    """The code of the error that a call must end with."""
-    with pytest.raises(kind) as caught:
-        call(*arguments, **options)
-    return caught.value.code
-
-
 def test_the_right_file_scores_as_the_plain_table(bundle: alphaseal.Bundle, tmp_path: Path) -> None:
     """Metadata change no score, by path, by bytes and in a stream."""
     path = write(tmp_path / "features.parquet", origin_for(bundle))
@@ -88,9 +82,9 @@ def test_another_bundle_and_other_dates_are_refused(bundle: alphaseal.Bundle, tm
     other = write(tmp_path / "other.parquet", origin_for(bundle, bundle="0" * 64))
     early = write(tmp_path / "early.parquet", origin_for(bundle, dates=["2024-01-02"]))
     for call in (bundle.score, bundle.score_stream):
-        assert code_of(InputError, call, other, dates=(DATE, DATE)) == "features.other_bundle"
-        assert code_of(InputError, call, early, dates=(DATE, None)) == "features.other_date"
-    assert code_of(InputError, bundle.score, early, date=DATE) == "features.other_date"
+        assert refusal(InputError, call, other, dates=(DATE, DATE)).code == "features.other_bundle"
+        assert refusal(InputError, call, early, dates=(DATE, None)).code == "features.other_date"
+    assert refusal(InputError, bundle.score, early, date=DATE).code == "features.other_date"
     assert len(bundle.score(early, date="2024-01-02"))
     # A range of which some date was computed.
     assert list(bundle.score_stream(early, dates=(None, DATE)))
@@ -111,14 +105,14 @@ def test_another_bundle_and_other_dates_are_refused(bundle: alphaseal.Bundle, tm
 def test_damaged_metadata_are_refused(bundle: alphaseal.Bundle, tmp_path: Path, metadata: bytes) -> None:
     """What claims to be computed and does not say for what is not used."""
     path = write(tmp_path / "features.parquet", metadata)
-    assert code_of(InputError, bundle.score, path, date=DATE) == "features.origin"
+    assert refusal(InputError, bundle.score, path, date=DATE).code == "features.origin"
 
 
 @pytest.mark.parametrize("days", [[], [DATE, DATE], [DATE, "2024-01-02"], ["yesterday"], ["2024-02-30"]])
 def test_dates_are_dates_in_order(bundle: alphaseal.Bundle, tmp_path: Path, days: list[str]) -> None:
     """None, twice, backwards, no dates: damaged."""
     path = write(tmp_path / "features.parquet", origin_for(bundle, dates=days))
-    assert code_of(InputError, bundle.score, path, date=DATE) == "features.origin"
+    assert refusal(InputError, bundle.score, path, date=DATE).code == "features.origin"
 
 
 def test_the_origin_can_be_read(bundle: alphaseal.Bundle, tmp_path: Path) -> None:
@@ -145,7 +139,7 @@ def test_every_byte_counts(bundle: alphaseal.Bundle, signed: tuple[Path, Path]) 
     good = path.read_bytes()
     for place in range(0, len(good), 97):
         path.write_bytes(good[:place] + bytes([good[place] ^ 1]) + good[place + 1 :])
-        code = code_of(SignatureError, feature_origin.read_signed, path, public, bundle.digest, date=DATE)
+        code = refusal(SignatureError, feature_origin.read_signed, path, public, bundle.digest, date=DATE).code
         assert code == "features.signature_payload"
 
 
@@ -156,7 +150,7 @@ def test_signatures_that_do_not_count(bundle: alphaseal.Bundle, signed: tuple[Pa
     good = sidecar.read_bytes()
 
     def refused(kind: type[AlphasealError], date: str = DATE, digest: str = bundle.digest) -> str:
-        return code_of(kind, feature_origin.read_signed, path, public, digest, date=date)
+        return refusal(kind, feature_origin.read_signed, path, public, digest, date=date).code
 
     assert refused(InputError, "2024-01-04") == "features.other_date"
     assert refused(InputError, digest="0" * 64) == "features.other_bundle"
@@ -184,7 +178,7 @@ def test_a_signed_table_without_metadata_is_refused(bundle: alphaseal.Bundle, si
     path, public = signed
     shutil.copy(BASE / "features.parquet", path)
     feature_origin.sidecar_of(path).write_bytes(feature_origin.sign(path.read_bytes(), origin_for(bundle), KEY))
-    code = code_of(InputError, feature_origin.read_signed, path, public, bundle.digest, date=DATE)
+    code = refusal(InputError, feature_origin.read_signed, path, public, bundle.digest, date=DATE).code
     assert code == "features.origin"
 
 
@@ -207,5 +201,5 @@ def test_a_file_too_large_to_be_read_at_once_is_refused(
     """The bound of a signed file holds."""
     path, public = signed
     monkeypatch.setattr(feature_origin, "MAXIMUM_SIGNED_FILE", 100)
-    code = code_of(InputError, feature_origin.read_signed, path, public, bundle.digest, date=DATE)
+    code = refusal(InputError, feature_origin.read_signed, path, public, bundle.digest, date=DATE).code
     assert code == "features.too_large"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime
 import io
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -27,16 +28,13 @@ from alphaseal.tables.parquet import open_parquet
 from alphaseal.tables.request import Request
 from fuzz_mutations import Fields, Thrift, write_structure
 from fuzz_tables import DAY, DAYS, FEATURES, FIELDS, FIRST_DAY, ROWS, STOCKS, columns, files
+from raising import refusal
 
 Change = Callable[[Fields], object]
 ONE = [FeatureColumn("a", "float64")]
 
 
-def refused(call: Callable[[], object]) -> InputError:
-    with pytest.raises(InputError) as caught:
-        call()
-    assert "\n" not in str(caught.value)
-    return caught.value
+refused = partial(refusal, InputError)
 
 
 # --- footers and pages ------------------------------------------------------------------------------------------------

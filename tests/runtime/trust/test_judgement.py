@@ -32,7 +32,9 @@ from alphaseal.scoring import selftest
 from alphaseal.trust import policy as trust_file
 from alphaseal.trust.judgement import Trust
 from bundles import FACTOR_PLAIN, factor_plain_bundle, raw_values
+from commands import run
 from manifests import example_manifest
+from raising import code_of
 from signed import envelope_of, key, known, policy, rule, signed_bundle, trust, write_trust
 
 MANIFEST = example_manifest()
@@ -46,14 +48,6 @@ def public_file(folder: Path, seed: str) -> Path:
     path = folder / f"{seed}.pub"
     path.write_bytes(key(seed)._private.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo))
     return path
-
-
-def code_of(call: Any, kind: type[AlphasealError]) -> str:
-    """The code of the error of exactly this kind that `call` ends with."""
-    with pytest.raises(kind) as caught:
-        call()
-    assert type(caught.value) is kind
-    return caught.value.code
 
 
 def test_nothing_is_accepted_without_trust() -> None:
@@ -343,27 +337,32 @@ def test_trust_file_is_strict_json() -> None:
     assert code_of(lambda: trust_file.parse(data, "trust.json"), MalformedError) == "json.duplicate_key"
 
 
-def run(*arguments: object) -> tuple[int, dict[str, Any]]:
-    """Exit status and JSON object of one command, in this process."""
-    import contextlib
-    import io
-
-    out = io.StringIO()
-    with contextlib.redirect_stdout(out):
-        status = cli.main([*map(str, arguments), "--json"])
-    return status, json.loads(out.getvalue())
-
-
 def test_commands_make_a_trust_file(tmp_path: Path) -> None:
     """init, add, revoke and show do what they say, and nothing is overwritten by init."""
     file = tmp_path / "trust.json"
-    assert run("trust", "init", file, "--threshold", "ci=1", "--threshold", "approver=1", "--maximum-age", 90)[0] == 0
-    assert run("trust", "init", file)[1]["code"] == "trust.exists"
     assert (
-        run("trust", "add", file, "--key", public_file(tmp_path, "a"), "--name", "build-server", "--role", "ci")[0] == 0
+        run(cli.main, "trust", "init", file, "--threshold", "ci=1", "--threshold", "approver=1", "--maximum-age", 90)[0]
+        == 0
+    )
+    assert run(cli.main, "trust", "init", file)[1]["code"] == "trust.exists"
+    assert (
+        run(
+            cli.main,
+            "trust",
+            "add",
+            file,
+            "--key",
+            public_file(tmp_path, "a"),
+            "--name",
+            "build-server",
+            "--role",
+            "ci",
+        )[0]
+        == 0
     )
     assert (
         run(
+            cli.main,
             "trust",
             "add",
             file,
@@ -378,9 +377,9 @@ def test_commands_make_a_trust_file(tmp_path: Path) -> None:
         )[0]
         == 0
     )
-    assert run("trust", "add", file, "--bundle", "demo", "--lowest-sequence", 7)[0] == 0
-    assert run("trust", "revoke", file, "--digest", "0" * 64)[0] == 0
-    status, shown = run("trust", "show", file)
+    assert run(cli.main, "trust", "add", file, "--bundle", "demo", "--lowest-sequence", 7)[0] == 0
+    assert run(cli.main, "trust", "revoke", file, "--digest", "0" * 64)[0] == 0
+    status, shown = run(cli.main, "trust", "show", file)
     result = shown["result"]
     assert status == 0
     assert result["key_ids"] == {"build-server": key("a").id, "anna": key("b").id}
@@ -389,6 +388,7 @@ def test_commands_make_a_trust_file(tmp_path: Path) -> None:
     # The same key again changes its validity, for a rotation.
     assert (
         run(
+            cli.main,
             "trust",
             "add",
             file,
@@ -407,7 +407,7 @@ def test_commands_make_a_trust_file(tmp_path: Path) -> None:
         "build-server": "2027-01-01T00:00:00Z",
         "anna": "2030-01-01T00:00:00Z",
     }
-    assert run("trust", "revoke", file, "--key", "build-server")[1]["result"]["revoked_keys"] == [key("a").id]
+    assert run(cli.main, "trust", "revoke", file, "--key", "build-server")[1]["result"]["revoked_keys"] == [key("a").id]
 
 
 @pytest.mark.parametrize(
@@ -442,7 +442,7 @@ def test_commands_refuse_and_change_nothing(
         public_file(tmp_path, name).rename(f"{name.upper()}.pub")
     file = policy(known("a", "signer"), known("b", "signer"), thresholds={"signer": 1}, revoked_keys=[key("r").id])
     before = write_trust(tmp_path / "FILE", file).read_bytes()
-    status, shown = run("trust", *arguments)
+    status, shown = run(cli.main, "trust", *arguments)
     assert (shown["ok"], shown["code"]) == (False, code)
     assert status in (2, 3, 10)
     assert (tmp_path / "FILE").read_bytes() == before
@@ -456,19 +456,19 @@ def test_verify_by_trust_file_by_key_and_unsigned(tmp_path: Path) -> None:
     """The three ways of trust on the command line: each says whose signatures counted; --key warns."""
     bundle = signed_bundle(tmp_path / "bundle", "a")
     file = write_trust(tmp_path / "trust.json", policy(known("a"), bundles={"demo": rule(1)}))
-    status, by_file = run("verify", bundle, "--trust", file)
+    status, by_file = run(cli.main, "verify", bundle, "--trust", file)
     assert (status, by_file["result"]["signers"][0]["name"], by_file["result"]["warnings"]) == (0, "a", [])
-    status, by_key = run("verify", bundle, "--key", public_file(tmp_path, "a"))
+    status, by_key = run(cli.main, "verify", bundle, "--key", public_file(tmp_path, "a"))
     assert (status, by_key["result"]["signers"][0]["key"], len(by_key["result"]["warnings"])) == (0, key("a").id, 1)
-    status, unsigned = run("verify", bundle, "--allow-unsigned")
+    status, unsigned = run(cli.main, "verify", bundle, "--allow-unsigned")
     assert (status, unsigned["result"]["signed"], unsigned["result"]["signers"]) == (0, True, [])
 
 
 def test_key_trusts_any_bundle_of_that_key_alone(tmp_path: Path) -> None:
     """--key accepts a bundle that is not ready and of any name; another key's bundle is refused."""
     bundle = signed_bundle(tmp_path / "bundle", "a", eligibility=NOT_READY, name="whatever")
-    assert run("verify", bundle, "--key", public_file(tmp_path, "a"))[0] == 0
-    assert run("verify", bundle, "--key", public_file(tmp_path, "b"))[1]["code"] == "trust.unknown_key"
+    assert run(cli.main, "verify", bundle, "--key", public_file(tmp_path, "a"))[0] == 0
+    assert run(cli.main, "verify", bundle, "--key", public_file(tmp_path, "b"))[1]["code"] == "trust.unknown_key"
 
 
 @pytest.mark.parametrize(
@@ -494,7 +494,7 @@ def test_trust_options(
     signed_bundle(tmp_path / "bundle", "a")
     public_file(tmp_path, "a")
     write_trust(tmp_path / "trust.json", policy(known("a", not_after="2030-01-01T00:00:00Z")))
-    found, shown = run("verify", "bundle", *arguments)
+    found, shown = run(cli.main, "verify", "bundle", *arguments)
     assert (found, shown["code"]) == (status, code)
 
 

@@ -56,7 +56,7 @@ def predict_windows(request: dict[str, Any], saved: Path) -> dict[str, Any]:
     sampler = dataset.prepare("test", col_set=["feature"], data_key=DataHandlerLP.DK_I)
     sampler.config(fillna_type="ffill+bfill")
     windows = np.stack([sampler[i] for i in range(len(sampler))])
-    # newest_less_oldest of tests/runtime/scoring/test_pipeline.py
+    # newest_less_oldest of tests/staged_bundles.py
     expected = windows[:, -1].sum(axis=1) - windows[:, 0].sum(axis=1) + 0.01 * windows[:, 1].sum(axis=1)
     model.to_pickle(saved)
     again = pickle.loads(saved.read_bytes()).predict(dataset)  # written a moment ago, as qlib's recorder does
