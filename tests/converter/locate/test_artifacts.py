@@ -55,7 +55,7 @@ def processor(name: str, module: str = "qlib.data.dataset.processor", **attribut
 
 def state(*records: Record) -> DatasetState:
     """A dataset with these infer processors and nothing else."""
-    return DatasetState("", None, "", records, (), None, {}, None, None, None)
+    return DatasetState("", None, records, None)
 
 
 def refused(call: Any, *arguments: Any, **named: Any) -> str:
@@ -115,11 +115,10 @@ def test_fitted_processors_are_the_fitted_numbers(case: tuple[Path, Path, dict[s
 
 
 def test_dataset_and_configuration_agree(case: tuple[Path, Path, dict[str, Any]]) -> None:
-    """The pickled dataset has the window, segments and loader classes of the configuration."""
+    """The pickled dataset has the window and loader classes of the configuration."""
     artifacts, _, _ = case
     configuration, dataset = read_task_configuration(artifacts / "task"), read_dataset(artifacts / "dataset")
     assert dataset.step_len == configuration.step_len
-    assert dataset.segments == configuration.segments
     assert dataset.dataset_class.endswith(configuration.dataset.class_name)
     assert dataset.loader is not None
     if configuration.loader is not None:

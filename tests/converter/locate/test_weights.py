@@ -10,13 +10,18 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from types import MappingProxyType
+from typing import Any, Literal
 
 import pytest
 
 from alphaseal.errors import NotReadableError, UsageError
+from alphaseal_converter.build import build
+from alphaseal_converter.cli import main as convert_command
 from alphaseal_converter.errors import RefusalError
-from alphaseal_converter.locate.weights import Located, Weights, locate, scan
-from alphaseal_converter.locate.workspaces import parse_path_map, translate
+from alphaseal_converter.locate.runs import read_runs
+from alphaseal_converter.locate.weights import Located, locate, scan
+from alphaseal_converter.locate.workspaces import translate
+from alphaseal_converter.proof.request import BuildRequest
 from alphaseal_converter.session.anchor import Anchor, choose_anchor
 from alphaseal_converter.session.history import HistoryItem, WorkspaceRef
 from alphaseal_converter.session.task import Task
@@ -81,7 +86,12 @@ def anchor_of(task: Task, anchor: str = "auto") -> Anchor:
     return choose_anchor(task, anchor)
 
 
-def find(task: Task, *roots: Path, weights: Weights = "auto", maps: tuple[tuple[str, str], ...] = ()) -> Located:
+def find(
+    task: Task,
+    *roots: Path,
+    weights: Literal["auto", "session", "workspace"] = "auto",
+    maps: tuple[tuple[str, str], ...] = (),
+) -> Located:
     """Locate the task's anchor."""
     return locate(anchor_of(task), task, weights=weights, workspace_roots=roots, path_maps=maps)
 
@@ -121,13 +131,12 @@ def test_auto_takes_the_session_and_proves_the_run(task: Task, root: Path) -> No
     assert located.run.end_time is not None
     assert located.run.end_time.isoformat() == "2026-11-22T12:50:22.223000+00:00"
     assert located.parquet == root / NAME / "combined_factors_df.parquet"
-    assert located.configuration_names == ("conf_combined_factors.yaml",)
     assert located.problems == ()
 
 
 def test_all_artefacts_of_the_run_are_found(task: Task, root: Path) -> None:
     """Every file that qlib left for the run has its place."""
-    artifacts = find(task, root).artifacts
+    artifacts = find(task, root).parts.artifacts
     for name in ("params", "dataset", "task", "pred", "label", "ic", "ric", "report_normal_1day"):
         path = getattr(artifacts, name)
         assert path is not None, name
@@ -217,11 +226,10 @@ def test_a_drive_is_a_prefix_and_posix_case_counts() -> None:
 
 
 @pytest.mark.parametrize("text", ["F:", "=x", "x="])
-def test_a_map_has_two_sides(text: str) -> None:
+def test_a_map_has_two_sides(text: str, capsys: pytest.CaptureFixture[str]) -> None:
     """A map without source or target is misuse."""
-    with pytest.raises(UsageError):
-        parse_path_map(text)
-    assert parse_path_map("F:\\a=/b=c") == ("F:\\a", "/b=c")
+    assert convert_command(["build", "task", "--map", text, "--out", "bundle"]) == 2
+    assert f"expected FROM=TO, found {text!r}" in capsys.readouterr().err
 
 
 def test_workspaces_are_found_below_a_nested_root(task: Task, root: Path) -> None:
@@ -290,7 +298,7 @@ def test_of_several_runs_the_one_with_the_metrics_is_taken(task: Task, root: Pat
     located = find(task, root, weights="workspace")
     assert located.run is not None
     assert located.run.run_id == RUN.partition("/")[2]
-    assert len(located.runs_seen) == 2
+    assert len(read_runs(root / NAME)) == 2
 
 
 def test_of_several_matching_runs_the_last_ended_is_taken(task: Task, root: Path) -> None:
@@ -327,7 +335,7 @@ def test_incomplete_runs_are_skipped_but_listed(task: Task, root: Path) -> None:
     located = find(task, root, weights="workspace")
     assert located.run is not None
     assert located.run.run_id != other.name
-    assert [run.complete for run in located.runs_seen] == [True, False]
+    assert [run.complete for run in read_runs(root / NAME)] == [True, False]
 
 
 def test_only_incomplete_runs_are_refused_by_what_they_lack(task: Task, root: Path) -> None:
@@ -441,11 +449,15 @@ def test_scan_without_runs_takes_a_single_file(tmp_path: Path) -> None:
     assert refused(lambda: scan(tmp_path)).code == "scan.ambiguous"
 
 
-def test_scan_through_locate_needs_one_root(task: Task, root: Path) -> None:
-    """--weights scan with a task still scans, below exactly one root."""
-    assert find(task, root, weights="scan").weights.origin == "scan"
-    with pytest.raises(UsageError):
-        find(task, weights="scan")
+@pytest.mark.parametrize(
+    "changes", [{"workspace_roots": []}, {"task_directory": Path("task")}, {"session_key": Path("key")}]
+)
+def test_a_scan_needs_one_root_and_reads_no_session(changes: dict[str, Any], root: Path, tmp_path: Path) -> None:
+    """--weights scan takes exactly one root; a task or a session's key beside it is the caller's mistake."""
+    request = BuildRequest(out=tmp_path / "bundle", weights="scan", workspace_roots=[root])
+    with pytest.raises(UsageError) as caught:
+        build(replace(request, **changes))
+    assert caught.value.code == "usage.scan"
 
 
 def test_an_anchor_without_a_recorded_workspace_is_refused(task: Task, root: Path) -> None:

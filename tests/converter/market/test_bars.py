@@ -12,7 +12,7 @@ import pytest
 from alphaseal_converter.errors import RefusalError
 from alphaseal_converter.evidence.alphas import _chosen, compile_features, describe_graph
 from alphaseal_converter.evidence.order import OrderedFeature
-from alphaseal_converter.locate.configuration import parse_task_configuration
+from alphaseal_converter.locate.configuration import TaskConfiguration, parse_task_configuration
 from alphaseal_converter.market.bars import Market, find_market, market_of
 
 EXPRESSIONS = {"class": "Alpha158DL", "kwargs": {"config": {"feature": [["$close"], ["CLOSE"]]}}}
@@ -90,11 +90,11 @@ def test_what_changes_rows_or_bars_is_refused_by_name(arguments: dict[str, Any],
 def test_data_that_were_not_named_are_a_reason_and_no_refusal(market: Path, tmp_path: Path) -> None:
     """The configured path with data that do not fit says why; without a configuration the named one is refused."""
     (tmp_path / "conf.yaml").write_text(f"provider_uri: {market}\n", encoding="utf-8")
-    found, why = find_market(None, tmp_path, [], None)
+    found, why = find_market(None, tmp_path, [], TaskConfiguration())
     assert found is None
     assert "provider.no_task" in why
     with pytest.raises(RefusalError) as caught:
-        find_market(market, tmp_path, [], None)
+        find_market(market, tmp_path, [], TaskConfiguration())
     assert caught.value.code == "provider.no_task"
 
 

@@ -16,7 +16,6 @@ from alphaseal_converter.session.anchor import (
     choose_anchor,
     names_given_twice,
     newer_accepted,
-    orphan_columns,
     sota_factors,
 )
 from alphaseal_converter.session.task import Task, read_task
@@ -125,7 +124,6 @@ def test_statuses_of_real_factors(name: str) -> None:
     factors = sota_factors(task, anchor, table, expected["convert"]["model_features"])
     assert [factor.name for factor in factors] == expected["factor_names_listed"]
     assert [factor.name for factor in factors if factor.status == "in_model"] == expected["factor_names_in_model"]
-    assert orphan_columns(task, anchor, table) == ()
     assert names_given_twice(task, anchor) == ()
     assert all(factor.code and factor.metrics["IC"] is not None for factor in factors)
 
@@ -201,13 +199,6 @@ def test_factors_of_rejected_experiments_are_no_sota_factors(tmp_path: Path) -> 
         (factor_experiment("B"), feedback()),
     )
     assert [factor.name for factor in sota_factors(task, choose_anchor(task), ["B"], ["B"])] == ["B"]
-
-
-def test_columns_without_a_factor_are_orphans(tmp_path: Path) -> None:
-    """A column that no approved factor and no base code explains is named; a base feature's code explains its own."""
-    experiment = factor_experiment("A", "B", approved=[True, False], base_feature_codes={"BASE.py": "# code"})
-    task = task_of(tmp_path, (experiment, feedback()))
-    assert orphan_columns(task, choose_anchor(task), ["A", "B", "BASE", "C"]) == ("B", "C")
 
 
 def test_a_column_that_is_no_feature_is_not_in_the_model(tmp_path: Path) -> None:

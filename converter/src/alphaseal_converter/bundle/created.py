@@ -4,12 +4,9 @@ from __future__ import annotations
 
 import os
 from datetime import datetime, timezone
-from typing import TYPE_CHECKING
 
 from alphaseal.errors import UsageError
-
-if TYPE_CHECKING:
-    from alphaseal_converter.proof.proven import Proven
+from alphaseal_converter.locate.parts import RunParts
 
 
 def given_creation_time() -> datetime | None:
@@ -29,16 +26,15 @@ def given_creation_time() -> datetime | None:
     return datetime.fromtimestamp(int(epoch), timezone.utc)
 
 
-def creation_time(proven: Proven) -> datetime:
+def creation_time(parts: RunParts) -> datetime:
     """SOURCE_DATE_EPOCH, else the run's end, else the last recorded prediction: never the clock, so bytes repeat."""
     given = given_creation_time()
     if given is not None:
         return given
-    run = proven.located.run
-    if run is not None and run.end_time is not None:
-        return run.end_time
-    if proven.predictions is not None:
-        last = proven.predictions.dates.max().astype(object)
+    if parts.run is not None and parts.run.end_time is not None:
+        return parts.run.end_time
+    if parts.predictions is not None:
+        last = parts.predictions.dates.max().astype(object)
         return datetime(last.year, last.month, last.day, tzinfo=timezone.utc)
     raise UsageError(
         "usage.created", "nothing says when the model was made", next_step="set SOURCE_DATE_EPOCH to seconds since 1970"

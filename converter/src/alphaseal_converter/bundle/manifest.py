@@ -8,8 +8,9 @@ import re
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from datetime import date
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+import msgspec
 import onnx
 
 import alphaseal
@@ -17,24 +18,25 @@ from alphaseal.errors import MalformedError, UsageError
 from alphaseal.format import manifest as m
 from alphaseal.format.names import check_name
 from alphaseal_converter.bundle.created import creation_time
-from alphaseal_converter.bundle.sources import SourceTexts, accepted_factors
+from alphaseal_converter.bundle.sources import SourceTexts
 from alphaseal_converter.errors import RefusalError
 from alphaseal_converter.evidence.golden import golden_day_names
 from alphaseal_converter.evidence.training_statistics import FeatureStatistics
+from alphaseal_converter.evidence.universes import instrument_format
 from alphaseal_converter.factors import trial
 from alphaseal_converter.factors.table import FactorsTable
-from alphaseal_converter.locate.configuration import Component, TaskConfiguration, training_segment
+from alphaseal_converter.locate.configuration import Component, TaskConfiguration
+from alphaseal_converter.locate.runs import Run
+from alphaseal_converter.locate.weights import Located
 from alphaseal_converter.plain import bounded_text, instant_text, json_value, short_text
-from alphaseal_converter.processors.processor import Filling, RowProcessor
+from alphaseal_converter.processors.processor import Filling, Processor, RowProcessor
 from alphaseal_converter.processors.selection import DropnaProcessor
-from alphaseal_converter.proof.eligibility import Facts, judge_eligibility
-from alphaseal_converter.session.anchor import SotaFactor, names_given_twice, newer_accepted
+from alphaseal_converter.proof.eligibility import judge_eligibility
+from alphaseal_converter.proof.proven import Proven
+from alphaseal_converter.proof.request import BuildRequest
+from alphaseal_converter.session.anchor import SotaFactor
+from alphaseal_converter.session.origin import FromScan, FromTask
 from alphaseal_converter.version import __version__
-
-if TYPE_CHECKING:
-    from alphaseal_converter.locate.artifacts import Predictions
-    from alphaseal_converter.proof.proven import Proven
-    from alphaseal_converter.proof.request import BuildRequest
 
 DRIFT_LIMITS = m.DriftLimits(null_ratio=0.2, outside=0.1)
 """A fifth more missing than in training, or a tenth outside all training values, is another kind of data."""
@@ -44,39 +46,37 @@ DEFAULT_TOP_K = 50
 def make_manifest(
     proven: Proven,
     request: BuildRequest,
-    *,
     files: Sequence[m.File],
     sources: SourceTexts,
     factors_table: FactorsTable | None,
     statistics: Mapping[str, FeatureStatistics],
     golden_rows: int,
 ) -> m.Manifest:
-    """The whole manifest; `files` are all files of the bundle but the manifest itself."""
-    factors = accepted_factors(proven)
-    created = creation_time(proven)
+    """The whole manifest of a bundle with these `files`; the card, which shows it, is added to them when it is written."""
+    located, parts = proven.located, proven.located.parts
+    created = creation_time(parts)
     features = [
-        trial.describe(feature, proven.trials.get(feature.name))
-        for feature in _features(proven, factors, sources, statistics)
+        trial.describe(feature, proven.trials.get(feature.name)) for feature in _features(proven, sources, statistics)
     ]
     return m.Manifest(
         format=request.format,
-        name=bundle_name(proven, request),
+        name=_bundle_name(located, request),
         sequence=request.sequence if request.sequence is not None else int(created.timestamp()),
         created=instant_text(created),
         expires=request.expires,
         producer=m.Producer(converter=__version__, packages=_packages(proven)),
-        source=_source(proven, request),
+        source=_source(located, request.anchor),
         model=_model(proven),
         features=features,
         order=proven.order,
         stages=list(proven.stages),
-        missing=_missing(proven),
-        label=_label(proven.configuration),
+        missing=_missing(parts.processors),
+        label=_label(parts.configuration),
         data=_data(proven),
-        sota_factors=_sota(factors, sources, [feature.name for feature in features]),
-        metrics=_metrics(proven),
-        strategy=_strategy(proven.configuration),
-        selection=_selection(proven.configuration),
+        sota_factors=_sota(proven.sota_factors, sources, [feature.name for feature in features]),
+        metrics=_metrics(located),
+        strategy=_strategy(parts.configuration),
+        selection=_selection(parts.configuration),
         parity=proven.parity,
         golden=m.GoldenTable(
             file="golden.parquet",
@@ -84,15 +84,15 @@ def make_manifest(
             judge=" and ".join(proven.parity.judges),
             days=golden_day_names(proven.golden),
         ),
-        alphas=proven.alphas.description,
+        alphas=proven.market.alphas.description,
         drift=DRIFT_LIMITS,
         factors=_factor_table(factors_table),
         files=sorted(files, key=lambda file: file.path),
-        eligibility=_eligibility(proven, features),
+        eligibility=judge_eligibility(proven, features),
     )
 
 
-def bundle_name(proven: Proven, request: BuildRequest) -> str:
+def _bundle_name(located: Located, request: BuildRequest) -> str:
     """--name, or one made from the task's (or the workspace's) own name."""
     if request.name is not None:
         try:
@@ -101,14 +101,7 @@ def bundle_name(proven: Proven, request: BuildRequest) -> str:
             raise UsageError(
                 "usage.name", error.message, where="--name", expected=error.expected, found=error.found
             ) from None
-    origin = (
-        proven.task.task_id
-        if proven.task is not None
-        else f"scan-{proven.located.workspace.name}"
-        if proven.located.workspace is not None
-        else "scan"
-    )
-    plain = re.sub(r"[^a-z0-9_-]+", "-", origin.lower()).strip("-")
+    plain = re.sub(r"[^a-z0-9_-]+", "-", located.origin.name.lower()).strip("-")
     return check_name(f"rdagent-{plain}"[:64].rstrip("-"), "bundle name")
 
 
@@ -124,36 +117,20 @@ def _packages(proven: Proven) -> dict[str, str]:
     return versions
 
 
-def _source(proven: Proven, request: BuildRequest) -> m.Source:
-    located, task = proven.located, proven.task
-    snapshot = None
-    if task is not None:
-        chosen = task.snapshot
-        snapshot = m.Snapshot(
-            path=chosen.path,
-            sha256=chosen.sha256,
-            signed=chosen.signed,
-            authenticated=chosen.authenticated,
-            history_length=chosen.history_length,
-        )
-    run = None
-    if located.run is not None:
-        end = located.run.end_time
-        run = m.Run(
-            experiment_id=located.run.experiment_id,
-            run_id=located.run.run_id,
-            end_time=None if end is None else instant_text(end),
-            metrics_match=located.run.metrics_match,
-        )
-    weights = located.weights
+def _source(located: Located, rule: str) -> m.Source:
+    """Where the model comes from; `rule` is the anchor that was asked for."""
+    origin, run, weights = located.origin, located.run, located.weights
     others = "".join(
         f"; another file {other.origin} {other.name} differs (sha256 {other.sha256})" for other in located.other_weights
     )
     return m.Source(
-        task_id=short_text(task.task_id) if task is not None else None,
-        snapshot=snapshot,
-        anchor=_anchor(proven, request),
-        run=run,
+        task_id=short_text(origin.task.task_id) if isinstance(origin, FromTask) else None,
+        # Its fields are those of the same names.
+        snapshot=msgspec.convert(origin.task.snapshot, m.Snapshot, from_attributes=True)
+        if isinstance(origin, FromTask)
+        else None,
+        anchor=_anchor(origin, rule),
+        run=_run(run) if run is not None else None,
         weights=m.Weights(
             origin=weights.origin, path=weights.name, sha256=weights.sha256, size=weights.size, why=weights.why + others
         ),
@@ -161,13 +138,20 @@ def _source(proven: Proven, request: BuildRequest) -> m.Source:
     )
 
 
-def _anchor(proven: Proven, request: BuildRequest) -> m.Anchor:
-    anchor = proven.anchor
-    if anchor is None:
-        why = "the newest complete run below the workspace root, found without a session"
+def _run(run: Run) -> m.Run:
+    return m.Run(
+        experiment_id=run.experiment_id,
+        run_id=run.run_id,
+        end_time=None if run.end_time is None else instant_text(run.end_time),
+        metrics_match=run.metrics_match,
+    )
+
+
+def _anchor(origin: FromTask | FromScan, rule: str) -> m.Anchor:
+    if isinstance(origin, FromScan):
         return m.Anchor(
             rule="scan",
-            why=why,
+            why="the newest complete run below the workspace root, found without a session",
             history_index=None,
             loop=None,
             kind="unknown",
@@ -175,9 +159,9 @@ def _anchor(proven: Proven, request: BuildRequest) -> m.Anchor:
             hypothesis=None,
             reason=None,
         )
-    item = anchor.item
+    anchor, item = origin.anchor, origin.anchor.item
     return m.Anchor(
-        rule=request.anchor if request.anchor in ("auto", "model", "factor") else "index",  # type: ignore[arg-type]
+        rule=rule if rule in ("auto", "model", "factor") else "index",  # type: ignore[arg-type]
         why=anchor.why,
         history_index=item.index,
         loop=item.loop,
@@ -209,12 +193,10 @@ def _model(proven: Proven) -> m.Model:
     )
 
 
-def _features(
-    proven: Proven, factors: Sequence[SotaFactor], sources: SourceTexts, statistics: Mapping[str, FeatureStatistics]
-) -> list[m.Feature]:
-    owners = {
-        factor.name: (factor, sources.factors[i]) for i, factor in enumerate(factors) if factor.status == "in_model"
-    }
+def _features(proven: Proven, sources: SourceTexts, statistics: Mapping[str, FeatureStatistics]) -> list[m.Feature]:
+    pairs = zip(proven.sota_factors, sources.factors, strict=True)
+    owners = {factor.name: (factor, code) for factor, code in pairs if factor.status == "in_model"}
+    alphas, segment = proven.market.alphas, proven.located.parts.configuration.training_segment
     result = []
     for position, feature in enumerate(proven.features.features):
         factor, code = owners.get(feature.name, (None, sources.base.get(feature.name)))
@@ -222,8 +204,8 @@ def _features(
         if origin == "sota" and factor is None:
             origin = "unknown"
         numbers = statistics[feature.name]
-        invariance = proven.alphas.invariance.get(feature.name)
-        look_back, inputs = proven.alphas.look_backs.get(feature.name), proven.alphas.inputs.get(feature.name)
+        invariance = alphas.invariance.get(feature.name)
+        look_back, inputs = alphas.look_backs.get(feature.name), alphas.inputs.get(feature.name)
         result.append(
             m.Feature(
                 name=feature.name,
@@ -233,14 +215,14 @@ def _features(
                 look_back_from=None if look_back is None else "expression",
                 look_ahead=None,
                 inputs=None if inputs is None else list(inputs),
-                not_compiled=short_text(proven.alphas.not_compiled.get(feature.name)),
+                not_compiled=short_text(alphas.not_compiled.get(feature.name)),
                 expression=feature.expression,
                 source=code,
                 description=bounded_text(factor.description) if factor is not None else None,
                 formulation=bounded_text(factor.formulation) if factor is not None else None,
                 variables=_variables(factor) if factor is not None else None,
                 used=None if proven.model.used is None else bool(proven.model.used[position]),
-                statistics=_statistics(proven, numbers),
+                statistics=_statistics(segment, numbers),
                 statistics_missing=short_text(numbers.missing),
                 invariance=None if invariance is None else dict(invariance),
             )
@@ -252,8 +234,7 @@ def _variables(factor: SotaFactor) -> dict[str, str]:
     return {str(short_text(name)): str(bounded_text(text)) for name, text in factor.variables.items()}
 
 
-def _statistics(proven: Proven, numbers: FeatureStatistics) -> m.Statistics | None:
-    segment = training_segment(proven.configuration)
+def _statistics(segment: tuple[date, date] | None, numbers: FeatureStatistics) -> m.Statistics | None:
     if numbers.values is None or segment is None:
         return None
     found = numbers.values
@@ -270,9 +251,9 @@ def _statistics(proven: Proven, numbers: FeatureStatistics) -> m.Statistics | No
     )
 
 
-def _missing(proven: Proven) -> m.Missing:
+def _missing(processors: Sequence[Processor]) -> m.Missing:
     # A number fills what means of the day leave; the day's mean takes what clipping would.
-    by_day = sorted(proven.processors, key=lambda part: isinstance(part, RowProcessor))
+    by_day = sorted(processors, key=lambda part: isinstance(part, RowProcessor))
     fills = [part.becomes for part in by_day if isinstance(part, Filling)]
     infinite = [part.infinite for part in reversed(by_day) if part.infinite is not None]
     if any(isinstance(part, DropnaProcessor) and part.features for part in by_day):
@@ -288,14 +269,12 @@ def _missing(proven: Proven) -> m.Missing:
     )
 
 
-def _label(configuration: TaskConfiguration | None) -> m.Label:
-    labels = configuration.labels if configuration is not None else ()
-    processors = [_component(part) for part in configuration.learn_processors] if configuration is not None else []
-    first = labels[0] if labels else None
+def _label(configuration: TaskConfiguration) -> m.Label:
+    first = configuration.labels[0] if configuration.labels else None
     return m.Label(
         name=short_text(first.name) if first else None,
         expression=first.expression if first else None,
-        processors=processors,
+        processors=[_component(part) for part in configuration.learn_processors],
     )
 
 
@@ -304,24 +283,20 @@ def _component(part: Component) -> dict[str, Any]:
 
 
 def _data(proven: Proven) -> m.Data:
-    configuration, dataset = proven.configuration, proven.dataset
-    segments = configuration.segments if configuration is not None else {}
-    universe = configuration.instruments if configuration is not None else None
-    loader = configuration.loader if configuration is not None else None
-    if loader is None and dataset is not None:
-        loader = dataset.loader
+    parts, configuration = proven.located.parts, proven.located.parts.configuration
+    universe, loader = configuration.instruments, parts.loader
     return m.Data(
         frequency="day",
-        instrument_format=instrument_format(proven.predictions),
+        instrument_format=instrument_format(parts.predictions),
         universe=bounded_text(universe if isinstance(universe, str) or universe is None else ", ".join(universe)),
-        benchmark=short_text(configuration.benchmark) if configuration is not None else None,
+        benchmark=short_text(configuration.benchmark),
         price_adjustment=None,
-        segments={name: _segment(pair) for name, pair in segments.items() if pair[0] is not None},
-        dataset_class=short_text(configuration.dataset.class_name) if configuration is not None else None,
-        handler_class=short_text(configuration.handler.class_name) if configuration is not None else None,
+        segments={name: _segment(pair) for name, pair in configuration.segments.items() if pair[0] is not None},
+        dataset_class=short_text(configuration.dataset.class_name or None),
+        handler_class=short_text(configuration.handler.class_name or None),
         loader_classes=[str(short_text(part.class_name)) for part in loader.walk()] if loader is not None else [],
-        calendar=proven.calendar,
-        universes=proven.universes,
+        calendar=proven.market.calendar,
+        universes=proven.market.universes,
     )
 
 
@@ -330,20 +305,6 @@ def _segment(pair: tuple[date | None, date | None]) -> m.Segment:
     if first is None:
         raise RefusalError("task.form", "a segment has no first date")
     return m.Segment(first=first.isoformat(), last=None if last is None else last.isoformat())
-
-
-def instrument_format(predictions: Predictions | None) -> m.InstrumentFormat:
-    """The notation of the run's own instruments."""
-    if predictions is None or not len(predictions.instruments):
-        return m.InstrumentFormat(kind="qlib", pattern=m.INSTRUMENT_PATTERNS["qlib"], example="SH600000")
-    instruments = sorted(set(predictions.instruments.tolist()))
-    for kind, pattern in m.INSTRUMENT_PATTERNS.items():
-        if all(re.match(pattern, name) for name in instruments):
-            return m.InstrumentFormat(kind=kind, pattern=pattern, example=instruments[0])  # type: ignore[arg-type]
-    strange = next(name for name in instruments if not re.match(m.INSTRUMENT_PATTERNS["other"], name))
-    raise RefusalError(
-        "data.instrument", "an instrument is written in a form that the format does not have", found=repr(strange)[:80]
-    )
 
 
 def _sota(factors: Sequence[SotaFactor], sources: SourceTexts, names: Sequence[str]) -> list[m.SotaFactor]:
@@ -367,22 +328,21 @@ def _sota(factors: Sequence[SotaFactor], sources: SourceTexts, names: Sequence[s
     ]
 
 
-def _metrics(proven: Proven) -> m.Metrics:
-    if proven.anchor is not None and proven.anchor.item.metrics is not None:
-        found: Mapping[str, float | None] = proven.anchor.item.metrics
-    else:
-        found = proven.located.run.metrics if proven.located.run is not None else {}
-    configuration = proven.configuration
-    segment = configuration.segments.get("test") if configuration is not None else None
+def _metrics(located: Located) -> m.Metrics:
+    found: Mapping[str, float | None] | None = located.origin.metrics
+    if found is None:
+        found = located.run.metrics if located.run is not None else {}
+    configuration = located.parts.configuration
+    segment = configuration.segments.get("test", (None, None))
     return m.Metrics(
-        segment=_segment(segment) if segment is not None and segment[0] is not None else None,
-        costs=json_value(dict(configuration.costs)) if configuration is not None else {},
+        segment=_segment(segment) if segment[0] is not None else None,
+        costs=json_value(dict(configuration.costs)),
         values={name: value if value is not None and math.isfinite(value) else None for name, value in found.items()},
     )
 
 
-def _strategy(configuration: TaskConfiguration | None) -> m.Strategy | None:
-    strategy = configuration.strategy if configuration is not None else None
+def _strategy(configuration: TaskConfiguration) -> m.Strategy | None:
+    strategy = configuration.strategy
     if strategy is None:
         return None
     return m.Strategy(
@@ -390,9 +350,9 @@ def _strategy(configuration: TaskConfiguration | None) -> m.Strategy | None:
     )
 
 
-def _selection(configuration: TaskConfiguration | None) -> m.Selection:
+def _selection(configuration: TaskConfiguration) -> m.Selection:
     """The numbers of stocks of the run's strategy; n_drop only where it is qlib's TopkDropout or made after it."""
-    strategy = configuration.strategy if configuration is not None else None
+    strategy = configuration.strategy
     arguments = strategy.kwargs if strategy is not None else {}
 
     def number(name: str, least: int) -> int | None:
@@ -418,30 +378,4 @@ def _factor_table(table: FactorsTable | None) -> m.FactorTable | None:
         instruments=table.instruments,
         first=table.first.isoformat(),
         last=table.last.isoformat(),
-    )
-
-
-def _eligibility(proven: Proven, features: Sequence[m.Feature]) -> m.Eligibility:
-    task, anchor, located = proven.task, proven.anchor, proven.located
-    known = task is not None and anchor is not None
-    return judge_eligibility(
-        Facts(
-            order=proven.order,
-            parity=proven.parity,
-            run_proven=located.run is not None and located.run.metrics_match,
-            by_scan=anchor is None,
-            anchor_index=anchor.item.index if anchor is not None else None,
-            newer_accepted=[item.index for item in newer_accepted(task, anchor)]
-            if task is not None and anchor is not None
-            else [],
-            unknown_features=[feature.name for feature in features if feature.origin == "unknown"],
-            names_given_twice=names_given_twice(task, anchor)
-            if known and task is not None and anchor is not None
-            else [],
-            processors_known=proven.processors_known,
-            constant_scores=proven.constant_scores,
-            looking_ahead=[feature.name for feature in features if feature.look_ahead],
-            scores_not_recorded=proven.model.judged_by_its_own_code and proven.recorded is None,
-            problems=[(problem.code, problem.text) for problem in located.problems],
-        )
     )

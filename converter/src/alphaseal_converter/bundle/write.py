@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+
+import msgspec
 
 import alphaseal
 from alphaseal.disk.targets import replacing
@@ -17,20 +17,18 @@ from alphaseal.format import strict_json
 from alphaseal.scoring import golden
 from alphaseal_converter.bundle.manifest import make_manifest
 from alphaseal_converter.bundle.signing import sign_staged
-from alphaseal_converter.bundle.sources import SourceTexts, accepted_factors
+from alphaseal_converter.bundle.sources import SourceTexts
 from alphaseal_converter.card import render_card
 from alphaseal_converter.card.performance import measure
 from alphaseal_converter.errors import RefusalError
-from alphaseal_converter.evidence.alphas import BARS_FILE, GRAPH_FILE, write_golden_bars
-from alphaseal_converter.evidence.golden import write_golden
+from alphaseal_converter.evidence.alphas import BARS_FILE, GRAPH_FILE
+from alphaseal_converter.evidence.golden import write_golden, write_table
 from alphaseal_converter.evidence.training_statistics import feature_statistics
-from alphaseal_converter.factors.table import column_names, rewrite_factors
+from alphaseal_converter.evidence.values import sha256_of
+from alphaseal_converter.factors.table import rewrite_factors
 from alphaseal_converter.factors.trial import Trial
-from alphaseal_converter.plain import json_value
-
-if TYPE_CHECKING:
-    from alphaseal_converter.proof.proven import Proven
-    from alphaseal_converter.proof.request import BuildRequest
+from alphaseal_converter.proof.proven import Proven
+from alphaseal_converter.proof.request import BuildRequest
 
 _MEDIA_TYPES = {
     ".onnx": "application/vnd.onnx",
@@ -92,61 +90,42 @@ def _fill(staging: Path, proven: Proven, request: BuildRequest, progress: Callab
         (staging / name).write_bytes(graph)
     schema = golden.golden_schema(proven.features.features)
     golden_rows = write_golden(staging / "golden.parquet", schema, proven.golden)
-    if proven.alphas.graph is not None:
-        (staging / GRAPH_FILE).write_bytes(proven.alphas.graph)
-        write_golden_bars(staging / BARS_FILE, proven.alphas.bars)
-    table = None
-    if request.with_factors and proven.located.parquet is not None:
+    alphas, parquet, table = proven.market.alphas, proven.located.parquet, None
+    if alphas.graph is not None:
+        (staging / GRAPH_FILE).write_bytes(alphas.graph)
+        write_table(staging / BARS_FILE, alphas.bars)
+    if request.with_factors and parquet is not None:
         progress("rewriting the factor table")
-        table = rewrite_factors(proven.located.parquet, staging / "factors.parquet")
+        table = rewrite_factors(parquet, staging / "factors.parquet")
+        parquet = staging / "factors.parquet"
     progress("statistics of the training values")
-    parquet = proven.located.parquet
-    columns = [name for name, _ in column_names(parquet)] if parquet is not None else []
     statistics = feature_statistics(
-        proven.training,
-        proven.features.features,
-        parquet if table is None else staging / "factors.parquet",
-        columns,
-        proven.raw,
+        proven.market.training, proven.features.features, parquet, proven.located.columns, proven.raw
     )
-    sources = _sources(proven)
+    sources = SourceTexts.of(proven)
     for path, text in sources.texts.items():
         (staging / path).parent.mkdir(parents=True, exist_ok=True)
         (staging / path).write_bytes(text.encode("utf-8"))
 
-    def describe() -> m.Manifest:
-        files = [_entry(staging, path, sources.titles) for path in sorted(staging.rglob("*")) if path.is_file()]
-        return make_manifest(
-            proven,
-            request,
-            files=files,
-            sources=sources,
-            factors_table=table,
-            statistics=statistics,
-            golden_rows=golden_rows,
-        )
-
-    card = render_card(describe(), sources.texts, performance=measure(proven))
+    files = [_entry(staging, path, sources.titles) for path in staging.rglob("*") if path.is_file()]
+    manifest = make_manifest(proven, request, files, sources, table, statistics, golden_rows)
+    card = render_card(manifest, sources.texts, performance=measure(proven))
     (staging / "card.html").write_bytes(card.encode("utf-8"))
-    manifest = describe()
+    files = [*manifest.files, _entry(staging, staging / "card.html", sources.titles)]
+    manifest = msgspec.structs.replace(manifest, files=sorted(files, key=lambda file: file.path))
     (staging / m.FILE_NAME).write_bytes(m.encode(manifest))
     return manifest
 
 
-def _entry(staging: Path, path: Path, titles: dict[str, str] | object) -> m.File:
+def _entry(staging: Path, path: Path, titles: Mapping[str, str]) -> m.File:
     name = path.relative_to(staging).as_posix()
-    data = hashlib.sha256()
-    with path.open("rb") as file:
-        while chunk := file.read(1 << 20):
-            data.update(chunk)
-    title = titles.get(name) if isinstance(titles, dict) else None
     return m.File(
         path=name,
         size=path.stat().st_size,
-        sha256=data.hexdigest(),
+        sha256=sha256_of(path),
         media_type=_MEDIA_TYPES[path.suffix],
         role=_ROLES.get(name, "model" if path.suffix == ".onnx" else "source"),  # type: ignore[arg-type]
-        title=title,
+        title=titles.get(name),
     )
 
 
@@ -163,37 +142,6 @@ def _verify(staging: Path) -> None:
             f"the finished bundle does not verify: {error}",
             next_step="report it: this must not happen",
         ) from error
-
-
-def _sources(proven: Proven) -> SourceTexts:
-    """Code and configuration as inert text below sources/, numbered; their real names are titles in the manifest."""
-    texts: dict[str, str] = {}
-    titles: dict[str, str] = {}
-
-    def add(path: str, text: str, title: str) -> str:
-        texts[path] = text.encode("utf-8", "backslashreplace").decode("utf-8")
-        titles[path] = title.encode("utf-8", "backslashreplace").decode("utf-8")[:1000]
-        return path
-
-    factors: list[str | None] = []
-    for number, factor in enumerate(accepted_factors(proven)):
-        factors.append(
-            add(f"sources/factors/{number:03}.py", factor.code, factor.name) if factor.code is not None else None
-        )
-    base = {}
-    if proven.anchor is not None:
-        for number, (name, code) in enumerate(sorted(proven.anchor.item.base_feature_codes.items())):
-            base[Path(name).stem] = add(f"sources/base/{number:03}.py", code, name)
-    if proven.model_code is not None:
-        add("sources/model.py", proven.model_code, "model.py")
-    if proven.configuration is not None:
-        plain = json_value(dict(proven.configuration.plain))
-        add(
-            "sources/task.json",
-            strict_json.dumps(plain).decode("utf-8"),
-            "artifacts/task, the configuration that was run",
-        )
-    return SourceTexts(texts, titles, factors, base)
 
 
 def result_object(bundle: BuiltBundle) -> dict[str, object]:

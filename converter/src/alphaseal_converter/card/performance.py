@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -20,9 +20,7 @@ from alphaseal_converter.families.base import Importance
 from alphaseal_converter.locate.artifacts import Predictions, read_predictions
 from alphaseal_converter.locate.runs import Artifacts, read_file
 from alphaseal_converter.pickles import read_pickle
-
-if TYPE_CHECKING:
-    from alphaseal_converter.proof.proven import Proven
+from alphaseal_converter.proof.proven import Proven
 
 DAYS_A_YEAR = 238
 """qlib's number of trading days a year for daily data (``qlib.contrib.evaluate.risk_analysis``)."""
@@ -111,18 +109,16 @@ NOTHING_MEASURED = Performance(_NONE, _NONE, _NONE, _NONE, _NONE, _NONE)
 
 def measure(proven: Proven) -> Performance:
     """The numbers behind the card's pictures."""
-    predictions, recorded = proven.predictions, proven.recorded
+    parts, predictions, replayed = proven.located.parts, proven.located.parts.predictions, proven.replayed
     no_rows = Absent("the raw values of the recorded predictions were not at hand")
     return Performance(
-        correlations=read_correlations(proven.located.artifacts, predictions),
-        returns=read_returns(proven.located.artifacts),
+        correlations=read_correlations(parts.artifacts, predictions),
+        returns=read_returns(parts.artifacts),
         distribution=distribution(predictions) if predictions is not None else Absent("the run holds no pred.pkl"),
-        agreement=agreement(proven.scores, recorded.scores)
-        if proven.scores is not None and recorded is not None
-        else no_rows,
+        agreement=agreement(replayed.scores, replayed.recorded.scores) if replayed is not None else no_rows,
         importance=proven.model.importance
         or Absent(f"a {proven.model.family} model states no importance of single features"),
-        missing=np.isnan(recorded.values).mean(axis=0) if recorded is not None else no_rows,
+        missing=np.isnan(replayed.recorded.values).mean(axis=0) if replayed is not None else no_rows,
     )
 
 

@@ -15,9 +15,7 @@ from alphaseal.plain_text import Printable, one_line, printable
 from alphaseal.terminal.console import Outcome, Parser, Progress
 from alphaseal_converter.cli.options import add_places
 from alphaseal_converter.errors import RefusalError
-from alphaseal_converter.factors.table import column_names
-from alphaseal_converter.locate.artifacts import read_dataset, read_task_configuration
-from alphaseal_converter.locate.weights import Located, WeightFile, columns_elsewhere, locate
+from alphaseal_converter.locate.weights import Located, WeightFile, locate
 from alphaseal_converter.plain import json_value
 from alphaseal_converter.session.anchor import Anchor, SotaFactor, choose_anchor, sota_factors
 from alphaseal_converter.session.history import HistoryItem
@@ -93,14 +91,7 @@ class Story:
 
     def _plain_item(self, item: HistoryItem) -> dict[str, Any]:
         found = self.located.get(item.index)
-        weights = None
-        if isinstance(found, Located):
-            weights = {
-                "origin": found.weights.origin,
-                "path": found.weights.name,
-                "sha256": found.weights.sha256,
-                "size": found.weights.size,
-            }
+        located = found if isinstance(found, Located) else None
         return {
             "index": item.index,
             "loop": item.loop,
@@ -115,10 +106,9 @@ class Story:
                 {"name": task.name, "approved": task.approved, "model_type": task.model_type} for task in item.sub_tasks
             ],
             "workspace": item.workspace.name if item.workspace is not None else None,
-            "weights": weights,
+            "weights": _plain_weights(located.weights) if located is not None else None,
             "other_weights": [
-                {"origin": other.origin, "path": other.name, "sha256": other.sha256, "size": other.size}
-                for other in (found.other_weights if isinstance(found, Located) else ())
+                _plain_weights(other) for other in (located.other_weights if located is not None else ())
             ],
             "weights_problem": found if isinstance(found, str) else None,
         }
@@ -218,8 +208,12 @@ class Story:
         return f"next    alphaseal-convert build {shlex.quote(str(self.task.directory))} --out BUNDLE (docs/guide.md)"
 
 
+def _plain_weights(file: WeightFile) -> dict[str, Any]:
+    return {"origin": file.origin, "path": file.name, "sha256": file.sha256, "size": file.size}
+
+
 def _weights(file: WeightFile) -> str:
-    return f"{file.origin}: {file.name} ({file.size} bytes)"
+    return f"{file.label} ({file.size} bytes)"
 
 
 def inspect_task(
@@ -247,7 +241,7 @@ def inspect_task(
     found = located.get(anchor.item.index) if anchor is not None else None
     inputs = _inputs(found) if isinstance(found, Located) and found.workspace is not None else None
     table = inputs.table if inputs is not None else None
-    elsewhere = columns_elsewhere(anchor, task, workspace_roots, path_maps) if anchor is not None else ()
+    elsewhere = found.elsewhere() if isinstance(found, Located) else ()
     factors = sota_factors(task, anchor, table, None, elsewhere) if anchor is not None else ()
     return Story(task, anchor, problem, located, inputs, factors, _choices(task))
 
@@ -261,14 +255,9 @@ def _choices(task: Task) -> dict[str, int]:
 
 
 def _inputs(located: Located) -> Inputs:
-    configuration = read_task_configuration(located.artifacts.task) if located.artifacts.task is not None else None
-    dataset = read_dataset(located.artifacts.dataset) if located.artifacts.dataset is not None else None
-    loader = configuration.loader if configuration is not None else None
-    if loader is None and dataset is not None:
-        loader = dataset.loader
-    alphas = tuple(feature.name for part in loader.walk() for feature in part.features) if loader is not None else ()
-    table = tuple(name for name, _ in column_names(located.parquet)) if located.parquet is not None else ()
-    return Inputs(alphas, table, loader.class_name if loader is not None else None)
+    loader = located.parts.loader
+    alphas = tuple(column.name for column in loader.computed) if loader is not None else ()
+    return Inputs(alphas, tuple(located.columns), loader.class_name if loader is not None else None)
 
 
 def _line(text: str) -> str:

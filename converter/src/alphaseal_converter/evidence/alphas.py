@@ -10,13 +10,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import date
-from pathlib import Path
 
 import msgspec
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from alphaseal.arrow.columns import dates_array
 from alphaseal.bars import conventions, jumps
@@ -292,10 +290,3 @@ def _golden_bars(bars: Bars, rows: npt.NDArray[np.int64], day: int, names: Seque
     ]
     fields = [pa.array(np.ascontiguousarray(values[:, place])) for place in range(values.shape[1])]
     return pa.Table.from_arrays([*keys, *fields], schema=bars_schema(names))
-
-
-def write_golden_bars(path: Path, table: pa.Table) -> None:
-    """As golden.parquet: one row group, zstd, no statistics, no schema in metadata."""
-    pq.write_table(
-        table, path, compression="zstd", row_group_size=len(table) or 1, write_statistics=False, store_schema=False
-    )

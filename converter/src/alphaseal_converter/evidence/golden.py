@@ -69,10 +69,15 @@ def golden_day_names(golden: Sequence[GoldenRows]) -> list[str]:
 def write_golden(path: Path, schema: pa.Schema, golden: Sequence[GoldenRows]) -> int:
     """Write golden.parquet (schema of `alphaseal.scoring.golden.golden_schema`) and return the number of rows."""
     table = pa.concat_tables([_table(part, schema) for part in golden])
+    write_table(path, table)
+    return int(len(table))
+
+
+def write_table(path: Path, table: pa.Table) -> None:
+    """One row group, zstd, no statistics, no schema in metadata."""
     pq.write_table(
         table, path, compression="zstd", row_group_size=len(table) or 1, write_statistics=False, store_schema=False
     )
-    return int(len(table))
 
 
 def _part(block: FeatureBlock, rows: npt.NDArray[np.int64]) -> FeatureBlock:

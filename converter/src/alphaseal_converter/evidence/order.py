@@ -13,12 +13,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from alphaseal.errors import AlphasealError
+from alphaseal.errors import AlphasealError, NotReadableError, UsageError
+from alphaseal.format import strict_json
 from alphaseal.format.manifest import Evidence
 from alphaseal.plain_text import listed
 from alphaseal_converter.comparison.known_names import KnownNames
 from alphaseal_converter.errors import RefusalError
-from alphaseal_converter.locate.configuration import Expression, Loader, TaskConfiguration
+from alphaseal_converter.locate.configuration import Expression, Loader
+from alphaseal_converter.locate.parts import RunParts
+from alphaseal_converter.locate.weights import Located
 from alphaseal_converter.processors.normalisation import Normalisation
 from alphaseal_converter.processors.processor import Processor
 
@@ -50,43 +53,27 @@ class FeatureOrder:
     evidence: tuple[Evidence, ...]
 
 
-@dataclass(frozen=True)
-class Sources:
-    """What is at hand to find the order.
-
-    `processors` are the fitted ones (empty where the run has none or its dataset is gone), `alphas` the expressions
-    that the dataset artefact's loaders computed in their own order, `table` the factor table's columns as (name,
-    dtype) in file order, `base_codes` names of python-coded base factors, `raw_dtypes` those of a --features file.
-    """
-
-    configuration: TaskConfiguration | None
-    processors: Sequence[Processor]
-    alphas: Sequence[Expression]
-    table: Sequence[tuple[str, str]]
-    table_path: Path | None
-    base_codes: Sequence[str]
-    raw_dtypes: Mapping[str, str]
-
-
 def resolve_order(
-    sources: Sources,
+    located: Located,
+    raw_dtypes: Mapping[str, str],
     feature_count: int,
     given: Sequence[str] | None,
-    known: KnownNames | None = None,
-    where: str = "the weights",
+    known: KnownNames | None,
 ) -> FeatureOrder:
-    """The model's features in order; `known` are names that the weights `where` hold themselves.
+    """The model's features in order.
+
+    `raw_dtypes` are the columns of a --features file, `known` are names that the weights hold themselves.
 
     Raises RefusalError: ``order.unknown`` (nothing says it), ``order.disagree`` (two sources differ),
     ``order.names_differ`` (the weights name others, or in another order), ``order.count`` (not as many as the model
     has), ``order.loader`` (a loader class whose rule is not known), ``order.name_twice``, ``order.dtype_unknown``.
     """
-    found = _by_processors(sources), _by_loader(sources)
+    found = _by_processors(located.parts.processors), _by_loader(located)
     orders = [order for order in found if order is not None]
     if given is not None:
         orders.append((tuple(given), Evidence(code="given", text="--feature-order")))
     only_given = len(orders) == 1 and given is not None
-    weighed = _by_weights(known, sources) if known is not None else None
+    weighed = _by_weights(known, located, raw_dtypes) if known is not None else None
     if weighed is not None and not orders:
         orders.append(weighed)
     if not orders:
@@ -102,22 +89,19 @@ def resolve_order(
             raise _disagreement(names, first, other, evidence)
     _check_names(names, feature_count, first)
     if known is not None:
-        known.check(names, where)
+        known.check(names, located.weights.label)
     if weighed is not None and weighed not in orders:
         orders.append(weighed)
-    features = tuple(_feature(name, sources) for name in names)
+    features = tuple(_feature(name, located, raw_dtypes) for name in names)
     alone = only_given and weighed is None
     return FeatureOrder(features, "given" if alone else "evidence", tuple(evidence for _, evidence in orders))
 
 
-def _by_weights(known: KnownNames, sources: Sources) -> tuple[tuple[str, ...], Evidence] | None:
+def _by_weights(
+    known: KnownNames, located: Located, raw_dtypes: Mapping[str, str]
+) -> tuple[tuple[str, ...], Evidence] | None:
     """Names that the weights themselves hold, as the run's columns are called."""
-    columns = (
-        *(name for name, _ in sources.table),
-        *(expression.name for expression in _expressions(sources)),
-        *sources.raw_dtypes,
-    )
-    names = known.order(columns)
+    names = known.order((*located.columns, *_expressions(located.parts), *raw_dtypes))
     if names is None:
         return None
     return names, Evidence(code="names_in_weights", text=f"the weights name their features: {known.holder}")
@@ -155,12 +139,12 @@ def _check_names(names: Sequence[str], feature_count: int, evidence: Evidence) -
         )
 
 
-def _by_processors(sources: Sources) -> tuple[tuple[str, ...], Evidence] | None:
+def _by_processors(processors: Sequence[Processor]) -> tuple[tuple[str, ...], Evidence] | None:
     """Columns that a processor was fitted on, in their order, less what later processors drop."""
-    for position, processor in enumerate(sources.processors):
+    for position, processor in enumerate(processors):
         if isinstance(processor, Normalisation) and processor.columns:
             text = f"columns of the fitted {type(processor).__name__} in the run's dataset"
-            names = _selected(processor.columns, sources.processors[position:])
+            names = _selected(processor.columns, processors[position:])
             return names, Evidence(code="fitted_processor_columns", text=text)
     return None
 
@@ -172,38 +156,35 @@ def _selected(names: tuple[str, ...], processors: Sequence[Processor]) -> tuple[
     return names
 
 
-def _by_loader(sources: Sources) -> tuple[tuple[str, ...], Evidence] | None:
+def _by_loader(located: Located) -> tuple[tuple[str, ...], Evidence] | None:
     """The rule of the run's own loader class."""
-    configuration = sources.configuration
-    if configuration is None:
-        return None
-    loader = configuration.loader
+    loader = located.parts.configuration.loader
     if loader is None:
-        ordered = _by_handler(configuration, sources)
+        ordered = _by_handler(located.parts)
     elif loader.class_name in _SORTING_LOADERS:
-        names = {name for part in loader.walk() for name in _own_names(part, sources)}
+        names = {name for part in loader.walk() for name in _own_names(part, located)}
         ordered = tuple(sorted(names)), f"{loader.class_name} sorts all columns by name"
     elif loader.class_name in _PLAIN_LOADERS:
-        ordered = _own_names(loader, sources), f"{loader.class_name} keeps the order of its expressions"
+        ordered = _own_names(loader, located), f"{loader.class_name} keeps the order of its expressions"
     elif loader.class_name == "StaticDataLoader":
-        ordered = _own_names(loader, sources), "StaticDataLoader keeps the order of its table"
+        ordered = _own_names(loader, located), "StaticDataLoader keeps the order of its table"
     else:
-        ordered = _by_custom_loader(loader, sources)
+        ordered = _by_custom_loader(loader, located)
     if ordered is None:
         return None
     names_in_order, text = ordered
-    return _selected(names_in_order, sources.processors), Evidence(code="loader_class", text=text)
+    return _selected(names_in_order, located.parts.processors), Evidence(code="loader_class", text=text)
 
 
-def _by_handler(configuration: TaskConfiguration, sources: Sources) -> tuple[tuple[str, ...], str] | None:
+def _by_handler(parts: RunParts) -> tuple[tuple[str, ...], str] | None:
     """Handlers that bring their own list of expressions; it is in the dataset artefact."""
-    name = configuration.handler.class_name
-    if name not in _PLAIN_HANDLERS or not sources.alphas:
+    name = parts.configuration.handler.class_name
+    if name not in _PLAIN_HANDLERS or not parts.computed:
         return None
-    return tuple(alpha.name for alpha in sources.alphas), f"{name} keeps the order of its own expressions"
+    return tuple(alpha.name for alpha in parts.computed), f"{name} keeps the order of its own expressions"
 
 
-def _by_custom_loader(loader: Loader, sources: Sources) -> tuple[tuple[str, ...], str]:
+def _by_custom_loader(loader: Loader, located: Located) -> tuple[tuple[str, ...], str]:
     """A loader of the user that joins expressions with one table: expressions as listed, then the table's columns."""
     if loader.children or not loader.features or len(loader.static_paths) != 1:
         raise RefusalError(
@@ -213,18 +194,18 @@ def _by_custom_loader(loader: Loader, sources: Sources) -> tuple[tuple[str, ...]
             expected="qlib's loaders, or arguments with feature expressions and one table",
             next_step="pass --feature-order FILE; the bundle will then not be ready",
         )
-    names = (*(feature.name for feature in loader.features), *_table_names(loader, sources))
+    names = (*(feature.name for feature in loader.features), *_table_names(loader, located))
     return names, f"{loader.class_name}: expressions in the order of the configuration, then the factor table's columns"
 
 
-def _own_names(loader: Loader, sources: Sources) -> tuple[str, ...]:
+def _own_names(loader: Loader, located: Located) -> tuple[str, ...]:
     """Names that this loader itself computes or reads, without those of nested ones."""
     if loader.class_name == "StaticDataLoader":
-        return _table_names(loader, sources)
+        return _table_names(loader, located)
     if loader.features:
         return tuple(feature.name for feature in loader.features)
     if loader.class_name in _PLAIN_LOADERS:
-        return tuple(alpha.name for alpha in sources.alphas)
+        return tuple(alpha.name for alpha in located.parts.computed)
     if loader.class_name in _SORTING_LOADERS:
         return ()
     raise RefusalError(
@@ -235,26 +216,27 @@ def _own_names(loader: Loader, sources: Sources) -> tuple[str, ...]:
     )
 
 
-def _table_names(loader: Loader, sources: Sources) -> tuple[str, ...]:
-    if sources.table_path is None:
+def _table_names(loader: Loader, located: Located) -> tuple[str, ...]:
+    if located.parquet is None:
         raise RefusalError(
             "factors.missing",
             "the run was trained on a factor table that is not in its workspace",
             where=", ".join(loader.static_paths),
             next_step="name the workspace that still has it with --workspace-root",
         )
-    return tuple(name for name, _ in sources.table)
+    return tuple(located.columns)
 
 
-def _feature(name: str, sources: Sources) -> OrderedFeature:
+def _feature(name: str, located: Located, raw_dtypes: Mapping[str, str]) -> OrderedFeature:
     """Origin and training dtype; of a table and an expression of one name the table is loaded later and wins."""
-    table, expressions = dict(sources.table), {alpha.name: alpha.expression for alpha in _expressions(sources)}
-    if name in table:
-        origin: Origin = "base" if name in sources.base_codes else "sota"
-        return OrderedFeature(name, _float(table[name], name), origin, None)
+    expressions = _expressions(located.parts)
+    if name in located.columns:
+        base = (Path(file).stem for file in located.origin.base_codes)
+        origin: Origin = "base" if name in base else "sota"
+        return OrderedFeature(name, _float(located.columns[name], name), origin, None)
     if name in expressions:
         return OrderedFeature(name, ALPHA_DTYPE, "alpha", expressions[name])
-    dtype = sources.raw_dtypes.get(name)
+    dtype = raw_dtypes.get(name)
     if dtype is None:
         raise RefusalError(
             "order.dtype_unknown",
@@ -265,10 +247,11 @@ def _feature(name: str, sources: Sources) -> OrderedFeature:
     return OrderedFeature(name, _float(dtype, name), "unknown", None)
 
 
-def _expressions(sources: Sources) -> tuple[Expression, ...]:
-    loader = sources.configuration.loader if sources.configuration is not None else None
-    configured = tuple(feature for part in loader.walk() for feature in part.features) if loader is not None else ()
-    return (*sources.alphas, *configured)
+def _expressions(parts: RunParts) -> dict[str, str]:
+    """By name: those that the dataset's loaders computed, and as configured."""
+    configured = parts.configuration.loader
+    found: tuple[Expression, ...] = (*parts.computed, *(configured.computed if configured is not None else ()))
+    return {column.name: column.expression for column in found}
 
 
 def _float(dtype: str, name: str) -> Literal["float32", "float64"]:
@@ -284,9 +267,6 @@ def _float(dtype: str, name: str) -> Literal["float32", "float64"]:
 
 def read_given_order(path: Path) -> tuple[str, ...]:
     """Names from a file: one a line, or a JSON list of strings."""
-    from alphaseal.errors import NotReadableError, UsageError
-    from alphaseal.format import strict_json
-
     try:
         data = path.read_bytes()
         if data.lstrip().startswith(b"["):

@@ -21,7 +21,6 @@ from alphaseal_converter.evidence.alphas import AlphaPart
 from alphaseal_converter.evidence.order import OrderedFeature
 from alphaseal_converter.evidence.training_rows import (
     RowDrops,
-    Segment,
     TrainingRows,
     row_drops,
     rows_of_block,
@@ -30,9 +29,9 @@ from alphaseal_converter.evidence.training_rows import (
 )
 from alphaseal_converter.evidence.values import RawFile
 from alphaseal_converter.factors.table import ColumnStatistics, column_names, column_statistics
-from alphaseal_converter.locate.configuration import TaskConfiguration, training_segment
+from alphaseal_converter.locate.configuration import TaskConfiguration
+from alphaseal_converter.locate.parts import RunParts
 from alphaseal_converter.market.bars import Market, Progress, sampled_days, write_alpha_days
-from alphaseal_converter.processors.processor import Processor
 
 _NOT_AT_HAND = "its training values are not at hand (pass --features with them, or --provider)"
 
@@ -48,14 +47,13 @@ class FeatureStatistics:
 
 @dataclass(frozen=True)
 class Training:
-    """What is known of the rows that the model was trained on.
+    """What is known of the rows that the model was trained on, in the training segment of the run's configuration.
 
     `rows` are those of the run's market, None where it is not at hand, which `absent` says in words.  `sample` is a file of
     alpha features on some of their days, `sampled` says which.
     """
 
-    configuration: TaskConfiguration | None
-    segment: Segment | None
+    configuration: TaskConfiguration
     drops: RowDrops = RowDrops()
     rows: TrainingRows | None = None
     absent: str = ""
@@ -64,26 +62,26 @@ class Training:
 
 
 def find_training(
-    configuration: TaskConfiguration | None,
-    fitted: Sequence[Processor],
+    parts: RunParts,
     features: Sequence[OrderedFeature],
     model_class: str,
-    market: tuple[Market | None, str],
+    market: Market | None,
+    absent: str,
     alphas: AlphaPart,
     scratch: Path,
     progress: Progress,
 ) -> Training:
-    """The rows of the training and a sample of their alpha features; `market` is that of the run, or why it is not there."""
-    segment = training_segment(configuration)
-    if configuration is None or segment is None:
-        return Training(configuration, None, absent="the run's training segment is not known")
-    drops = row_drops(configuration, fitted, [feature.name for feature in features], model_class)
-    known = Training(configuration, segment, drops, absent=market[1])
-    if market[0] is None:
+    """The rows of the training and a sample of their alpha features; `absent` says why there is no market."""
+    configuration, segment = parts.configuration, parts.configuration.training_segment
+    if segment is None:
+        return Training(configuration, absent="the run's training segment is not known")
+    drops = row_drops(configuration, parts.processors, [feature.name for feature in features], model_class)
+    known = Training(configuration, drops, absent=absent)
+    if market is None:
         return known
     fields = sorted({field for read in alphas.inputs.values() for field in read}) or ["close"]
     try:
-        rows = rows_of_market(market[0], fields, configuration, segment, drops)
+        rows = rows_of_market(market, fields, configuration, segment, drops)
     except RefusalError as refusal:
         return replace(known, absent=f"{refusal.message} ({refusal.code})")
     if not rows.chosen.any():
@@ -92,7 +90,7 @@ def find_training(
         return replace(known, rows=rows, sampled=f"all {len(rows.dates)} days")
     days = sampled_days(rows.dates, len(rows.instruments))
     columns = AlphaColumns(alphas.graph, alphas.description)
-    write_alpha_days(market[0], columns, days, rows.of, scratch / "training.parquet", progress)
+    write_alpha_days(market, columns, days, rows.of, scratch / "training.parquet", progress)
     sampled = f"{len(days)} of {len(rows.dates)} days of the run's market data, evenly spread"
     return replace(known, rows=rows, sample=scratch / "training.parquet", sampled=sampled)
 
@@ -113,7 +111,8 @@ def feature_statistics(
         found |= {
             name: numbers for name, numbers in from_file.items() if numbers.values is not None or name not in found
         }
-    missing = FeatureStatistics(None, "", _NOT_AT_HAND if training.segment is not None else training.absent)
+    known = training.configuration.training_segment is not None
+    missing = FeatureStatistics(None, "", _NOT_AT_HAND if known else training.absent)
     return {feature.name: found.get(feature.name, missing) for feature in features}
 
 
@@ -122,7 +121,7 @@ def _of_market(
 ) -> dict[str, FeatureStatistics]:
     """Of what the market's rows and the factor table, joined to them, tell."""
     rows = training.rows
-    if rows is None or training.segment is None:
+    if rows is None:
         why = f"the rows that the model was trained on are not known: {training.absent}"
         return {feature.name: FeatureStatistics(None, "", why) for feature in features if feature.name in in_table}
     places: dict[str, Path] = {}
@@ -196,9 +195,9 @@ def _of_file(
     training: Training, features: Sequence[OrderedFeature], table: Path | None, in_table: set[str], raw: RawFile
 ) -> dict[str, FeatureStatistics]:
     """Of what the file of raw values tells, which has the rows of the run's loader, and of the table joined to them."""
-    configuration, segment = training.configuration, training.segment
+    configuration, segment = training.configuration, training.configuration.training_segment
     inside = [feature for feature in features if feature.name in raw.dtypes]
-    if not inside or configuration is None or segment is None:
+    if not inside or segment is None:
         return {}
     source = "the raw values given for the replay"
     if training.drops.features:

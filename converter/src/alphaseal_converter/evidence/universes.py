@@ -22,6 +22,7 @@ from alphaseal.tables.parquet import decode, open_parquet, unlimited
 from alphaseal_converter.errors import RefusalError
 from alphaseal_converter.locate.artifacts import Predictions
 from alphaseal_converter.locate.configuration import TaskConfiguration
+from alphaseal_converter.locate.weights import Located
 from alphaseal_converter.market.bars import Market
 from alphaseal_converter.market.provider import Provider
 
@@ -31,23 +32,15 @@ _BATCH_ROWS = 65_536
 _NO_CODE = "no feature of the model was computed by code"
 
 
-def describe_universes(
-    market: Market | None,
-    absent: str,
-    configuration: TaskConfiguration | None,
-    predictions: Predictions | None,
-    factor_table: Path | None,
-    *,
-    coded: bool,
-    pattern: str,
-) -> m.Universes:
-    """`absent` says why there is no market; `coded`: the model has features that code computed; `pattern` is that of the
-    bundle's instruments."""
+def describe_universes(market: Market | None, absent: str, located: Located, *, coded: bool) -> m.Universes:
+    """`absent` says why there is no market; `coded`: the model has features that code computed."""
+    configuration, predictions = located.parts.configuration, located.parts.predictions
     model = _model_universe(market) if market is not None else None
-    factor, factor_missing = (None, _NO_CODE) if not coded else _factor_universe(market, absent, factor_table)
+    factor, factor_missing = (None, _NO_CODE) if not coded else _factor_universe(market, absent, located.parquet)
     if factor is not None and model is not None and factor.sha256 == model.sha256:
         factor = msgspec.structs.replace(factor, members=None)
-    codes = _codes(market) if market is not None else _scored(predictions)
+    scored = set(predictions.instruments.tolist()) if predictions is not None else set()
+    codes = sorted(market.universe if market is not None else scored)
     counts = counted(codes)
     return m.Universes(
         factor=factor,
@@ -55,17 +48,23 @@ def describe_universes(
         model=model,
         model_missing=None if model is not None else absent[:1000],
         boards=counts,
-        context=_context(codes, counts, configuration, pattern),
+        context=_context(codes, counts, configuration, instrument_format(predictions).pattern),
         until=_until(configuration, predictions),
     )
 
 
-def _codes(market: Market) -> list[str]:
-    return sorted(market.universe)
-
-
-def _scored(predictions: Predictions | None) -> list[str]:
-    return sorted(set(predictions.instruments.tolist())) if predictions is not None else []
+def instrument_format(predictions: Predictions | None) -> m.InstrumentFormat:
+    """The notation of the run's own instruments."""
+    if predictions is None or not len(predictions.instruments):
+        return m.InstrumentFormat(kind="qlib", pattern=m.INSTRUMENT_PATTERNS["qlib"], example="SH600000")
+    instruments = sorted(set(predictions.instruments.tolist()))
+    for kind, pattern in m.INSTRUMENT_PATTERNS.items():
+        if all(re.match(pattern, name) for name in instruments):
+            return m.InstrumentFormat(kind=kind, pattern=pattern, example=instruments[0])  # type: ignore[arg-type]
+    strange = next(name for name in instruments if not re.match(m.INSTRUMENT_PATTERNS["other"], name))
+    raise RefusalError(
+        "data.instrument", "an instrument is written in a form that the format does not have", found=repr(strange)[:80]
+    )
 
 
 def _model_universe(market: Market) -> m.RecordedUniverse:
@@ -137,20 +136,19 @@ def _lives(factor_table: Path) -> dict[str, tuple[str, str]]:
 
 
 def _context(
-    codes: Iterable[str], counts: Mapping[str, int], configuration: TaskConfiguration | None, pattern: str
+    codes: Iterable[str], counts: Mapping[str, int], configuration: TaskConfiguration, pattern: str
 ) -> list[str]:
     """The benchmark as the bundle writes codes, and the indices among the market's stocks."""
     boards = Boards(counts)
     found = {code for code in codes if kind_of(board_of(code)) == INDEX and not boards.holds(code)}
-    named = configuration.backtest.get("benchmark") if configuration is not None else None
+    named = configuration.backtest.get("benchmark")
     for code in named if isinstance(named, list | tuple) else [named]:
         if isinstance(code, str):
             found |= {form for form in forms_of(code) if re.match(pattern, form)}
     return sorted(found)
 
 
-def _until(configuration: TaskConfiguration | None, predictions: Predictions | None) -> str | None:
+def _until(configuration: TaskConfiguration, predictions: Predictions | None) -> str | None:
     if predictions is not None and len(predictions.dates):
         return str(predictions.dates.max())
-    end = configuration.end if configuration is not None else None
-    return None if end is None else end.isoformat()
+    return None if configuration.end is None else configuration.end.isoformat()

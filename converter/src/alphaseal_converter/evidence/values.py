@@ -75,16 +75,22 @@ class Recorded:
 
 def open_raw_file(path: Path, origin: Origin) -> RawFile:
     """Look at the schema and the digest of a file of raw values; NotReadableError or RefusalError where it is none."""
-    sha256 = hashlib.sha256()
     try:
-        with path.open("rb") as file:
-            while chunk := file.read(1 << 20):
-                sha256.update(chunk)
+        sha256 = sha256_of(path)
     except OSError as error:
         raise NotReadableError(
             "features.not_readable", f"cannot read the raw values: {error.strerror}", where=str(path)
         ) from None
-    return RawFile(path, origin, sha256.hexdigest(), dict(column_names(path)), str(path))
+    return RawFile(path, origin, sha256, dict(column_names(path)), str(path))
+
+
+def sha256_of(path: Path) -> str:
+    """The digest of a file of any size, in hexadecimal digits."""
+    sha256 = hashlib.sha256()
+    with path.open("rb") as file:
+        while chunk := file.read(1 << 20):
+            sha256.update(chunk)
+    return sha256.hexdigest()
 
 
 def join_values(

@@ -12,16 +12,7 @@ from numpy.typing import NDArray
 
 from alphaseal_converter.decode import frames as decode
 from alphaseal_converter.errors import RefusalError
-from alphaseal_converter.locate.configuration import (
-    Loader,
-    Segment,
-    TaskConfiguration,
-    expressions,
-    parse_date,
-    parse_instruments,
-    parse_segments,
-    parse_task_configuration,
-)
+from alphaseal_converter.locate.configuration import Loader, TaskConfiguration, expressions, parse_task_configuration
 from alphaseal_converter.locate.runs import read_file
 from alphaseal_converter.models.record import ModelRecord
 from alphaseal_converter.pickles import read_pickle
@@ -39,6 +30,11 @@ class Predictions:
     instruments: NDArray[np.object_]
     scores: NDArray[np.float64]
 
+    @property
+    def constant(self) -> bool:
+        """All scores are one and the same number."""
+        return len(np.unique(self.scores)) == 1
+
 
 @dataclass(frozen=True)
 class DatasetState:
@@ -49,14 +45,8 @@ class DatasetState:
 
     dataset_class: str
     step_len: int | None
-    handler_class: str
     infer_processors: tuple[Record, ...]
-    learn_processors: tuple[Record, ...]
     loader: Loader | None
-    segments: Mapping[str, Segment]
-    instruments: str | tuple[str, ...] | None
-    start: Any
-    end: Any
 
 
 def read_predictions(path: Path) -> Predictions:
@@ -96,17 +86,11 @@ def read_dataset(path: Path) -> DatasetState:
     return DatasetState(
         dataset_class=str(record.factory),
         step_len=step_len if isinstance(step_len, int) and not isinstance(step_len, bool) else None,
-        handler_class=str(handler.factory),
         infer_processors=(
             *_records(handler.get("shared_processors")),
             *_records(handler.get("infer_processors")),
         ),
-        learn_processors=_records(handler.get("learn_processors")),
         loader=_loader_state(loader, set()) if isinstance(loader, Record) else None,
-        segments=parse_segments(decode.as_plain(record.get("segments"))),
-        instruments=parse_instruments(handler.get("instruments")),
-        start=parse_date(decode.as_plain(handler.get("start_time"))),
-        end=parse_date(decode.as_plain(handler.get("end_time"))),
     )
 
 

@@ -6,7 +6,7 @@ It is what was rendered and run; the YAML files of the workspace are templates, 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import date, datetime
 from typing import Any
 
@@ -53,31 +53,48 @@ class Loader:
         for child in self.children:
             yield from child.walk()
 
+    @property
+    def computed(self) -> tuple[Expression, ...]:
+        """The columns that this loader and those below it compute, in the order of `walk`."""
+        return tuple(feature for part in self.walk() for feature in part.features)
+
+
+_NO_COMPONENT = Component("", None, {})
+
 
 @dataclass(frozen=True)
 class TaskConfiguration:
     """What the run was configured to do.  `plain` is the whole artefact; the fields are what the converter uses.
 
-    `loader` is None where the handler class builds its own (``Alpha158``).  Dates without a value are None.
+    `loader` is None where the handler class builds its own (``Alpha158``).  Dates without a value are None.  Without
+    arguments it is that of a run whose task is gone: nothing is known of it, and `recorded` is False.
     """
 
-    plain: Mapping[str, Any]
-    model: Component
-    dataset: Component
-    step_len: int | None
-    handler: Component
-    loader: Loader | None
-    labels: tuple[Expression, ...]
-    infer_processors: tuple[Component, ...]
-    learn_processors: tuple[Component, ...]
-    segments: Mapping[str, Segment]
-    instruments: str | tuple[str, ...] | None
-    start: date | None
-    end: date | None
-    fit_start: date | None
-    fit_end: date | None
-    strategy: Component | None
-    backtest: Mapping[str, Any]
+    plain: Mapping[str, Any] = field(default_factory=dict)
+    model: Component = _NO_COMPONENT
+    dataset: Component = _NO_COMPONENT
+    step_len: int | None = None
+    handler: Component = _NO_COMPONENT
+    loader: Loader | None = None
+    labels: tuple[Expression, ...] = ()
+    infer_processors: tuple[Component, ...] = ()
+    learn_processors: tuple[Component, ...] = ()
+    segments: Mapping[str, Segment] = field(default_factory=dict)
+    instruments: str | tuple[str, ...] | None = None
+    start: date | None = None
+    end: date | None = None
+    strategy: Component | None = None
+    backtest: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def recorded(self) -> bool:
+        return bool(self.plain)
+
+    @property
+    def training_segment(self) -> tuple[date, date] | None:
+        """First and last date of the training segment, where the configuration has both."""
+        first, last = self.segments.get("train", (None, None))
+        return (first, last) if first is not None and last is not None else None
 
     @property
     def benchmark(self) -> str | None:
@@ -116,8 +133,6 @@ def parse_task_configuration(plain: Any, where: str) -> TaskConfiguration:
         instruments=parse_instruments(settings.get("instruments")),
         start=parse_date(settings.get("start_time")),
         end=parse_date(settings.get("end_time")),
-        fit_start=parse_date(settings.get("fit_start_time")),
-        fit_end=parse_date(settings.get("fit_end_time")),
         strategy=strategy,
         backtest=backtest,
     )
@@ -244,9 +259,3 @@ def _mapping(value: Any, path: str, where: str) -> dict[str, Any]:
             found=type(value).__name__,
         )
     return value
-
-
-def training_segment(configuration: TaskConfiguration | None) -> tuple[date, date] | None:
-    """First and last date of the training segment, where the configuration has both."""
-    first, last = configuration.segments.get("train", (None, None)) if configuration is not None else (None, None)
-    return (first, last) if first is not None and last is not None else None

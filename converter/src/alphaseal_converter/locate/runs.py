@@ -38,7 +38,7 @@ class Artifacts:
 
 @dataclass(frozen=True)
 class Run:
-    """One recorder.  Times are UTC, None where meta.yaml has none; `metrics` holds the last value of each metric file.
+    """One recorder.  `end_time` is UTC, None where meta.yaml has none; `metrics` holds the last value of each metric file.
 
     `metrics_match` is True once they were found equal to the anchor's result.  `complete` runs have weights and
     predictions; a failed run leaves only its task.
@@ -47,7 +47,6 @@ class Run:
     experiment_id: str
     run_id: str
     directory: Path
-    start_time: datetime | None
     end_time: datetime | None
     deleted: bool
     metrics: Mapping[str, float]
@@ -161,7 +160,6 @@ def _run(directory: Path, workspace: Path) -> Run:
         experiment_id=directory.parent.name,
         run_id=directory.name,
         directory=directory,
-        start_time=_time(meta.get("start_time")),
         end_time=_time(meta.get("end_time")),
         deleted=meta.get("lifecycle_stage") == "deleted",
         metrics=_read_metrics(directory / "metrics", workspace),

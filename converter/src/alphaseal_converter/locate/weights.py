@@ -8,26 +8,22 @@ then workspace.  The run is the one whose metrics are the experiment's; the weig
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Literal
 
-from alphaseal.errors import AlphasealError, NotReadableError, UsageError
+from alphaseal.errors import AlphasealError, NotReadableError
 from alphaseal_converter.errors import RefusalError
 from alphaseal_converter.factors.table import column_names
-from alphaseal_converter.locate.runs import (
-    Artifacts,
-    Run,
-    differing_metrics,
-    plain_file,
-    read_file,
-    read_result_table,
-    read_runs,
-)
+from alphaseal_converter.locate.parts import RunParts
+from alphaseal_converter.locate.runs import Run, differing_metrics, plain_file, read_file, read_result_table, read_runs
 from alphaseal_converter.locate.workspaces import find_workspace, workspaces_below
 from alphaseal_converter.session.anchor import Anchor
 from alphaseal_converter.session.history import HistoryItem
+from alphaseal_converter.session.origin import FromScan, FromTask
 from alphaseal_converter.session.task import Task
 
 Weights = Literal["auto", "session", "workspace", "scan"]
@@ -47,6 +43,11 @@ class WeightFile:
     size: int
     why: str
 
+    @property
+    def label(self) -> str:
+        """How messages name it: ``session: sub_workspace_list[0].file_dict['model.pkl']``."""
+        return f"{self.origin}: {self.name}"
+
 
 @dataclass(frozen=True)
 class Problem:
@@ -58,28 +59,38 @@ class Problem:
 
 @dataclass(frozen=True)
 class Located:
-    """What is at hand for one anchor.
+    """What is at hand for one anchor, or for a scan.
 
-    `run` is None where session weights or a root file are used and the workspace or its runs are gone; then
-    `artifacts` is empty and `problems` says so.  `other_weights` are files with OTHER bytes that were not taken.
+    `run` is None where session weights or a root file are used and the workspace or its runs are gone; then `parts` knows
+    nothing and `problems` says so.  `other_weights` are files with OTHER bytes that were not taken.  `parquet` is the run's
+    factor table; `elsewhere` finds the columns of those that other experiments of the task left.
     """
 
+    origin: FromTask | FromScan
     weights: WeightFile
     other_weights: tuple[WeightFile, ...]
-    workspace: Path | None
-    run: Run | None
-    runs_seen: tuple[Run, ...]
-    artifacts: Artifacts
-    parquet: Path | None
-    configuration_names: tuple[str, ...]
     problems: tuple[Problem, ...]
+    workspace: Path | None = None
+    run: Run | None = None
+    parquet: Path | None = None
+    elsewhere: Callable[[], frozenset[str]] = frozenset
+
+    @cached_property
+    def parts(self) -> RunParts:
+        """What the run left of itself."""
+        return RunParts(self.run)
+
+    @cached_property
+    def columns(self) -> Mapping[str, str]:
+        """The factor table's columns with their dtypes, in its order; none where there is no table."""
+        return dict(column_names(self.parquet)) if self.parquet is not None else {}
 
 
 def locate(
     anchor: Anchor,
     task: Task,
     *,
-    weights: Weights = "auto",
+    weights: Literal["auto", "session", "workspace"] = "auto",
     workspace_roots: Sequence[Path] = (),
     path_maps: Sequence[tuple[str, str]] = (),
 ) -> Located:
@@ -89,45 +100,24 @@ def locate(
     ``workspace.cache_hit``, ``workspace.link_outside``, ``run.incomplete``, ``run.metrics_differ``,
     ``run.metrics_missing``, ``run.ambiguous`` or ``weights.not_found``.
     """
-    if weights == "scan":
-        if len(workspace_roots) != 1:
-            raise UsageError("scan.root", "a scan needs exactly one --workspace-root", found=str(len(workspace_roots)))
-        return scan(workspace_roots[0])
-    search = _Search(task, anchor.item, tuple(workspace_roots), tuple(path_maps))
+    search = _Search(FromTask(task, anchor), tuple(workspace_roots), tuple(path_maps))
     from_session = _session_weights(anchor.item)
     if weights == "session" and not from_session:
         raise _no_session_weights(search)
-    workspace, searched = find_workspace(anchor.item.workspace, workspace_roots, path_maps)
+    workspace, searched = search.find(anchor.item)
     if workspace is None:
         if weights == "workspace" or not from_session:
             raise _workspace_not_found(search, searched)
         gone = Problem("run_missing", f"the workspace was not found (searched: {'; '.join(searched)})")
-        return Located(from_session[0], _others(from_session), None, None, (), Artifacts(), None, (), (gone,))
+        return Located(search.origin, from_session[0], _others(from_session), (gone,))
     runs = read_runs(workspace)
     run = _run_of(anchor.item, runs, workspace, bool(from_session) and weights != "workspace")
     from_workspace = _workspace_weights(workspace, run, "workspace")
     ordered = [*from_workspace, *from_session] if weights == "workspace" else [*from_session, *from_workspace]
     if not from_workspace and (weights == "workspace" or not from_session):
         raise _no_workspace_weights(search, workspace, runs)
-    return _located(ordered, workspace, run, runs, _problems(anchor.item, workspace, run, from_session))
-
-
-def columns_elsewhere(
-    anchor: Anchor, task: Task, workspace_roots: Sequence[Path], path_maps: Sequence[tuple[str, str]]
-) -> frozenset[str]:
-    """Columns of the factor tables that other experiments of the task left, as far as their workspaces are here."""
-    names: set[str] = set()
-    for item in task.history:
-        if item.index == anchor.item.index:
-            continue
-        try:
-            workspace, _ = find_workspace(item.workspace, workspace_roots, path_maps)
-            table = plain_file(workspace / "combined_factors_df.parquet", workspace) if workspace is not None else None
-            if table is not None:
-                names.update(name for name, _ in column_names(table))
-        except AlphasealError:
-            continue  # a hint for a factor's status, never a reason to stop
-    return frozenset(names)
+    problems = _problems(anchor.item, workspace, run, from_session)
+    return replace(_located(search.origin, ordered, workspace, run, problems), elsewhere=search.columns)
 
 
 def scan(workspace_root: Path) -> Located:
@@ -144,7 +134,7 @@ def scan(workspace_root: Path) -> Located:
     if complete:
         workspace, run = _newest(complete, workspace_root)
         files = _workspace_weights(workspace, run, "scan")
-        return _located(files, workspace, run, runs_of[workspace], (by_scan,))
+        return _located(FromScan(workspace), files, workspace, run, (by_scan,))
     bare = [(workspace, _workspace_weights(workspace, None, "scan")) for workspace in runs_of]
     bare = [(workspace, files) for workspace, files in bare if files]
     if not bare:
@@ -158,23 +148,22 @@ def scan(workspace_root: Path) -> Located:
     if len(bare) > 1 or len({file.sha256 for file in bare[0][1]}) > 1:
         raise _ambiguous_scan(workspace_root, [f"{w.name}/{file.name}" for w, files in bare for file in files])
     missing = Problem("run_missing", "no complete run beside the weights")
-    return _located(bare[0][1], bare[0][0], None, runs_of[bare[0][0]], (by_scan, missing))
+    workspace, files = bare[0]
+    return _located(FromScan(workspace), files, workspace, None, (by_scan, missing))
 
 
 def _located(
-    files: Sequence[WeightFile], workspace: Path, run: Run | None, runs: tuple[Run, ...], problems: tuple[Problem, ...]
+    origin: FromTask | FromScan,
+    files: Sequence[WeightFile],
+    workspace: Path,
+    run: Run | None,
+    problems: tuple[Problem, ...],
 ) -> Located:
-    return Located(
-        weights=files[0],
-        other_weights=_others(files),
-        workspace=workspace,
-        run=run,
-        runs_seen=runs,
-        artifacts=run.artifacts if run else Artifacts(),
-        parquet=plain_file(workspace / "combined_factors_df.parquet", workspace),
-        configuration_names=tuple(sorted(path.name for path in workspace.glob("*.yaml"))),
-        problems=problems,
-    )
+    return Located(origin, files[0], _others(files), problems, workspace, run, _factor_table(workspace))
+
+
+def _factor_table(workspace: Path) -> Path | None:
+    return plain_file(workspace / "combined_factors_df.parquet", workspace)
 
 
 def _others(files: Sequence[WeightFile]) -> tuple[WeightFile, ...]:
@@ -309,18 +298,37 @@ def _problems(
 
 @dataclass(frozen=True)
 class _Search:
-    """What was searched for, kept for the messages of a refusal."""
+    """What is searched for and where; for the messages of a refusal, and for what other experiments left."""
 
-    task: Task
-    item: HistoryItem
+    origin: FromTask
     roots: tuple[Path, ...]
     maps: tuple[tuple[str, str], ...]
+
+    @property
+    def item(self) -> HistoryItem:
+        return self.origin.anchor.item
+
+    def find(self, item: HistoryItem) -> tuple[Path | None, list[str]]:
+        """An experiment's workspace, or None, and everything that was tried in words."""
+        return find_workspace(item.workspace, self.roots, self.maps)
+
+    def columns(self) -> frozenset[str]:
+        """Columns of the factor tables that the other experiments left, as far as their workspaces are here."""
+        names: set[str] = set()
+        for item in self.origin.task.history:
+            if item.index != self.item.index:
+                # A hint for a factor's status, never a reason to stop.
+                with suppress(AlphasealError):
+                    workspace, _ = self.find(item)
+                    if workspace is not None and (table := _factor_table(workspace)) is not None:
+                        names.update(name for name, _ in column_names(table))
+        return frozenset(names)
 
     def others(self) -> str:
         """Other accepted experiments that do have weights, for the reader to choose; none is ever taken instead."""
         found = [
             f"--anchor {item.index} ({item.kind})"
-            for item in self.task.accepted
+            for item in self.origin.task.accepted
             if item.index != self.item.index and self._has_weights(item)
         ]
         return f"other accepted experiments with weights: {', '.join(found)}" if found else "no other accepted one has"
@@ -329,7 +337,7 @@ class _Search:
         if _session_weights(item):
             return True
         try:
-            workspace, _ = find_workspace(item.workspace, self.roots, self.maps)
+            workspace, _ = self.find(item)
             return workspace is not None and any(run.complete for run in read_runs(workspace))
         except RefusalError:
             return False
@@ -340,7 +348,7 @@ def _no_session_weights(search: _Search) -> RefusalError:
     return RefusalError(
         "weights.not_found",
         f"the session holds no weights of {search.item.label}",
-        where=search.task.snapshot.path,
+        where=search.origin.task.snapshot.path,
         expected="bytes in sub_workspace_list[*].file_dict['model.pkl'] or ['params.pkl']",
         found=f"file_dict with {', '.join(keys)}" if keys else "no file_dict",
         next_step=f"try --weights workspace with --workspace-root; {search.others()}",
@@ -352,7 +360,7 @@ def _workspace_not_found(search: _Search, searched: Sequence[str]) -> RefusalErr
     return RefusalError(
         "workspace.not_found",
         f"the workspace of {search.item.label} was not found",
-        where=str(reference.path) if reference and reference.path else search.task.snapshot.path,
+        where=str(reference.path) if reference and reference.path else search.origin.task.snapshot.path,
         expected=f"a directory {reference.name}" if reference and reference.name else "a recorded workspace path",
         found=f"nothing at: {'; '.join(searched)}" if searched else "no recorded path, and nothing to search",
         next_step=f"name where workspaces are with --workspace-root or --map FROM=TO; {search.others()}",

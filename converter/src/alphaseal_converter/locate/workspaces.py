@@ -6,7 +6,7 @@ import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path, PurePath, PurePosixPath, PureWindowsPath
 
-from alphaseal.errors import NotReadableError, UsageError
+from alphaseal.errors import NotReadableError
 from alphaseal_converter.errors import RefusalError
 from alphaseal_converter.session.history import WorkspaceRef, recorded_path
 
@@ -14,14 +14,6 @@ from alphaseal_converter.session.history import WorkspaceRef, recorded_path
 _DEPTH = 3
 _DIRECTORY_BOUND = 200_000
 _MARKS = ("mlruns", "model.pkl", "params.pkl")
-
-
-def parse_path_map(text: str) -> tuple[str, str]:
-    """``FROM=TO`` as a pair; the first ``=`` divides, both sides must be there."""
-    source, separator, target = text.partition("=")
-    if not (source and separator and target):
-        raise UsageError("map.form", "a path map has two sides", expected="FROM=TO", found=text)
-    return source, target
 
 
 def find_workspace(

@@ -69,13 +69,13 @@ class Market:
         return earlier[0] if len(earlier) else day
 
 
-def market_of(root: Path, configuration: TaskConfiguration | None) -> Market:
+def market_of(root: Path, configuration: TaskConfiguration) -> Market:
     """The data below `root` as the run's handler takes them.
 
     Raises RefusalError ``provider.*``: ``no_task``, ``handler``, ``loader``, ``filters``, ``frequency``, ``join``, and
     those of `open_provider` and `Provider.universe`.
     """
-    if configuration is None:
+    if not configuration.recorded:
         raise RefusalError(
             "provider.no_task",
             "the run's task configuration is gone, so nothing says which stocks and days it took",
@@ -91,7 +91,7 @@ def find_market(
     given: Path | None,
     workspace: Path | None,
     path_maps: Sequence[tuple[str, str]],
-    configuration: TaskConfiguration | None,
+    configuration: TaskConfiguration,
 ) -> tuple[Market | None, str]:
     """The market data that were named, else those of the run's own configuration if they are still there and fit.
 

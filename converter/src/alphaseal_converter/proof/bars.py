@@ -2,21 +2,40 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
 
+from alphaseal.bars.trading_days import described
+from alphaseal.format.manifest import TradingDays, Universes
 from alphaseal_converter.alphas import CompiledAlphas, compile_alphas
 from alphaseal_converter.errors import RefusalError
-from alphaseal_converter.evidence.alphas import alpha_columns
-from alphaseal_converter.evidence.values import RawFile, open_raw_file
-from alphaseal_converter.locate.artifacts import DatasetState, Predictions, read_predictions
-from alphaseal_converter.locate.configuration import TaskConfiguration
+from alphaseal_converter.evidence.alphas import (
+    AlphaPart,
+    alpha_columns,
+    prove_alphas,
+    with_conventions,
+)
+from alphaseal_converter.evidence.golden import GoldenRows
+from alphaseal_converter.evidence.training_statistics import Training, find_training
+from alphaseal_converter.evidence.units import with_units
+from alphaseal_converter.evidence.universes import describe_universes
+from alphaseal_converter.evidence.values import RawFile, Recorded, open_raw_file
+from alphaseal_converter.locate.artifacts import Predictions
 from alphaseal_converter.locate.weights import Located
 from alphaseal_converter.market.bars import Market, Progress, find_market, write_alpha_values
+from alphaseal_converter.proof.prove import Proof
+from alphaseal_converter.proof.request import BuildRequest
 
-if TYPE_CHECKING:
-    from alphaseal_converter.proof.request import BuildRequest
+
+@dataclass(frozen=True)
+class MarketFacts:
+    """What the run's market data prove and say: alpha features from bars, rows of the training, universes, trading days."""
+
+    alphas: AlphaPart
+    training: Training
+    universes: Universes
+    calendar: TradingDays | None
 
 
 @dataclass(frozen=True)
@@ -37,7 +56,6 @@ class BarReplay:
         cls,
         compiled: CompiledAlphas | None,
         located: Located,
-        configuration: TaskConfiguration | None,
         request: BuildRequest,
         only_source: bool,
     ) -> BarReplay:
@@ -49,7 +67,7 @@ class BarReplay:
         if request.without_provider:
             return cls(compiled, None, "the market data were not to be used (--without-provider)", named=False)
         try:
-            market, absent = find_market(request.provider, located.workspace, request.path_maps, configuration)
+            market, absent = _find_market(request, located)
         except RefusalError as error:
             if named:
                 raise
@@ -82,26 +100,40 @@ class BarReplay:
         raw = open_raw_file(out, "bars")
         return replace(raw, sha256=market.provider.digest(), where=f"the bars in {market.provider.root}")
 
+    def facts(
+        self,
+        proof: Proof,
+        recorded: Recorded | None,
+        golden: Sequence[GoldenRows],
+        least_days: int,
+        scratch: Path,
+        progress: Progress,
+    ) -> MarketFacts:
+        """Prove the alpha graph on the golden days, with bars of `least_days` days at least; the other facts beside it."""
+        features, model, located = proof.features.features, proof.model, proof.located
+        market, parts = self.market, located.parts
+        alphas = prove_alphas(self.compiled, features, market, self.absent, recorded, golden, least_days)
+        training = find_training(parts, features, model.class_name, market, self.absent, alphas, scratch, progress)
+        segment = parts.configuration.training_segment
+        alphas = with_units(alphas, self.compiled, proof.stages, proof.unused, market, segment, progress)
+        coded = any(feature.origin != "alpha" for feature in features)
+        universes = describe_universes(market, self.absent, located, coded=coded)
+        alphas = with_conventions(alphas, market, segment, model.step_length, universes.context)
+        calendar = described(market.provider.calendar) if market is not None else None
+        return MarketFacts(alphas, training, universes, calendar)
 
-def write_bar_values(
-    request: BuildRequest,
-    located: Located,
-    configuration: TaskConfiguration | None,
-    dataset: DatasetState | None,
-    out: Path,
-    progress: Progress,
-) -> None:
+
+def _find_market(request: BuildRequest, located: Located) -> tuple[Market | None, str]:
+    return find_market(request.provider, located.workspace, request.path_maps, located.parts.configuration)
+
+
+def write_bar_values(request: BuildRequest, located: Located, out: Path, progress: Progress) -> None:
     """Write the alpha columns of the anchor's run to `out`; the others are in the run's own factor table.
 
     Raises RefusalError ``provider.*``, ``replay.no_predictions``.
     """
-    if located.artifacts.pred is None:
-        raise RefusalError(
-            "replay.no_predictions",
-            "the run recorded no predictions to replay",
-            expected="artifacts/pred.pkl in the run",
-        )
-    market, absent = find_market(request.provider, located.workspace, request.path_maps, configuration)
+    parts, predictions = located.parts, located.parts.to_replay()
+    market, absent = _find_market(request, located)
     if market is None:
         raise RefusalError(
             "provider.not_found",
@@ -109,11 +141,11 @@ def write_bar_values(
             found=absent,
             next_step="name qlib's data directory with --provider, or an environment with qlib with --replay-with",
         )
-    loaders = [part.loader for part in (dataset, configuration) if part is not None and part.loader is not None]
-    expressions = {e.name: e.expression for loader in loaders[:1] for part in loader.walk() for e in part.features}
+    loader = parts.dataset.loader if parts.dataset is not None else None
+    loader = loader or parts.configuration.loader
+    expressions = {column.name: column.expression for column in (loader.computed if loader is not None else ())}
     compiled = compile_alphas(expressions) if expressions else None
-    step_length = configuration.step_len if configuration is not None else None
-    _write(market, compiled, read_predictions(located.artifacts.pred), step_length or 1, out, progress)
+    _write(market, compiled, predictions, parts.configuration.step_len or 1, out, progress)
 
 
 def _write(

@@ -2,100 +2,70 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
 
-from alphaseal.format.manifest import Eligibility, Order, Parity, Reason
-
-
-@dataclass(frozen=True)
-class Facts:
-    """What the predicate looks at."""
-
-    order: Order
-    parity: Parity
-    run_proven: bool
-    by_scan: bool
-    anchor_index: int | None
-    newer_accepted: Sequence[int]
-    unknown_features: Sequence[str]
-    names_given_twice: Sequence[str]
-    processors_known: bool
-    constant_scores: bool
-    problems: Sequence[tuple[str, str]]
-    looking_ahead: Sequence[str] = ()
-    scores_not_recorded: bool = False
-    """What the model scores is known from its own code alone, without recorded predictions beside it."""
+from alphaseal.format.manifest import Eligibility, Feature, Reason
+from alphaseal_converter.locate.weights import Located
+from alphaseal_converter.proof.proven import Proven
+from alphaseal_converter.session.anchor import names_given_twice, newer_accepted
+from alphaseal_converter.session.origin import FromScan
 
 
-def judge_eligibility(facts: Facts) -> Eligibility:
+def judge_eligibility(proven: Proven, features: Sequence[Feature]) -> Eligibility:
     """ready = order replayed, parity within bounds, against recorded predictions where the judge is code of the run, run
     proven to be the anchor's, every feature with one source that does not look ahead, no newer accepted experiment, not found by a scan."""
-    reasons = [
-        *_order(facts),
-        *_source(facts),
-        *_features(facts),
-        *(
-            Reason(code=code, text=text)
-            for code, text in facts.problems
-            if code not in ("found_by_scan", "run_missing")
-        ),
+    found = [
+        *_numbers(proven),
+        *_source(proven.located),
+        *_features(features),
+        *((p.code, p.text) for p in proven.located.problems if p.code not in ("found_by_scan", "run_missing")),
     ]
-    reasons.sort(key=lambda reason: (reason.code, reason.text))
+    reasons = [Reason(code=code, text=text) for code, text in sorted(found)]
     return Eligibility(ready=not reasons, reasons=reasons)
 
 
-def _order(facts: Facts) -> list[Reason]:
-    reasons = []
-    if facts.order.proof != "replayed":
-        text = (
+def _numbers(proven: Proven) -> Iterator[tuple[str, str]]:
+    parts = proven.located.parts
+    if proven.order.proof != "replayed":
+        yield (
+            "order_not_replayed",
             "the feature order was not proven by replaying the recorded predictions "
-            "(pass --features, --provider or --replay-with)"
+            "(pass --features, --provider or --replay-with)",
         )
-        reasons.append(Reason(code="order_not_replayed", text=text))
-    if not facts.parity.within_bound:
-        reasons.append(Reason(code="parity_out_of_bounds", text="the graph's scores differ from the judge's"))
-    if facts.scores_not_recorded:
-        text = (
+    if not proven.parity.within_bound:
+        yield "parity_out_of_bounds", "the graph's scores differ from the judge's"
+    if proven.model.judged_by_its_own_code and proven.replayed is None:
+        yield (
+            "scores_not_recorded",
             "only its own code, which nobody has read, says what the network scores: "
-            "qlib's recorded predictions were not compared with it"
+            "qlib's recorded predictions were not compared with it",
         )
-        reasons.append(Reason(code="scores_not_recorded", text=text))
-    if not facts.processors_known:
-        text = "the run's dataset is gone, so it is not known whether the features were normalised in training"
-        reasons.append(Reason(code="processors_unknown", text=text))
-    if facts.constant_scores:
-        reasons.append(Reason(code="constant_scores", text="the recorded predictions are one and the same number"))
-    return reasons
+    if not parts.processors_known:
+        yield (
+            "processors_unknown",
+            "the run's dataset is gone, so it is not known whether the features were normalised in training",
+        )
+    if parts.predictions is not None and parts.predictions.constant:
+        yield "constant_scores", "the recorded predictions are one and the same number"
 
 
-def _source(facts: Facts) -> list[Reason]:
-    reasons = []
-    if facts.by_scan:
-        reasons.append(
-            Reason(code="found_by_scan", text="the weights were found by a scan, without a session that names them")
-        )
-    elif not facts.run_proven:
-        reasons.append(Reason(code="run_not_proven", text="no run is proven to be the anchor's"))
-    if facts.newer_accepted:
-        newer = ", ".join(str(index) for index in facts.newer_accepted)
-        reasons.append(
-            Reason(code="newer_accepted", text=f"history {newer} was accepted after the anchor {facts.anchor_index}")
-        )
-    return reasons
+def _source(located: Located) -> Iterator[tuple[str, str]]:
+    if isinstance(located.origin, FromScan):
+        yield "found_by_scan", "the weights were found by a scan, without a session that names them"
+        return
+    if located.run is None or not located.run.metrics_match:
+        yield "run_not_proven", "no run is proven to be the anchor's"
+    task, anchor = located.origin.task, located.origin.anchor
+    if newer := ", ".join(str(item.index) for item in newer_accepted(task, anchor)):
+        yield "newer_accepted", f"history {newer} was accepted after the anchor {anchor.item.index}"
+    if twice := names_given_twice(task, anchor):
+        text = "two accepted factors have one name, the column belongs to the last: " + ", ".join(twice)
+        yield "factor_name_twice", text
 
 
-def _features(facts: Facts) -> list[Reason]:
-    reasons = []
-    if facts.unknown_features:
-        text = "neither an expression nor an accepted factor explains: " + ", ".join(facts.unknown_features)
-        reasons.append(Reason(code="feature_without_source", text=text))
-    if facts.names_given_twice:
-        text = "two accepted factors have one name, the column belongs to the last: " + ", ".join(
-            facts.names_given_twice
-        )
-        reasons.append(Reason(code="factor_name_twice", text=text))
-    if facts.looking_ahead:
-        text = "data after the date change the values of: " + ", ".join(facts.looking_ahead)
-        reasons.append(Reason(code="looks_ahead", text=text))
-    return reasons
+def _features(features: Sequence[Feature]) -> Iterator[tuple[str, str]]:
+    if unknown := [feature.name for feature in features if feature.origin == "unknown"]:
+        text = "neither an expression nor an accepted factor explains: " + ", ".join(unknown)
+        yield "feature_without_source", text
+    if ahead := [feature.name for feature in features if feature.look_ahead]:
+        yield "looks_ahead", "data after the date change the values of: " + ", ".join(ahead)

@@ -1,14 +1,15 @@
-"""The two proofs of a conversion: of the order of the columns, and of the numbers."""
+"""The graph of a conversion and its two proofs: of the order of the columns, and of the numbers."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 
 import numpy as np
 
 from alphaseal.desk.doctor import installed
-from alphaseal.format.manifest import Bound, Order, Parity, ParityCase
+from alphaseal.format.manifest import Bound, Order, Parity, ParityCase, Stage
 from alphaseal.scoring.pipeline import Pipeline
 from alphaseal_converter.comparison import parity
 from alphaseal_converter.comparison.parity import Judge, Matrix, Probe, Vector
@@ -20,38 +21,65 @@ from alphaseal_converter.evidence.noise import NoiseOfBars, can_be_carried, in_w
 from alphaseal_converter.evidence.order import FeatureOrder
 from alphaseal_converter.evidence.values import MINIMUM_DAYS, RawFile, Recorded
 from alphaseal_converter.families import TrainedModel
-from alphaseal_converter.graph.stages import Plan
-from alphaseal_converter.locate.artifacts import Predictions
+from alphaseal_converter.graph.stages import Plan, stages_of
 from alphaseal_converter.locate.weights import Located
 from alphaseal_converter.market.bars import Market
 from alphaseal_converter.processors.sequence import raw_space
 from alphaseal_converter.proof.request import Progress
 
+MODEL_FILE = "model.onnx"
 _SAMPLED_WINDOWS = 256
 
 
 @dataclass(frozen=True)
 class Proof:
-    """The two proofs: of the order, and of the numbers."""
+    """A model whose order is known and whose graph is built (cut into `stages` where stocks are compared), to be proven by
+    `raw` values; `market` is what they were computed from, or what is at hand beside them."""
 
+    located: Located
+    features: FeatureOrder
     model: TrainedModel
     plan: Plan
-    features: FeatureOrder
+    stages: Sequence[Stage]
+    graphs: Mapping[str, bytes]
     pipeline: Pipeline
     raw: RawFile | None
-    located: Located
-    predictions: Predictions | None
     market: Market | None
+
+    @classmethod
+    def of(
+        cls, located: Located, features: FeatureOrder, model: TrainedModel, raw: RawFile | None, market: Market | None
+    ) -> Proof:
+        """Build the graph."""
+        names = [feature.name for feature in features.features]
+        dtypes = [feature.dtype for feature in features.features]
+        if model.bind is not None:
+            model = model.bind(names, dtypes)
+        plan = stages_of(located.parts.processors, names, dtypes, model.step_length)
+        graphs = {**plan.graphs(), MODEL_FILE: model.graph(plan.final)}
+        universe = located.parts.configuration.instruments
+        stages = plan.stages(MODEL_FILE, model.step_length, universe if isinstance(universe, str) else None)
+        pipeline = Pipeline(
+            stages, graphs.__getitem__, model.feature_count, names=names, batch_dependent=model.batch_dependent
+        )
+        return cls(located, features, model, plan, stages, graphs, pipeline, raw, market)
+
+    @property
+    def unused(self) -> set[str]:
+        """Features that the model never asks for."""
+        used = np.ones(len(self.features.features), np.bool_) if self.model.used is None else self.model.used
+        return {feature.name for feature, asked in zip(self.features.features, used, strict=True) if not asked}
 
     def prove_order(self, progress: Progress) -> tuple[Order, Replayed | None]:
         """Replay the recorded predictions where raw values are at hand."""
         evidence = list(self.features.evidence)
-        if self.raw is None or self.predictions is None:
+        predictions = self.located.parts.predictions
+        if self.raw is None or predictions is None:
             return Order(proof=self.features.proof, evidence=evidence, replay=None), None
         progress("replaying the recorded predictions")
-        where = str(self.located.artifacts.pred)
+        where = str(self.located.parts.artifacts.pred)
         recorded = values.join_values(
-            self.raw, self.located.parquet, self.features.features, self.predictions, self.model.step_length, where
+            self.raw, self.located.parquet, self.features.features, predictions, self.model.step_length, where
         )
         scores = self._score(recorded)
         try:

@@ -5,52 +5,36 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from alphaseal.format.manifest import Order, Parity, Stage, TradingDays, Universes
-from alphaseal_converter.comparison.parity import Vector
-from alphaseal_converter.evidence.alphas import AlphaPart
+from alphaseal.format.manifest import Order, Parity, Stage
+from alphaseal_converter.evidence.comparison import Replayed
 from alphaseal_converter.evidence.golden import GoldenRows
 from alphaseal_converter.evidence.order import FeatureOrder
-from alphaseal_converter.evidence.training_statistics import Training
-from alphaseal_converter.evidence.values import RawFile, Recorded
+from alphaseal_converter.evidence.values import RawFile
 from alphaseal_converter.factors.trial import Trial
 from alphaseal_converter.families import TrainedModel
-from alphaseal_converter.locate.artifacts import DatasetState, Predictions
-from alphaseal_converter.locate.configuration import TaskConfiguration
 from alphaseal_converter.locate.weights import Located
-from alphaseal_converter.processors.processor import Processor
-from alphaseal_converter.session.anchor import Anchor
-from alphaseal_converter.session.task import Task
+from alphaseal_converter.proof.bars import MarketFacts
+from alphaseal_converter.session.anchor import SotaFactor
 
 
 @dataclass(frozen=True)
 class Proven:
-    """All that is known before writing: the run's parts, the graph and the proof of its numbers."""
+    """All that is known before writing: what was found, the graph and the proof of its numbers."""
 
-    task: Task | None
-    anchor: Anchor | None
     located: Located
-    configuration: TaskConfiguration | None
-    dataset: DatasetState | None
-    processors_known: bool
-    processors: Sequence[Processor]
-    model_code: str | None
     model: TrainedModel
+    model_code: str | None
     features: FeatureOrder
-    order: Order
+    sota_factors: Sequence[SotaFactor]
+    """Every accepted factor of the task with its status, in history order; none of a scan."""
     stages: Sequence[Stage]
     graphs: Mapping[str, bytes]
+    order: Order
     parity: Parity
-    predictions: Predictions | None
-    recorded: Recorded | None
-    scores: Vector | None
-    """The graph's scores of the `recorded` predictions, in their order; None where these are."""
-    raw: RawFile | None
     golden: Sequence[GoldenRows]
-    alphas: AlphaPart
-    calendar: TradingDays | None
-    universes: Universes
-    training: Training
-    constant_scores: bool
-    columns_elsewhere: frozenset[str]
+    raw: RawFile | None
+    replayed: Replayed | None
+    """The recorded predictions that the graph reproduces; None where there were no raw values of them."""
+    market: MarketFacts
     trials: Mapping[str, Trial] = field(default_factory=dict)
     """What running the SOTA factors showed, by feature; empty where no bars were named."""

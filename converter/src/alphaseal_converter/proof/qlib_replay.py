@@ -19,8 +19,6 @@ from typing import Any
 
 from alphaseal.errors import UsageError
 from alphaseal_converter.errors import RefusalError
-from alphaseal_converter.locate.artifacts import read_predictions
-from alphaseal_converter.locate.configuration import TaskConfiguration
 from alphaseal_converter.locate.weights import Located
 from alphaseal_converter.proof.request import BuildRequest
 
@@ -115,7 +113,7 @@ def _refusal(done: subprocess.CompletedProcess[str]) -> RefusalError | None:
     return RefusalError("replay.failed", f"the replay program died: {last}")
 
 
-def _no_workspace(located: Located) -> RefusalError:
+def no_workspace(located: Located) -> RefusalError:
     """Weights alone say neither the feature order nor how the features were normalised."""
     return RefusalError(
         "workspace.not_found",
@@ -126,9 +124,7 @@ def _no_workspace(located: Located) -> RefusalError:
     )
 
 
-def replay_features(
-    request: BuildRequest, configuration: TaskConfiguration | None, located: Located, out: Path
-) -> Path:
+def replay_features(request: BuildRequest, located: Located, out: Path) -> Path:
     """Let the replay program write the raw values of the run's recorded predictions to `out`."""
     if request.replay_with is None:
         raise UsageError(
@@ -137,20 +133,15 @@ def replay_features(
             expected="--replay-with PYTHON, the interpreter of an environment with qlib",
         )
     if located.workspace is None:
-        raise _no_workspace(located)
-    if configuration is None:
+        raise no_workspace(located)
+    configuration = located.parts.configuration
+    if not configuration.recorded:
         raise RefusalError(
             "replay.no_task",
             "the run's task configuration is gone, so qlib cannot rebuild its features",
             expected="artifacts/task in the run",
         )
-    if located.artifacts.pred is None:
-        raise RefusalError(
-            "replay.no_predictions",
-            "the run recorded no predictions to replay",
-            expected="artifacts/pred.pkl in the run",
-        )
-    dates = read_predictions(located.artifacts.pred).dates
+    dates = located.parts.to_replay().dates
     # Trading days to calendar days, with room for long holidays; the program never leaves what the run itself loaded.
     history = timedelta(days=2 * configuration.step_len + 30) if configuration.step_len is not None else timedelta(0)
     return run_replay(

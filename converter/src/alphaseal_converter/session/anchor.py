@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import PurePosixPath
 from typing import Literal
 
 from alphaseal.errors import UsageError
@@ -85,7 +84,7 @@ def newer_accepted(task: Task, anchor: Anchor) -> tuple[HistoryItem, ...]:
 def sota_factors(
     task: Task,
     anchor: Anchor,
-    parquet_columns: Sequence[str] | None,
+    parquet_columns: Collection[str] | None,
     feature_names: Sequence[str] | None,
     columns_elsewhere: Collection[str] = (),
 ) -> tuple[SotaFactor, ...]:
@@ -112,12 +111,6 @@ def names_given_twice(task: Task, anchor: Anchor) -> tuple[str, ...]:
     """Names under which more than one approved factor was accepted up to the anchor: whose column it is, is a rule."""
     names = [sub_task.name for _, sub_task in _approved_factors(task, anchor)]
     return tuple(sorted({name for name in names if names.count(name) > 1}))
-
-
-def orphan_columns(task: Task, anchor: Anchor, parquet_columns: Sequence[str]) -> tuple[str, ...]:
-    """Columns of the anchor's parquet that neither an approved factor nor a base feature's code explains."""
-    known = set(_owners(task, anchor)) | {PurePosixPath(name).stem for name in anchor.item.base_feature_codes}
-    return tuple(column for column in parquet_columns if column not in known)
 
 
 def _by_index(task: Task, index: int) -> Anchor:
@@ -173,7 +166,7 @@ def _status(
     sub_task: SubTask,
     owners: Mapping[str, tuple[HistoryItem, SubTask]],
     anchor: Anchor,
-    parquet_columns: Sequence[str] | None,
+    parquet_columns: Collection[str] | None,
     feature_names: Sequence[str] | None,
     columns_elsewhere: Collection[str],
 ) -> tuple[FactorStatus, str]:

@@ -45,9 +45,6 @@ class SubTask:
     approved: bool | None
     code: Mapping[str, str | bytes]
     model_type: str | None
-    architecture: str | None
-    hyperparameters: Mapping[str, str]
-    training_hyperparameters: Mapping[str, str]
 
     @property
     def source(self) -> str | None:
@@ -57,14 +54,6 @@ class SubTask:
             if isinstance(text, str):
                 return text
         return None
-
-
-@dataclass(frozen=True)
-class BasedOn:
-    """An experiment that this one builds on; `history_index` is None for the empty baseline that starts each list."""
-
-    workspace: str | None
-    history_index: int | None
 
 
 @dataclass(frozen=True)
@@ -84,15 +73,10 @@ class HistoryItem:
     decision: object
     hypothesis: str | None
     reason: str | None
-    observations: str | None
-    evaluation: str | None
-    exception: str | None
     metrics: Mapping[str, float | None] | None
     sub_tasks: tuple[SubTask, ...]
     sub_workspaces: tuple[WorkspaceRef | None, ...]
     workspace: WorkspaceRef | None
-    based_on: tuple[BasedOn, ...]
-    base_features: Mapping[str, str]
     base_feature_codes: Mapping[str, str]
 
     @property
@@ -104,15 +88,13 @@ class HistoryItem:
 def read_history(trace: Record, where: str) -> tuple[HistoryItem, ...]:
     """All entries of ``trace.hist`` in order; an entry that is not a pair of experiment and feedback is refused."""
     pairs = [_pair(entry, index, where) for index, entry in enumerate(sequence(trace.get("hist")))]
-    # Identity first: an accepted experiment is the same object in `hist` and in later `based_experiments`.
-    positions = {id(experiment): index for index, (experiment, _) in enumerate(pairs)}
     loops = trace.get("idx2loop_id")
     loop_of = loops if isinstance(loops, dict) else {}
     items = []
     for index, (experiment, feedback) in enumerate(pairs):
         place = f"{where}: history {index}"
         try:
-            items.append(_item(index, loop_of.get(index), experiment, feedback, positions, place))
+            items.append(_item(index, loop_of.get(index), experiment, feedback, place))
         except RefusalError as refusal:
             refusal.where = refusal.where or place
             raise
@@ -149,9 +131,7 @@ def _pair(entry: Any, index: int, where: str) -> tuple[Record, Any]:
     return pair[0], pair[1]
 
 
-def _item(
-    index: int, loop: Any, experiment: Record, feedback: Any, positions: Mapping[int, int], where: str
-) -> HistoryItem:
+def _item(index: int, loop: Any, experiment: Record, feedback: Any, where: str) -> HistoryItem:
     review = feedback if isinstance(feedback, Record) else None
     if review is None:
         _plain(feedback)
@@ -167,15 +147,10 @@ def _item(
         decision=_scalar(decision),
         hypothesis=_text(hypothesis.get("hypothesis")) if isinstance(hypothesis, Record) else _text(hypothesis),
         reason=_text(review.get("reason")) if review else None,
-        observations=_text(review.get("observations")) if review else None,
-        evaluation=_text(review.get("hypothesis_evaluation")) if review else None,
-        exception=_exception(review.get("exception")) if review else None,
         metrics=metrics,
         sub_tasks=_sub_tasks(experiment),
         sub_workspaces=tuple(_workspace(entry) for entry in sequence(experiment.get("sub_workspace_list"))),
         workspace=_workspace(experiment.get("experiment_workspace")),
-        based_on=tuple(_based_on(entry, positions) for entry in sequence(experiment.get("based_experiments"))),
-        base_features=_texts(experiment.get("base_features")),
         base_feature_codes=_texts(experiment.get("base_feature_codes")),
     )
 
@@ -259,9 +234,6 @@ def _sub_task(task: Record, workspace: WorkspaceRef | None, approved: bool | Non
         approved=approved,
         code=workspace.file_dict if workspace else {},
         model_type=first("model_type"),
-        architecture=first("architecture"),
-        hyperparameters=_texts(task.get("hyperparameters")),
-        training_hyperparameters=_texts(task.get("training_hyperparameters")),
     )
 
 
@@ -295,11 +267,6 @@ def recorded_path(value: Any) -> PurePosixPath | PureWindowsPath | None:
     return None
 
 
-def _based_on(value: Any, positions: Mapping[int, int]) -> BasedOn:
-    workspace = _workspace(value.get("experiment_workspace")) if isinstance(value, Record) else None
-    return BasedOn(workspace=workspace.name if workspace else None, history_index=positions.get(id(value)))
-
-
 def _text(value: Any) -> str | None:
     return value if isinstance(value, str) else None
 
@@ -324,10 +291,3 @@ def _printed(value: Any) -> str:
 def _scalar(value: Any) -> object:
     """The value itself if it is a scalar; of anything else only what it is, for messages."""
     return value if value is None or isinstance(value, bool | int | float | str) else f"<{type(value).__name__}>"
-
-
-def _exception(value: Any) -> str | None:
-    """The text of a recorded exception: a plain string, or class name and arguments of an inert record."""
-    if isinstance(value, Record):
-        return f"{value.class_name}: {', '.join(str(a) for a in value.args if isinstance(a, str | int | float))}"
-    return _text(value)

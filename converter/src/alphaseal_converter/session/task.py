@@ -16,30 +16,9 @@ from pathlib import Path
 from alphaseal.errors import AlphasealError, NotReadableError
 from alphaseal_converter.errors import RefusalError
 from alphaseal_converter.pickles import read_pickle
-from alphaseal_converter.pickles.records import Global, Record
+from alphaseal_converter.pickles.records import Record
 from alphaseal_converter.pickles.signed import SessionKey, find_session_key, open_session_file
-from alphaseal_converter.session.history import (
-    BasedOn,
-    HistoryItem,
-    Kind,
-    SubTask,
-    WorkspaceRef,
-    read_history,
-    sequence,
-)
-
-__all__ = [
-    "BasedOn",
-    "HistoryItem",
-    "Kind",
-    "Snapshot",
-    "SubTask",
-    "Task",
-    "UnreadableSnapshot",
-    "WorkspaceRef",
-    "find_task_directory",
-    "read_task",
-]
+from alphaseal_converter.session.history import HistoryItem, read_history, sequence
 
 Progress = Callable[[str], None]
 
@@ -85,7 +64,6 @@ class Task:
     snapshot: Snapshot
     snapshots: tuple[Snapshot, ...]
     unreadable: tuple[UnreadableSnapshot, ...]
-    loop_class: str
     history: tuple[HistoryItem, ...]
     globals_: tuple[str, ...]
 
@@ -190,7 +168,6 @@ def read_task(task_dir: Path, key_file: Path | None = None, progress: Progress |
         snapshot=best.snapshot,
         snapshots=tuple(sorted(snapshots, key=lambda s: (s.loop, s.step))),
         unreadable=tuple(unreadable),
-        loop_class=str(best.root.factory) if isinstance(best.root.factory, Global) else "",
         history=read_history(trace, best.snapshot.path),
         globals_=best.globals_,
     )
