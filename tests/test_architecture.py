@@ -120,7 +120,7 @@ WINGS = {
         "models": "comparison ledger pickles decode",
         "session": "pickles decode",
         "graph": "nodes plain processors models",
-        "locate": "pickles decode factors models session",
+        "locate": "pickles decode processors factors models session",
         "alphas": "nodes",
         "families": "comparison isolation nodes pickles decode processors models graph locate",
         "market": "session locate",

@@ -183,7 +183,7 @@ def test_declared_stage_gives_what_qlib_gave(frame: str) -> None:
         stage = plan.stages("model.onnx", 1, None)[0]
         assert isinstance(stage, CrossSectionStage)
         made = RuntimeCrossSection.parse(stage.processor, len(columns), columns)
-        found = made.apply(numbers(recorded["values"]), zip(starts, [*starts[1:], len(days)], strict=True))
+        found = made.apply(numbers(recorded["values"]), zip(days[starts], starts, [*starts[1:], len(days)], strict=True))
         assert not ulp_distance(found, numbers(result["values"])).any()
 
 
