@@ -127,6 +127,7 @@ def test_precedence_is_pythons(text: str, result: float) -> None:
         ("$close<<1", "alphas.operator"),
         ("$close^$open", "alphas.operator"),
         ("$$roewa_q", "alphas.operator"),
+        ("P($close$$roewa_q)", "alphas.operator"),
         ("$close/(1/0)", "alphas.number"),
         ("$close*10**400", "alphas.number"),
         ("$close*9**9**9", "alphas.number"),

@@ -26,7 +26,7 @@ _TOKEN: Final = re.compile(
     r"(?P<space>\s+)"
     r"|(?P<number>(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)(?:[eE][+-]?[0-9]+)?(?!\w))"
     r"|(?P<period>\$\$)"
-    r"|(?P<word>(?:\$\w+|[^\W\d]\w*)(?![\w$]))"
+    r"|(?P<word>(?:\$\w+|[^\W\d]\w*)(?!\w|\$(?!\$)))"
     rf"|(?P<sign>{_SIGN})"
     r"|(?P<other>.)",
     re.DOTALL,
