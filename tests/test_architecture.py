@@ -374,7 +374,7 @@ TESTED_WITH = {
         "converter/graph/trees/test_level_tables.py": "graph.trees.tree_ensemble",
         "converter/isolation/test_sandbox.py": "isolation.filter isolation.launcher isolation.places isolation.runner",
         "converter/ledger/test_ledger.py": "ledger.catboost ledger.lightgbm ledger.qlib ledger.scikit_learn ledger.xgboost",
-        "converter/locate/test_artifacts.py": "locate.configuration locate.parts",
+        "converter/locate/test_artifacts.py": "locate.configuration",
         "converter/locate/test_weights.py": "locate.workspaces session.history session.origin",
         "converter/models/sklearn/test_rounding.py": "evidence.golden models.sklearn.steps models.sklearn.trees",
         "converter/pickles/test_machine_differential.py": "pickles.records",
