@@ -53,11 +53,11 @@ ledger: $(VENV)/.families
 
 # A thousand wrong and a thousand right live tables against bundles of the small market.
 gauntlet: $(VENV)/.families
-	@$(BIN)/python tools/gauntlet.py --count 1000
+	@$(BIN)/python tools/run_gauntlet.py --count 1000
 
 fuzz: $(VENV)/.ready $(OLDEST)/.ready
 	@$(BIN)/python tools/fuzz.py --count 1000000
-	@$(BIN)/python tools/fuzz_graphs.py --count 50000 --python $(BIN)/python --python $(OLDEST)/bin/python
+	@$(BIN)/python tools/fuzz_gate.py --count 50000 --python $(BIN)/python --python $(OLDEST)/bin/python
 	@ALPHASEAL_MUTATIONS=20000 $(BIN)/python -m pytest -q tests/runtime/gate/test_model_mutations.py
 
 $(OLDEST)/.ready: requirements/onnxruntime-oldest.txt

@@ -19,7 +19,7 @@ import pyarrow.parquet as pq
 ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT / "converter" / "src"), str(ROOT / "runtime" / "src")]
 
-from alphaseal_converter.alphas import compile_alphas  # noqa: E402  (the path is set above)
+from alphaseal_converter.alphas import compile_alphas
 
 STOCKS, DAYS, DAYS_PER_GROUP = 5000, 120, 20
 SOME = 500

@@ -21,13 +21,13 @@ import pyarrow.parquet as pq
 ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT / "tests"), str(ROOT / "converter" / "src"), str(ROOT / "runtime" / "src")]
 
-from msgspec.structs import replace  # noqa: E402
+from msgspec.structs import replace
 
-from alphaseal.format import manifest as m  # noqa: E402
-from alphaseal.scoring.golden import golden_schema  # noqa: E402
-from alphaseal_converter.graph.assemble import build_scoring_graph  # noqa: E402
-from alphaseal_converter.models.lightgbm import parse_model_text  # noqa: E402
-from manifests import example_manifest, example_sources, manifest_of  # noqa: E402  (the path is set above)
+from alphaseal.format import manifest as m
+from alphaseal.scoring.golden import golden_schema
+from alphaseal_converter.graph.assemble import build_scoring_graph
+from alphaseal_converter.models.lightgbm import parse_model_text
+from manifests import example_manifest, example_sources, manifest_of
 
 STOCKS = 5000
 _FEATURE_DATES = 60

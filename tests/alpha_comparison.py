@@ -72,6 +72,8 @@ class Column:
 
 @dataclass(frozen=True)
 class Comparison:
+    """A compiled set of expressions, and what was found of each."""
+
     compiled: CompiledAlphas
     columns: dict[str, Column]
 
@@ -210,7 +212,7 @@ def _ties(values: Doubles, window: int) -> Mask:
 def _gaps(values: Doubles, window: int) -> Mask:
     """More than 60 days of a whole window are missing."""
     missing = np.isnan(_windows(values, window)).sum(axis=1) > 60
-    return missing & (np.arange(len(values)) >= window)
+    return np.asarray(missing & (np.arange(len(values)) >= window))
 
 
 _RULES = {

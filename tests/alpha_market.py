@@ -83,13 +83,13 @@ def _still(values: Floats, field: str) -> Floats:
     """A price that moves in its last bits only; a volume of zeros with a few trades."""
     day = np.arange(len(values))
     if field == "volume":
-        return np.where(day % 37 == 5, np.float32(300), np.float32(0))
-    return np.float32(50) + (day % 3).astype(np.float32) * np.float32(3.8e-6)
+        return np.asarray(np.where(day % 37 == 5, np.float32(300), np.float32(0)))
+    return np.asarray(np.float32(50) + (day % 3).astype(np.float32) * np.float32(3.8e-6))
 
 
 def _huge(values: Floats, field: str) -> Floats:
     """Prices and volumes near the ends of float32."""
-    return values * np.float32(1e25 if field == "volume" else 1e-30)
+    return np.asarray(values * np.float32(1e25 if field == "volume" else 1e-30))
 
 
 CHANGES: dict[str, Callable[[Floats, str], Floats]] = {

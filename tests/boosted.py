@@ -38,12 +38,12 @@ def training_rows(seed: int = 0) -> Rows:
 
 def training_label(rows: Rows) -> Rows:
     signal = rows[:, 0] * 2 + np.sin(rows[:, 1] * 3) + np.nan_to_num(rows[:, 3]) + (rows[:, 4] == 0)
-    return signal + (rows[:, 5] - 1e9) / 50 + rows[:, 7] * 1e10 + rows[:, 6]
+    return np.asarray(signal + (rows[:, 5] - 1e9) / 50 + rows[:, 7] * 1e10 + rows[:, 6])
 
 
 def relevance(rows: Rows) -> Rows:
     """Grades 0 to 4, for rankers."""
-    return np.clip(np.abs(training_label(rows)).round(), 0, 4)
+    return np.asarray(np.clip(np.abs(training_label(rows)).round(), 0, 4))
 
 
 def read(estimator: Any) -> TrainedModel:
@@ -67,7 +67,7 @@ def check_model(model: TrainedModel, rows: Rows) -> tuple[Rows, Rows]:
     # In pieces of uneven size, so that no promise holds for one batch size alone.
     graph = model.graph(())
     check_gate(graph, "model.onnx")
-    pieces = np.array_split(probes[:-1], 7) + [probes[-1:]]
+    pieces = [*np.array_split(probes[:-1], 7), probes[-1:]]
     found = np.concatenate([run_graph(graph, piece) for piece in pieces])
     assert np.array_equal(found, run_graph(graph, probes), equal_nan=True)
     assert not outside(model.bound, found, expected).any()

@@ -24,7 +24,7 @@ def truth_of(folder: Path) -> dict[str, Any]:
 
 def raw_values(folder: Path) -> Path:
     """The raw feature values behind a truth folder."""
-    return (folder / truth_of(folder)["features_file"]).resolve()
+    return (folder / str(truth_of(folder)["features_file"])).resolve()
 
 
 def factor_plain_request(out: Path, **changes: Any) -> BuildRequest:

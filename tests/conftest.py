@@ -28,7 +28,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     slow = [tests for tests in files.values() if any(test.get_closest_marker("slow") for test in tests)]
     slow.sort(key=lambda tests: -sum(test.get_closest_marker("slow") is not None for test in tests))
     quick = [test for tests in files.values() if tests not in slow for test in tests]
-    part, ordered = -(-len(items) // workers), []
+    ordered: list[pytest.Item] = []
+    part = -(-len(items) // workers)
     for worker in range(workers):
         ordered += chain.from_iterable(slow[worker::workers])
         rest = max(0, (worker + 1) * part - len(ordered))

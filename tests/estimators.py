@@ -97,4 +97,4 @@ def same_order_every_day(dates: NDArray[Any], left: Rows, right: Rows) -> bool:
     """Whether both sides put the stocks of each day in the same order."""
     days = [dates == day for day in np.unique(dates)]
     orders = [[np.argsort(-side[day], kind="stable") for side in (left, right)] for day in days]
-    return all(np.array_equal(*pair) for pair in orders)
+    return all(np.array_equal(left, right) for left, right in orders)

@@ -12,7 +12,7 @@ import sys
 import types
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 from typing import Any
 from unittest import mock
 
@@ -138,9 +138,9 @@ def _lightgbm() -> _Cases:
         yield "LGBMRegressor", lambda: wrapped("LGBMRegressor")
         yield "LGBMRanker", lambda: wrapped("LGBMRanker", group=[50] * 30)
     for name, parameters in tests.IDENTITY.items():
-        yield name, lambda parameters=parameters: train(parameters)
+        yield name, partial(train, parameters)
     for name, (parameters, _) in tests.TRANSFORMED.items():
-        yield name, lambda parameters=parameters: train(parameters)
+        yield name, partial(train, parameters)
 
 
 def _lightgbm_refused() -> dict[str, Callable[[], Trained]]:
@@ -154,7 +154,7 @@ def _lightgbm_refused() -> dict[str, Callable[[], Trained]]:
         booster = lightgbm.train(settings, data, 2)
         return library_trained(booster, rows, booster.predict)
 
-    return {name: lambda name=name: several(name) for name in ("multiclass", "multiclassova")}
+    return {name: partial(several, name) for name in ("multiclass", "multiclassova")}
 
 
 # ---- XGBoost
@@ -206,14 +206,14 @@ def _xgboost() -> _Cases:
         return library_trained(estimator, rows, estimator.predict)
 
     for name, parameters in {**tests.EXACT_CASES, **tests.LINKS}.items():
-        yield name, lambda parameters=parameters: plain(parameters)
+        yield name, partial(plain, parameters)
     for objective in ("rank:ndcg", "rank:pairwise", "rank:map", "reg:squaredlogerror", "binary:logitraw"):
-        yield objective, lambda objective=objective: ranker(objective)
+        yield objective, partial(ranker, objective)
     yield "gblinear", linear
     yield "categories", lambda: categories(1)
     yield "one_hot_categories", lambda: categories(100)
     for name, (kind, parameters) in tests.WRAPPERS.items():
-        yield f"wrapper_{name}", lambda name=name, kind=kind, parameters=parameters: wrapper(name, kind, parameters)
+        yield f"wrapper_{name}", partial(wrapper, name, kind, parameters)
 
 
 def _xgboost_refused() -> dict[str, Callable[[], Trained]]:
@@ -257,19 +257,23 @@ def _catboost() -> _Cases:
         return np.asarray(np.abs(tests.training_label(rows)) + 0.1)
 
     def classes(rows: Rows) -> Rows:
-        return (tests.training_label(rows) > 0) * 1.0
+        return np.asarray((tests.training_label(rows) > 0) * 1.0)
 
     for name, options in tests.CASES.items():
-        yield name, lambda options=options: plain(**options)
+        yield name, partial(plain, **options)
     for loss in ("Poisson", "Tweedie:variance_power=1.5"):
-        yield f"{loss} (formula)", lambda loss=loss: plain(positive, loss_function=loss)
-        yield f"{loss} (regressor)", lambda loss=loss: plain(positive, "CatBoostRegressor", loss_function=loss)
+        yield f"{loss} (formula)", partial(plain, positive, loss_function=loss)
+        yield f"{loss} (regressor)", partial(plain, positive, "CatBoostRegressor", loss_function=loss)
     yield "classifier", lambda: plain(classes, "CatBoostClassifier")
     for loss in ("YetiRank", "PairLogit", "QueryRMSE"):
         yield (
             loss,
-            lambda loss=loss: plain(
-                tests.relevance, "CatBoostRanker", loss_function=loss, fit={"group_id": np.repeat(np.arange(30), 50)}
+            partial(
+                plain,
+                tests.relevance,
+                "CatBoostRanker",
+                loss_function=loss,
+                fit={"group_id": np.repeat(np.arange(30), 50)},
             ),
         )
 
@@ -317,7 +321,7 @@ def _linear() -> _Cases:
         return Trained(stand_in("qlib.contrib.model.linear", "LinearModel", state), rows, predict)
 
     for estimator in ("ols", "ridge", "lasso", "nnls"):
-        yield estimator, lambda estimator=estimator: made(estimator, np.float64, 24)
+        yield estimator, partial(made, estimator, np.float64, 24)
     yield "ols_158_features", lambda: made("ols", np.float64, 158)
     yield "ridge_float32", lambda: made("ridge", np.float32, 24)
 
@@ -359,14 +363,14 @@ def _sklearn() -> _Cases:
         return library_trained(made, tests.ROWS, predict)
 
     for name, (estimator, rows) in tests.EXACT.items():
-        yield name, lambda estimator=estimator, rows=rows: fitted(estimator, rows, tests.LABEL)
+        yield name, partial(fitted, estimator, rows, tests.LABEL)
     for name, (estimator, rows) in tests.LINK.items():
-        yield name, lambda estimator=estimator, rows=rows: fitted(estimator, rows, np.abs(tests.LABEL) + 0.1)
+        yield name, partial(fitted, estimator, rows, np.abs(tests.LABEL) + 0.1)
     for name, estimator in tests.ROUNDED.items():
-        yield name, lambda estimator=estimator: fitted(estimator, tests.PLAIN, tests.LABEL)
+        yield name, partial(fitted, estimator, tests.PLAIN, tests.LABEL)
     if importlib.util.find_spec("skl2onnx") is not None:
         for name, make in tests.SKL2ONNX.items():
-            yield name, lambda make=make: fitted(make(), tests.PLAIN, tests.LABEL)
+            yield name, partial(lambda make: fitted(make(), tests.PLAIN, tests.LABEL), make)
 
 
 def _sklearn_refused() -> dict[str, Callable[[], Trained]]:
@@ -389,7 +393,7 @@ def _sklearn_refused() -> dict[str, Callable[[], Trained]]:
         return library_trained(made, rows, made.predict)
 
     table = {**tests.REFUSED, **more, "two labels": tests.forest()}
-    return {name: lambda name=name, made=made: fitted(name, made) for name, made in table.items()}
+    return {name: partial(fitted, name, made) for name, made in table.items()}
 
 
 # ---- networks
@@ -516,14 +520,12 @@ def network(build: str, forward: str, windows: int | None, *, run_model_code: bo
 
 def _networks() -> _Cases:
     for name, parts in NETWORKS.items():
-        yield name, lambda parts=parts: network(*parts)
+        yield name, partial(network, *parts)
 
 
 def _networks_refused() -> dict[str, Callable[[], Trained]]:
     parts = NETWORKS["flat_output"]
-    table: dict[str, Callable[[], Trained]] = {
-        name: lambda made=made: network(*made) for name, made in REFUSED_NETWORKS.items()
-    }
+    table: dict[str, Callable[[], Trained]] = {name: partial(network, *made) for name, made in REFUSED_NETWORKS.items()}
     return {"without --run-model-code": lambda: network(*parts, run_model_code=False), **table}
 
 

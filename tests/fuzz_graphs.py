@@ -470,7 +470,7 @@ def _einsum(maker: Maker, operator: str, given: dict[str, Any]) -> None:
     left, _, right = equation.partition("->")
     shapes = [tuple(lengths[letter] for letter in term) for term in left.split(",")]
     inputs = [maker.constant(maker.numbers(kind, shape)) for shape in shapes]
-    if shapes[0] == (FEATURES,) or equation.startswith("ij") and maker.chance.random() < 0.4:
+    if shapes[0] == (FEATURES,) or (equation.startswith("ij") and maker.chance.random() < 0.4):
         lengths["j"] = FEATURES
         inputs = [
             "features"

@@ -317,9 +317,9 @@ def envelope_value(data: bytes, chance: random.Random, order: int) -> Any:
             ]
         )
     elif kind == 7:
-        raw = bytearray(base64.b64decode(value["payload"]))
-        raw[chance.randrange(len(raw))] ^= 1 << chance.randrange(8)
-        value["payload"] = base64.b64encode(raw).decode()
+        payload = bytearray(base64.b64decode(value["payload"]))
+        payload[chance.randrange(len(payload))] ^= 1 << chance.randrange(8)
+        value["payload"] = base64.b64encode(payload).decode()
     elif kind == 8:
         value["payloadType"] = chance.choice(
             ["application/vnd.in-toto+json", "", value["payloadType"].upper(), value["payloadType"] + "\n", None]
@@ -349,7 +349,7 @@ def _spelling(text: str, chance: random.Random) -> str:
 _TENSOR: dict[int, Any] = {}
 _ATTRIBUTE = {5: _TENSOR}
 _NODE = {5: _ATTRIBUTE}
-_PORT = {2: {1: {2: {1: {}}}}}
+_PORT: dict[int, Any] = {2: {1: {2: {1: {}}}}}
 MODEL = {7: {1: _NODE, 5: _TENSOR, 11: _PORT, 12: _PORT}, 8: {}}
 """Which fields of an ONNX file are messages."""
 Message = list[list[Any]]
@@ -621,7 +621,8 @@ class Thrift:
         self.data, self.at = data, at
 
     def structure(self) -> Fields:
-        fields, number = [], 0
+        fields: Fields = []
+        number = 0
         while True:
             byte = self.data[self.at]
             self.at += 1

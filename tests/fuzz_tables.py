@@ -95,7 +95,7 @@ def _loose(array: Any, memory: list[Any]) -> Any:
     if pa.types.is_dictionary(array.type):
         indices, values = _loose(array.indices, memory), _loose(array.dictionary, memory)
         return pa.DictionaryArray.from_arrays(indices, values, safe=False)
-    buffers = []
+    buffers: list[Any] = []
     for buffer in array.buffers():
         if buffer is None:
             buffers.append(None)

@@ -33,8 +33,8 @@ def write_provider(out: Path, until: str | None = None) -> Path:
     days = np.sort(frame["datetime"].unique())
     if until is not None:
         frame, days = frame[frame["datetime"] <= until], days[days <= np.datetime64(until)]
-    for folder in ("calendars", "instruments"):
-        (out / folder).mkdir(parents=True)
+    for part in ("calendars", "instruments"):
+        (out / part).mkdir(parents=True)
     texts = [str(day)[:10] for day in days]
     (out / "calendars/day.txt").write_text("\n".join(texts) + "\n", encoding="utf-8")
     lines = []

@@ -25,7 +25,7 @@ def run(models: Sequence[bytes], python: str, folder: Path) -> Runs:
     file, place, first = folder / "models", folder / "place", 0
     file.write_bytes(b"".join(struct.pack("<I", len(data)) + data for data in models))
     loaded = ran = 0
-    findings = []
+    findings: list[tuple[int, str]] = []
     while first < len(models):
         place.write_bytes(struct.pack("<I", first))
         command = [python, str(CHILD), str(file), str(place), str(first)]

@@ -20,7 +20,7 @@ def refusal(kind: type[Error], call: Callable[..., object], *arguments: Any, **o
     return caught.value
 
 
-def code_of(call: Callable[[], object], kind: type[AlphasealError]) -> str:
+def code_of(call: Callable[..., object], kind: type[AlphasealError]) -> str:
     """The code of the error of exactly this kind with which the call ends."""
     error = refusal(kind, call)
     assert type(error) is kind

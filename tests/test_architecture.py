@@ -409,10 +409,10 @@ OF_A_WHOLE = {"runtime/test_imports.py", "runtime/adapters/test_integration_docu
 def reached(test: Path, distribution: str) -> set[str]:
     """The modules that run in a test: what it names, as text too (programs, options of commands), and what those import."""
     text = test.read_text(encoding="utf-8")
-    helpers = [REPOSITORY / f"tests/{name}.py" for name in re.findall(r"^from (\w+) import", text, re.M)]
+    helpers = [REPOSITORY / f"tests/{name}.py" for name in re.findall(r"^from (\w+) import", text, re.MULTILINE)]
     files = [test, *(helper for helper in helpers if helper.is_file())]
     found = set().union(*(imported(file, distribution) for file in files))
-    found |= {distribution} if re.search(rf"^import {distribution}$", text, re.M) else set()
+    found |= {distribution} if re.search(rf"^import {distribution}$", text, re.MULTILINE) else set()
     # Families are loaded by the names of a table, and programs are started by their paths.
     for wing in ("families", "isolation"):
         if any(name.startswith(f"{distribution}.{wing}") for name in found):

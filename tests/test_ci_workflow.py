@@ -97,7 +97,7 @@ def run_job(
     job: str, environment: dict[str, str], tmp_path: Path
 ) -> tuple[list[str], subprocess.CompletedProcess[str] | None]:
     """The steps of a job until one fails: names of those that ended well, and the one that did not."""
-    ran = []
+    ran: list[str] = []
     for step in steps(job):
         if step.get("if") == "failure()" or (step.get("if") == "inputs.previous != ''" and not environment["PREVIOUS"]):
             continue

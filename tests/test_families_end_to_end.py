@@ -61,7 +61,7 @@ class Run:
 
     @property
     def features(self) -> Path:
-        return (self.truth / self.told["features_file"]).resolve()
+        return (self.truth / str(self.told["features_file"])).resolve()
 
     def request(self, out: Path, **changes: Any) -> BuildRequest:
         """The build that a user would ask for."""

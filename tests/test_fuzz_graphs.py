@@ -24,7 +24,7 @@ OLDEST = "ALPHASEAL_OLDEST_ONNXRUNTIME"
 def test_no_graph_that_passes_ends_a_process() -> None:
     """The gate refuses in its own words or onnxruntime survives, the installed one and the oldest that is admitted."""
     pythons = [sys.executable, *filter(None, [os.environ.get(OLDEST)])]
-    command = [sys.executable, str(REPOSITORY / "tools/fuzz_graphs.py"), "--count", str(GRAPHS), "--json"]
+    command = [sys.executable, str(REPOSITORY / "tools/fuzz_gate.py"), "--count", str(GRAPHS), "--json"]
     command += [part for python in pythons for part in ("--python", python)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     total = json.loads(done.stdout)
@@ -50,4 +50,4 @@ def test_oldest_onnxruntime_is_that_of_the_package() -> None:
     wanted = re.findall(r"onnxruntime>=([0-9.]+)", (REPOSITORY / "runtime/pyproject.toml").read_text(encoding="utf-8"))
     pinned = (REPOSITORY / "requirements/onnxruntime-oldest.txt").read_text(encoding="utf-8")
     lowest = min(wanted, key=lambda version: [int(part) for part in version.split(".")])
-    assert re.search(rf"^onnxruntime=={re.escape(lowest)}\.\d+ ", pinned, re.M)
+    assert re.search(rf"^onnxruntime=={re.escape(lowest)}\.\d+ ", pinned, re.MULTILINE)

@@ -1,4 +1,4 @@
-"""Live tables of every kind, wrong and right, against bundles of a small market; `tools/gauntlet.py` draws thousands."""
+"""Live tables of every kind, wrong and right, against bundles of a small market; `tools/run_gauntlet.py` draws thousands."""
 
 from __future__ import annotations
 

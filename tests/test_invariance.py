@@ -31,10 +31,10 @@ EXACT = {
     "Linear": ("ols", "ols_158_features", "ridge_float32"),
     "DEnsemble": ("four_members",),
     "scikit-learn": (
-        *("forest", "extra_trees", "boosting", "histogram_with_gaps", "scaled_lightgbm", "quantile_forest"),
-        *("Ridge", "components", "polynomial", "relu", "logistic", "whitened_forest", "selected_forest"),
+        "forest", "extra_trees", "boosting", "histogram_with_gaps", "scaled_lightgbm", "quantile_forest",
+        "Ridge", "components", "polynomial", "relu", "logistic", "whitened_forest", "selected_forest",
     ),
-}
+}  # fmt: skip
 NETWORKS = ("mlp_batch_norm_dropout", "lstm")
 
 

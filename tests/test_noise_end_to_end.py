@@ -29,7 +29,7 @@ CORD20 = CORD10.replace(b"10)", b"20)")
 
 
 def request(workspace: Path, out: Path, **changes: Any) -> BuildRequest:
-    options = {"weights": "scan", "workspace_roots": [workspace], "provider": NOISE / "market"}
+    options: dict[str, Any] = {"weights": "scan", "workspace_roots": [workspace], "provider": NOISE / "market"}
     return BuildRequest(out=out, **(options | changes))
 
 

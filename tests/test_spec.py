@@ -69,7 +69,7 @@ def test_table_of_error_codes_is_that_of_the_sources() -> None:
     """Every code that the runtime raises is in the table with its exit status, and no other."""
     listed = {
         code: int(exit_)
-        for code, exit_ in re.findall(r"^\| `([a-z_.0-9]+)` \| (\d+) \|", _between("error codes"), re.M)
+        for code, exit_ in re.findall(r"^\| `([a-z_.0-9]+)` \| (\d+) \|", _between("error codes"), re.MULTILINE)
     }
     assert listed == dict(_raised()) | CONSOLE_CODES
 
@@ -83,14 +83,14 @@ def test_every_code_has_one_exit_status() -> None:
 def test_table_of_exit_statuses_is_that_of_the_errors() -> None:
     """The exit table holds every status of the error classes."""
     section = SPECIFICATION.split("## 13 Exit statuses")[1].split("## 14")[0]
-    listed = {int(status) for status in re.findall(r"^\| (\d+) \|", section, re.M)}
+    listed = {int(status) for status in re.findall(r"^\| (\d+) \|", section, re.MULTILINE)}
     classes = {kind.exit for kind in _error_classes()}
     assert listed == classes | {0, 20, 130}
 
 
 def test_verification_steps_are_the_same_in_text_and_code() -> None:
     """V1 to V9 occur in the specification's table and in the runtime's bundle.py, and no other id in either."""
-    in_table = re.findall(r"^\| (V\d+) \|", SPECIFICATION, re.M)
+    in_table = re.findall(r"^\| (V\d+) \|", SPECIFICATION, re.MULTILINE)
     in_text = set(re.findall(r"\bV\d+\b", SPECIFICATION))
     texts = [(RUNTIME / name).read_text(encoding="utf-8") for name in ("sealed.py", "bundle.py")]
     in_code = set(re.findall(r"\bV\d+\b", "".join(texts)))
@@ -107,9 +107,11 @@ def _parts() -> list[type[msgspec.Struct]]:
 @pytest.mark.parametrize("kind", _parts(), ids=lambda kind: kind.__name__)
 def test_every_field_is_explained(kind: type[msgspec.Struct]) -> None:
     """Each object of the manifest has a table of exactly its fields, in the order of the typed form."""
-    section = re.search(rf"^#### {kind.__name__}\n(.*?)(?=^#)", SPECIFICATION, re.DOTALL | re.M)
+    section = re.search(rf"^#### {kind.__name__}\n(.*?)(?=^#)", SPECIFICATION, re.DOTALL | re.MULTILINE)
     assert section is not None
-    listed = re.findall(r"^\| `([a-z_0-9]+)` \| [^|]+ \| [^|]+ \| [^|]*\|$", section[1].split("| code |")[0], re.M)
+    listed = re.findall(
+        r"^\| `([a-z_0-9]+)` \| [^|]+ \| [^|]+ \| [^|]*\|$", section[1].split("| code |")[0], re.MULTILINE
+    )
     configuration = kind.__struct_config__
     tag = [configuration.tag_field] if configuration.tag_field else []
     assert listed == [*tag, *kind.__struct_fields__]
@@ -118,7 +120,9 @@ def test_every_field_is_explained(kind: type[msgspec.Struct]) -> None:
 def test_no_object_is_explained_that_does_not_exist() -> None:
     """The headings of section 8.1 are the typed form's own names."""
     section = SPECIFICATION.split("### 8.1 Objects")[1].split("### 8.2")[0]
-    assert set(re.findall(r"^#### (\w+)$", section, re.M)) - WITHOUT_FIELDS == {kind.__name__ for kind in _parts()}
+    assert set(re.findall(r"^#### (\w+)$", section, re.MULTILINE)) - WITHOUT_FIELDS == {
+        kind.__name__ for kind in _parts()
+    }
 
 
 def test_example_is_a_manifest() -> None:
@@ -159,7 +163,7 @@ def test_graph_versions_are_the_builders_own() -> None:
 def test_reasons_are_the_converters_own() -> None:
     """Every reason for a bundle not to be ready is in the table of reasons, and no other."""
     section = SPECIFICATION.split("#### Reason\n")[1].split("### 8.2")[0].split("| code |")[1]
-    listed = set(re.findall(r"^\| `([a-z_]+)` \|", section, re.M))
+    listed = set(re.findall(r"^\| `([a-z_]+)` \|", section, re.MULTILINE))
     converter = REPOSITORY / "converter/src/alphaseal_converter"
     made = set(
         re.findall(r'Reason\(code="([a-z_]+)"', (converter / "proof/eligibility.py").read_text(encoding="utf-8"))
@@ -177,7 +181,7 @@ def test_printed_characters_are_the_codes_own() -> None:
 
     section = SPECIFICATION.split("### 12.5 What is printed")[1].split("\n## ")[0]
     listed = set()
-    for cell in re.findall(r"^\| (U\+[^|]*) \|", section, re.M):
+    for cell in re.findall(r"^\| (U\+[^|]*) \|", section, re.MULTILINE):
         for part in cell.removeprefix("U+").split(", "):
             first, _, last = part.removeprefix("U+").partition("\u2013")
             listed |= set(range(int(first, 16), int(last or first, 16) + 1))

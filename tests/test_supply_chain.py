@@ -101,7 +101,7 @@ def test_other_bytes_are_refused(tmp_path: Path) -> None:
 
 
 def _said(asked: Path, *options: str) -> str:
-    command = [sys.executable, "-m", "pip", "install", "--require-hashes", *options, "-r", asked]
+    command = [sys.executable, "-m", "pip", "install", "--require-hashes", *options, "-r", str(asked)]
     return subprocess.run(command, capture_output=True, text=True, check=False).stderr
 
 
@@ -166,7 +166,7 @@ def test_what_the_jobs_install_is_locked() -> None:
         assert "--no-deps --no-build-isolation" in lines[1]
         assert len(lines) == 2
     signing = (REPOSITORY / "requirements/signing.txt").read_text(encoding="utf-8")
-    assert not re.search(r"^(lightgbm|xgboost|catboost|scikit-learn|torch|pandas)==", signing, re.M)
+    assert not re.search(r"^(lightgbm|xgboost|catboost|scikit-learn|torch|pandas)==", signing, re.MULTILINE)
 
 
 @pytest.mark.parametrize("python", matrix.PYTHONS)

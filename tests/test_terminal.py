@@ -31,7 +31,7 @@ EVIL = (
 )
 SHORT = EVIL[:60]
 MAY_NOT = ("Cc", "Cf", "Zl", "Zp", "Cs", "Co")
-COMMAND = re.compile(r"##[\w.-]*\[|^\s*::|%0[aAdD]", re.M)
+COMMAND = re.compile(r"##[\w.-]*\[|^\s*::|%0[aAdD]", re.MULTILINE)
 
 
 def problems(text: str, as_json: bool = False) -> list[str]:

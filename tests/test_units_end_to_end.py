@@ -94,7 +94,8 @@ def test_lots_and_other_volumes_are_refused(market: Path, bars: pa.Table) -> Non
 
 def test_tables_without_golden_days_need_anchors(market: Path, bars: pa.Table, tmp_path: Path, capsys: Any) -> None:
     """A day before the golden ones: refused; the same scores with anchors, from a file or from the store; lots by size."""
-    assert (manifest := alphaseal.open(built_from_bars(market), trust=UNSIGNED).manifest).alphas is not None
+    manifest = alphaseal.open(built_from_bars(market), trust=UNSIGNED).manifest
+    assert manifest.alphas is not None
     first = min(pq.read_table(built_from_bars(market) / manifest.alphas.golden)["datetime"].to_pylist())
     dates = pc.cast(bars["datetime"], pa.date32())
     before, golden = bars.filter(pc.less(dates, first)), bars.filter(pc.greater_equal(dates, first))

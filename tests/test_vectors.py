@@ -202,7 +202,7 @@ def test_every_step_has_vectors() -> None:
 def test_every_code_has_a_vector() -> None:
     """Each code of the specification with an exit status from 10 to 19 that files can lead to; exit and code agree."""
     table = SPECIFICATION.split("<!-- error codes: begin -->")[1].split("<!-- error codes: end -->")[0]
-    listed = {code: int(exit_) for code, exit_ in re.findall(r"^\| `([a-z_.0-9]+)` \| (\d+) \|", table, re.M)}
+    listed = {code: int(exit_) for code, exit_ in re.findall(r"^\| `([a-z_.0-9]+)` \| (\d+) \|", table, re.MULTILINE)}
     vectors = [harness.read(vector) for vector in VECTORS]
     found = {value["code"]: value["exit"] for value in vectors if value["exit"] != 0}
     assert found == {code: listed.get(code) for code in found}

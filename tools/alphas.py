@@ -22,13 +22,13 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT / "tests"), str(ROOT / "converter" / "src"), str(ROOT / "runtime" / "src")]
 
-from alpha_cases import EXPONENTIAL, KINDS, NOISE, OPERATORS, PAIRS, ROLLING, Kind  # noqa: E402
-from alpha_comparison import LIMIT, Column, compare, read_recorded  # noqa: E402
-from alpha_market import ODD, add_odd_stocks  # noqa: E402
-from alphaseal_converter.alphas import CompiledAlphas  # noqa: E402
-from alphaseal_converter.alphas.nodes import GAP, NOT_COMPILED, TAIL, Nodes  # noqa: E402
-from alphaseal_converter.alphas.scaling import Scaling  # noqa: E402
-from alphaseal_converter.alphas.syntax import parse  # noqa: E402
+from alpha_cases import EXPONENTIAL, KINDS, NOISE, OPERATORS, PAIRS, ROLLING, Kind
+from alpha_comparison import LIMIT, Column, compare, read_recorded
+from alpha_market import ODD, add_odd_stocks
+from alphaseal_converter.alphas import CompiledAlphas
+from alphaseal_converter.alphas.nodes import GAP, NOT_COMPILED, TAIL, Nodes
+from alphaseal_converter.alphas.scaling import Scaling
+from alphaseal_converter.alphas.syntax import parse
 
 UNITS = """What a constant does that multiplies all prices, or all volumes, of a stock, as derived from the expressions. The
 bundle's manifest says the same of its own features, with the ranges that the training's bars allow.
@@ -134,7 +134,7 @@ def _versions(python: str) -> str:
 def _group(name: str) -> str:
     """The operator that a case is about."""
     if name in ROLLING or name in PAIRS:
-        return name.split("_")[0]
+        return name.split("_", maxsplit=1)[0]
     if name in EXPONENTIAL:
         return "EMA"
     return Nodes().lower(parse(OPERATORS[name])).operator

@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
+
 from run_tests import ENVIRONMENTS
 
 ROOT = Path(__file__).resolve().parents[1]

@@ -24,13 +24,13 @@ import numpy.typing as npt
 ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT / "tests"), str(ROOT / "converter" / "src"), str(ROOT / "runtime" / "src")]
 
-import alphaseal  # noqa: E402
-from alphaseal.format.manifest import Bound, Manifest  # noqa: E402
-from alphaseal.scoring.near_ties import OrderComparison, compare_order  # noqa: E402
-from alphaseal.scoring.numeric import allowed, ulp_distance  # noqa: E402
-from alphaseal.scoring.session import Graph  # noqa: E402
-from alphaseal_converter.build import build  # noqa: E402
-from alphaseal_converter.comparison.parity import (  # noqa: E402
+import alphaseal
+from alphaseal.format.manifest import Bound, Manifest
+from alphaseal.scoring.near_ties import OrderComparison, compare_order
+from alphaseal.scoring.numeric import allowed, ulp_distance
+from alphaseal.scoring.session import Graph
+from alphaseal_converter.build import build
+from alphaseal_converter.comparison.parity import (
     TOP_COUNTS,
     Matrix,
     Vector,
@@ -38,17 +38,17 @@ from alphaseal_converter.comparison.parity import (  # noqa: E402
     make_window_probes,
     unexplained,
 )
-from alphaseal_converter.errors import RefusalError  # noqa: E402
-from alphaseal_converter.families import TrainedModel  # noqa: E402
-from alphaseal_converter.proof.request import BuildRequest  # noqa: E402
-from family_cases import LIBRARIES, FamilyCase, Trained, cases, missing_library, refused  # noqa: E402
-from locations import DATA, FIXTURES  # noqa: E402
+from alphaseal_converter.errors import RefusalError
+from alphaseal_converter.families import TrainedModel
+from alphaseal_converter.proof.request import BuildRequest
+from family_cases import LIBRARIES, FamilyCase, Trained, cases, missing_library, refused
+from locations import DATA, FIXTURES
 
 DOCUMENT = ROOT / "docs" / "fidelity.md"
 PACKAGES = (
-    *("numpy", "onnx", "onnxruntime", "lightgbm", "xgboost", "catboost", "scikit-learn", "skl2onnx", "onnxmltools"),
-    *("torch", "onnxscript"),
-)
+    "numpy", "onnx", "onnxruntime", "lightgbm", "xgboost", "catboost", "scikit-learn", "skl2onnx", "onnxmltools",
+    "torch", "onnxscript",
+)  # fmt: skip
 REAL = "real"
 _DAY = 100
 """Rows of a day that is made up, for the order of stocks where a model has no real days."""
@@ -342,9 +342,7 @@ def document(only: Sequence[str]) -> tuple[str, list[str]]:
     parts = [HEAD, _versions()] if len(only) == len(_parts()) else []
     if REAL in only:
         parts.append(_real_section(problems))
-    for family in LIBRARIES:
-        if family in only:
-            parts.append(_family_section(family, problems))
+    parts += [_family_section(family, problems) for family in LIBRARIES if family in only]
     parts.append(_refused_section([family for family in LIBRARIES if family in only]))
     return "\n".join(part for part in parts if part), problems
 

@@ -36,21 +36,21 @@ ROOT = Path(__file__).resolve().parents[1]
 if __name__ == "__main__":
     sys.path[:0] = [str(ROOT / "tests"), str(ROOT / "converter" / "src"), str(ROOT / "runtime" / "src")]
 
-import numpy as np  # noqa: E402
+import numpy as np
 
-import fuzz_mutations as mutations  # noqa: E402
-import fuzz_tables as tables  # noqa: E402
-from alphaseal import bundle as bundles  # noqa: E402
-from alphaseal.bars import calendar as bars  # noqa: E402
-from alphaseal.errors import AlphasealError  # noqa: E402
-from alphaseal.format import manifest as m  # noqa: E402
-from alphaseal.gate import data as data_gate  # noqa: E402
-from alphaseal.gate import model as model_gate  # noqa: E402
-from alphaseal.tables import feature_files, features  # noqa: E402
-from alphaseal.tables import origin as feature_origin  # noqa: E402
-from fuzz_bundle import ROWS, TRUST, canonical, known_ids, sealed, small_bundle  # noqa: E402
-from onnx_runs import run  # noqa: E402
-from small_models import network_model, trees_model  # noqa: E402
+import fuzz_mutations as mutations
+import fuzz_tables as tables
+from alphaseal import bundle as bundles
+from alphaseal.bars import calendar as bars
+from alphaseal.errors import AlphasealError
+from alphaseal.format import manifest as m
+from alphaseal.gate import data as data_gate
+from alphaseal.gate import model as model_gate
+from alphaseal.tables import feature_files, features
+from alphaseal.tables import origin as feature_origin
+from fuzz_bundle import ROWS, TRUST, canonical, known_ids, sealed, small_bundle
+from onnx_runs import run
+from small_models import network_model, trees_model
 
 SEED = 20261122
 MAXIMUM_SECONDS = 1.0
@@ -78,7 +78,7 @@ class Slow(BaseException):
 
 
 def judged(call: Callable[[], object]) -> str:
-    """ "accepted", or the code of the refusal, which is one line of a readable length."""
+    """The word accepted, or the code of the refusal, which is one line of a readable length."""
     try:
         call()
     except AlphasealError as error:
@@ -282,7 +282,7 @@ class Areas:
                 (entry["size"], entry["sha256"]) == (len(found[path]), hashlib.sha256(found[path]).hexdigest()),
                 f"a wrong digest of {path}",
             )
-        tested = judged(lambda: opened[0].selftest())
+        tested = judged(opened[0].selftest)
         return f"accepted, then {tested} and {judged(opened[0].check_factors)}"
 
     def _write(self, files: dict[str, bytes]) -> Path:

@@ -25,13 +25,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from pythons import find
 
 from alphaseal.scoring.session import Graph
 from alphaseal_converter.comparison.parity import answer, unexplained
 from alphaseal_converter.errors import RefusalError
 from alphaseal_converter.families import TrainedModel, read_trained_model
 from alphaseal_converter.ledger import HANDLED, NEUTRAL, REFUSED, Entry
+from pythons import find
 
 ROOT = Path(__file__).resolve().parents[1]
 LIBRARIES = {
@@ -224,7 +224,7 @@ def made(environment: Environment) -> Path | None:
             return None
         # Without dependencies: all are listed, and a build of XGBoost for CPUs needs no NVIDIA library.
         command = [python, ROOT / "tools/bootstrap.py", place, "--only", ROOT / environment.requirements]
-        subprocess.run(command, check=True)
+        subprocess.run([str(part) for part in command], check=True)
     return place / "bin/python"
 
 

@@ -19,7 +19,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT / "tools"), str(ROOT / "runtime" / "src")]
 
-from vector_cases import (  # noqa: E402 - the path is set above
+from vector_cases import (
     bar_cases,
     file_cases,
     graph_cases,
@@ -34,8 +34,8 @@ from vector_cases import (  # noqa: E402 - the path is set above
     universe_cases,
     version_cases,
 )
-from vector_cases.base import Case, bundle, check_names  # noqa: E402
-from vector_cases.tables import features  # noqa: E402
+from vector_cases.base import Case, bundle, check_names
+from vector_cases.tables import features
 
 
 def all_cases() -> list[Case]:

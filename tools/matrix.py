@@ -19,9 +19,10 @@ import xml.etree.ElementTree
 from dataclasses import dataclass
 from pathlib import Path
 
+from pip._vendor.packaging.version import Version
+
 from bootstrap import ROOT
 from lowest import lowest, requirements
-from pip._vendor.packaging.version import Version
 from pythons import find
 
 PYTHONS = ("3.10", "3.11", "3.12", "3.13")
@@ -97,7 +98,7 @@ def installed(python: Path) -> dict[str, str]:
 def run(python: Path, report: Path, tests: list[str]) -> Outcome:
     """Run pytest with an environment and read what it reports."""
     report.unlink(missing_ok=True)
-    command = [python, "-m", "pytest", "-q", "-p", "no:cacheprovider", f"--junitxml={report}", *tests]
+    command = [str(python), "-m", "pytest", "-q", "-p", "no:cacheprovider", f"--junitxml={report}", *tests]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     if not report.exists():
         return Outcome("did not run", [(done.stderr or done.stdout).strip().splitlines()[-1]])

@@ -36,12 +36,12 @@ PACKAGE = Path(tempfile.mkdtemp(prefix="mutate-")) / "alphaseal"
 CONVERTER = PACKAGE.with_name("alphaseal_converter")
 """The sources as they were at the start, whoever works on them meanwhile."""
 MODULES = (
-    *("sealed", "bundle", "disk.verified", "disk.tree", "format.names", "format.strict_json", "format.manifest"),
-    *("trust.envelope", "trust.keys", "trust.judgement", "trust.policy", "scoring.selftest", "scoring.golden"),
-    *("gate.model", "gate.data", "gate.onnx.wire", "gate.onnx.parts", "gate.onnx.shapes", "gate.onnx.layers"),
-    *("gate.onnx.trees", "gate.onnx.rows", "gate.parquet.footer", "gate.parquet.thrift", "gate.parquet.pages"),
-    *("advice.strategy", "advice.picks", "advice.drift", "format.documents", "trust.conditions"),
-)
+    "sealed", "bundle", "disk.verified", "disk.tree", "format.names", "format.strict_json", "format.manifest",
+    "trust.envelope", "trust.keys", "trust.judgement", "trust.policy", "scoring.selftest", "scoring.golden",
+    "gate.model", "gate.data", "gate.onnx.wire", "gate.onnx.parts", "gate.onnx.shapes", "gate.onnx.layers",
+    "gate.onnx.trees", "gate.onnx.rows", "gate.parquet.footer", "gate.parquet.thrift", "gate.parquet.pages",
+    "advice.strategy", "advice.picks", "advice.drift", "format.documents", "trust.conditions",
+)  # fmt: skip
 _WALLS = (
     "tests/converter/isolation/test_sandbox_probes.py",
     "tests/converter/isolation/test_sandbox_denied.py",
@@ -60,19 +60,11 @@ SANDBOX = {
 """Modules of the converter, with the tests that must notice."""
 _STEPS = ("checked", "seal", "set_limits", "install_filter", "prove", "drop_rights")
 TESTS = (
-    *(
-        "tests/runtime",
-        "tests/test_vectors.py::test_vector",
-        "tests/test_json_corpus.py",
-        "tests/converter/bundle/test_signing.py",
-    ),
-    *(
-        "tests/test_end_to_end.py::test_changed_bundle_is_refused",
-        "tests/test_end_to_end.py::test_scoring_verifies_what_it_uses_when_it_uses_it",
-        "tests/test_opened_once.py",
-        "tests/test_fuzz.py",
-    ),
-)
+    "tests/runtime", "tests/test_vectors.py::test_vector", "tests/test_json_corpus.py",
+    "tests/converter/bundle/test_signing.py", "tests/test_end_to_end.py::test_changed_bundle_is_refused",
+    "tests/test_end_to_end.py::test_scoring_verifies_what_it_uses_when_it_uses_it", "tests/test_opened_once.py",
+    "tests/test_fuzz.py",
+)  # fmt: skip
 LEFT_OUT = (
     "adapters",
     "test_model_mutations.py",
@@ -260,7 +252,7 @@ def who_reaches(folder: Path, tests: list[str], environment: dict[str, str]) -> 
 
 
 def verdict(place: Place, tests: list[str], environment: dict[str, str]) -> str:
-    """ "killed", "survived" (its tests stay green) or "not reached"."""
+    """The word killed, survived (its tests stay green) or not reached."""
     if not tests:
         return "not reached"
     with tempfile.TemporaryDirectory() as name:

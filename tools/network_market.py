@@ -34,22 +34,22 @@ from numpy.typing import NDArray
 ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT / part) for part in ("tests", "converter/src", "runtime/src", "tools/research")]
 
-from simulate_market import simulate, trading_days  # noqa: E402
+from simulate_market import simulate, trading_days
 
-from alphaseal.bars.calendar import AlphaColumns, Bars  # noqa: E402
-from alphaseal.scoring.near_ties import OrderComparison, compare_order  # noqa: E402
-from alphaseal.scoring.numeric import allowed  # noqa: E402
-from alphaseal.scoring.session import Graph  # noqa: E402
-from alphaseal_converter.alphas import compile_alphas  # noqa: E402
-from alphaseal_converter.build import build  # noqa: E402
-from alphaseal_converter.comparison.parity import TOP_COUNTS  # noqa: E402
-from alphaseal_converter.errors import RefusalError  # noqa: E402
-from alphaseal_converter.evidence.alphas import describe_graph  # noqa: E402
-from alphaseal_converter.families import FamilyContext, read_trained_model  # noqa: E402
-from alphaseal_converter.processors.fillna import Fillna  # noqa: E402
-from alphaseal_converter.processors.normalisation import RobustZScoreNorm  # noqa: E402
-from alphaseal_converter.proof.request import BuildRequest  # noqa: E402
-from stand_ins import StandIn, pickled, stand_in  # noqa: E402
+from alphaseal.bars.calendar import AlphaColumns, Bars
+from alphaseal.scoring.near_ties import OrderComparison, compare_order
+from alphaseal.scoring.numeric import allowed
+from alphaseal.scoring.session import Graph
+from alphaseal_converter.alphas import compile_alphas
+from alphaseal_converter.build import build
+from alphaseal_converter.comparison.parity import TOP_COUNTS
+from alphaseal_converter.errors import RefusalError
+from alphaseal_converter.evidence.alphas import describe_graph
+from alphaseal_converter.families import FamilyContext, read_trained_model
+from alphaseal_converter.processors.fillna import Fillna
+from alphaseal_converter.processors.normalisation import RobustZScoreNorm
+from alphaseal_converter.proof.request import BuildRequest
+from stand_ins import StandIn, pickled, stand_in
 
 EXPRESSIONS = {
     "ROC5": "Ref($close,5)/$close",

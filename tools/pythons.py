@@ -12,7 +12,11 @@ def find(version: str) -> Path | None:
     """The interpreter of ``3.12``, or None.  Each candidate is asked: pyenv's stand-ins exist for versions that are not chosen."""
     pyenv = Path(os.environ.get("PYENV_ROOT", Path.home() / ".pyenv"))
     program = "import sys; print(sys.executable, *sys.version_info[:2], sep='\\n')"
-    for candidate in (sys.executable, f"python{version}", *sorted(pyenv.glob(f"versions/{version}.*/bin/python"))):
+    for candidate in (
+        sys.executable,
+        f"python{version}",
+        *map(str, sorted(pyenv.glob(f"versions/{version}.*/bin/python"))),
+    ):
         try:
             asked = subprocess.run([candidate, "-c", program], capture_output=True, text=True, check=False)
         except OSError:

@@ -14,12 +14,12 @@ ROOT = Path(__file__).resolve().parents[1]
 for part in ("runtime/src", "converter/src", "tests"):
     sys.path.insert(0, str(ROOT / part))
 
-from alphaseal.desk.diff import difference  # noqa: E402  (of this repository)
-from alphaseal.desk.diff_report import as_markdown  # noqa: E402
-from alphaseal_converter.build import build  # noqa: E402
-from alphaseal_converter.proof.request import BuildRequest  # noqa: E402
-from bundles import factor_plain_request, raw_values  # noqa: E402
-from locations import FIXTURES  # noqa: E402
+from alphaseal.desk.diff import difference
+from alphaseal.desk.diff_report import as_markdown
+from alphaseal_converter.build import build
+from alphaseal_converter.proof.request import BuildRequest
+from bundles import factor_plain_request, raw_values
+from locations import FIXTURES
 
 DOCUMENT = ROOT / "docs/review.md"
 
@@ -70,7 +70,7 @@ def main() -> None:
         with TemporaryDirectory() as directory:
             shown = f"<!-- example {number}: begin -->\n{make(Path(directory))}\n<!-- example {number}: end -->"
         pattern = rf"<!-- example {number}: begin -->\n.*?<!-- example {number}: end -->"
-        text = re.sub(pattern, lambda _, shown=shown: shown, _text(), flags=re.DOTALL)
+        text = re.sub(pattern, shown.replace("\\", r"\\"), _text(), flags=re.DOTALL)
         DOCUMENT.write_text(text, encoding="utf-8")
 
 

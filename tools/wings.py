@@ -8,7 +8,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT / "tests"))
 
-from test_architecture import EVERYBODYS, MODULES, WINGS, wing_of  # noqa: E402
+from test_architecture import EVERYBODYS, MODULES, WINGS, wing_of
 
 
 def main() -> int:

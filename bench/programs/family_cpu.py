@@ -11,21 +11,22 @@ import os
 for variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
     os.environ[variable] = "1"
 
-import json  # noqa: E402  (threads are counted when the libraries are imported)
-import sys  # noqa: E402
-import time  # noqa: E402
-import warnings  # noqa: E402
-from collections.abc import Callable  # noqa: E402
-from pathlib import Path  # noqa: E402
-from typing import Any  # noqa: E402
+import json
+import sys
+import time
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
-import numpy as np  # noqa: E402
+import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "tests"))
 
-from alphaseal.scoring.numeric import outside  # noqa: E402
-from alphaseal.scoring.session import Graph  # noqa: E402
-from family_cases import NETWORKS, Rows, Trained, library_trained, network, stand_in  # noqa: E402
+from alphaseal.scoring.numeric import outside
+from alphaseal.scoring.session import Graph
+from family_cases import NETWORKS, Rows, Trained, library_trained, network
+from stand_ins import stand_in
 
 FEATURES, TRAINING_ROWS, ROWS = 158, 4000, 5000
 warnings.simplefilter("ignore")
@@ -99,9 +100,10 @@ def catboost(**options: Any) -> Trained:
 
 def linear() -> Trained:
     generator = np.random.default_rng(4)
-    state = {"estimator": "ridge", "coef_": generator.normal(size=FEATURES), "intercept_": 0.1}
+    coefficients, intercept = generator.normal(size=FEATURES), 0.1
+    state = {"estimator": "ridge", "coef_": coefficients, "intercept_": intercept}
     weights = stand_in("qlib.contrib.model.linear", "LinearModel", state)
-    return Trained(weights, SCORED_KNOWN, lambda rows: np.asarray(rows @ state["coef_"] + state["intercept_"]))
+    return Trained(weights, SCORED_KNOWN, lambda rows: np.asarray(rows @ coefficients + intercept))
 
 
 def estimator(make: Callable[[], Any], *, missing: bool = False) -> Trained:
@@ -187,7 +189,10 @@ def main() -> None:
     model = trained.read()
     content = model.graph(trained.processors)
     graph = Graph(content, model.feature_count, "model.onnx", step_length=model.step_length)
-    calls = {"ours": lambda: graph.run(trained.rows, threads=1), "other": lambda: trained.predict(trained.rows)}
+    calls: dict[str, Callable[[], Any]] = {
+        "ours": lambda: graph.run(trained.rows, threads=1),
+        "other": lambda: trained.predict(trained.rows),
+    }
     ours, other = (np.asarray(call(), dtype=np.float64) for call in calls.values())
     wrong = int(outside(model.bound, ours, other).sum())
     if wrong:

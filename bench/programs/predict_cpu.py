@@ -8,7 +8,9 @@ from __future__ import annotations
 import json
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import lightgbm
 import numpy as np
@@ -24,7 +26,7 @@ graph = Graph(
 random = np.random.default_rng(4)
 values = random.standard_normal((5000, booster.num_feature()), dtype=np.float32).astype(np.float64)
 values[random.random(values.shape) < 0.02] = np.nan
-calls = {
+calls: dict[str, Callable[[], Any]] = {
     "ours": lambda: graph.run(values, threads=1),
     "other": lambda: booster.predict(values, num_threads=1),
 }

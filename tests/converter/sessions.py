@@ -59,7 +59,7 @@ def make(kind: str, **attributes: Any) -> Any:
 
 
 def factor_experiment(
-    *names: str, kind: str = "FactorExperiment", approved: list[Any] | None = None, **more: Any
+    *names: Any, kind: str = "FactorExperiment", approved: list[Any] | None = None, **more: Any
 ) -> Any:
     """A factor experiment with one task and workspace per name, and a result."""
     attributes: dict[str, Any] = {

@@ -8,14 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from alphaseal.advice.fills import LEAST_ROWS
 from alphaseal.tables.chance import most_by_chance
-
-from .worlds import KEYS, PRICES, Frame, Live, World, arrow, true_features
+from gauntlet.worlds import KEYS, PRICES, Frame, Live, World, arrow, true_features
 
 Random = np.random.Generator
 SourceKind = Callable[[World, Frame, Random], Frame | None]
@@ -28,7 +28,7 @@ class Kind:
 
     name: str
     of: str
-    make: Callable[..., Frame | Live | None]
+    make: Callable[..., Any]
 
 
 def _prices(frame: Frame) -> list[str]:
@@ -706,10 +706,10 @@ def draw(world: World, kind: Kind, random: Random) -> Live | None:
     with_anchors = random.random() < 0.6 or not (world.ratios or golden)
     if kind.of == "features" and (world.features is None or random.random() < 0.5):
         live = Live(date, None, true_features(world, date), None, golden=False)
-        return kind.make(world, live, random)  # type: ignore[return-value]
+        return kind.make(world, live, random)
     source = world.bars
     if kind.of == "source":
-        source = kind.make(world, world.bars, random)  # type: ignore[assignment]
+        source = kind.make(world, world.bars, random)
         if source is None:
             return None
         if date not in set(source["datetime"]):
@@ -719,7 +719,7 @@ def draw(world: World, kind: Kind, random: Random) -> Live | None:
         live = replace(live, anchors=None)
     if kind.of == "source":
         return live
-    return kind.make(world, live, random)  # type: ignore[return-value]
+    return kind.make(world, live, random)
 
 
 __all__ = ["KINDS", "Kind", "arrow", "draw"]

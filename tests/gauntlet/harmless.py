@@ -10,8 +10,8 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
-from .harmful import _constants, _holes, _prices, _scaled, _together
-from .worlds import KEYS, Frame, Live, Scores, World, arrow, true_features
+from gauntlet.harmful import _constants, _holes, _prices, _scaled, _together
+from gauntlet.worlds import KEYS, Frame, Live, Scores, World, arrow, true_features
 
 Random = np.random.Generator
 

@@ -12,9 +12,8 @@ import numpy as np
 from alphaseal.bars.adjustment import NOT_COMPARED
 from alphaseal.errors import AlphasealError
 from alphaseal.scoring.numeric import outside
-
-from .sealed import read_sealed
-from .worlds import Live, Scores, World, plain_scores
+from gauntlet.sealed import read_sealed
+from gauntlet.worlds import Live, Scores, World, plain_scores
 
 TOP = 5
 

@@ -8,9 +8,9 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from . import harmful, harmless
-from .judge import Outcome, judge_harmful, judge_harmless, matters
-from .worlds import Live, World
+from gauntlet import harmful, harmless
+from gauntlet.judge import Outcome, judge_harmful, judge_harmless, matters
+from gauntlet.worlds import Live, World
 
 Random = np.random.Generator
 Seen = Callable[[], None]

@@ -16,8 +16,7 @@ from alphaseal.format import strict_json
 from alphaseal.tables import origin as feature_origin
 from alphaseal.tables.origin import METADATA_KEY, FeatureOrigin
 from alphaseal.trust import keys
-
-from .worlds import Frame, Live, World, arrow
+from gauntlet.worlds import Frame, Live, World, arrow
 
 _SECRET = Ed25519PrivateKey.from_private_bytes(bytes(range(32)))
 _KEY = keys.SigningKey(_SECRET.public_key().public_bytes_raw(), _SECRET)

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -20,7 +20,7 @@ from alphaseal.scoring.numeric import outside
 from alphaseal.tables.features import FeatureBlock
 from live_market import INDEX, LIVE_DAY, RUN_ENDS, RUNS, build_run, later_scores, market_table, write_provider
 
-Frame = pd.DataFrame
+Frame: TypeAlias = pd.DataFrame
 Transform = Callable[[Frame], Frame]
 Scores = dict[str, float]
 KEYS = ["datetime", "instrument"]
@@ -40,7 +40,7 @@ class Live:
     features: Frame | None
     anchors: Frame | None = None
     golden: bool = False
-    encode: Callable[[Frame], Any] = field(default=lambda frame: arrow(frame))
+    encode: Callable[[Frame], Any] = field(default=lambda frame: arrow(frame))  # noqa: PLW0108 - it stands below
     options: Mapping[str, Any] = field(default_factory=dict)
     signed: Frame | None = None
     """The features that the producer signed, where the caller asks for the signature."""

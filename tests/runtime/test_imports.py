@@ -78,7 +78,7 @@ def test_verify_is_light(bundle: Path) -> None:
         ["--date", "2024-01-04", "--universe", "UNIVERSE", "--json"],
         ["--dates", "2024-01-03:", "--top", "2"],
     ],
-    ids=lambda choice: " ".join(choice),
+    ids=" ".join,
 )
 def test_scoring_never_loads_pandas(bundle: Path, tmp_path: Path, choice: list[str]) -> None:
     """A whole run of ``alphaseal score`` leaves pandas alone, although it is installed here."""

@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -84,7 +85,8 @@ def test_verify_works_with_the_network_cut(bundle: Path, tmp_path: Path) -> None
 def test_questions_that_cannot_be_answered(bundle: Path) -> None:
     """A score needs a date or a range and not both; a file that the manifest does not list is not read."""
     opened = alphaseal.open(bundle, trust=TRUST)
-    for dates in ({}, {"date": "2021-12-24", "dates": (None, None)}):
+    wrong: tuple[dict[str, Any], ...] = ({}, {"date": "2021-12-24", "dates": (None, None)})
+    for dates in wrong:
         with pytest.raises(AlphasealError) as caught:
             opened.score(bundle / "factors.parquet", **dates)
         assert caught.value.code == "usage.date"

@@ -305,8 +305,8 @@ def test_only_one_process_changes_a_store(tmp_path: Path, place: Path) -> None:
         "with store.locked(Path(sys.argv[1])):\n    print('held', flush=True)\n    time.sleep(60)\n"
     )
     holder = subprocess.Popen([sys.executable, "-c", program, str(place)], stdout=subprocess.PIPE)
+    assert holder.stdout is not None
     try:
-        assert holder.stdout is not None
         assert holder.stdout.readline().strip() == b"held"
         six = signed_bundle(tmp_path / "six", "a", sequence=6)
         assert code_of(lambda: store.install(six, place, trust=TRUST), NotReadableError) == "store.locked"
@@ -464,8 +464,8 @@ def test_commands(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert "signatures and revocations are not" in capsys.readouterr().err
     assert cli.main([*back, "2", "--json"]) == 0
     assert "signatures" in json.loads(capsys.readouterr().out)["result"]["warnings"][0]
-    for sequence, option in (("1", ["--trust", str(file)]), ("2", ["--allow-unsigned"]), ("1", ["--trust", str(file)])):
-        assert cli.main([*back, sequence, *option]) == 0
+    for number, option in (("1", ["--trust", str(file)]), ("2", ["--allow-unsigned"]), ("1", ["--trust", str(file)])):
+        assert cli.main([*back, number, *option]) == 0
         assert capsys.readouterr().err == ""
     assert cli.main(["current", "--store", place]) == 0
     path = capsys.readouterr().out.strip()

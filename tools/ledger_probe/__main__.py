@@ -90,7 +90,7 @@ def write(out: Path, module: Any) -> None:
                 archive.writestr(f"weights/{key}", made.weights)
                 if made.scores is not None:
                     archive.writestr(f"scores/{key}", _bytes(made.scores))
-                changed = made.scores is not None and not alike(made.scores, base)
+                changed = made.scores is not None and (base is None or not alike(made.scores, base))
                 entry = {"key": key, "rows": f"rows/{number}", "columns": subject.rows.shape[1], "changed": changed}
                 kept = ("subject", "kind", "owner", "name", "value", "error")
                 listed.append({**entry, **{field: getattr(made, field) for field in kept}})

@@ -11,8 +11,8 @@ import catboost
 import numpy as np
 import pandas
 
-from .mutations import others
-from .subject import Change, Subject, again
+from ledger_probe.mutations import others
+from ledger_probe.subject import Change, Subject, again
 
 PACKAGES = ("catboost",)
 VERSION = catboost.__version__

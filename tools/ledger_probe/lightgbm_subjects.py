@@ -12,8 +12,8 @@ import lightgbm
 import numpy as np
 import pandas
 
-from .mutations import others
-from .subject import Change, Subject
+from ledger_probe.mutations import others
+from ledger_probe.subject import Change, Subject
 
 PACKAGES = ("lightgbm",)
 VERSION = lightgbm.__version__
@@ -32,7 +32,7 @@ def _rows() -> np.ndarray:
 
 def _label(rows: np.ndarray) -> np.ndarray:
     industry = np.vectorize(dict(zip(_CODES, (3, -3, 1, -1, 0))).get)(rows[:, 3])
-    return rows[:, 0] * 2 - np.nan_to_num(rows[:, 1]) + industry
+    return np.asarray(rows[:, 0] * 2 - np.nan_to_num(rows[:, 1]) + industry)
 
 
 def _frame(rows: np.ndarray) -> Any:
@@ -99,6 +99,7 @@ def _names() -> list[str]:
 def _parameters(trained: Any) -> Iterator[Change]:
     """Every name in ``_other_params``, which the wrapper of 4.0 and later hands on to ``predict``."""
     together = {"pred_early_stop": True, "pred_early_stop_freq": 1, "pred_early_stop_margin": 0.1}
+    value: object
     for name in _names():
         for value in (True, 2, 0.5):
             yield Change(name, value, partial(_with, trained, {name: value}))

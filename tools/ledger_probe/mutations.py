@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from .tracing import path_of
+from ledger_probe.tracing import path_of
 
 _DEEPEST = 12
 

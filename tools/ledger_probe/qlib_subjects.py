@@ -19,7 +19,7 @@ from qlib.contrib.model.linear import LinearModel
 from qlib.contrib.model.pytorch_general_nn import GeneralPTNN
 from qlib.contrib.model.xgboost import XGBModel
 
-from .subject import Subject
+from ledger_probe.subject import Subject
 
 PACKAGES = ("qlib",)
 VERSION = qlib.__version__

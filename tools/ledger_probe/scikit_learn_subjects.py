@@ -23,7 +23,7 @@ from sklearn import (
     tree,
 )
 
-from .subject import Subject
+from ledger_probe.subject import Subject
 
 PACKAGES = ("sklearn",)
 VERSION = sklearn.__version__
@@ -39,20 +39,11 @@ def _chain(*steps: Any) -> Any:
 
 def _regressors() -> Iterator[tuple[Any, np.ndarray]]:
     for name in (
-        *("LinearRegression", "Ridge", "RidgeCV", "BayesianRidge", "ARDRegression", "Lasso", "LassoCV", "ElasticNet"),
-        *(
-            "ElasticNetCV",
-            "HuberRegressor",
-            "SGDRegressor",
-            "Lars",
-            "LarsCV",
-            "LassoLars",
-            "LassoLarsCV",
-            "LassoLarsIC",
-        ),
-        *("OrthogonalMatchingPursuit", "OrthogonalMatchingPursuitCV", "TheilSenRegressor", "QuantileRegressor"),
-        *("PassiveAggressiveRegressor",),
-    ):
+        "LinearRegression", "Ridge", "RidgeCV", "BayesianRidge", "ARDRegression", "Lasso", "LassoCV", "ElasticNet",
+        "ElasticNetCV", "HuberRegressor", "SGDRegressor", "Lars", "LarsCV", "LassoLars", "LassoLarsCV", "LassoLarsIC",
+        "OrthogonalMatchingPursuit", "OrthogonalMatchingPursuitCV", "TheilSenRegressor", "QuantileRegressor",
+        "PassiveAggressiveRegressor",
+    ):  # fmt: skip
         kind = getattr(linear_model, name, None)
         if kind is not None:
             settings = {"solver": "highs"} if name == "QuantileRegressor" else {}
@@ -67,6 +58,7 @@ def _regressors() -> Iterator[tuple[Any, np.ndarray]]:
     yield tree.ExtraTreeRegressor(max_depth=3, random_state=1), _ROWS
     yield ensemble.RandomForestRegressor(4, max_depth=3, random_state=1), _ROWS
     yield ensemble.ExtraTreesRegressor(4, max_depth=3, random_state=1), _ROWS
+    options: dict[str, Any]
     for options in ({}, {"loss": "huber", "init": "zero"}):
         yield ensemble.GradientBoostingRegressor(n_estimators=5, random_state=1, **options), _ROWS
     for options in ({}, {"loss": "quantile", "quantile": 0.3}, {"loss": "absolute_error"}):

@@ -32,13 +32,15 @@ class Tracer:
         for kind in self._topmost():
             own = kind.__dict__.get("__getattribute__")
             try:
-                kind.__getattribute__ = self._hook(kind.__getattribute__)
+                kind.__getattribute__ = self._hook(kind.__getattribute__)  # type: ignore[method-assign]
             except TypeError:  # compiled classes cannot be hooked: what they read is native
                 continue
             self._restore.append((kind, own))
         return self
 
-    def __exit__(self, kind: type | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         for hooked, own in reversed(self._restore):
             if own is None:
                 del hooked.__getattribute__
@@ -58,7 +60,7 @@ class Tracer:
         return [kind for kind in kept if not issubclass(kind, (BaseException, tuple, type, str, int, FunctionType))]
 
     def _ours(self, module: str) -> bool:
-        return module.split(".")[0] in self._packages
+        return module.split(".", maxsplit=1)[0] in self._packages
 
     def _hook(self, original: Any) -> Any:
         tracer = self

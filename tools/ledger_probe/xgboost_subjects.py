@@ -11,8 +11,8 @@ import numpy as np
 import pandas
 import xgboost
 
-from .mutations import others
-from .subject import Change, Subject, again
+from ledger_probe.mutations import others
+from ledger_probe.subject import Change, Subject, again
 
 PACKAGES = ("xgboost",)
 VERSION = xgboost.__version__

@@ -59,12 +59,13 @@ def record(market: Path, workspace: Path, out: Path, features: Path) -> dict[str
         list(map(str, command)),
         capture_output=True,
         text=True,
+        check=False,
         env=os.environ | {"MLFLOW_ALLOW_FILE_STORE": "true", "GIT_PYTHON_REFRESH": "quiet"},
     )
     if done.returncode:
         raise RuntimeError(done.stderr[-3000:])
     print(done.stdout.splitlines()[-1])
-    return json.loads((out / "truth.json").read_text(encoding="utf-8"))
+    return dict(json.loads((out / "truth.json").read_text(encoding="utf-8")))
 
 
 def newest_run(workspace: Path) -> Path | None:
@@ -141,7 +142,7 @@ def assemble_task(market: Path, source: Path, out: Path) -> None:
             target = out / step.relative_to(source)
             target.parent.mkdir(parents=True, exist_ok=True)
             shutil.copy(step, target)
-    last = sorted(loops[-1].iterdir(), key=lambda p: int(p.name.split("_")[0]))[-1]
+    last = max(loops[-1].iterdir(), key=lambda p: int(p.name.split("_")[0]))
     best = history[chosen[-1]]
     expected = {
         "kind": info["kind"],

@@ -11,6 +11,7 @@ from __future__ import annotations
 import importlib.util
 import io
 import json
+import math
 import pickle
 import sys
 from pathlib import Path
@@ -32,10 +33,10 @@ class Reader(pickle.Unpickler):
         self.workspace = workspace
 
     def find_class(self, module: str, name: str) -> Any:
-        if module.split(".")[0] in ("qlib", "rdagent"):
+        if module.split(".", maxsplit=1)[0] in ("qlib", "rdagent"):
             return type(name, (StandIn,), {})
         if module == "model":
-            spec = importlib.util.spec_from_file_location("model", self.workspace / "model.py")
+            spec: Any = importlib.util.spec_from_file_location("model", self.workspace / "model.py")
             sys.modules["model"] = importlib.util.module_from_spec(spec)
             spec.loader.exec_module(sys.modules["model"])
             return getattr(sys.modules["model"], name)
@@ -61,7 +62,7 @@ def process(frame: pd.DataFrame, processors: list[dict[str, Any]]) -> pd.DataFra
     return frame
 
 
-def windows(frame: pd.DataFrame, first: pd.Timestamp, length: int) -> tuple[pd.MultiIndex, np.ndarray]:
+def windows(frame: pd.DataFrame, first: pd.Timestamp, length: int) -> tuple[pd.MultiIndex, Any]:
     """For each row from `first` on: the last `length` calendar rows of that stock; absent rows repeat the one before, else the one after."""
     days = frame.index.get_level_values("datetime").unique().sort_values()
     days = days[max(0, days.searchsorted(first) - length) :]
@@ -77,7 +78,7 @@ def windows(frame: pd.DataFrame, first: pd.Timestamp, length: int) -> tuple[pd.M
     return pd.MultiIndex.from_tuples(keys, names=["datetime", "instrument"]), np.stack(blocks)
 
 
-def predict(model: Any, frame: pd.DataFrame) -> np.ndarray:
+def predict(model: Any, frame: pd.DataFrame) -> Any:
     """Scores of one model for plain rows."""
     values = frame.to_numpy()
     if hasattr(model, "dnn_model"):
@@ -88,9 +89,10 @@ def predict(model: Any, frame: pd.DataFrame) -> np.ndarray:
             m.predict(frame[[c[-1] if isinstance(c, tuple) else c for c in names]].to_numpy()) * w
             for m, names, w in pairs
         ) / sum(model.sub_weights)
-    if hasattr(model, "coef_") and isinstance(model, StandIn):
+    stands_in = isinstance(model, StandIn)
+    if hasattr(model, "coef_") and stands_in:
         return values @ model.coef_ + model.intercept_
-    inner = model.model if isinstance(model, StandIn) else model
+    inner = model.model if stands_in else model
     if type(inner).__module__.startswith("xgboost"):
         import xgboost
 
@@ -98,7 +100,7 @@ def predict(model: Any, frame: pd.DataFrame) -> np.ndarray:
     return np.asarray(inner.predict(values))
 
 
-def run_net(net: Any, values: np.ndarray) -> np.ndarray:
+def run_net(net: Any, values: Any) -> Any:
     """Torch forward pass in evaluation mode."""
     import torch
 
@@ -134,9 +136,9 @@ def main() -> None:
         difference = (
             float((got.reindex(wanted.index) - wanted).abs().max()) if len(got) == len(wanted) else float("inf")
         )
-        worst = max(worst, difference) if difference == difference else float("inf")
+        worst = max(worst, difference) if not math.isnan(difference) else float("inf")
         print(
-            f"{str(file.parent.relative_to(root)):42s} rows {len(got):5d} features {len(truth['model_features']):3d} max difference {difference:.2g}  {note}"
+            f"{file.parent.relative_to(root)!s:42s} rows {len(got):5d} features {len(truth['model_features']):3d} max difference {difference:.2g}  {note}"
         )
     print("worst", worst)
     sys.exit(worst > 1e-6)

@@ -100,7 +100,8 @@ def dump(loop: Any) -> bytes:
 
 def weights_in(experiment: Any) -> dict[str, Any]:
     """The file_dict that holds, or is to hold, the weights of an experiment."""
-    return experiment.sub_workspace_list[0].file_dict
+    files: dict[str, Any] = experiment.sub_workspace_list[0].file_dict
+    return files
 
 
 # --- the cases --------------------------------------------------------------------------------------------------------
@@ -262,7 +263,7 @@ def again(workspace: Path, market: Path, changed: dict[str, Any], must_fail: boo
     program = HERE / "workspace_files/run_again.py"
     command = [sys.executable, str(program), str(market / "qlib_bin"), json.dumps(changed)]
     environment = os.environ | {"MLFLOW_ALLOW_FILE_STORE": "true", "GIT_PYTHON_REFRESH": "quiet"}
-    done = subprocess.run(command, cwd=workspace, env=environment, capture_output=True, text=True)
+    done = subprocess.run(command, cwd=workspace, env=environment, capture_output=True, text=True, check=False)
     if (done.returncode != 0) != must_fail:
         raise RuntimeError(f"training again ended with {done.returncode}: {done.stderr[-2000:]}")
 

@@ -118,8 +118,8 @@ def life(generator: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
 def write_market(root: Path) -> None:
     """qlib's data directory: calendar, one market, and close and volume of every stock."""
     generator, days = np.random.default_rng(SEED), trading_days()
-    for folder in ("calendars", "instruments", "features"):
-        (root / folder).mkdir(parents=True)
+    for part in ("calendars", "instruments", "features"):
+        (root / part).mkdir(parents=True)
     (root / "calendars/day.txt").write_bytes("".join(f"{day}\n" for day in days).encode())
     names = [f"SZ{300100 + 7 * number}" for number in range(STOCKS)]
     lines = "".join(f"{name}\t{days[0]}\t{days[-1]}\n" for name in names)

@@ -30,7 +30,7 @@ def _stable(self: pd.Series, **options: Any) -> pd.Series:
     return _sort_values(self, **{"kind": "stable", **options})
 
 
-class SortedPosition(Position):
+class SortedPosition(Position):  # type: ignore[misc]  # qlib has no types
     """qlib's position, whose stocks are in a certain order."""
 
     def get_stock_list(self) -> list[str]:

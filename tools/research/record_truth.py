@@ -58,7 +58,7 @@ def describe_processor(processor: Any) -> dict[str, Any]:
 def describe_model(model: Any) -> dict[str, Any]:
     """Facts a reader of the weights can check itself against."""
     out: dict[str, Any] = {"class": f"{type(model).__module__}.{type(model).__name__}"}
-    inner = getattr(model, "model", None)
+    inner: Any = getattr(model, "model", None)
     library = type(inner).__module__.split(".")[0]
     if library == "lightgbm":
         out |= {
@@ -128,7 +128,7 @@ def main() -> None:
     history = dataset.step_len + 5 if windows else 0
     part = raw.loc[days[max(0, days.searchsorted(first) - history)] : last]
     table = part[sorted(part.columns, key=leaf)].reset_index()
-    table.columns = ["datetime", "instrument"] + sorted(map(leaf, part.columns))
+    table.columns = ["datetime", "instrument", *sorted(map(leaf, part.columns))]
     table["instrument"] = table["instrument"].astype(object)
     digest = hashlib.sha1(
         pd.util.hash_pandas_object(table, index=False).to_numpy().tobytes() + "|".join(table.columns).encode()

@@ -113,7 +113,7 @@ def adapt_templates(options: argparse.Namespace, market: dict[str, Any]) -> None
 
     QlibFBWorkspace.execute = patient_execute
     for name in ("quant", "factor", "model"):  # a text for the prompt only; it would start a Python process per prompt
-        module = __import__(f"rdagent.scenarios.qlib.experiment.{name}_experiment", fromlist=["x"])
+        module: Any = __import__(f"rdagent.scenarios.qlib.experiment.{name}_experiment", fromlist=["x"])
         module.get_runtime_environment_by_env = lambda env: '{"runtime": "python"}'
 
 
@@ -126,7 +126,7 @@ def newest_weights(experiment: Any) -> Path | None:
     return found[-1] if found else None
 
 
-def use_plain_format(loop_class: type, embed: bool) -> None:
+def use_plain_format(loop_class: Any, embed: bool) -> None:
     """Turn the loop class into one that writes the plain format (see the module text)."""
     loop_class.steps = [s for s in loop_class.steps if s != "record"]
     original = loop_class.feedback

@@ -134,11 +134,14 @@ class ScriptedBackend:
     def build_messages_and_calculate_token(self, *args: Any, **kwargs: Any) -> int:
         return 10
 
-    def create_embedding(self, input_content: str | list[str], *args: Any, **kwargs: Any) -> list:
+    def create_embedding(
+        self, input_content: str | list[str], *args: Any, **kwargs: Any
+    ) -> list[float] | list[list[float]]:
         """A fixed pseudo-random vector per text."""
 
         def vector(text: str) -> list[float]:
-            return np.random.default_rng(int(hashlib.md5(text.encode()).hexdigest()[:8], 16)).normal(size=16).tolist()
+            generator = np.random.default_rng(int(hashlib.md5(text.encode()).hexdigest()[:8], 16))
+            return list(generator.normal(size=16).tolist())
 
         return vector(input_content) if isinstance(input_content, str) else [vector(str(x)) for x in input_content]
 

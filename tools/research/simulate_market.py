@@ -169,8 +169,8 @@ def make_holes(
     ]
     holes += [(picked[10], test0 + 5, 14), (picked[11], test0 - 6, 8), (picked[12], test1 - 3, 10)]
     for c, i, length in holes:
-        for k in FIELDS:
-            bars[k].iloc[i : i + length, codes.index(c)] = np.nan
+        for field in FIELDS:
+            bars[field].iloc[i : i + length, codes.index(c)] = np.nan
     volume = bars["volume"].mask(rng.random(bars["volume"].shape) < 0.0015)
     zero = (rng.random(volume.shape) < 0.0012) & (np.arange(len(days)) > 300)[:, None]  # none in the debug cut below
     zero[test0 + 8, codes.index(picked[13])] = zero[test0 + 25, codes.index(picked[14])] = True
@@ -199,7 +199,7 @@ def main() -> None:
     debug = data[data.index.get_level_values("instrument").isin(codes[:40])].loc[: days[280]]
     import rdagent
 
-    readme = Path(list(rdagent.__path__)[0]) / "scenarios/qlib/experiment/factor_data_template/README.md"
+    readme = Path(next(iter(rdagent.__path__))) / "scenarios/qlib/experiment/factor_data_template/README.md"
     for name, frame in (("src_full", data), ("src_debug", debug)):
         (options.out / name).mkdir(exist_ok=True)
         frame.to_hdf(options.out / name / "daily_pv.h5", key="data", mode="w")

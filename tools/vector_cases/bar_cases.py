@@ -10,8 +10,8 @@ from typing import Any
 
 import pyarrow as pa
 
-from . import graphs, tables
-from .base import UNSIGNED, Case, Edit, both, bundle, put
+from vector_cases import graphs, tables
+from vector_cases.base import UNSIGNED, Case, Edit, both, bundle, put
 
 DATE = "2024-01-03"
 FIELDS = ("close", "volume", "open")

@@ -19,8 +19,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from alphaseal.format import manifest as manifest_format
 from alphaseal.format import strict_json
-
-from . import graphs, tables
+from vector_cases import graphs, tables
 
 PAYLOAD_TYPE = "application/vnd.alphaseal.manifest.v1+json"
 AT = "2026-01-31T09:00:00Z"

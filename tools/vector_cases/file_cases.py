@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from .base import FACTOR_CODE, TRUSTED, UNSIGNED, Case, both, bundle, put, signed, with_trust
+from vector_cases.base import FACTOR_CODE, TRUSTED, UNSIGNED, Case, both, bundle, put, signed, with_trust
 
 _FACTOR = "bundle/sources/factors/000.txt"
 
@@ -272,7 +272,7 @@ def _more() -> Iterator[Case]:
         ("selftest", UNSIGNED),
         ("score", [*UNSIGNED, "--features", "features.parquet", "--date", "2024-01-03"]),
     ):
-        from .tables import features
+        from vector_cases.tables import features
 
         files = bundle() | ({"features.parquet": features()} if verb == "score" else {})
         data = files["bundle/model.onnx"]

@@ -6,10 +6,10 @@ import math
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from . import tables
-from .bar_cases import bar_bundle
-from .base import UNSIGNED, Case, Edit, both, bundle, put
-from .graphs import (
+from vector_cases import tables
+from vector_cases.bar_cases import bar_bundle
+from vector_cases.base import UNSIGNED, Case, Edit, both, bundle, put
+from vector_cases.graphs import (
     DOUBLE,
     EXTERNAL,
     FLOAT,

@@ -9,9 +9,10 @@ from collections.abc import Sequence
 DOUBLE, FLOAT, UINT8, STRING, INT64 = 11, 1, 2, 8, 7
 WIDTH = 4
 
-Tree = float | tuple[int, float, bool, "Tree", "Tree"]
-"""A leaf, or (feature, threshold, missing goes left, left, right)."""
-TREES: tuple[Tree, ...] = (
+Split = tuple[int, float, bool, "Tree", "Tree"]
+"""(feature, threshold, missing goes left, left, right)"""
+Tree = float | Split
+TREES: tuple[Split, ...] = (
     (0, 0.5, False, (2, -0.25, True, 0.125, -0.0625), 0.3),
     (1, 1.5, True, 0.1, (3, 0.0, False, -0.2, 0.05)),
     (2, 0.0, False, 0.7, -0.7),
@@ -160,8 +161,8 @@ def tree_values(trees: Sequence[Tree] = TREES) -> Values:
         feature, threshold, missing_left, left, right = tree
         place = len(splits)
         splits.append(threshold)
-        for name in lists:
-            lists[name].append(0)
+        for values in lists.values():
+            values.append(0)
         lists["nodes_featureids"][place] = feature
         lists["nodes_missing_value_tracks_true"][place] = int(missing_left)
         # Right first: then no root's branches have one id.

@@ -7,11 +7,10 @@ from typing import Any
 
 from alphaseal.format.manifest import MAXIMUM_TOTAL
 from alphaseal.format.strict_json import MAXIMUM_BRACKETS, MAXIMUM_COMMAS
-
-from . import tables
-from .base import UNSIGNED, Case, both, bundle, put
-from .graph_cases import window_bundle
-from .graphs import attribute, node, with_nodes
+from vector_cases import tables
+from vector_cases.base import UNSIGNED, Case, both, bundle, put
+from vector_cases.graph_cases import window_bundle
+from vector_cases.graphs import attribute, node, with_nodes
 
 DATE = "2024-01-03"
 _MANIFEST = "bundle/manifest.json"

@@ -11,11 +11,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from alphaseal.format import strict_json
-
-from . import tables
-from .base import UNSIGNED, Case, authenticated, bundle, envelope, key_id, private_key, replaced, text64
-from .table_cases import DATE
-from .trust_cases import pem
+from vector_cases import tables
+from vector_cases.base import UNSIGNED, Case, authenticated, bundle, envelope, key_id, private_key, replaced, text64
+from vector_cases.table_cases import DATE
+from vector_cases.trust_cases import pem
 
 KIND = "application/vnd.alphaseal.features.v1+json"
 ANOTHER = "f" * 64

@@ -10,7 +10,7 @@ import hmac
 from collections.abc import Iterator
 from typing import Any
 
-from .base import Case
+from vector_cases.base import Case
 
 MAGIC = b"RDAGENT_SIGNED_PICKLE_V1\n"
 TASK = "task/log/2024-01-02_09-00-00-000000"

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from . import graphs, tables
-from .base import UNSIGNED, Case, Edit, both, bundle, draft, put
-from .graph_cases import window_bundle
+from vector_cases import graphs, tables
+from vector_cases.base import UNSIGNED, Case, Edit, both, bundle, draft, put
+from vector_cases.graph_cases import window_bundle
 
 DATE = "2024-01-03"
 DATA: dict[str, tuple[str, str]] = {
@@ -243,7 +243,7 @@ def _races() -> Iterator[Case]:
     others = {
         "factors.parquet": tables.factors("factors_text"),
         "golden.parquet": tables.golden("golden_wrong_score"),
-        "model.onnx": graphs.model_of([(1, *graphs.TREES[0][1:]), *graphs.TREES[1:]]),  # type: ignore[misc]
+        "model.onnx": graphs.model_of([(1, *graphs.TREES[0][1:]), *graphs.TREES[1:]]),
     }
     for path, other in others.items():
         case = _selftest(

@@ -17,7 +17,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from . import graphs
+from vector_cases import graphs
 
 STORED = Path(__file__).resolve().parents[2] / "tests/vectors/tables"
 FEATURES = (("CLOSE5", "float32"), ("VOL10", "float32"), ("REV_3D", "float64"), ("STD5", "float32"))

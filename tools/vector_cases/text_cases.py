@@ -6,7 +6,7 @@ import json
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from .base import UNSIGNED, Case, Edit, both, bundle, drop, put, replaced
+from vector_cases.base import UNSIGNED, Case, Edit, both, bundle, drop, put, replaced
 
 Bytes = Callable[[bytes], bytes]
 _HYPOTHESIS = "losers recover"
@@ -265,7 +265,7 @@ def _moved(path: str) -> Edit:
 def _renamed(name: str, text: str, path: str) -> Case:
     """The factor's code really under another path."""
     case = _accepted(name, text, bundle(edit=_moved(path)))
-    parent = path.split("/")[0]
+    parent = path.split("/", maxsplit=1)[0]
     case.setup = [
         {"op": "mkdir", "path": f"bundle/{parent}"},
         {"op": "rename", "path": "bundle/sources/factors/000.txt", "target": f"bundle/{path}"},

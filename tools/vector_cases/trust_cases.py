@@ -11,8 +11,7 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 from alphaseal.format import strict_json
-
-from .base import (
+from vector_cases.base import (
     AT,
     CREATED,
     PAYLOAD_TYPE,

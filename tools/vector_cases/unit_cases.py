@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from .bar_cases import DATE, FEATURES, bar_bundle, stored
-from .base import UNSIGNED, Case, Edit, both, bundle, draft, put
+from vector_cases.bar_cases import DATE, FEATURES, bar_bundle, stored
+from vector_cases.base import UNSIGNED, Case, Edit, both, bundle, draft, put
 
 
 def _unit(seen_by: list[str], exact: list[str], alike: list[str] | None = None, **others: Any) -> dict[str, Any]:

@@ -6,9 +6,9 @@ import hashlib
 from collections.abc import Iterator
 from typing import Any
 
-from . import tables
-from .bar_cases import WINDOW, bar_bundle, stored
-from .base import UNSIGNED, Case, Edit, both, bundle, draft, put
+from vector_cases import tables
+from vector_cases.bar_cases import WINDOW, bar_bundle, stored
+from vector_cases.base import UNSIGNED, Case, Edit, both, bundle, draft, put
 
 FIRST, LAST = "2024-01-01", "2024-01-02"
 """The record ends on the day before the one that is scored."""

@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from alphaseal.format.manifest import FORMAT
-
-from .base import TRUSTED, UNSIGNED, Case, both, bundle, draft, drop, put, signed, trust, with_trust
+from vector_cases.base import TRUSTED, UNSIGNED, Case, both, bundle, draft, drop, put, signed, trust, with_trust
 
 
 def cases() -> Iterator[Case]:

@@ -268,7 +268,6 @@ def _check_signatures(target: Path, source: Bundle) -> None:
 
 def _verify(path: Path, digest: str, trust: Trust) -> None:
     """All steps, V1 to V9, of an installed bundle."""
-
     # Closed before the copy gets its name: Windows renames no directory whose files are open.
     with bundle_module.open_bundle(path, trust=trust) as bundle:
         if bundle.digest != digest:

@@ -53,7 +53,7 @@ def sample() -> tuple[list[str], list[str], Doubles, Doubles, Doubles]:
     for stock in dict.fromkeys(stock for stock, _ in places):
         life = columns[instruments == stock]
         days = np.array([int(day) for name, day in places if name == stock])
-        bars, length = windows_of(life, compiled.window, days)
+        bars, length = windows_of(life, compiled.window, days.tolist())
         ours.append(session(compiled.graph).run(None, {"bars": bars, "length": length})[0].astype(np.float64))
         stated.append(noise.of(life, days))
     wanted = np.stack([table[place].to_numpy() for place in table.column_names[2:]]).astype(np.float64)

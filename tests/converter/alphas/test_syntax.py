@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 import re
 from collections.abc import Callable
+from typing import Any
 
 from alpha_cases import OPERATORS
 from alphaseal_converter.alphas.syntax import Call, Expression, Field, Number, parse
@@ -25,7 +26,7 @@ class Recorded:
     """What qlib's objects are to Python: each sign and call makes another one, and says what it was made of."""
 
     def __init__(self, *parts: object) -> None:
-        self.parts = tuple(part.parts if isinstance(part, Recorded) else part for part in parts)
+        self.parts: tuple[Any, ...] = tuple(part.parts if isinstance(part, Recorded) else part for part in parts)
 
     def __bool__(self) -> bool:
         return True
@@ -91,7 +92,7 @@ def test_trees_are_what_python_evaluates() -> None:
         except RefusalError:
             continue
         python = re.sub(r"(\w+\s*)\(", r"Operators.\1(", re.sub(r"\$(\w+)", r'Feature("\1")', text))
-        found = eval(python, {"__builtins__": {}, "Operators": Operators()})  # noqa: S307 - texts of this file, with these names alone
+        found = eval(python, {"__builtins__": {}, "Operators": Operators()})
         assert (found.parts if isinstance(found, Recorded) else found) == _spelled(tree), text
         compared += 1
     assert compared > 1000

@@ -81,7 +81,7 @@ def test_key_from_file_variable_and_standard_input(monkeypatch: pytest.MonkeyPat
     """The three sources give the same signature, byte for byte."""
     pem = Path("a.key").read_bytes()
     monkeypatch.setenv("CI_KEY", pem.decode())
-    written = []
+    written: list[bytes] = []
     for source in ("a.key", "env:CI_KEY", "-"):
         monkeypatch.setattr(sys, "stdin", SimpleNamespace(buffer=io.BytesIO(pem)))
         bundle = signed_bundle(Path(f"bundle-{len(written)}"))

@@ -1,3 +1,5 @@
+"""The card as text: what stands in it, that nothing in it can run, and that a reader is told what is not known."""
+
 from __future__ import annotations
 
 import re

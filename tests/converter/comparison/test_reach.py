@@ -59,7 +59,7 @@ def test_trees_reach_every_leaf_within_the_noise_and_no_other(
     values = generator.standard_normal(4).astype(np.float32).astype(np.float64)
     # At a threshold, as the worst of values is.
     values[0] = np.float32(generator.choice(borders[0]))
-    apart = width * generator.integers(0, 2, 4)
+    apart: Any = width * generator.integers(0, 2, 4)
     found = reach(booster.predict, values, apart, borders, ["float32"] * 4)
     rows = values + apart * generator.uniform(-1, 1, (4000, 4))
     scores = booster.predict(rows)

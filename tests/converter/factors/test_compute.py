@@ -482,7 +482,12 @@ def test_bars_of_another_form_are_refused(runner: Runner, tmp_path: Path, change
 
 
 def request(bars: Path, out: Path, **changes: Any) -> FeaturesRequest:
-    fields = {"bundle": factor_plain_bundle(), "date": DAY, "python": Path(RESEARCH), "limits": LIMITS} | changes
+    fields: dict[str, Any] = {
+        "bundle": factor_plain_bundle(),
+        "date": DAY,
+        "python": Path(RESEARCH),
+        "limits": LIMITS,
+    } | changes
     return FeaturesRequest(trust=alphaseal.Trust.unsigned(), bars=bars, out=out, **fields)
 
 

@@ -77,7 +77,8 @@ def test_exponents(loss: str, key: str) -> None:
     """predict of the regressor gives exp for Poisson and Tweedie, that of CatBoost (which qlib calls) does not."""
     rows = training_rows()
     label = np.abs(training_label(rows)) + 0.1
-    regressor, base = fit("CatBoostRegressor", label=label, **{key: loss}), fit(label=label, **{key: loss})
+    options: dict[str, Any] = {key: loss}
+    regressor, base = fit("CatBoostRegressor", label=label, **options), fit(label=label, **options)
     _, expected = check_model(read(regressor), rows)
     assert np.array_equal(expected, regressor.predict(rows))
     assert read(regressor).facts["output"] == "exp"
@@ -88,7 +89,7 @@ def test_exponents(loss: str, key: str) -> None:
 def test_two_classes() -> None:
     """A classifier's score is the probability of class 1; CatBoost with Logloss, as qlib has it, gives the formula."""
     rows = training_rows()
-    label = (training_label(rows) > 0) * 1.0
+    label: Any = (training_label(rows) > 0) * 1.0
     classifier, base = fit("CatBoostClassifier", label=label), fit(label=label, loss_function="Logloss")
     _, expected = check_model(read(classifier), rows)
     assert np.array_equal(expected, classifier.predict_proba(rows)[:, 1])
@@ -131,7 +132,8 @@ def test_any_batch_size(options: dict[str, Any]) -> None:
 def test_features_that_are_not_numbers() -> None:
     """Categorical features are refused by name, one-hot ones too."""
     frame = pandas.DataFrame({"a": training_rows()[:, 0], "c": np.arange(1500) % 9})
-    for options in ({}, {"one_hot_max_size": 20}):
+    choices: tuple[dict[str, Any], ...] = ({}, {"one_hot_max_size": 20})
+    for options in choices:
         with pytest.raises(RefusalError) as caught:
             read(fit(rows=frame, label=training_rows()[:, 1], fit={"cat_features": ["c"]}, **options))
         assert caught.value.code == "model.categorical"

@@ -102,9 +102,9 @@ def distance(booster: lightgbm.Booster, **predict: Any) -> int:
 
 
 REAL = [
-    *("direct/lgb_nested_loader/truth", "direct/lgb_ordered_loader/truth", "direct/lgb_alpha158_filter/truth"),
-    *("factor_plain/truth/hist0_factor", "factor_plain/truth/hist2_factor", "quant_signed/truth/hist0_factor"),
-]
+    "direct/lgb_nested_loader/truth", "direct/lgb_ordered_loader/truth", "direct/lgb_alpha158_filter/truth",
+    "factor_plain/truth/hist0_factor", "factor_plain/truth/hist2_factor", "quant_signed/truth/hist0_factor",
+]  # fmt: skip
 IDENTITY: dict[str, dict[str, Any]] = {
     **{name: {"objective": name} for name in ("regression", "mse", "l1", "huber", "fair", "quantile", "mape")},
     "lambdarank": {"objective": "lambdarank"},

@@ -11,6 +11,7 @@ from alphaseal.scoring.numeric import outside
 from alphaseal_converter.errors import RefusalError
 from alphaseal_converter.families import linear, read_trained_model
 from alphaseal_converter.families.base import TrainedModel
+from alphaseal_converter.models.sklearn.steps import Linear
 from estimators import largest_relative, leftover, same_order_every_day, scores_of
 from locations import FIXTURES
 from stand_ins import stand_in
@@ -99,7 +100,7 @@ def test_refusals(coefficients: Any, intercept: Any, code: str) -> None:
 def test_the_bound_grows_with_terms_and_coefficients() -> None:
     """The absolute part is the rounding of the sum's terms."""
     small, large = (
-        linear.rounding_bound((linear.Linear(None, np.ones(n), 0.0),), n, single=False).absolute for n in (10, 100)
+        linear.rounding_bound((Linear(None, np.ones(n), 0.0),), n, single=False).absolute for n in (10, 100)
     )
     assert small is not None
     assert large is not None

@@ -401,7 +401,6 @@ def test_another_version_has_no_judge(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_only_listed_classes_are_made_again() -> None:
     """A class that is not listed is refused by name, whatever its module."""
-
     record: Any = read_pickle(pickle.dumps(chain(Standard(), forest()).fit(PLAIN, LABEL)), where="weights").root
     odd: Any = read_pickle(pickle.dumps(warnings.catch_warnings), where="weights").root
     record.state["memory"] = odd

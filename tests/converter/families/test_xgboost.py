@@ -50,7 +50,7 @@ LINKS: dict[str, dict[str, Any]] = {
 def target(parameters: dict[str, Any], rows: Rows) -> Rows:
     objective, label = parameters.get("objective", ""), training_label(rows)
     if "logi" in objective:
-        return (label > 0) * 1.0
+        return np.asarray((label > 0) * 1.0, np.float64)
     if objective.startswith("rank:"):
         return relevance(rows)
     return np.abs(label) + 0.1 if objective.startswith(("count", "survival")) or "log" in objective else label
@@ -179,7 +179,7 @@ def test_wrappers(case: str) -> None:
     name, parameters = WRAPPERS[case]
     rows = training_rows()
     rows[::4, 4] = 0.1
-    label = training_label(rows)
+    label: Any = training_label(rows)
     label = (label > 0) * 1.0 if "class" in case or "logistic" in case else label
     wrapper = getattr(xgboost, name)(n_estimators=ROUNDS, n_jobs=1, random_state=1, **parameters).fit(rows, label)
     model = read(wrapper)

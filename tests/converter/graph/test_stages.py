@@ -43,7 +43,7 @@ DROP = DropnaProcessor(features=True, label=False)
 
 
 def robust(dtype: str = "float64") -> RobustZScoreNorm:
-    return RobustZScoreNorm(NAMES, np.array([0.5, -1.0], dtype), np.array([2.0, 3.0], dtype))  # type: ignore[arg-type]
+    return RobustZScoreNorm(NAMES, np.array([0.5, -1.0], dtype), np.array([2.0, 3.0], dtype))
 
 
 def read(name: str, **attributes: Any) -> tuple[Processor, ...]:
@@ -183,7 +183,9 @@ def test_declared_stage_gives_what_qlib_gave(frame: str) -> None:
         stage = plan.stages("model.onnx", 1, None)[0]
         assert isinstance(stage, CrossSectionStage)
         made = RuntimeCrossSection.parse(stage.processor, len(columns), columns)
-        found = made.apply(numbers(recorded["values"]), zip(days[starts], starts, [*starts[1:], len(days)], strict=True))
+        found = made.apply(
+            numbers(recorded["values"]), zip(days[starts], starts, [*starts[1:], len(days)], strict=True)
+        )
         assert not ulp_distance(found, numbers(result["values"])).any()
 
 

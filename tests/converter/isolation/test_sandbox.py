@@ -9,7 +9,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 import pytest
@@ -100,7 +100,7 @@ def test_no_network(run: Run, body: str) -> None:
 
 
 @pytest.fixture
-def secret() -> Path:
+def secret() -> Iterator[Path]:
     """A file that everybody may read, in a directory that everybody may enter, outside of the program's directory."""
     with tempfile.TemporaryDirectory() as directory:
         os.chmod(directory, 0o755)

@@ -301,7 +301,7 @@ def test_an_unfitted_processor_is_refused() -> None:
 
 def test_a_loader_within_itself_ends(tmp_path: Path) -> None:
     """A hostile dataset whose loader contains itself is read to its end."""
-    # handler = DataHandlerLP(); handler.data_loader = loader; loader.data_loader_l = [loader]
+    # Its handler has a loader of loaders, the only one of which is itself.
     hostile = (
         b"\x80\x02c__m\nDatasetH\n)\x81}X\x07\x00\x00\x00handlerc__m\nHandler\n)\x81}X\x0b\x00\x00\x00data_loader"
         b"c__m\nNestedDataLoader\n)\x81q\x01}X\r\x00\x00\x00data_loader_l]h\x01asbsbsb."

@@ -281,7 +281,9 @@ def test_weights_of_another_run_are_refused(task: Task, root: Path) -> None:
     (root / NAME / "mlruns" / RUN / "metrics" / "IC").write_text("1795351821610 0.01 0\n")
     error = refused(lambda: find(task, root))
     assert error.code == "run.metrics_differ"
-    assert error.expected == f"IC {task.history[2].metrics['IC']}"
+    recorded = task.history[2].metrics
+    assert recorded is not None
+    assert error.expected == f"IC {recorded['IC']}"
     assert "IC 0.01" in str(error.found)
 
 

@@ -110,7 +110,7 @@ class Comparison:
         same = type(plain) is type(theirs) and repr(plain) == repr(_as_bytes(theirs))
         return (
             None
-            if same or isinstance(plain, set | frozenset) and plain == theirs
+            if same or (isinstance(plain, set | frozenset) and plain == theirs)
             else f"{path}: {theirs!r} for {plain!r}"
         )
 
@@ -267,8 +267,19 @@ def test_text_of_an_opcode_is_read_as_python_does(name: str) -> None:
 @pytest.mark.attack("pickles: an opcode's text in another form")
 @pytest.mark.parametrize(
     "text",
-    [b"I+1", b"I-0", b"I 1", b"I1 ", b"I010", b"I0x10", b"I0b1", b"I1_0", b"I-01", b"I1L", b"L010", b"L0x10L"]
-    + [
+    [
+        b"I+1",
+        b"I-0",
+        b"I 1",
+        b"I1 ",
+        b"I010",
+        b"I0x10",
+        b"I0b1",
+        b"I1_0",
+        b"I-01",
+        b"I1L",
+        b"L010",
+        b"L0x10L",
         b"F1_0",
         b"F 1",
         b"F1e999",

@@ -379,7 +379,7 @@ def test_what_is_not_read_is_refused(name: str) -> None:
 def test_a_refusal_comes_out_of_the_child(name: str) -> None:
     """Through the child a refusal keeps its code and says the file and the byte."""
     data, code = REFUSED[name]
-    with pytest.raises(RefusalError, match="at byte [0-9]+") as caught:
+    with pytest.raises(RefusalError, match=r"at byte [0-9]+") as caught:
         read_pickle(data, where="some/file")
     assert (caught.value.code, caught.value.where) == (code, "some/file")
 

@@ -309,7 +309,7 @@ def test_a_table_is_found_below_the_workspace_through_the_map_and_by_name(tmp_pa
     assert places.parquet("F:\\runs\\t.parquet") == moved / "t.parquet"
     assert places.parquet("/mnt/f/runs/x/t.parquet") == workspace / "t.parquet"
     assert places.parquet("F:\\runs2\\t.parquet") == workspace / "t.parquet"
-    with pytest.raises(Refusal, match="gone.parquet"):
+    with pytest.raises(Refusal, match=r"gone\.parquet"):
         places.parquet("gone.parquet")
 
 

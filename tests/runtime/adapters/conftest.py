@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -70,7 +71,7 @@ def plain_windows(tmp_path_factory: pytest.TempPathFactory) -> Case:
 
 def _staged(directory: Path, *, rank: bool) -> Case:
     graphs = {"model.onnx": newest_less_oldest(), "rows0.onnx": build_row_graph((Fillna(0.0),), WIDTH)}
-    stages = [FILL, RANK, WINDOW, FINAL] if rank else [FILL, WINDOW, FINAL]
+    stages: list[Any] = [FILL, RANK, WINDOW, FINAL] if rank else [FILL, WINDOW, FINAL]
     bundle = write_bundle(directory / "bundle", stages, graphs, block_of(5, dates=8), 6)
     path = directory / "features.parquet"
     pq.write_table(table_of_block(block_of(9, dates=40)), path)

@@ -36,13 +36,9 @@ DATE = "2021-12-24"
 def feature(name: str, quantiles: dict[str, float] | None = None, **statistics: Any) -> m.Feature:
     """A feature of the example manifest with other training statistics; None: without any."""
     example = example_manifest().features[0]
-    known = m.Statistics(
-        **(
-            {"first": "2019-01-02", "last": "2020-12-31", "source": "test", "rows": 1000}
-            | {"null_ratio": 0.0, "infinite_ratio": 0.0, "quantiles": QUANTILES if quantiles is None else quantiles}
-            | statistics
-        )
-    )
+    usual: dict[str, Any] = {"first": "2019-01-02", "last": "2020-12-31", "source": "test", "rows": 1000}
+    usual |= {"null_ratio": 0.0, "infinite_ratio": 0.0, "quantiles": QUANTILES if quantiles is None else quantiles}
+    known = m.Statistics(**(usual | statistics))
     changed = {"name": name, "statistics": known, "statistics_missing": None}
     return msgspec.structs.replace(example, **changed)
 

@@ -23,7 +23,13 @@ QUANTILES = {"min": -3.0, "0.01": -2.0, "0.5": 0.1, "0.99": 2.0, "max": 3.0}
 
 def feature(**statistics: Any) -> m.Feature:
     """A feature whose training had no zero and no number twice on a day, unless `statistics` say otherwise."""
-    known = {"first": "2019-01-02", "last": "2020-12-31", "source": "test", "rows": LEAST_ROWS, "null_ratio": 0.1}
+    known: dict[str, Any] = {
+        "first": "2019-01-02",
+        "last": "2020-12-31",
+        "source": "test",
+        "rows": LEAST_ROWS,
+        "null_ratio": 0.1,
+    }
     known |= {"infinite_ratio": 0.0, "quantiles": QUANTILES, "zero_ratio": 0.0, "common_ratio": 0.0}
     said = m.Statistics(**(known | statistics))
     return msgspec.structs.replace(example_manifest().features[0], statistics=said, statistics_missing=None)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import subprocess
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +33,7 @@ RECORDED = DATA / "picks/cases.json"
 DATE = "2021-12-24"
 
 
-def scores_of(values: dict[str, float | None], manifest: m.Manifest | None = None, days: int = 1) -> Scores:
+def scores_of(values: Mapping[str, float | None], manifest: m.Manifest | None = None, days: int = 1) -> Scores:
     """Scores of one day (or the same on several), None for NaN."""
     names = sorted(values)
     numbers = np.array([np.nan if values[name] is None else values[name] for name in names], np.float64)
@@ -154,7 +155,8 @@ def test_another_strategy_is_refused_by_name(module: str, class_name: str) -> No
     """Only qlib's own class is reproduced; who names both numbers picks by TopkDropout all the same."""
     manifest = run_by(module=module, class_name=class_name)
     scores = scores_of(DAY, manifest)
-    for numbers in ({}, {"top_k": 3}, {"n_drop": 1}):
+    choices: tuple[dict[str, Any], ...] = ({}, {"top_k": 3}, {"n_drop": 1})
+    for numbers in choices:
         with pytest.raises(UsageError) as error:
             scores.picks([], **numbers)
         assert error.value.code == "picks.strategy"
@@ -209,7 +211,7 @@ def test_arguments_that_choose_no_stocks_are_passed_over() -> None:
 
 
 @pytest.mark.parametrize("numbers", [{"n_drop": 0}, {"top_k": 0}, {"n_drop": -1}])
-def test_numbers_are_at_least_one(numbers: dict[str, int]) -> None:
+def test_numbers_are_at_least_one(numbers: dict[str, Any]) -> None:
     """With n_drop 0 qlib sells everything (the last 0 of a list are all of it): refused, not repeated."""
     with pytest.raises(UsageError) as error:
         scores_of(DAY, run_by()).picks([], **numbers)

@@ -136,7 +136,7 @@ def test_cells(name: str, dtype: str) -> None:
     if name in ONLY_IN_MEMORY:
         calls = calls[:1]
     assert [without_nan(outcome(call)) for call in calls] == [expected(name, dtype)] * len(calls)
-    if name not in OTHERS and expected(name, dtype) not in ("features.precision",):
+    if name not in OTHERS and expected(name, dtype) != "features.precision":
         sliced = without_nan(outcome(lambda: read_table(table(values).slice(1), [feature])))
         assert sliced == expected(name, dtype)[1:]
 
@@ -251,12 +251,13 @@ def test_half_precision_in_a_parquet_file_says_what_to_do() -> None:
 def test_whole_numbers_where_training_had_fractions(kind: pa.DataType) -> None:
     """An integer column for a feature whose smallest or largest training value is a fraction was rounded: refused."""
     feature = next(f for f in example_manifest().features if f.statistics is not None)
-    assert feature.statistics is not None
+    statistics = feature.statistics
+    assert statistics is not None
     whole = pa.array([1, 2], kind.value_type if pa.types.is_dictionary(kind) else kind)
     values = table(whole.dictionary_encode() if pa.types.is_dictionary(kind) else whole, feature.name)
 
     def trained(low: float, high: float) -> Any:
-        known = msgspec.structs.replace(feature.statistics, quantiles={"min": low, "0.5": 0.5, "max": high})
+        known = msgspec.structs.replace(statistics, quantiles={"min": low, "0.5": 0.5, "max": high})
         return msgspec.structs.replace(feature, statistics=known)
 
     assert [outcome(call) for call in ways(values, trained(0.0, 7.0))] == [[1.0, 2.0]] * 4
@@ -271,7 +272,7 @@ def test_whole_numbers_where_training_had_fractions(kind: pa.DataType) -> None:
     )
     levels = {"min": -1.0, **inner, "max": 1.0}
     for quantiles, rows, refused in ((levels, 5000, True), (levels, 19, False), (levels | {"max": 1e6}, 5000, False)):
-        said = msgspec.structs.replace(feature.statistics, quantiles=quantiles, rows=rows)
+        said = msgspec.structs.replace(statistics, quantiles=quantiles, rows=rows)
         column = [msgspec.structs.replace(feature, statistics=said)]
         found = outcome(lambda column=column: read_table(values, column))  # type: ignore[misc]
         assert found == ("features.precision" if refused else [1.0, 2.0])

@@ -28,7 +28,8 @@ def table(rows: pd.DataFrame) -> pa.Table:
 
 def read(source: Any, **choices: Any) -> Bars:
     """The bars of a window of three days."""
-    return read_bars(source, FIELDS, **({"window": WINDOW, "date": DAYS[-1], "notation": NOTATION} | choices))
+    usual: dict[str, Any] = {"window": WINDOW, "date": DAYS[-1], "notation": NOTATION}
+    return read_bars(source, FIELDS, **(usual | choices))
 
 
 def refused(source: Any, **choices: Any) -> InputError:

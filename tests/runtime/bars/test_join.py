@@ -109,7 +109,7 @@ def test_stocks_of_the_bars_are_scored(bundle: alphaseal.Bundle) -> None:
     """A stock without factors is scored with missing ones; a stock with factors alone is left out and named."""
     given = factors(stocks=("SH600000", "SH600001", "SH600009"))
     scores = bundle.score(table(given), bars=table(frame()), date=DAYS[-1])
-    wanted = expected(7, 0, 1) + [expected(7, 2)[0] - 0.25 * 7 * 10]
+    wanted = [*expected(7, 0, 1), expected(7, 2)[0] - 0.25 * 7 * 10]
     close_to(by_stock(scores), dict(zip(STOCKS, wanted, strict=True)))
     assert excluded(scores) == [("2024-01-11", "SH600009", "no_bars")]
 

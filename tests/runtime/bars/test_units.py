@@ -91,7 +91,8 @@ def test_golden_days_in_the_table_show_the_units(bundle: alphaseal.Bundle) -> No
 
 def test_nothing_is_asked_where_nothing_is_seen(tmp_path: Path) -> None:
     """A bundle whose features see no unit scores tables without golden days, with the warning it always had."""
-    for number, said in enumerate(({"units": {}}, {"units": None})):
+    edits: tuple[dict[str, Any], ...] = ({"units": {}}, {"units": None})
+    for number, said in enumerate(edits):
         path = write_bundle(tmp_path / str(number), edit=said)
         other = alphaseal.open(path, trust=alphaseal.Trust.unsigned())
         scores = scored(other, times(frame(LATER), 7.0))
@@ -244,7 +245,7 @@ def day_of(**changes: float) -> FeatureBlock:
     """Prices of forty stocks on a day, in order, some columns times a number."""
     low = np.linspace(1.0, 50.0, 40)
     columns = {"open": low * 1.01, "high": low * 1.03, "low": low, "close": low * 1.02, "vwap": low * 1.015}
-    values = np.stack([columns[name] * changes.get(name, 1.0) for name in PRICED], axis=1).astype(np.float32)
+    values: Any = np.stack([columns[name] * changes.get(name, 1.0) for name in PRICED], axis=1).astype(np.float32)
     names = pa.array([f"SH60{place:04d}" for place in range(40)])
     return FeatureBlock(np.full(40, np.datetime64("2024-01-11")), names, values, ())
 
@@ -352,7 +353,8 @@ def test_streams_ask_for_the_same(bundle: alphaseal.Bundle, tmp_path: Path) -> N
     """A range of a file in parts: refused, shown by anchors, or taken on the caller's word."""
     pq.write_table(table(frame(LATER)), tmp_path / "bars.parquet")
     pq.write_table(factors(frame()), tmp_path / "features.parquet")
-    given = {"bars": tmp_path / "bars.parquet", "dates": (None, None)}
+    given: dict[str, Any] = {"bars": tmp_path / "bars.parquet", "dates": (None, None)}
+    choice: dict[str, Any]
     with pytest.raises(InputError) as error:
         list(bundle.score_stream(tmp_path / "features.parquet", **given))
     assert error.value.code == "bars.units_unproven"
@@ -535,7 +537,7 @@ def test_golden_bars_of_many_stocks_are_shown_by_five() -> None:
     """Five stocks of a large market, or all that the golden bars can show."""
     names = [f"SH60{place:04d}" for place in range(9)]
     days = np.array(GOLDEN, "datetime64[D]").repeat(9)
-    values = np.ones((27, 1), np.float32)
+    values: Any = np.ones((27, 1), np.float32)
     values[9:, 0][::9] = 0.0
     golden = FeatureBlock(days, pa.array(names * 3), values, ())
     assert units._enough(golden, 0) == 5

@@ -102,7 +102,7 @@ def test_script_is_good_shell(command: str, shell: str, place: Path) -> None:
 @pytest.mark.parametrize(("typed", "completed"), COMPLETED)
 def test_bash_completes(typed: str, completed: str, place: Path) -> None:
     """Asked through the function that `complete -F` names."""
-    command = typed.split()[0]
+    command = typed.split(maxsplit=1)[0]
     program = (
         'source "$1"\nread -ra COMP_WORDS <<< "$2"\nCOMP_CWORD=$((${#COMP_WORDS[@]} - 1))\n'
         'function=$(complete -p "$3" | sed "s/.*-F \\([^ ]*\\).*/\\1/")\n'
@@ -115,7 +115,7 @@ def test_bash_completes(typed: str, completed: str, place: Path) -> None:
 @pytest.mark.parametrize(("typed", "completed"), COMPLETED)
 def test_fish_completes(typed: str, completed: str, place: Path) -> None:
     """Asked through fish's own `complete --do-complete`."""
-    program = f"source {script(typed.split()[0], 'fish')}\ncomplete --do-complete '{typed}'"
+    program = f"source {script(typed.split(maxsplit=1)[0], 'fish')}\ncomplete --do-complete '{typed}'"
     offered = ask([needs("fish"), "--no-config", "-c", program], place).splitlines()
     assert [line.split("\t")[0] for line in offered] == completed.split()[-1:]
 
@@ -169,7 +169,7 @@ def test_zsh_completes(place: Path) -> None:
 def test_powershell_completes(typed: str, completed: str, place: Path) -> None:
     """Asked through PowerShell's own `TabExpansion2`."""
     question = f"(TabExpansion2 -inputScript '{typed}' -cursorColumn {len(typed)}).CompletionMatches.CompletionText"
-    program = f". '{script(typed.split()[0], 'powershell')}'\n{question}"
+    program = f". '{script(typed.split(maxsplit=1)[0], 'powershell')}'\n{question}"
     offered = ask([needs("pwsh"), "-NoProfile", "-Command", program], place).split()
     assert [Path(word).name for word in offered] == completed.split()[-1:]
 

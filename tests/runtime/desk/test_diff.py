@@ -131,7 +131,7 @@ def test_scores_are_those_of_both_bundles_and_the_top_is_counted() -> None:
         for k, same in day.top.items():
             best = [set(table["instrument"].to_pylist()[:k]) for table in ranked]
             assert same == len(best[0] & best[1])
-        expected = np.corrcoef(*(_ranks([scores[name] for name in sorted(ours)]) for scores in (ours, theirs)))[0, 1]
+        expected = np.corrcoef([_ranks([scores[name] for name in sorted(ours)]) for scores in (ours, theirs)])[0, 1]
         assert day.rank_correlation == pytest.approx(expected, abs=1e-12)
     assert [day.date for day in found.days] == new.manifest.golden.days
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import os
 import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -25,8 +27,7 @@ from graphs import run_graph
 from locations import DATA, REPOSITORY
 from signed import known, policy, signed_bundle
 
-if sys.version_info >= (3, 11):
-    import tomllib
+tomllib: Any = importlib.import_module("tomllib") if sys.version_info >= (3, 11) else None
 
 
 def checks(

@@ -37,12 +37,12 @@ def put(fields: Fields, number: int, value: object) -> None:
 
 def group(footer: Fields) -> Fields:
     """The first row group."""
-    return field(footer, 4)[1][0]  # type: ignore[no-any-return]
+    return field(footer, 4)[1][0]
 
 
 def chunk(footer: Fields, place: int = 3) -> Fields:
     """What is said of one column of it."""
-    return field(group(footer), 1)[1][place]  # type: ignore[no-any-return]
+    return field(group(footer), 1)[1][place]
 
 
 def exchange_texts(chunks: list[Fields]) -> None:

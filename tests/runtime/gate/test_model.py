@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import onnx
@@ -22,7 +23,7 @@ from small_models import FEATURES, attribute, changed, ensemble, network_model, 
 Change = Callable[[onnx.ModelProto], object]
 
 
-def refused(data: bytes, **limits: int) -> PolicyError:
+def refused(data: bytes, **limits: Any) -> PolicyError:
     """The error of the gate."""
     return refusal(PolicyError, check_model, data, "model.onnx", limits=Limits(**limits))
 
@@ -270,7 +271,7 @@ def _sparse(external: bool) -> onnx.SparseTensorProto:
 
 def _append_node(*arguments: object, **attributes: object) -> Change:
     def change(model: onnx.ModelProto) -> None:
-        model.graph.node.insert(0, helper.make_node(*arguments, **attributes))  # type: ignore[arg-type]
+        model.graph.node.insert(0, helper.make_node(*arguments, **attributes))
 
     return change
 
@@ -489,7 +490,7 @@ def test_every_form_of_nan_and_infinity_is_seen(dtype: type) -> None:
     width, top = (np.uint32, 0x7F800000) if dtype is np.float32 else (np.uint64, 0x7FF0000000000000)
     sign = 0x80000000 if dtype is np.float32 else 1 << 63
     for bits in (top, top | sign, top + 1, top | 1 << 20, (top + 1) | sign):
-        number = np.array([[bits]], width).view(dtype)
+        number: Any = np.array([[bits]], width).view(dtype)
         assert refused(_with_constant(number, "MatMul")).code == "model.not_finite"
     for bits in (top - 1, (top - 1) | sign, 0, sign):
         check_model(_with_constant(np.array([[bits]], width).view(dtype), "MatMul"), "model.onnx")

@@ -8,6 +8,7 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -222,7 +223,7 @@ def test_every_attribute_has_a_bound(text: str) -> None:
             assert rule.fits(1)
             assert not rule.fits(1.0)
             if "axis" in text:
-                operator = text.split(".")[0]
+                operator = text.split(".", maxsplit=1)[0]
                 assert operator in {*AXES, "Flatten"}, "an axis that no test puts beyond the value"
         case Ids() | Text() | Constant():
             assert text.startswith("TreeEnsemble.") or text in ("Einsum.equation", "ConstantOfShape.value")
@@ -306,7 +307,7 @@ def test_attributes_are_within_their_bounds(name: str) -> None:
 
 def test_attributes_that_are_required_are_there() -> None:
     """The first that is wrong is named; one that may be left out may."""
-    known = {"a": Between(1, 2, required=True), "b": Among(frozenset({0}))}
+    known: dict[str, Any] = {"a": Between(1, 2, required=True), "b": Among(frozenset({0}))}
     assert wrong({"a": 1}, known) is None
     assert wrong({"a": 1, "b": 0}, known) is None
     assert wrong({"b": 0}, known) == "a"
@@ -541,7 +542,7 @@ def test_work_is_bounded_whatever_it_depends_on(add: Add) -> None:
 
 def test_work_is_told_apart_by_what_it_depends_on() -> None:
     """Steps per row, and steps of a call without any row."""
-    summary = passes(lambda b: builder_of_both(b))
+    summary = passes(builder_of_both)
     assert summary.constant_work >= 16 * 1000
     assert 16 * 100 <= summary.work_per_row < 16 * 400
 

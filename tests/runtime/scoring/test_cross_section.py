@@ -46,7 +46,7 @@ def check(recorded: dict[str, Any]) -> None:
     """Our results have the recorded bits."""
     days = np.array(recorded["days"])
     starts = np.flatnonzero(np.r_[True, days[1:] != days[:-1]]).tolist()
-    spans = list(zip(starts, [*starts[1:], len(days)], strict=True))
+    spans = list(zip(days[starts], starts, [*starts[1:], len(days)], strict=True))
     seen = set()
     for kind, frame in recorded["frames"].items():
         for result in frame["results"]:
@@ -111,7 +111,7 @@ def test_results_are_those_of_pandas(values: np.ndarray, which: tuple[str, str |
         warnings.simplefilter("ignore")
         expected = pandas_result(*which, pd.DataFrame(values.copy()).copy())
     stage = CrossSection.parse(processor(*which, dtype, None), values.shape[1], None)
-    found = stage.apply(values.astype(np.float64), [(0, len(values))])
+    found = stage.apply(values.astype(np.float64), [(None, 0, len(values))])
     distance = ulp_distance(found, expected.to_numpy(np.float64))
     if which == ("CSZScoreNorm", "robust"):
         # numpy's masked median, which pandas takes below 600 stocks, goes its own way among infinities.
@@ -123,7 +123,7 @@ def test_days_do_not_mix() -> None:
     """Each day is ranked alone, and columns that are not named stay as they are."""
     values = np.array([[1.0, 5.0], [2.0, 6.0], [9.0, 7.0], [8.0, 8.0]])
     declared = {"class": "CSRankNorm", "columns": ["A"], "dtype": "float64", "float32_columns": None, "method": None}
-    found = CrossSection.parse(declared, 2, ["A", "B"]).apply(values, [(0, 2), (2, 4)])
+    found = CrossSection.parse(declared, 2, ["A", "B"]).apply(values, [(None, 0, 2), (None, 2, 4)])
     np.testing.assert_array_equal(found[:, 0], np.array([0.0, 0.5, 0.5, 0.0]) * 3.46)
     np.testing.assert_array_equal(found[:, 1], values[:, 1])
 

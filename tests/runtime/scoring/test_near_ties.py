@@ -27,8 +27,8 @@ DAY = np.datetime64("2024-01-02", "D")
 def one_day(scores: Any, expected: Any, allowed: Any, tops: tuple[int, ...] = ()) -> OrderComparison:
     """One date of stocks S00, S01, …"""
     count = len(scores)
-    arrays = [np.asarray(values, np.float64) for values in (scores, expected, allowed)]
-    return compare_order(np.full(count, DAY), [f"S{row:02d}" for row in range(count)], *arrays, tops=tops)
+    ours, theirs, bound = (np.asarray(values, np.float64) for values in (scores, expected, allowed))
+    return compare_order(np.full(count, DAY), [f"S{row:02d}" for row in range(count)], ours, theirs, bound, tops)
 
 
 def every_pair(scores: Vector, expected: Vector, allowed: Vector) -> tuple[int, float, int]:

@@ -16,8 +16,10 @@ def test_what_a_kernel_says_is_a_refusal() -> None:
     """A graph that loads and does not run (Trilu with a matrix for a number) is refused in our words."""
 
     def add(builder: GraphBuilder) -> str:
-        column = builder.add("Gather", "features", builder.constant([[0]]), axis=1)
-        return builder.add("Squeeze", builder.add("Trilu", column, builder.constant([[0]])), builder.constant([2]))
+        column = builder.add("Gather", "features", builder.constant(np.array([[0]])), axis=1)
+        return builder.add(
+            "Squeeze", builder.add("Trilu", column, builder.constant(np.array([[0]]))), builder.constant([2])
+        )
 
     data = built(add)
     check_model(data, "model.onnx")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime
 import io
+import itertools
 import subprocess
 import sys
 import textwrap
@@ -193,7 +194,7 @@ def test_order_of_rows_does_not_matter(order: list[int], chunk: int, dates: Any)
         assert block.values.ravel().tolist() == wanted
         assert block.instruments.to_pylist() == [keys[row][1] for row in wanted]
         assert block.dates.tolist() == [keys[row][0] for row in wanted]
-    assert all(before.dates[-1] < after.dates[0] for before, after in zip(blocks, blocks[1:], strict=False))
+    assert all(before.dates[-1] < after.dates[0] for before, after in itertools.pairwise(blocks))
 
 
 def joined(blocks: list[FeatureBlock]) -> FeatureBlock:
@@ -368,7 +369,7 @@ def test_a_dictionary_of_one_long_text_is_not_unfolded() -> None:
 def test_extension_types_are_not_read() -> None:
     """A column that claims an extension type is refused by name."""
     field = pa.field("A", pa.float64(), metadata={"ARROW:extension:name": "evil.type", "ARROW:extension:metadata": "x"})
-    table = table_with().cast(pa.schema([*table_with().schema][:2] + [field]))
+    table = table_with().cast(pa.schema([*[*table_with().schema][:2], field]))
     assert code_of(lambda: read_parquet(parquet(table), [A])) == "features.column_type"
     uuid = pa.ExtensionArray.from_storage(pa.uuid(), pa.array([b"0" * 16] * 2, pa.binary(16)))
     assert code_of(lambda: read_table(table_with(A=uuid), [A])) == "features.column_type"

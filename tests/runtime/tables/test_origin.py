@@ -37,7 +37,13 @@ def bundle() -> alphaseal.Bundle:
 
 def origin_for(bundle: alphaseal.Bundle, /, **changes: Any) -> FeatureOrigin:
     """An origin of this bundle, of both dates of its table."""
-    facts = {"version": 1, "bundle": bundle.digest, "dates": ["2024-01-02", DATE], "sources": {}, "converter": "0.1.0"}
+    facts: dict[str, Any] = {
+        "version": 1,
+        "bundle": bundle.digest,
+        "dates": ["2024-01-02", DATE],
+        "sources": {},
+        "converter": "0.1.0",
+    }
     return FeatureOrigin(**(facts | {"bars": "b" * 64, "static": None, "incomplete_rows": "kept"} | changes))
 
 

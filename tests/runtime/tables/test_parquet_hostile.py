@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import datetime
 import io
 from collections.abc import Callable, Sequence
@@ -400,9 +401,7 @@ class UnderCounted:
     def __arrow_c_stream__(self, requested_schema: Any = None) -> Any:
         capsule = self.table.__arrow_c_stream__()
         stream = arrow_stream._Stream.from_address(arrow_stream._pointer_of(capsule, b"arrow_array_stream"))
-        original = arrow_stream._Call(
-            arrow_stream.ctypes.cast(stream.get_next, arrow_stream.ctypes.c_void_p).value or 0
-        )
+        original = arrow_stream._Call(ctypes.cast(stream.get_next, ctypes.c_void_p).value or 0)
 
         def get_next(self_: Any, room: int) -> int:
             code = int(original(self_, room))

@@ -535,7 +535,7 @@ def test_files_exchanged_after_verification_are_not_used(tmp_path: Path) -> None
     data = bytearray(graph.read_bytes())
     data[len(data) // 2] ^= 1
     graph.write_bytes(bytes(data))
-    assert code_of(lambda: bundle.selftest(), alphaseal.errors.DigestError) == "file.digest"
+    assert code_of(bundle.selftest, alphaseal.errors.DigestError) == "file.digest"
     # And the manifest that was verified is the one that counts, whatever is there now.
     (tmp_path / "bundle" / m.FILE_NAME).write_bytes(b"{}")
     assert bundle.manifest.name == "demo"
@@ -578,6 +578,6 @@ def test_verify_imports_no_numeric_library(tmp_path: Path) -> None:
         "from alphaseal.cli import main\n"
         f"sys.exit(main(['verify', {str(bundle)!r}, '--trust', {str(file)!r}]))\n"
     )
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60)
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=False)
     assert (done.returncode, done.stderr) == (0, "")
     assert "signed by a (ci)" in done.stdout

@@ -69,9 +69,9 @@ _EXPONENTIAL: Final = frozenset({"Mean", "Sum", "Std", "Var", "Max", "Min", "Med
 """Operators without a rule of their own: between 0 and 1, N is the weight of an exponential mean (Rolling._load_internal)."""
 _LEAST_WINDOW: Final = {"Skew": 3, "Kurt": 4}
 _ROLLING: Final = (
-    *("Mean", "Sum", "Std", "Var", "Skew", "Kurt", "Max", "Min", "IdxMax", "IdxMin", "Med", "Mad", "Rank", "Count"),
-    *("Slope", "Rsquare", "Resi", "WMA"),
-)
+    "Mean", "Sum", "Std", "Var", "Skew", "Kurt", "Max", "Min", "IdxMax", "IdxMin", "Med", "Mad", "Rank", "Count",
+    "Slope", "Rsquare", "Resi", "WMA",
+)  # fmt: skip
 
 
 def tail(node: Node) -> float:

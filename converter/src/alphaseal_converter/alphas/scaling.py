@@ -208,7 +208,7 @@ def _shifted_product(node: Node, left: Change, right: Change) -> Change:
 
 
 def _power(node: Node, inputs: list[Change], left_out: _LeftOut) -> Change:
-    base, exponent = inputs
+    base, _exponent = inputs
     number = node.inputs[1].parameters[0] if node.inputs[1].operator == "number" else None
     if number == 0:
         return SAME

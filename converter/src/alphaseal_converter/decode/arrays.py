@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import struct
+from itertools import pairwise
 from typing import Any, Final
 
 import numpy as np
@@ -156,7 +157,7 @@ def _arrow_texts(content: Any) -> list[str | None]:
         raise bad_value("the offsets of an Arrow column are cut off")
     bounds = struct.unpack_from(f"<{count + 1}{code}", positions, start * width)
     text_bytes = texts or b""
-    if bounds[0] < 0 or bounds[-1] > len(text_bytes) or any(a > b for a, b in zip(bounds, bounds[1:], strict=False)):
+    if bounds[0] < 0 or bounds[-1] > len(text_bytes) or any(a > b for a, b in pairwise(bounds)):
         raise bad_value("the offsets of an Arrow column do not fit its bytes")
     if validity is not None and len(validity) * 8 < start + count:
         raise bad_value("the validity bits of an Arrow column are cut off")

@@ -70,7 +70,7 @@ def write_golden(path: Path, schema: pa.Schema, golden: Sequence[GoldenRows]) ->
     """Write golden.parquet (schema of `alphaseal.scoring.golden.golden_schema`) and return the number of rows."""
     table = pa.concat_tables([_table(part, schema) for part in golden])
     write_table(path, table)
-    return int(len(table))
+    return len(table)
 
 
 def write_table(path: Path, table: pa.Table) -> None:

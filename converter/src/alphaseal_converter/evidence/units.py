@@ -8,7 +8,8 @@ what differs is no rounding.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence, Set
+from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, replace
 from datetime import date
 from itertools import takewhile
@@ -60,7 +61,7 @@ def with_units(
     part: AlphaPart,
     compiled: CompiledAlphas | None,
     stages: Sequence[Stage],
-    unused: Set[str],
+    unused: AbstractSet[str],
     market: Market | None,
     segment: tuple[date, date] | None,
     progress: Progress,

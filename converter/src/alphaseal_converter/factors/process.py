@@ -98,12 +98,12 @@ class Claim:
     def differing(self, other: Claim, first: str, last: str) -> list[tuple[str, str]]:
         """Days from `first` to `last` and stocks whose values are not the same bit by bit, in order of day."""
         names = {name: place for place, name in enumerate(dict.fromkeys([*self.stocks.names, *other.stocks.names]))}
-        (left, ours), (right, theirs) = (one._sorted(names, first, last) for one in (self, other))
+        (left, ours), (right, theirs) = (one._sorted(names, first, last) for one in (self, other))  # noqa: SLF001 - of its own class
         common, at_left, at_right = np.intersect1d(left, right, assume_unique=True, return_indices=True)
         equal = common[ours[at_left].view(np.int64) == theirs[at_right].view(np.int64)]
         keys = np.setdiff1d(np.union1d(left, right), equal, assume_unique=True)
         found, listed = np.sort(keys), list(names)
-        days = (found // len(names)).astype("datetime64[D]") if len(names) else np.empty(0, "datetime64[D]")
+        days = (found // len(names)).astype("datetime64[D]") if names else np.empty(0, "datetime64[D]")
         return [(str(day), listed[key % len(names)]) for day, key in zip(days, found.tolist(), strict=True)]
 
     def _sorted(self, names: Mapping[str, int], first: str, last: str) -> tuple[Any, npt.NDArray[np.float64]]:

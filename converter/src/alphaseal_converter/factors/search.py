@@ -191,7 +191,7 @@ class Search:
             mine, scale = found.on(one), _scale(recorded)
             wrong = [name for name in recorded if not self.same(recorded[name], mine.get(name), scale)]
             if wrong:
-                name = sorted(wrong)[0]
+                name = min(wrong)
                 raise _refusal(
                     "not_reproduced",
                     f"{len(wrong)} of {len(recorded)} recorded values of {one} are not reproduced: "

@@ -64,8 +64,8 @@ def read_trained_model(data: bytes, where: str, context: FamilyContext = _ALONE)
 
 def _unsupported(name: str, where: str) -> RefusalError:
     """The classes of the same library where there are some; of something else, only what would be a model."""
-    package = name.split(".")[0]
-    related = sorted(known for known in FAMILIES if known.split(".")[0] == package)
+    package = name.partition(".")[0]
+    related = sorted(known for known in FAMILIES if known.partition(".")[0] == package)
     is_model = bool(related) and not name.startswith("qlib.data.")
     return RefusalError(
         "model.unsupported",

@@ -29,7 +29,7 @@ def live_wrapper(library: Any, wrapper: Record, booster: Any) -> Any:
     kind = getattr(library, wrapper.class_name)
     made = kind.__new__(kind)
     vars(made).update(plain_attributes(wrapper))
-    made._Booster, made.n_jobs = booster, 1
+    made._Booster, made.n_jobs = booster, 1  # noqa: SLF001 - the library has no other way
     return made
 
 

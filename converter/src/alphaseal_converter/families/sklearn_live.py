@@ -53,25 +53,10 @@ _LOSSES = frozenset(
 _LOSS_PARAMETERS = {"PinballLoss": {"quantile": 0.5}, "HuberLoss": {"quantile": 0.9}}
 """A loss is asked for its link alone when it predicts, so its parameters do not matter."""
 # Attributes that prediction does not look at, and whose values are no plain data.
-_NOT_NEEDED = frozenset(
-    [
-        "_sklearn_version",
-        "random_state",
-        "_rng",
-        "_random_state",
-        "_feature_subsample_rng",
-        "_optimizer",
-        "_label_binarizer",
-        "_bin_mapper_",
-        "cv",
-        "cv_results_",
-        "scoring",
-        "scorer_",
-        "closs",
-        "_seeds",
-        "score_func",
-    ]
-)
+_NOT_NEEDED = frozenset((
+    "_sklearn_version", "random_state", "_rng", "_random_state", "_feature_subsample_rng", "_optimizer",
+    "_label_binarizer", "_bin_mapper_", "cv", "cv_results_", "scoring", "scorer_", "closs", "_seeds", "score_func",
+))  # fmt: skip
 _DEEPEST = 40
 
 

@@ -118,10 +118,10 @@ class _Model:
             framework_version=version_of(self.record),
             road="alphaseal.sklearn",
             feature_count=count,
-            used=_used(chain, count),
+            used=_used(chain),
             thresholds=_thresholds(chain, count),
             bound=_bound(self.record, chain, single),
-            facts=_facts(self.record, chain),
+            facts=_facts(chain),
             graph=lambda processors: build_chain_graph(processors, chain, count, single),
             judge=lambda processors: self.judge(processors, single),
             rounding=row_rounding_of(chain, single) if _ends_in_sums(chain) else None,
@@ -206,7 +206,7 @@ def _terms(step: object) -> int:
     return 1
 
 
-def _used(chain: Chain, count: int) -> Any:
+def _used(chain: Chain) -> Any:
     if len(chain) and isinstance(chain[-1], Trees) and all(isinstance(step, Elementwise) for step in chain[:-1]):
         return used_features(chain[-1].model)
     return None
@@ -237,7 +237,7 @@ def _thresholds(chain: Chain, count: int) -> list[Vector]:
     return [np.unique(values[np.isfinite(values)]) for values in raw]
 
 
-def _facts(record: Record, chain: Chain) -> dict[str, Any]:
+def _facts(chain: Chain) -> dict[str, Any]:
     steps = walk(chain)
     ensembles = [step.model for step in steps if isinstance(step, Trees)]
     return {

@@ -50,7 +50,7 @@ def read(record: ModelRecord, unknown: str, where: str) -> TrainedModel:
     def graph(processors: Sequence[RowProcessor]) -> bytes:
         builder = GraphBuilder()
         features = add_processors(builder, processors, "features")
-        score = embed(builder, content, features, _substitutes(built, where))
+        score = embed(builder, content, features, _substitutes(built))
         score = builder.add("Reshape", score, builder.constant([-1, 1]))
         # Rows that scikit-learn refuses get NaN.
         score = builder.add("Add", score, add_check(builder, Check(missing=missing), features, count))
@@ -183,7 +183,7 @@ def _register(kinds: set[type], shape: Callable[[Any], None], convert: Callable[
             update_registered_converter(kind, f"Alphaseal{kind.__name__}", shape, convert, overwrite=True)
 
 
-def _substitutes(built: Mapping[int, Any], where: str) -> Mapping[tuple[str, str], Substitute]:
+def _substitutes(built: Mapping[int, Any]) -> Mapping[tuple[str, str], Substitute]:
     def own(builder: GraphBuilder, node: onnx.NodeProto, inputs: list[str]) -> str:
         (index,) = (attribute.i for attribute in node.attribute if attribute.name == "index")
         (step,) = built[index]

@@ -239,7 +239,7 @@ def seal(path: str, attributes: int, recursive: bool = True) -> None:
 def build_root(order: dict[str, Any]) -> None:
     """Become the only user of a sealed root directory: read-only what the order names, a place to write, devices, /proc."""
     mount("none", "/", None, _RECURSIVE | _PRIVATE)
-    base = next(path for path in ("/tmp", "/run", "/usr") if os.path.isdir(path))
+    base = next(path for path in ("/tmp", "/run", "/usr") if os.path.isdir(path))  # noqa: S108 - hidden below
     mount("tmpfs", base, "tmpfs", _NO_SETUID | _NO_DEVICES, "size=16m,nr_inodes=4k,mode=0755")
     os.mkdir(base + _OUTSIDE, 0o700)
     places = (ctypes.c_char_p(path.encode()) for path in (base, base + _OUTSIDE))

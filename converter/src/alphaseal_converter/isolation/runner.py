@@ -43,7 +43,7 @@ def main() -> None:
         for name in setting["preload"]:
             try:
                 importlib.import_module(name)
-            except Exception:  # noqa: BLE001 - the program says what it lacks, in its own words
+            except Exception:  # noqa: BLE001, S112 - the program says what it lacks, in its own words
                 continue
         if len(os.listdir("/proc/self/task")) > 1:
             # A fork has one thread only: a library that counts on others would wait for them for ever.
@@ -54,7 +54,7 @@ def main() -> None:
             order = json.loads(line)
             child = os.fork()
             if child == 0:
-                become(order, setting, lines.fileno(), replies)
+                become(order, setting, replies)
                 break
             _, status = os.waitpid(child, 0)
             reply(replies, {"ended": os.waitstatus_to_exitcode(status)})
@@ -68,7 +68,7 @@ def reply(replies: int, text: dict[str, Any]) -> None:
     os.write(replies, json.dumps(text).encode("ascii") + b"\n")
 
 
-def become(order: dict[str, Any], setting: dict[str, Any], orders: int, replies: int) -> None:
+def become(order: dict[str, Any], setting: dict[str, Any], replies: int) -> None:
     """All closed off; where that fails the reason is told and the process ends."""
     try:
         os.chdir(setting["place"])
@@ -91,7 +91,7 @@ def run_as_main(order: dict[str, Any]) -> None:
         if thread is not threading.main_thread() and not thread.daemon:
             thread.join()
     module.__dict__.clear()
-    atexit._run_exitfuncs()
+    atexit._run_exitfuncs()  # noqa: SLF001 - as the end of a Python program does
     with contextlib.suppress(Exception):
         sys.stdout.flush()
         sys.stderr.flush()

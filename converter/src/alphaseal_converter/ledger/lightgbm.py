@@ -139,5 +139,5 @@ PARAMETER_OF = {
 
 def native_key(tried: str) -> str:
     """What NATIVE calls a parameter that was changed, in the wrapper or in the model text."""
-    name = tried[len("parameters: ") :] if tried.startswith("parameters: ") else tried
+    name = tried.removeprefix("parameters: ")
     return PARAMETER_OF.get(name, name)

@@ -164,7 +164,7 @@ def open_provider(root: Path) -> Provider:
     Raises RefusalError ``provider.not_found`` (no such directory, or no calendar in it), ``provider.calendar``.
     """
     provider = Provider(root, np.array([], dtype="datetime64[D]"))
-    data = provider._read("calendars/day.txt", _TEXT_LIMIT)
+    data = provider._read("calendars/day.txt", _TEXT_LIMIT)  # noqa: SLF001 - of its own class
     if data is None:
         raise RefusalError(
             "provider.not_found",

@@ -41,20 +41,15 @@ MAXIMUM_LEAVES = 131_072
 """Of one tree: the limit of LightGBM's own ``num_leaves``."""
 
 _CATEGORIES = "pandas_categorical:"
-_HEADER_KEYS = frozenset(
-    (
-        *("version", "num_class", "num_tree_per_iteration", "label_index", "max_feature_idx", "objective"),
-        *("average_output", "feature_names", "monotone_constraints", "feature_infos", "tree_sizes"),
-    )
-)
-_TREE_KEYS = frozenset(
-    (
-        *("num_leaves", "num_cat", "split_feature", "split_gain", "threshold", "decision_type", "shrinkage"),
-        *("left_child", "right_child", "leaf_value", "leaf_weight", "leaf_count"),
-        *("internal_value", "internal_weight", "internal_count", "cat_boundaries", "cat_threshold"),
-        *("is_linear", "leaf_const", "num_features", "leaf_features", "leaf_coeff"),
-    )
-)
+_HEADER_KEYS = frozenset((
+    "version", "num_class", "num_tree_per_iteration", "label_index", "max_feature_idx", "objective", "average_output",
+    "feature_names", "monotone_constraints", "feature_infos", "tree_sizes",
+))  # fmt: skip
+_TREE_KEYS = frozenset((
+    "num_leaves", "num_cat", "split_feature", "split_gain", "threshold", "decision_type", "shrinkage", "left_child",
+    "right_child", "leaf_value", "leaf_weight", "leaf_count", "internal_value", "internal_weight", "internal_count",
+    "cat_boundaries", "cat_threshold", "is_linear", "leaf_const", "num_features", "leaf_features", "leaf_coeff",
+))  # fmt: skip
 
 # Bits of decision_type: 1 categorical, 2 NaN goes left, the rest shifted by two is the missing type.
 _CATEGORICAL, _DEFAULT_LEFT = 1, 2

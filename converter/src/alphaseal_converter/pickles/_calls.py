@@ -83,6 +83,10 @@ VIEWS: Final = frozenset(
 )
 """They return a part of what they are given: a change of the result changes it too."""
 
+_IN_PLACE: Final = (
+    "setitem", "delitem", "setslice", "delslice", "iconcat", "call", "iadd", "iand", "ifloordiv", "ilshift", "imatmul",
+    "imod", "imul", "ior", "ipow", "irshift", "isub", "itruediv", "ixor",
+)  # fmt: skip
 CHANGERS: Final = frozenset(
     _names(
         "builtins",
@@ -90,14 +94,7 @@ CHANGERS: Final = frozenset(
         names=("setattr", "delattr", "exec", "eval", "execfile", "globals", "locals", "vars", "__import__"),
     )
     | _names("importlib", names=("import_module", "reload", "__import__"))
-    | _names(
-        "operator",
-        "_operator",
-        names=(
-            *("setitem", "delitem", "setslice", "delslice", "iconcat", "call", "iadd", "iand", "ifloordiv"),
-            *("ilshift", "imatmul", "imod", "imul", "ior", "ipow", "irshift", "isub", "itruediv", "ixor"),
-        ),
-    )
+    | _names("operator", "_operator", names=_IN_PLACE)
 )
 """They change, or hand out to be changed, what lies outside of the graph, classes and modules among it."""
 

@@ -274,13 +274,13 @@ class Machine:
             uncertain = uncertain or strange
             plain = plain or not (strange or key is None)
         if type(target) is dict and (uncertain or id(target) in self.uncertain):
-            self._check_certainty(target, plain, uncertain)
+            self._check_certainty(target, plain)
 
     def _crowd(self, target: Any) -> Crowd:
         """The count of the keys of `target`, which is kept as long as the count: its id means nothing without it."""
         return self.crowds.setdefault(id(target), (target, Crowd()))[1]
 
-    def _check_certainty(self, target: dict[Any, Any], plain: bool, uncertain: bool) -> None:
+    def _check_certainty(self, target: dict[Any, Any], plain: bool) -> None:
         """Keys of which Python might find two to be one, where we see two, are not put into one dict."""
         if id(target) not in self.uncertain:
             plain = plain or len(target) > (None in target)

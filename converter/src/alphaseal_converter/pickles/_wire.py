@@ -95,9 +95,7 @@ class _Encoder:
         while pending:
             value = pending[-1]
             size = len(pending)
-            for member in value:
-                if type(member) in _FIXED and id(member) not in numbers:
-                    pending.append(member)
+            pending += (member for member in value if type(member) in _FIXED and id(member) not in numbers)
             if len(pending) > size:
                 continue
             pending.pop()

@@ -278,7 +278,7 @@ def run(order: dict[str, Any]) -> dict[str, Column]:
     lay_out(columns)
     del columns
     # numpy was imported before this process was forked off: chance shall be another one in each.
-    np.random.seed()
+    np.random.seed()  # noqa: NPY002 - the generator that factors use
     run_code()
     column = read_result(order["feature"])
     part = column[_between(_days(column), order["first"], order["last"])]
@@ -364,7 +364,7 @@ def read_result(feature: str) -> Any:
     try:
         with pd.HDFStore("result.h5", mode="r") as store:
             # pandas stores columns of objects as pickles.
-            if any(node.atom.kind == "object" for node in store.root._v_file.walk_nodes("/", "VLArray")):
+            if any(node.atom.kind == "object" for node in store.root._v_file.walk_nodes("/", "VLArray")):  # noqa: SLF001 - PyTables' public name
                 raise Problem("pickle", "result.h5 holds pickled objects, a column of numbers is expected")
         found = _read_hdf("result.h5")
     except Problem:

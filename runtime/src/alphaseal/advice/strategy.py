@@ -15,12 +15,10 @@ if TYPE_CHECKING:
 
 _QLIB_CLASS = "TopkDropoutStrategy"
 _QLIB_MODULES = (None, "qlib.contrib.strategy", "qlib.contrib.strategy.signal_strategy")
-_WITHOUT_EFFECT = frozenset(
-    (
-        *("topk", "n_drop", "signal", "model", "dataset", "risk_degree", "forbid_all_trade_at_limit"),
-        *("trade_exchange", "level_infra", "common_infra", "outer_trade_decision"),
-    )
-)
+_WITHOUT_EFFECT = frozenset((
+    "topk", "n_drop", "signal", "model", "dataset", "risk_degree", "forbid_all_trade_at_limit", "trade_exchange",
+    "level_infra", "common_infra", "outer_trade_decision",
+))  # fmt: skip
 """Arguments that choose no stocks: what to read, how much to trade, where orders go; and the two numbers themselves."""
 _ALLOWED: Mapping[str, tuple[Callable[[Any], bool], str, str]] = {
     "method_sell": (lambda value: value == "bottom", "'bottom'", "stocks drawn at random cannot be drawn again"),

@@ -62,7 +62,7 @@ class StreamReader:
         self._stream = _Stream.from_address(_pointer_of(self._capsule, b"arrow_array_stream"))
         room = (ctypes.c_byte * _SCHEMA_BYTES)()
         self._ask(self._stream.get_schema, room)
-        self.schema = pa.Schema._import_from_c(ctypes.addressof(room))
+        self.schema = pa.Schema._import_from_c(ctypes.addressof(room))  # noqa: SLF001 - pyarrow has no other way
 
     def __enter__(self) -> StreamReader:
         return self
@@ -77,7 +77,7 @@ class StreamReader:
             if not array.release:
                 return
             _forget_counts(array, 0)
-            yield pa.RecordBatch._import_from_c(ctypes.addressof(array), self.schema)
+            yield pa.RecordBatch._import_from_c(ctypes.addressof(array), self.schema)  # noqa: SLF001 - as above
 
     def _ask(self, call: Any, room: Any) -> None:
         """Let the stream fill `room`; ArrowInvalid with its words where it cannot."""

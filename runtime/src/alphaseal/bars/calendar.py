@@ -7,7 +7,8 @@ windows of the graph are shorter then.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence, Set
+from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -55,7 +56,7 @@ class Bars:
         cls,
         rows: FeatureBlock,
         calendar: Calendar | None = None,
-        begun: Set[str] = frozenset(),
+        begun: AbstractSet[str] = frozenset(),
         ends: Mapping[str, np.datetime64] | None = None,
         history: int = 0,
     ) -> Bars:

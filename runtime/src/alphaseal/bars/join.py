@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -265,7 +266,7 @@ class AlphaInput:
         position = {feature.name: place for place, feature in enumerate(self.features)}
         targets = [position[name] for name in self.columns.features]
         starts = np.searchsorted(day, np.arange(days.stop - days.start + 1))
-        for number, (start, stop) in enumerate(zip(starts, starts[1:], strict=False)):
+        for number, (start, stop) in enumerate(pairwise(starts)):
             values[start:stop, targets] = self.columns.compute(bars, days.start + number, stock[start:stop])
         absent = (bars.listed() | bars.paused(self.columns.window))[:, days] & ~bars.present[:, days]
         left_out = {(bars.dates[days][day], bars.instruments[stock]) for stock, day in np.argwhere(absent)}

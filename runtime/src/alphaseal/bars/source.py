@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -77,7 +78,7 @@ class BarSource:
             table,
             tuple(fields),
             tuple(FeatureColumn(name, "float32") for name in columns),
-            tuple(tuple(range(start, stop)) for start, stop in zip(ends, ends[1:], strict=False)),
+            tuple(tuple(range(start, stop)) for start, stop in pairwise(ends)),
             replace(request, date=None, dates=None),
         )
 

@@ -35,9 +35,9 @@ _MAXIMUM_CODE_BYTES = 1 << 18
 _MAXIMUM_CODE_LINES = 3_000
 """Longer texts are not compared line by line: difflib's time grows with the square."""
 _FEATURE_FACTS = (
-    *("origin", "dtype", "expression", "look_back", "look_ahead", "inputs"),
-    *("description", "formulation", "variables", "used", "not_compiled"),
-)
+    "origin", "dtype", "expression", "look_back", "look_ahead", "inputs", "description", "formulation", "variables",
+    "used", "not_compiled",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)

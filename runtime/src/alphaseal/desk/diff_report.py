@@ -91,6 +91,8 @@ _WORDS = {
 class Quoted(str):
     """A text from a bundle."""
 
+    __slots__ = ()
+
 
 Cell = Union[str, tuple[str, ...]]
 

@@ -12,6 +12,7 @@ from __future__ import annotations
 import hashlib
 from collections import Counter
 from datetime import date
+from itertools import pairwise
 from typing import Annotated, Any, Literal, Union
 
 import msgspec
@@ -797,7 +798,7 @@ def _not_canonical(universe: RecordedUniverse) -> str | None:
         return "a date that is no day of the calendar"
     if any(not universe.first <= first <= last <= universe.last for _, first, last in lines):
         return "a span that ends before it begins, or outside the days of the record"
-    for (earlier, _, end), (later, begin, _) in zip(spans, spans[1:], strict=False):
+    for (earlier, _, end), (later, begin, _) in pairwise(spans):
         if later < earlier or (later == earlier and begin.toordinal() <= end.toordinal() + 1):
             return "spans that are not sorted, overlap, or go on without a gap"
     if (codes := len({code for code, _, _ in spans})) != universe.count:

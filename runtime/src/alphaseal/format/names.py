@@ -26,7 +26,7 @@ _RESERVED = frozenset(
 def is_name(text: str) -> bool:
     """True where `text` is one allowed path segment (also the rule for bundle names)."""
     # Windows reserves a device name with any extension: nul.txt is the device.
-    return len(text) <= MAXIMUM_SEGMENT and _NAME.match(text) is not None and text.split(".")[0] not in _RESERVED
+    return len(text) <= MAXIMUM_SEGMENT and _NAME.match(text) is not None and text.partition(".")[0] not in _RESERVED
 
 
 def check_name(text: str, where: str) -> str:

@@ -175,11 +175,9 @@ def _plain(batch: pa.RecordBatch, schema: pa.Schema, where: str) -> pa.RecordBat
     for field, column in zip(schema, batch.columns, strict=True):
         if pa.types.is_dictionary(column.type):
             texts = column.dictionary
-            if (
-                # V8: the sum first, so that no long text is made a Python string.
-                len(texts)
-                and texts.nbytes > len(texts) * (MAXIMUM_TEXT + 8)
-                or any(len(text) > MAXIMUM_TEXT for text in texts.to_pylist() if text)
+            # V8: the sum first, so that no long text is made a Python string.
+            if (len(texts) and texts.nbytes > len(texts) * (MAXIMUM_TEXT + 8)) or any(
+                len(text) > MAXIMUM_TEXT for text in texts.to_pylist() if text
             ):
                 raise PolicyError(
                     "data.growth",

@@ -145,7 +145,7 @@ def _inversions(ours: Places, theirs: Places) -> int:
     places = np.empty(len(ours), np.int64)
     places[theirs] = np.arange(len(theirs))
     left, count = places[ours], 0
-    for bit in range(int(len(ours)).bit_length() - 1, -1, -1):
+    for bit in range(len(ours).bit_length() - 1, -1, -1):
         group, ones = left >> (bit + 1), (left >> bit) & 1
         start = np.flatnonzero(np.r_[True, group[1:] != group[:-1]])
         before = np.cumsum(ones) - ones

@@ -275,10 +275,10 @@ class CollectedRows:
             before = days < first_day_kept
             for rows, side in ((before, done), (~before, kept)):
                 if rows.all():
-                    side._append(days, instruments, values)
+                    side._append(days, instruments, values)  # noqa: SLF001 - of its own class
                 elif rows.any():
                     chosen = np.flatnonzero(rows)
-                    side._append(days[chosen], instruments.take(indices_of(chosen)), values[chosen])
+                    side._append(days[chosen], instruments.take(indices_of(chosen)), values[chosen])  # noqa: SLF001 - of its own class
         self.days, self.instruments, self.values = kept.days, kept.instruments, kept.values
         return done
 

@@ -213,6 +213,8 @@ def groups_of(file: Any, date_column: str, period: Period) -> list[int]:
 
 
 class Segment(NamedTuple):
+    """Rows that are decoded together, their first and last day included."""
+
     first: int
     last: int
     rows: int

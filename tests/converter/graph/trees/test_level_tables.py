@@ -36,7 +36,7 @@ def tree(generator: np.random.Generator, depth: int, fullness: float) -> Tree:
         split = np.inf if infinite else generator.choice(np.append(POINTS[1:-2], generator.normal(size=9)))
         if member:
             categories.append(np.sort(generator.choice(4, 2, replace=False)))
-        columns["feature"].append(generator.integers(FEATURES))
+        columns["feature"].append(int(generator.integers(FEATURES)))
         columns["threshold"].append(0.0 if member else split)
         columns["decision"].append(Decision.MEMBER if member else Decision.LESS_OR_EQUAL)
         columns["nan"].append(not member and generator.random() < 0.5)

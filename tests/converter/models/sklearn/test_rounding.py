@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -58,7 +59,7 @@ def summed(values: Any, weights: Any, order: Any, dtype: type[np.floating[Any]])
 def computed(network: Network, values: Any, order: Any, dtype: type[np.floating[Any]] = np.float64) -> Any:
     """The network's scores, float64 [rows], with the sums of every layer in the order that `order` gives for a length."""
     values = values.astype(dtype)
-    bend = {
+    bend: dict[str, Callable[[Any], Any]] = {
         "relu": lambda x: np.maximum(x, 0),
         "tanh": np.tanh,
         "logistic": lambda x: 1 / (1 + np.exp(-np.clip(x, -80, 80))),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import onnxruntime
@@ -188,7 +189,7 @@ def _recurrent(b: GraphBuilder) -> str:
     weights = [b.constant(np.full((1, 2, width), 0.5, np.float32)) for width in (WIDTH, 2)]
     bias = b.constant(np.zeros((1, 4), np.float32))
     out = b.add("RNN", steps, *weights, bias, "", zeros, hidden_size=2)
-    last = b.add("Gather", b.add("Squeeze", out, b.constant([1])), b.constant(-1), axis=0)
+    last = b.add("Gather", b.add("Squeeze", out, b.constant([1])), b.constant(np.array(-1)), axis=0)
     return b.cast(b.add("ReduceSum", last, b.constant([1])), TensorProto.DOUBLE)
 
 
@@ -395,6 +396,6 @@ def test_one_operator(operator: str) -> None:
 
 def test_ranks_that_do_not_fit_are_refused() -> None:
     """Found by the fuzzer: places of another rank than what is written to ended in an IndexError."""
-    written = [(shape(ROWS, 2), FIRST), (shape(1), FIXED), (shape(1), FIXED)]
+    written: list[Any] = [(shape(ROWS, 2), FIRST), (shape(1), FIXED), (shape(1), FIXED)]
     assert state_of("ScatterElements", written, shape(ROWS, 2), axis=1) == "mixed"
     assert state_of("CumSum", [(shape(), FIXED), (numbers(0), FIXED)], shape(), axis=0) == "mixed"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import pytest
@@ -33,7 +34,7 @@ def built(add: Add) -> bytes:
     return bytes(model.SerializeToString(deterministic=True))
 
 
-def node(operator: str, *inputs: object, **attributes: object) -> Add:
+def node(operator: str, *inputs: object, **attributes: Any) -> Add:
     """One node: a list or array is a constant, a text the name of a value."""
 
     def add(builder: GraphBuilder) -> object:
@@ -250,7 +251,11 @@ WRONG: dict[str, tuple[Add, str]] = {
     "column_with_a_row": (
         lambda b: b.add(
             "ConstantOfShape",
-            b.add("Reshape", b.add("Add", b.constant([[1], [0]]), b.constant([[0, 1 << 40]])), b.constant([-1])),
+            b.add(
+                "Reshape",
+                b.add("Add", b.constant(np.array([[1], [0]])), b.constant(np.array([[0, 1 << 40]]))),
+                b.constant([-1]),
+            ),
         ),
         "says a shape and is not known",
     ),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 import threading
 from collections.abc import Callable
@@ -61,7 +62,7 @@ def group(fields: Fields) -> Fields:
 
 
 def column(fields: Fields) -> Fields:
-    found: Fields = field(field(group(fields), 1)[2][1][0], 3)[2]  # type: ignore[index,arg-type,assignment]
+    found: Fields = field(field(group(fields), 1)[2][1][0], 3)[2]  # type: ignore[index,assignment]
     return found
 
 
@@ -141,7 +142,7 @@ def test_a_file_that_shrinks_is_refused() -> None:
     """Between the look at its end and the look at its footer."""
     data = good_file()
     with pytest.raises(PageProblem, match="shorter"):
-        read_footer(lambda offset, count: data[offset : offset + count][: 8 if count > 8 else count], len(data))
+        read_footer(lambda offset, count: data[offset : offset + count][: min(count, 8)], len(data))
 
 
 def test_headers_have_each_field_once_and_end_where_they_end() -> None:
@@ -245,7 +246,7 @@ def test_a_file_that_arrow_does_not_open_is_refused() -> None:
     class Broken(io.BytesIO):
         looks = 0
 
-        def read(self, count: int | None = -1) -> bytes:  # type: ignore[override]
+        def read(self, count: int | None = -1) -> bytes:
             Broken.looks += 1
             if Broken.looks > 3:
                 raise OSError("the disk is gone")
@@ -275,7 +276,7 @@ def test_blocks_are_compared_when_they_are_read(tmp_path: Path) -> None:
     entry = bundle.manifest.file(bundle.manifest.factors.file)
     whole = (Path(bundle.directory) / entry.path).read_bytes()
     digests = [
-        bundle_files.hashlib.sha256(whole[at : at + bundle_files._BLOCK]).digest()
+        hashlib.sha256(whole[at : at + bundle_files._BLOCK]).digest()
         for at in range(0, len(whole), bundle_files._BLOCK)
     ]
     assert VerifiedFile(io.BytesIO(whole), entry, digests, threading.RLock()).read() == whole

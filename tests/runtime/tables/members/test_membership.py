@@ -274,11 +274,12 @@ def test_members_without_a_row_are_refused_where_a_stage_needs_them() -> None:
     """One that left the market and one that was lost look alike: the caller says who is there, and half of them is too few."""
     spans = {f"SH6{place:05d}": [("2020-01-01", "2020-01-07")] for place in range(100)}
     lines = canonical(Universe.of(spans), np.datetime64("2020-01-01"), np.datetime64("2020-01-07"))
+    model: Any = universes().model
     record = msgspec.structs.replace(
-        universes().model,
+        model,
         count=100,
         sha256=m.universe_digest(lines),
-        members=lines,  # type: ignore[arg-type]
+        members=lines,
     )
     for day in (DAYS[:1], DAYS[3:]):
         few, most = sorted(spans)[:50], sorted(spans)[:93]
@@ -311,10 +312,10 @@ def test_members_without_a_row_are_refused_where_a_stage_needs_them() -> None:
 )
 def test_members_have_one_form(changes: dict[str, Any]) -> None:
     """Unsorted, touching, outside, backwards, no days, miscounted, another digest: each is refused by the reader."""
-    known = universes()
+    known: Any = universes()
     members = changes.get("members")
     digest = {} if members is None else {"sha256": m.universe_digest(members)}
-    record = msgspec.structs.replace(known.model, **(digest | changes))  # type: ignore[arg-type]
+    record = msgspec.structs.replace(known.model, **(digest | changes))
     example = example_manifest()
     data = msgspec.structs.replace(example.data, universes=msgspec.structs.replace(known, model=record))
     with pytest.raises(MalformedError) as error:

@@ -104,8 +104,18 @@ def test_files_that_are_no_universe(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     "stocks",
-    ["SH600000", b"SH600000", 5, [1], [None], pa.array(["SH600000"]), {"SH600000": "2005-01-01"}]
-    + [{"SH600000": ("2005-01-01", "2006-01-01")}, {"SH600000": None}, {1: []}],
+    [
+        "SH600000",
+        b"SH600000",
+        5,
+        [1],
+        [None],
+        pa.array(["SH600000"]),
+        {"SH600000": "2005-01-01"},
+        {"SH600000": ("2005-01-01", "2006-01-01")},
+        {"SH600000": None},
+        {1: []},
+    ],
 )
 def test_what_are_no_codes_is_refused(stocks: Any) -> None:
     """One text is not a universe of its letters; other things than texts, and spans that are no pairs, are refused."""

@@ -114,12 +114,10 @@ def known_names(record: Record, where: str) -> KnownNames | None:
     return KnownNames(names, "scikit-learn's feature_names_in_")
 
 
-_SHARING = frozenset(
-    (
-        *("sklearn.pipeline.FeatureUnion", "sklearn.ensemble._voting.VotingRegressor"),
-        "sklearn.ensemble._stacking.StackingRegressor",
-    )
-)
+_SHARING = frozenset((
+    "sklearn.pipeline.FeatureUnion", "sklearn.ensemble._voting.VotingRegressor",
+    "sklearn.ensemble._stacking.StackingRegressor",
+))  # fmt: skip
 """Estimators that hand several others the same rows."""
 
 
@@ -505,13 +503,13 @@ def _unsupported(where: str, what: str) -> RefusalError:
 
 
 _LINEAR = (
-    *("_base.LinearRegression", "_ridge.Ridge", "_ridge.RidgeCV", "_bayes.BayesianRidge", "_bayes.ARDRegression"),
-    *("_coordinate_descent.Lasso", "_coordinate_descent.LassoCV", "_coordinate_descent.ElasticNet"),
-    *("_coordinate_descent.ElasticNetCV", "_huber.HuberRegressor", "_stochastic_gradient.SGDRegressor"),
-    *("_least_angle.Lars", "_least_angle.LarsCV", "_least_angle.LassoLars", "_least_angle.LassoLarsCV"),
-    *("_least_angle.LassoLarsIC", "_omp.OrthogonalMatchingPursuit", "_omp.OrthogonalMatchingPursuitCV"),
-    *("_theil_sen.TheilSenRegressor", "_quantile.QuantileRegressor", "_passive_aggressive.PassiveAggressiveRegressor"),
-)
+    "_base.LinearRegression", "_ridge.Ridge", "_ridge.RidgeCV", "_bayes.BayesianRidge", "_bayes.ARDRegression",
+    "_coordinate_descent.Lasso", "_coordinate_descent.LassoCV", "_coordinate_descent.ElasticNet",
+    "_coordinate_descent.ElasticNetCV", "_huber.HuberRegressor", "_stochastic_gradient.SGDRegressor",
+    "_least_angle.Lars", "_least_angle.LarsCV", "_least_angle.LassoLars", "_least_angle.LassoLarsCV",
+    "_least_angle.LassoLarsIC", "_omp.OrthogonalMatchingPursuit", "_omp.OrthogonalMatchingPursuitCV",
+    "_theil_sen.TheilSenRegressor", "_quantile.QuantileRegressor", "_passive_aggressive.PassiveAggressiveRegressor",
+)  # fmt: skip
 _Parser = Callable[[_Reading, Record, str], Chain]
 _PARSERS: Mapping[str, _Parser] = {
     "sklearn.pipeline.Pipeline": _Reading.pipeline,

@@ -1,6 +1,6 @@
 """Graphs against the model gate and onnxruntime: what the gate lets pass is loaded and run, and no process may die of it.
 
-    python tools/fuzz_graphs.py --count 50000 [--python PYTHON]...
+    python tools/fuzz_gate.py --count 50000 [--python PYTHON]...
 
 Two kinds of graphs, in turns: nodes of every operator on values that nearly fit (`tests/fuzz_graphs.py`), and mutated
 real ones (`tests/fuzz_mutations.py`).  Each PYTHON has numpy and one version of onnxruntime; without one it is this
@@ -25,12 +25,12 @@ ROOT = Path(__file__).resolve().parents[1]
 if __name__ == "__main__":
     sys.path[:0] = [str(ROOT / "tests"), str(ROOT / "converter" / "src"), str(ROOT / "runtime" / "src")]
 
-import fuzz_graphs as graphs  # noqa: E402
-import fuzz_mutations as mutations  # noqa: E402
-from alphaseal.errors import PolicyError  # noqa: E402
-from alphaseal.gate.model import WHOLE_DAY, check_model  # noqa: E402
-from onnx_runs import run, version  # noqa: E402
-from small_models import network_model, plain_trees, trees_model  # noqa: E402
+import fuzz_graphs as graphs
+import fuzz_mutations as mutations
+from alphaseal.errors import PolicyError
+from alphaseal.gate.model import WHOLE_DAY, check_model
+from onnx_runs import run, version
+from small_models import network_model, plain_trees, trees_model
 
 SEED = 20270110
 SLOWEST = 1.0
@@ -48,7 +48,7 @@ def graph(seed: int, number: int) -> bytes:
 
 
 def judged(data: bytes) -> str:
-    """ "accepted", or the code of the refusal; AssertionError where it is none, or took too long."""
+    """The word accepted, or the code of the refusal; AssertionError where it is none, or took too long."""
     started = time.process_time()
     code = "accepted"
     try:

@@ -1,6 +1,6 @@
 """Live tables that went wrong and live tables that are only different, against real bundles.
 
-    python tools/gauntlet.py [--count 1000] [--seed 20261122] [--json]
+    python tools/run_gauntlet.py [--count 1000] [--seed 20261122] [--json]
 
 Bundles of `tests/data/live_day` are built by the converter, and their scores of days that the runs never saw are held
 against qlib's own.  Then COUNT harmful tables (units, scales, fills, missing rows, index rows, duplicates …) must be
@@ -22,9 +22,9 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT / "tests"), str(ROOT / "converter/src"), str(ROOT / "runtime/src")]
 
-from gauntlet.harmful import UNDECIDABLE  # noqa: E402
-from gauntlet.run import BAD, HARMFUL, HARMLESS, Tally, run_harmful, run_harmless  # noqa: E402
-from gauntlet.worlds import live_worlds  # noqa: E402
+from gauntlet.harmful import UNDECIDABLE
+from gauntlet.run import BAD, HARMFUL, HARMLESS, Tally, run_harmful, run_harmless
+from gauntlet.worlds import live_worlds
 
 SEED = 20261122
 _TERMINAL = sys.stderr.isatty()
