@@ -166,7 +166,7 @@ def test_reasons_are_the_converters_own() -> None:
     listed = set(re.findall(r"^\| `([a-z_]+)` \|", section, re.MULTILINE))
     converter = REPOSITORY / "converter/src/alphaseal_converter"
     made = set(
-        re.findall(r'Reason\(code="([a-z_]+)"', (converter / "proof/eligibility.py").read_text(encoding="utf-8"))
+        re.findall(r'yield \(?\s*"([a-z_]+)",', (converter / "proof/eligibility.py").read_text(encoding="utf-8"))
     )
     problems = set(
         re.findall(r'Problem\(\s*"([a-z_]+)"', (converter / "locate/weights.py").read_text(encoding="utf-8"))
