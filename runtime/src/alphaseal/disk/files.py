@@ -82,10 +82,8 @@ def staged(path: Path, *, beside: Path | None = None, taken: AlphasealError | No
         os.replace(staging, path)
     except BaseException:
         with suppress(OSError):
-            shutil.rmtree(staging) if staging.is_dir() else os.unlink(staging)
+            shutil.rmtree(staging, ignore_errors=True) if staging.is_dir() else os.unlink(staging)
         raise
-    with suppress(OSError):  # it is in its place; not every system can say when that is on the disk
-        synchronise_directory(path.parent)
 
 
 def require_free(path: Path, taken: AlphasealError) -> None:
@@ -95,9 +93,10 @@ def require_free(path: Path, taken: AlphasealError) -> None:
 
 
 def replace(path: Path, data: bytes, *, beside: Path | None = None) -> None:
-    """Put `data` in the place of `path` in one step; see `staged`."""
+    """Put `data` in the place of `path` in one step, and the step on the disk; see `staged`."""
     with staged(path, beside=beside) as staging:
         write_new(staging, data)
+    synchronise_directory(path.parent)
 
 
 def synchronise(path: Path) -> None:

@@ -80,6 +80,8 @@ def replacing(path: Path, *, taken: AlphasealError | None = None) -> Iterator[Pa
             yield staging
     except OSError as error:
         raise not_writable(path, error) from None
+    with suppress(OSError):  # it is in its place; not every system can say when that is on the disk
+        files.synchronise_directory(path.parent)
 
 
 def is_store(directory: Path) -> bool:
