@@ -95,11 +95,6 @@ def _require_free(out: Path, taken: str) -> None:
     require_free(out, UsageError("output.exists", taken, where=str(out), next_step=next_step))
 
 
-def _check_free(out: Path, message: str) -> None:
-    if os.path.lexists(out):
-        raise UsageError("output.exists", message, where=str(out), next_step="choose another --out, or remove it")
-
-
 def _find(request: BuildRequest, progress: Progress) -> Located:
     """The anchor of a session and its run; a scan has neither session nor anchor."""
     if request.weights == "scan":
