@@ -142,8 +142,10 @@ class AlphaInput:
 
         A range that is open at its start begins with the first date for which the table has features too.
         """
-        days, dates = self.columns.window + self.step_length - 1, self.request.dates
-        span = self.bars.span(days, date=self.request.date, dates=dates)
+        days, date = self.columns.window + self.step_length - 1, self.request.date
+        # Of neither a date nor a range is all of the bars.
+        dates = self.request.dates or ((None, None) if date is None else None)
+        span = self.bars.span(days, date=date, dates=dates)
         rest = [self.features[place] for place in self.places_given()]
         if dates is not None and dates[0] is None and self.table is not None and rest:
             first = span_of(self.table, rest, self.step_length, self.request).first
