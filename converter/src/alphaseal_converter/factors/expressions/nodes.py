@@ -36,9 +36,9 @@ ffill              f mask -> f                          last value that is not N
                                                         rows back (None: all of them: unbounded history)
 roll               float64 mask -> float64              over the last `window` rows of the mask (fewer at the start), infinities
                                                         as NaN, NaN skipped; NaN where fewer than `min_periods` values are there.
-                                                        `function`: sum mean var std sem (`ddof`) min max median skew kurt count
-                                                        quantile (`q`, `interpolation`) rank (`method`, `ascending`, `pct`)
-                                                        first last; `constant_windows`: "zero" (pandas 2) or "noise" (pandas 3)
+                                                        `function`: sum mean var std sem (`ddof`) min max median skew kurt
+                                                        quantile (`q`, `interpolation`) rank (`method`, `ascending`, `pct`);
+                                                        `constant_windows`: "exact" (pandas 2) or "moments" (pandas 3)
 roll2              float64 float64 mask -> float64      the same of pairs, `function`: corr cov (`ddof`); a pair counts where both are
 row_count          mask -> int64                        rows of the mask in the last `window` rows (1..window)
 window             float64 mask -> float64, window=w    the last `window` rows; infinities and places before the first row NaN
@@ -88,12 +88,26 @@ _ARITHMETIC: Final = ("add", "sub", "mul", "maximum", "minimum", "fmax", "fmin",
 _ORDER: Final = ("gt", "ge", "lt", "le")
 _LOGIC: Final = ("and", "or", "xor")
 ROLL_FUNCTIONS: Final = (
-    *("sum", "mean", "var", "std", "sem", "min", "max", "median", "skew", "kurt", "count"),
-    *("quantile", "rank", "first", "last"),
+    *("sum", "mean", "var", "std", "sem", "min", "max", "median", "skew", "kurt", "quantile", "rank"),
 )
 PAIR_FUNCTIONS: Final = ("corr", "cov")
 REDUCTIONS: Final = (
-    *("sum", "mean", "min", "max", "std", "var", "prod", "median", "argmax", "argmin", "count", "any", "all", "quantile"),
+    *(
+        "sum",
+        "mean",
+        "min",
+        "max",
+        "std",
+        "var",
+        "prod",
+        "median",
+        "argmax",
+        "argmin",
+        "count",
+        "any",
+        "all",
+        "quantile",
+    ),
 )
 DAY_FUNCTIONS: Final = ("mean", "sum", "std", "var", "median", "min", "max", "count", "quantile", "skew", "any")
 RANK_METHODS: Final = ("average", "min", "max", "dense", "first")
@@ -193,14 +207,17 @@ def _rules() -> dict[str, _Rule]:
         "cast": _Rule(("x",), "parameter", {"to": _one_of(*NUMBERS, "bool")}),
         "keep": _Rule(("any", "mask"), "same", {}, "none"),
         "shift": _Rule(("f", "mask"), "same", {"periods": _whole(1, LONGEST_WINDOW)}, "none"),
-        "ffill": _Rule(
-            ("f", "mask"), "same", {"limit": lambda v: v is None or _whole(1, LONGEST_WINDOW)(v)}, "none"
-        ),
+        "ffill": _Rule(("f", "mask"), "same", {"limit": lambda v: v is None or _whole(1, LONGEST_WINDOW)(v)}, "none"),
         "roll": _Rule(("float64", "mask"), "float64", {"function": _one_of(*ROLL_FUNCTIONS)}, "none"),
         "roll2": _Rule(
             ("float64", "float64", "mask"),
             "float64",
-            {"function": _one_of(*PAIR_FUNCTIONS), "window": _WINDOW, "min_periods": _whole(0, LONGEST_WINDOW), "ddof": _DDOF},
+            {
+                "function": _one_of(*PAIR_FUNCTIONS),
+                "window": _WINDOW,
+                "min_periods": _whole(0, LONGEST_WINDOW),
+                "ddof": _DDOF,
+            },
             "none",
         ),
         "row_count": _Rule(("mask",), "int64", {"window": _WINDOW}, "none"),
@@ -258,7 +275,7 @@ _OF_OPERATOR: Final[Mapping[str, Mapping[str, Callable[[Value], bool]]]] = {
     "roll": {
         "window": _WINDOW,
         "min_periods": _whole(0, LONGEST_WINDOW),
-        "constant_windows": _one_of("zero", "noise"),
+        "constant_windows": _one_of("exact", "moments"),
     },
     "reduce": {"skip": _FLAG},
 }
