@@ -41,10 +41,23 @@ class Grids:
 
 
 _NAMES: Final = {
-    **{"neg": "negative", "abs": "absolute", "not": "logical_not", "sub": "subtract", "mul": "multiply"},
-    **{"div": "true_divide", "pow": "power", "floordiv": "floor_divide", "gt": "greater", "ge": "greater_equal"},
-    **{"lt": "less", "le": "less_equal", "eq": "equal", "ne": "not_equal"},
-    **{"and": "logical_and", "or": "logical_or", "xor": "logical_xor"},
+    "neg": "negative",
+    "abs": "absolute",
+    "not": "logical_not",
+    "sub": "subtract",
+    "mul": "multiply",
+    "div": "true_divide",
+    "pow": "power",
+    "floordiv": "floor_divide",
+    "gt": "greater",
+    "ge": "greater_equal",
+    "lt": "less",
+    "le": "less_equal",
+    "eq": "equal",
+    "ne": "not_equal",
+    "and": "logical_and",
+    "or": "logical_or",
+    "xor": "logical_xor",
 }
 _SAME: Final = (
     *("add", "maximum", "minimum", "fmax", "fmin", "mod", "sign", "square", "sqrt", "log", "log1p", "log2", "log10"),
