@@ -53,8 +53,8 @@ class Elementwise(Operand):
         mine, its = self.layout, other.layout
         if its.kind in ("value", "window") or its is mine or (its.kind == "date" and not other.labelled):
             if its.kind != "date" or other.labelled or mine.kind == "date":
-                return other.node if not hasattr(other, "cells") else unknown("a frame as an operand")
-        if hasattr(other, "cells"):
+                return other.node if not other.is_frame else unknown("a frame as an operand")
+        if other.is_frame:
             return unknown("a frame as an operand")
         if not other.labelled:
             if not mine.same_rows(its):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from functools import reduce
 from typing import Any
 
 import numpy as np
@@ -11,10 +12,10 @@ from alphaseal_converter.factors.expressions.nodes import Node
 from alphaseal_converter.factors.trace.keys import Key
 from alphaseal_converter.factors.trace.layout import CLASSES, DATE, KEYS, STOCK, Index, Layout, Opaque, Token, place_of
 from alphaseal_converter.factors.trace.operands import Operand, joined
-from alphaseal_converter.factors.trace.recorder import RECORD, by_value, looks_ahead, misplaced, unknown
+from alphaseal_converter.factors.trace.recorder import by_value, looks_ahead, misplaced, unknown
 from alphaseal_converter.factors.trace.rowwise import Rowwise
-from alphaseal_converter.factors.trace.series import Array, Series, Single, placed
-from alphaseal_converter.factors.trace.values import both, cast, constant, dtype_of, is_number, kept, missing, where
+from alphaseal_converter.factors.trace.series import Array, Series, placed
+from alphaseal_converter.factors.trace.values import both, constant, dtype_of, either, is_number, missing, negated
 
 Cell = Any
 """A node, or the text datetime or instrument: a key column."""
@@ -109,6 +110,8 @@ class _Texts:
 
 class Frame(Rowwise):
     """Columns of values under one index; names may come twice."""
+
+    is_frame = True
 
     def __init__(
         self, data: Any = None, index: Any = None, columns: Any = None, dtype: Any = None, copy: Any = None
@@ -396,25 +399,16 @@ class Frame(Rowwise):
         if axis in (1, "columns") or thresh is not None:
             return unknown("dropna", "of columns, or with thresh")
         names = [subset] if isinstance(subset, str) else list(self.columns if subset is None else subset)
-        gone: Node | None = None
+        cells = []
         for name in names:
-            cell = dict(self.cells)[name] if name in self.columns else None
-            if cell is None:
+            if name not in self.columns:
                 raise KeyError([name])
-            if isinstance(cell, Node) and cell.dtype != "text":
-                one = missing(cell)
-                gone = one if gone is None else cast_or(gone, one, how)
-        rows = (
-            self.layout.rows
-            if gone is None
-            else both(self.layout.rows, ~Series(gone, self.layout)).node
-            if False
-            else self._present(gone)
-        )
+            cells += [cell for label, cell in self.cells if label == name and isinstance(cell, Node)]
+        there = [negated(missing(cell)) for cell in cells if cell.dtype != "text"]
+        rows = self.layout.rows
+        if there:
+            rows = both(rows, reduce(either if how == "all" else both, there))
         return self._put(self._at(self.layout.but(rows=rows)), inplace)
-
-    def _present(self, gone: Node | None) -> Node:
-        return self.layout.rows if gone is None else both(self.layout.rows, (~Series(gone, self.layout)).node)
 
     def reset_index(
         self, level: Any = None, drop: bool = False, inplace: bool = False, names: Any = None, **named: Any
@@ -598,14 +592,6 @@ class Frame(Rowwise):
         return self._map(lambda node: Series(node, self.layout)._unary(name).node)
 
 
-def cast_or(left: Node, right: Node, how: Any) -> Node:
-    """Whether any (or, with how="all", each) of two is missing."""
-    return (Series(left, _NO_LAYOUT) | right).node if how != "all" else (Series(left, _NO_LAYOUT) & right).node
-
-
-_NO_LAYOUT: Any = None
-
-
 class _Places:
     """``frame.iloc``."""
 
@@ -667,4 +653,3 @@ def _of_columns(data: Any, index: Any, columns: Any) -> tuple[list[tuple[Any, Ce
 
 
 CLASSES["Frame"] = Frame
-__all__ = ["Columns", "Frame", "RECORD", "Single", "cast", "kept", "where"]

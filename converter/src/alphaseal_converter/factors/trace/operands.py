@@ -35,6 +35,9 @@ class Operand:
     layout: Layout
     labelled = False
     """Whether it has an index (pandas), or positions only (numpy)."""
+    is_frame = False
+    """Whether it has columns."""
+    name: Any = None
     __array_priority__ = 1000
 
     def like(self, node: Node, layout: Layout | None = None) -> Any:
@@ -196,8 +199,8 @@ def joined(operands: list[Any], function: Callable[[list[Any]], Node], own: bool
         values.append(value)
     found = foremost.like(function(values), layout)
     names = {getattr(one, "name", None) for one in objects if one.labelled}
-    if hasattr(found, "name") and len(names) != 1:
-        found.name = None
+    if found.labelled and not found.is_frame:
+        found.name = names.pop() if len(names) == 1 else None
     return found
 
 

@@ -113,7 +113,7 @@ class Rolling:
 
     def _pair(self, function: str, other: Any, ddof: int) -> Any:
         owner, rows = self.owner, self.owner.layout.rows
-        if other is None or not isinstance(other, Operand) or hasattr(owner, "cells") or hasattr(other, "cells"):
+        if other is None or not isinstance(other, Operand) or owner.is_frame or other.is_frame:
             return unknown(f"rolling.{function}", "of all pairs of columns, or with something that is no series")
         if owner.layout.kind == "stock" and other.layout.kind == "table":
             misplaced(f"groupby.rolling.{function} with an ungrouped series", "pandas pairs rows of different stocks")
@@ -179,14 +179,14 @@ class Rolling:
     aggregate = agg
 
     def __getitem__(self, key: Any) -> Any:
-        if not hasattr(self.owner, "cells"):
+        if not self.owner.is_frame:
             raise KeyError(key)
         return Rolling(self.owner[key], self.window, self.least, back=self.back)
 
     def __getattr__(self, name: str) -> Any:
         if name.startswith("__"):
             raise AttributeError(name)
-        if hasattr(self.owner, "cells") and name in self.owner.columns:
+        if self.owner.is_frame and name in self.owner.columns:
             return self[name]
         return unknown(f"rolling.{name}")
 

@@ -7,8 +7,7 @@ from typing import Any
 import numpy as np
 
 from alphaseal_converter.factors.expressions.nodes import Node
-from alphaseal_converter.factors.trace.elementwise import Elementwise
-from alphaseal_converter.factors.trace.layout import CLASSES, DATE, KEYS, STOCK, Index, Layout, Opaque, place_of
+from alphaseal_converter.factors.trace.layout import CLASSES, Index, Layout, Opaque
 from alphaseal_converter.factors.trace.operands import CLASSES_OF_ARRAYS, Operand, joined
 from alphaseal_converter.factors.trace.recorder import (
     RECORD,
@@ -30,6 +29,7 @@ from alphaseal_converter.factors.trace.values import (
     is_number,
     kept,
     missing,
+    negated,
     where,
 )
 
@@ -114,7 +114,7 @@ class Array(Operand):
 CLASSES["Array"], CLASSES_OF_ARRAYS["array"] = Array, Array
 
 
-class Series(Elementwise, Rowwise):
+class Series(Rowwise):
     """One column of values with an index."""
 
     labelled = True
@@ -198,6 +198,13 @@ class Series(Elementwise, Rowwise):
         found = self.to_frame(name if name is not None else self.name if self.name is not None else 0)
         found = found.reset_index(level=level, drop=drop)
         return found if not drop else self._put(found.only(self.name), inplace)
+
+    def dropna(self, axis: Any = 0, inplace: bool = False, how: Any = None, **named: Any) -> Any:
+        rows = both(self.layout.rows, negated(missing(self.node)))
+        return self._put(self.like(self.node, self.layout.but(rows=rows)), inplace)
+
+    def xs(self, key: Any, axis: Any = 0, level: Any = None, drop_level: bool = True) -> Any:
+        return CLASSES["xs"](self, key, level, drop_level)
 
     def unstack(self, level: Any = -1, fill_value: Any = None, **named: Any) -> Any:
         return CLASSES["wide"](self, level, fill_value)
@@ -477,6 +484,3 @@ def _single(given: Any) -> Node:
     if is_number(given):
         return constant(given, "bool" if isinstance(given, bool) else "int64" if isinstance(given, int) else "float64")
     return unknown(f"a function of values that gives {type(given).__name__}")
-
-
-__all__ = ["Array", "Series", "Single", "both", "missing", "KEYS", "DATE", "STOCK", "place_of"]
