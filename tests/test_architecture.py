@@ -116,7 +116,7 @@ WINGS = {
         "decode": "pickles",
         "factors": "comparison isolation",
         "processors": "comparison nodes pickles decode",
-        "programs": "isolation",
+        "programs": "isolation factors",
         "models": "comparison ledger pickles decode",
         "session": "pickles decode",
         "graph": "nodes plain processors models",

@@ -16,7 +16,6 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from alphaseal.errors import AlphasealError
-from alphaseal_converter.errors import RefusalError
 from alphaseal_converter.factors.expressions.document import Refused, Traced
 from alphaseal_converter.factors.expressions.evaluate import Grids, Table, evaluate
 from alphaseal_converter.factors.expressions.properties import properties
@@ -39,7 +38,8 @@ def main() -> int:
         told = run(chosen)
     except AlphasealError as error:
         told = {"refused": error.code, "why": str(error)}
-    print(json.dumps(told) if chosen.json else "\n".join(f"{key}: {value}" for key, value in told.items()))
+    text = json.dumps(told) if chosen.json else "\n".join(f"{key}: {value}" for key, value in told.items())
+    sys.stdout.write(text + "\n")
     return 20 if "refused" in told else 0
 
 
@@ -47,7 +47,10 @@ def run(chosen: Any) -> dict[str, Any]:
     """What is told of the factor."""
     grids, instruments = read_tables(chosen.bars, chosen.static)
     tables = {
-        name: {column: "text" if name_of(values) == "int32" else name_of(values) for column, values in table.columns.items()}
+        name: {
+            column: "text" if name_of(values) == "int32" else name_of(values)
+            for column, values in table.columns.items()
+        }
         for name, table in grids.tables.items()
     }
     found = trace(chosen.program.read_bytes(), tables, chosen.pandas)
@@ -94,7 +97,9 @@ def _table(days: Any, stocks: Any, columns: dict[str, Any], calendar: Any, place
         if values.dtype == object:
             texts = {text: place for place, text in enumerate(sorted({v for v in values if v is not None}))}
             values = np.array([texts.get(value, -1) for value in values], np.int32)
-        grid = np.full(shape, np.nan if values.dtype.kind == "f" else -1 if values.dtype == np.int32 else 0, values.dtype)
+        grid = np.full(
+            shape, np.nan if values.dtype.kind == "f" else -1 if values.dtype == np.int32 else 0, values.dtype
+        )
         grid[at] = values[inside]
         grids[name] = grid
     return Table(grids, rows)
@@ -118,4 +123,3 @@ def write_values(found: Traced, grids: Grids, instruments: list[str], out: Path)
 
 if __name__ == "__main__":
     sys.exit(main())
-__all__ = ["RefusalError", "main"]

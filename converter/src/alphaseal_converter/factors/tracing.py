@@ -24,7 +24,7 @@ def _sandbox() -> Sandbox:
     """One for all traces, each in a fresh process."""
     top = _PACKAGE.name
     modules = {f"{top}/__init__.py": b"", f"{top}/factors/__init__.py": b""}
-    for wing in ("expressions", "trace"):
+    for wing in ("expressions", "recording", "trace"):
         for path in (_PACKAGE / "factors" / wing).rglob("*.py"):
             modules[f"{top}/{path.relative_to(_PACKAGE).as_posix()}"] = path.read_bytes()
     sandbox = Sandbox(_PROGRAM, preload=("numpy", f"{top}.factors.trace.run"), modules=modules, what="the tracer")

@@ -24,7 +24,8 @@ def _groups(
         return
     known = np.ones(len(mask), np.bool_)
     for key in keys:
-        known &= ~np.isnan(key) if key.dtype.kind == "f" else np.ones(len(mask), np.bool_)
+        # Texts are places in a list, -1 where there is none.
+        known &= ~np.isnan(key) if key.dtype.kind == "f" else key >= 0 if key.dtype == np.int32 else True
     labels = np.stack([np.unique(key, return_inverse=True)[1] for key in keys])
     labels = np.unique(labels, axis=1, return_inverse=True)[1].reshape(-1)
     for label in np.unique(labels[known & mask]):
@@ -99,7 +100,7 @@ def _ranks(numbers: npt.NDArray[np.float64], node: Node) -> npt.NDArray[np.float
         rank[np.argsort(signed, kind="stable")] = np.arange(1, len(numbers) + 1)
     else:
         rank = {"average": (low + high + 1) / 2, "min": low + 1.0, "max": high * 1.0}[node["method"]]
-    return rank / most if node["pct"] else rank
+    return np.asarray(rank / most if node["pct"] else rank)
 
 
 def day_pair(left: Grid, right: Grid, mask: Grid, node: Node) -> Grid:

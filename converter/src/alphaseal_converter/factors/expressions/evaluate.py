@@ -37,7 +37,7 @@ class Grids:
     @property
     def shape(self) -> tuple[int, int]:
         """(days, stocks)"""
-        return next(iter(self.tables.values())).rows.shape  # type: ignore[return-value]
+        return next(iter(self.tables.values())).rows.shape
 
 
 _NAMES: Final = {
@@ -103,7 +103,8 @@ def _value(node: Node, inputs: list[Grid], grids: Grids) -> Grid:
         whole, mask, *keys = (np.broadcast_to(given, grids.shape) for given in inputs)
         return (across.day if operator == "day" else across.day_rank)(whole, mask, keys, node)
     if operator == "day_pair":
-        return across.day_pair(*(np.broadcast_to(given, grids.shape) for given in inputs), node)
+        left, right, mask = (np.broadcast_to(given, grids.shape) for given in inputs)
+        return across.day_pair(left, right, mask, node)
     return _OTHERS[operator](node, *inputs)
 
 
@@ -183,7 +184,7 @@ def _reduce(node: Node, values: Grid) -> Grid:
 
 
 _OTHERS: Final[Mapping[str, Callable[..., Grid]]] = {
-    "where": lambda node, condition, yes, no: np.where(condition, yes, no),
+    "where": lambda node, condition, yes, no: np.asarray(np.where(condition, yes, no)),
     "cast": _cast,
     "keep": _keep,
     "element": lambda node, values: values[..., values.shape[-1] - 1 - node["index"]],

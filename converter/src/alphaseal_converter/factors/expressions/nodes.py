@@ -36,7 +36,7 @@ ffill              f mask -> f                          last value that is not N
                                                         rows back (None: all of them: unbounded history)
 roll               float64 mask -> float64              over the last `window` rows of the mask (fewer at the start), infinities
                                                         as NaN, NaN skipped; NaN where fewer than `min_periods` values are there.
-                                                        `function`: sum mean var std sem (`ddof`) min max median skew kurt
+                                                        `function`: sum mean var std (`ddof`) min max median skew kurt
                                                         quantile (`q`, `interpolation`) rank (`method`, `ascending`, `pct`);
                                                         `constant_windows`: "exact" (pandas 2) or "moments" (pandas 3)
 roll2              float64 float64 mask -> float64      the same of pairs, `function`: corr cov (`ddof`); a pair counts where both are
@@ -87,9 +87,7 @@ _FLOAT_TESTS: Final = ("isnan", "isinf", "isfinite")
 _ARITHMETIC: Final = ("add", "sub", "mul", "maximum", "minimum", "fmax", "fmin", "mod", "floordiv", "pow")
 _ORDER: Final = ("gt", "ge", "lt", "le")
 _LOGIC: Final = ("and", "or", "xor")
-ROLL_FUNCTIONS: Final = (
-    *("sum", "mean", "var", "std", "sem", "min", "max", "median", "skew", "kurt", "quantile", "rank"),
-)
+ROLL_FUNCTIONS: Final = (*("sum", "mean", "var", "std", "min", "max", "median", "skew", "kurt", "quantile", "rank"),)
 PAIR_FUNCTIONS: Final = ("corr", "cov")
 REDUCTIONS: Final = (
     *(
@@ -261,7 +259,7 @@ RULES: Final = _rules()
 ELEMENTWISE: Final = frozenset(name for name, rule in RULES.items() if rule.inputs and rule.windows == "elementwise")
 _MOMENTS: Final = {"ddof": _DDOF}
 _OF_FUNCTION: Final[Mapping[tuple[str, str], Mapping[str, Callable[[Value], bool]]]] = {
-    **{("roll", name): _MOMENTS for name in ("var", "std", "sem")},
+    **{("roll", name): _MOMENTS for name in ("var", "std")},
     ("roll", "quantile"): {"q": _share, "interpolation": _one_of(*INTERPOLATIONS)},
     ("roll", "rank"): {"method": _one_of("average", "min", "max"), "ascending": _FLAG, "pct": _FLAG},
     **{("reduce", name): _MOMENTS for name in ("var", "std")},

@@ -53,18 +53,15 @@ def _statistic(window: Floats, there: npt.NDArray[np.bool_], count: Floats, node
     if function == "rank":
         return _rank(window, count, node)
     if function == "sum":
-        return np.where(high == low, high * count, np.where(there, window, 0.0).sum(1))
+        return np.asarray(np.where(high == low, high * count, np.where(there, window, 0.0).sum(1)))
     mean = _mean(window, there, count, high)
     if function == "mean":
         return mean
     deviation = np.where(there, window - mean[:, None], 0.0)
     second = (deviation * deviation).sum(1)
-    if function in ("var", "std", "sem"):
+    if function in ("var", "std"):
         variance = np.where(count > node["ddof"], second / (count - node["ddof"]), np.nan)
-        if function == "var":
-            return np.asarray(variance)
-        root = np.sqrt(variance)
-        return np.asarray(root / np.sqrt(count) if function == "sem" else root)
+        return np.asarray(np.sqrt(variance) if function == "std" else variance)
     return _shape(deviation, second / count, count, high == low, node)
 
 

@@ -8,8 +8,22 @@ from alphaseal_converter.factors.expressions.nodes import Node
 
 LONGEST: Final = 2000
 _SIGNS: Final = {
-    "add": "+", "sub": "-", "mul": "*", "div": "/", "pow": "**", "mod": "%", "floordiv": "//",
-    "gt": ">", "ge": ">=", "lt": "<", "le": "<=", "eq": "==", "ne": "!=", "and": "and", "or": "or", "xor": "xor",
+    "add": "+",
+    "sub": "-",
+    "mul": "*",
+    "div": "/",
+    "pow": "**",
+    "mod": "%",
+    "floordiv": "//",
+    "gt": ">",
+    "ge": ">=",
+    "lt": "<",
+    "le": "<=",
+    "eq": "==",
+    "ne": "!=",
+    "and": "and",
+    "or": "or",
+    "xor": "xor",
 }
 
 

@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 
 from alphaseal_converter.factors.expressions.nodes import Node
-from alphaseal_converter.factors.trace.layout import Layout, Opaque, ordered, without_level
-from alphaseal_converter.factors.trace.operands import Operand, combined, value_of
-from alphaseal_converter.factors.trace.recorder import RECORD, looks_ahead, misplaced, unknown
-from alphaseal_converter.factors.trace.values import (
+from alphaseal_converter.factors.recording.layout import Layout, Opaque, ordered, without_level
+from alphaseal_converter.factors.recording.operands import Operand, combined, value_of
+from alphaseal_converter.factors.recording.recorder import RECORD, looks_ahead, misplaced, unknown
+from alphaseal_converter.factors.recording.values import (
     binary,
     both,
     cast,
@@ -51,11 +51,11 @@ class Elementwise(Operand):
         if not isinstance(other, Operand):
             return value_of(other, pandas=True)
         mine, its = self.layout, other.layout
-        if its.kind in ("value", "window") or its is mine or (its.kind == "date" and not other.labelled):
-            if its.kind != "date" or other.labelled or mine.kind == "date":
-                return other.node if not other.is_frame else unknown("a frame as an operand")
         if other.is_frame:
             return unknown("a frame as an operand")
+        single = not other.labelled and its.kind in ("value", "window", mine.kind if mine.kind == "date" else "value")
+        if single or its is mine:
+            return other.node
         if not other.labelled:
             if not mine.same_rows(its):
                 misplaced("positional operand", "positions of two objects mean different rows")
@@ -190,9 +190,7 @@ class Elementwise(Operand):
             return self
         falling = [one for one, up in zip(levels, ascending, strict=False) if not up] if isinstance(
             ascending, list | tuple) else [] if ascending else list(levels)  # fmt: skip
-        if "datetime" in falling:
-            looks_ahead("sort by falling dates", "the row before is then that of a later day")
-        order = "unknown" if falling else ordered(self.layout, levels)
+        order = "falling" if "datetime" in falling else "unknown" if falling else ordered(self.layout, levels)
         return self._at(self.layout.but(order=order if self.layout.kind == "table" else self.layout.order))
 
     def droplevel(self, level: Any, axis: Any = 0) -> Any:
@@ -311,7 +309,7 @@ def _arithmetic(self: Any, operator: str, other: Any, axis: Any, level: Any, fil
             unknown(f"{operator} by level")
         other = self._at(self.layout)._map(lambda node: kept(other.node, other.layout.rows, self.layout.rows))
     if fill_value is not None:
-        if isinstance(other, Operand):
+        if isinstance(other, Elementwise):
             same = self.layout.rows is other.layout.rows
             gone = self.isna() & other.isna() if same else unknown("fill_value of different rows")
             left, right = self.fillna(fill_value), other.fillna(fill_value)

@@ -9,13 +9,23 @@ from typing import Any
 import numpy as np
 
 from alphaseal_converter.factors.expressions.nodes import Node
-from alphaseal_converter.factors.trace.keys import Key
-from alphaseal_converter.factors.trace.layout import CLASSES, DATE, KEYS, STOCK, Index, Layout, Opaque, Token, place_of
-from alphaseal_converter.factors.trace.operands import Operand, joined
-from alphaseal_converter.factors.trace.recorder import by_value, looks_ahead, misplaced, unknown
+from alphaseal_converter.factors.recording.keys import Key
+from alphaseal_converter.factors.recording.layout import (
+    CLASSES,
+    DATE,
+    KEYS,
+    STOCK,
+    Index,
+    Layout,
+    Opaque,
+    Token,
+    place_of,
+)
+from alphaseal_converter.factors.recording.operands import Operand, joined
+from alphaseal_converter.factors.recording.recorder import by_value, looks_ahead, misplaced, unknown
+from alphaseal_converter.factors.recording.values import both, constant, dtype_of, either, is_number, missing, negated
 from alphaseal_converter.factors.trace.rowwise import Rowwise
 from alphaseal_converter.factors.trace.series import Array, Series, placed
-from alphaseal_converter.factors.trace.values import both, constant, dtype_of, either, is_number, missing, negated
 
 Cell = Any
 """A node, or the text datetime or instrument: a key column."""
@@ -439,7 +449,7 @@ class Frame(Rowwise):
             return self._put(self._at(placed(self.layout, keys)), inplace)
         names = [keys] if isinstance(keys, str) else list(keys)
         cells = dict(self.cells)
-        levels = tuple(cells[name] if name in cells else None for name in names)
+        levels = tuple(cells.get(name) for name in names)
         if append or not all(isinstance(one, str) for one in levels):
             unknown("set_index", f"of {names}")
         if self.layout.kind == "table" and set(levels) != set(KEYS):
@@ -450,10 +460,13 @@ class Frame(Rowwise):
     def sort_values(self, by: Any, axis: Any = 0, ascending: Any = True, inplace: bool = False, **named: Any) -> Any:
         names = [by] if isinstance(by, str) else list(by)
         cells = dict(self.cells)
-        levels = [cells[name] if name in cells else name if name in self.layout.levels else None for name in names]
+        levels = [cells.get(name, name if name in self.layout.levels else None) for name in names]
         if any(not isinstance(one, str) for one in levels):
             return unknown("sort_values", f"by {names}: rows are ordered by value")
         found = self._sorted(tuple(levels), ascending)
+        if levels == [STOCK] and self.layout.kind == "table" and named.get("kind") not in ("stable", "mergesort"):
+            # The default algorithm leaves the days of a stock in no certain order.
+            found = found._at(found.layout.but(order="unknown"))
         if named.get("ignore_index"):
             found = found._at(found.layout.but(labels=object()))
         return self._put(found, inplace)

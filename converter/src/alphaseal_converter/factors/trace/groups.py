@@ -6,11 +6,10 @@ from collections.abc import Iterator
 from typing import Any, Final
 
 from alphaseal_converter.factors.expressions.nodes import Node
-from alphaseal_converter.factors.trace.frame import Frame
-from alphaseal_converter.factors.trace.keys import Key, inside
-from alphaseal_converter.factors.trace.layout import CLASSES, DATE, KEYS, STOCK, TOKENS, Layout, Opaque
-from alphaseal_converter.factors.trace.operands import Operand
-from alphaseal_converter.factors.trace.recorder import (
+from alphaseal_converter.factors.recording.keys import Key, inside
+from alphaseal_converter.factors.recording.layout import CLASSES, DATE, KEYS, STOCK, TOKENS, Layout, Opaque
+from alphaseal_converter.factors.recording.operands import Operand
+from alphaseal_converter.factors.recording.recorder import (
     RECORD,
     along_paths,
     looks_ahead,
@@ -19,9 +18,10 @@ from alphaseal_converter.factors.trace.recorder import (
     unbounded,
     unknown,
 )
+from alphaseal_converter.factors.recording.values import cast, constant, is_number, kept, where
+from alphaseal_converter.factors.trace.frame import Frame
 from alphaseal_converter.factors.trace.rowwise import DEFAULT
 from alphaseal_converter.factors.trace.series import Array, Series, Single
-from alphaseal_converter.factors.trace.values import cast, constant, is_number, kept, where
 
 STATISTICS: Final = ("mean", "sum", "std", "var", "median", "min", "max", "count", "quantile", "skew")
 
@@ -61,19 +61,29 @@ def _key(owner: Any, key: Any, is_level: bool) -> Any:
         if not key.layout.same_rows(owner.layout) and key.layout.rows is not owner.layout.rows:
             misplaced("groupby", "the keys are of other rows")
         return key.name
+    if isinstance(key, Grouper):
+        return _key(owner, key.name, key.is_level)
     if isinstance(key, int) and not isinstance(key, bool) and is_level:
         key = levels[key]
         return key if key in KEYS else unknown("groupby of range labels")
     if isinstance(key, str):
         if not is_level and isinstance(owner, Frame) and key in owner.columns:
-            cell = dict(owner.cells)[key]
-            return cell
+            return dict(owner.cells)[key]
         if key in levels and key in KEYS:
             return key
         raise KeyError(key)
     if isinstance(key, Operand):
         return owner._operand(key)
     return unknown("groupby", f"of {type(key).__name__}")
+
+
+class Grouper:
+    """``pandas.Grouper`` of a level or column."""
+
+    def __init__(self, key: Any = None, level: Any = None, freq: Any = None, **named: Any) -> None:
+        if freq is not None or named:
+            unknown("Grouper", "of a frequency: another time axis is not followed")
+        self.name, self.is_level = (level, True) if key is None else (key, False)
 
 
 class Group:
@@ -233,7 +243,7 @@ class Group:
             given.use()
         if given is None or is_number(given):
             return constant(float("nan") if given is None else given, "float64")
-        return unknown(what, f"the function gives {type(given).__name__}")  # type: ignore[no-any-return]
+        return unknown(what, f"the function gives {type(given).__name__}")
 
     def apply(self, func: Any, *arguments: Any, include_groups: Any = None, **named: Any) -> Any:
         inner = self.inner()
@@ -280,8 +290,6 @@ class Group:
     # ---- statistics
 
     def _day_node(self, node: Node, function: str, **parameters: Any) -> Node:
-        if node.dtype == "float32" and RECORD.pandas >= 3 and function == "mean":
-            node = cast(node, "float64")
         if node.dtype == "bool" and function not in ("any", "count"):
             node = cast(node, "int64")
         found = make("day", node, self.owner.layout.rows, *self.keys, function=function, **parameters)
@@ -338,9 +346,16 @@ class Group:
     aggregate = agg
 
     def first(self, *arguments: Any, **named: Any) -> Any:
-        return looks_ahead("first or last row of a group", "one row stands for all")
+        return unbounded("first row of a stock") if self.by == STOCK else unknown("first row of a day")
 
-    last = nth = head = tail = first
+    head = first
+
+    def last(self, *arguments: Any, **named: Any) -> Any:
+        if self.by == STOCK:
+            looks_ahead("last row of a stock", "a value of the last day goes into values of days before")
+        return unknown("last row of a day")
+
+    tail = nth = last
 
     def __getattr__(self, name: str) -> Any:
         if name.startswith("__"):

@@ -5,18 +5,18 @@ from __future__ import annotations
 from typing import Any
 
 from alphaseal_converter.factors.expressions.nodes import Node
+from alphaseal_converter.factors.recording.layout import CLASSES, DATE, KEYS, STOCK, Layout, Token
+from alphaseal_converter.factors.recording.operands import joined
+from alphaseal_converter.factors.recording.recorder import misplaced, unknown
+from alphaseal_converter.factors.recording.values import both, either, kept
 from alphaseal_converter.factors.trace.frame import Frame
-from alphaseal_converter.factors.trace.layout import CLASSES, DATE, KEYS, STOCK, Layout, Token
-from alphaseal_converter.factors.trace.operands import joined
-from alphaseal_converter.factors.trace.recorder import misplaced, unknown
 from alphaseal_converter.factors.trace.series import Series
-from alphaseal_converter.factors.trace.values import both, either, kept
 
 
 def _frame(one: Any, place: int) -> Frame:
     if isinstance(one, Series):
         return Frame.of([(place if one.name is None else one.name, one.node)], one.layout)  # type: ignore[no-any-return]
-    return one if isinstance(one, Frame) else unknown("concat", f"of {type(one).__name__}")  # type: ignore[no-any-return]
+    return one if isinstance(one, Frame) else unknown("concat", f"of {type(one).__name__}")
 
 
 def concat(
@@ -60,7 +60,7 @@ def _beside(objs: list[Any], join: str, keys: Any) -> Frame:
 
 def _first(frame: Frame) -> Node:
     nodes = [cell for _, cell in frame.cells if isinstance(cell, Node)]
-    return nodes[0] if nodes else unknown("concat", "of a frame without values")  # type: ignore[no-any-return]
+    return nodes[0] if nodes else unknown("concat", "of a frame without values")
 
 
 def _below(objs: list[Any], keys: Any, names: Any, ignore_index: bool) -> Any:
@@ -77,7 +77,7 @@ def _below(objs: list[Any], keys: Any, names: Any, ignore_index: bool) -> Any:
         if all(_cells(one) == _cells(first) and one.layout.rows is layout.rows for one in objs):
             return found[0]
         return unknown("concat of rows", "of different tables")
-    if any(_cells(one) != _cells(first) or one.layout != layout for one in objs):
+    if any(_cells(one) != _cells(first) or one.layout.but(labels=None) != layout.but(labels=None) for one in objs):
         return unknown("loop over groups", "one round carries something to the next, or rounds differ")
     by = STOCK if layout.kind == "stock" else DATE
     levels = layout.levels
@@ -87,9 +87,12 @@ def _below(objs: list[Any], keys: Any, names: Any, ignore_index: bool) -> Any:
         levels = (by, *levels)
         if names is not None and list(names)[:1] != [by]:
             unknown("concat", f"with the names {names}")
+    has_keys = isinstance(first, Frame) and set(KEYS) <= {
+        cell for _, cell in first.cells if isinstance(cell, str)
+    } | set(levels)
     if ignore_index:
         levels = ("",)
-    elif set(levels) != set(KEYS) and levels != ("",) and keys is None and len(levels) < 2:
+    elif set(levels) != set(KEYS) and levels != ("",) and not has_keys:
         unknown("concat of rows", "they do not know their stock and day any more")
     changed = layout.but(kind="table", order="stock" if by == STOCK else "day", levels=levels)
     if ignore_index:
@@ -160,11 +163,11 @@ def _key(frame: Frame, name: Any) -> Any:
 def _by_date(left: Frame, right: Frame, how: str, suffixes: Any) -> Frame:
     """Values of a day beside all of its rows."""
     if how != "left":
-        return unknown("merge by date", f"how={how!r}")  # type: ignore[no-any-return]
+        return unknown("merge by date", f"how={how!r}")
     days = right.layout.rows
     cells = [(name, kept(cell, days, left.layout.rows)) for name, cell in right.cells if isinstance(cell, Node)]
     if {name for name, _ in cells} & set(left.columns):
-        return unknown("merge by date", "columns of the same names")  # type: ignore[no-any-return]
+        return unknown("merge by date", "columns of the same names")
     return Frame.of([*left.cells, *cells], left.layout.but(levels=("",), labels=object()))  # type: ignore[no-any-return]
 
 
@@ -201,7 +204,7 @@ def join(left: Frame, other: Any, on: Any = None, how: str = "left", lsuffix: st
             kept_levels = left.layout
             left = _by_date(left, right, how, (lsuffix, rsuffix))._at(kept_levels)
             continue
-        if on is not None and list(on) != [name for name in right.layout.levels]:
+        if on is not None and list(on) != list(right.layout.levels):
             unknown("join", f"on={on!r}")
         if on is None and not left.layout.same_labels(right.layout):
             if set(left.layout.levels) & set(right.layout.levels):

@@ -6,14 +6,16 @@ import os
 import types
 from typing import Any
 
+from alphaseal_converter.factors.recording.keys import Key
+from alphaseal_converter.factors.recording.layout import KEYS, Index, Layout, Opaque
+from alphaseal_converter.factors.recording.operands import Operand
+from alphaseal_converter.factors.recording.recorder import RECORD, make, unknown
+from alphaseal_converter.factors.recording.values import missing
 from alphaseal_converter.factors.trace.frame import Frame
+from alphaseal_converter.factors.trace.groups import Grouper
 from alphaseal_converter.factors.trace.joining import concat, merge
-from alphaseal_converter.factors.trace.keys import Key
-from alphaseal_converter.factors.trace.layout import DATE, KEYS, Index, Layout, Opaque
-from alphaseal_converter.factors.trace.operands import Operand
-from alphaseal_converter.factors.trace.recorder import RECORD, Refusal, make, unknown
-from alphaseal_converter.factors.trace.series import Array, Series, Single
-from alphaseal_converter.factors.trace.values import missing, negated
+from alphaseal_converter.factors.trace.rolling import Window
+from alphaseal_converter.factors.trace.series import Series
 from alphaseal_converter.factors.trace.wide import Wide, pivot
 
 TABLES = {"daily_pv.h5": "bars", "static_factors.parquet": "static"}
@@ -43,7 +45,7 @@ def read_parquet(path: Any, engine: Any = "auto", columns: Any = None, **named: 
     if named.keys() - {"use_nullable_dtypes", "storage_options"}:
         unknown("read_parquet", "of a part of a table")
     found = table(path)
-    return found if columns is None else found._chosen([one for one in columns if one not in KEYS])  # type: ignore[no-any-return]
+    return found if columns is None else found._chosen([one for one in columns if one not in KEYS])
 
 
 def write(path: Any, frame: Any) -> None:
@@ -75,6 +77,18 @@ def _to_datetime(value: Any, *arguments: Any, **named: Any) -> Any:
     return value if isinstance(value, Key | Index | Opaque) else unknown("to_datetime")
 
 
+class _OfWindows(type):
+    def __instancecheck__(cls, what: Any) -> bool:
+        return isinstance(what, Series) or (isinstance(what, Window) and not what.raw)
+
+
+class _SeriesOrWindow(Series, metaclass=_OfWindows):
+    """``pandas.Series``: of a window it is a window again."""
+
+    def __new__(cls, data: Any = None, *arguments: Any, **named: Any) -> Any:
+        return data.labels() if isinstance(data, Window) else Series(data, *arguments, **named)
+
+
 class _Slices:
     """``pandas.IndexSlice``."""
 
@@ -93,10 +107,11 @@ def pandas() -> types.ModuleType:
     found: Any = types.ModuleType("pandas")
     found.__version__ = "2.3.3" if RECORD.pandas < 3 else "3.0.0"
     found.__path__ = []
-    found.Series, found.DataFrame, found.Index = Series, Frame, Index
+    found.Series, found.DataFrame, found.Index = _SeriesOrWindow, Frame, Index
     found.MultiIndex, found.DatetimeIndex = Index, Index
     found.read_hdf, found.read_parquet, found.concat = read_hdf, read_parquet, concat
     found.merge = lambda left, right, *arguments, **named: merge(left, right, *arguments, **named)
+    found.Grouper = Grouper
     found.pivot = lambda data, *, index=None, columns=None, values=None: pivot(data, index, columns, values)
     found.isna = found.isnull = _isna
     found.notna = found.notnull = _notna
@@ -108,6 +123,3 @@ def pandas() -> types.ModuleType:
     )
     found.__getattr__ = _missing
     return found  # type: ignore[no-any-return]
-
-
-__all__ = ["Array", "DATE", "Refusal", "Single", "negated", "pandas", "write"]

@@ -7,12 +7,12 @@ from typing import Any, Final
 
 import numpy as np
 
+from alphaseal_converter.factors.recording.operands import FUNCTIONS, chosen, combined
+from alphaseal_converter.factors.recording.recorder import by_value, unknown
+from alphaseal_converter.factors.recording.values import binary, missing, negated, where
 from alphaseal_converter.factors.trace.elementwise import Elementwise
-from alphaseal_converter.factors.trace.operands import FUNCTIONS, Operand, chosen, combined
-from alphaseal_converter.factors.trace.recorder import by_value, unknown
 from alphaseal_converter.factors.trace.rolling import Picked, Window
 from alphaseal_converter.factors.trace.series import Array, Series, Single
-from alphaseal_converter.factors.trace.values import binary, missing, negated, where
 
 
 def call(function: Any, arguments: Any, named: Any) -> Any:
@@ -105,15 +105,11 @@ def _position(name: str, skip: bool) -> Callable[..., Any]:
     return apply
 
 
-def _window_pair(name: str) -> Callable[..., Any]:
-    def apply(left: Any, right: Any = None, **named: Any) -> Any:
-        if not isinstance(left, Window | np.ndarray) or not isinstance(right, Window | np.ndarray) or named:
-            return unknown(f"numpy.{name}")
-        if name == "dot":
-            return (left * right if isinstance(left, Window) else right * left).reduce("sum", False)
-        return unknown(f"numpy.{name}")
-
-    return apply
+def _dot(left: Any, right: Any, **named: Any) -> Any:
+    window, other = (left, right) if isinstance(left, Window) else (right, left)
+    if not isinstance(window, Window) or named:
+        return unknown("numpy.dot")
+    return (window * other).reduce("sum", False)
 
 
 def _average(values: Any, axis: Any = None, weights: Any = None, **named: Any) -> Any:
@@ -127,7 +123,12 @@ def _average(values: Any, axis: Any = None, weights: Any = None, **named: Any) -
 
 def _polyfit(positions: Any, values: Any, degree: int, **named: Any) -> Any:
     """A straight line over constant positions: slope and intercept."""
-    if not isinstance(values, Window) or not isinstance(positions, np.ndarray) or degree != 1 or named:
+    if (
+        not isinstance(values, Window)
+        or not isinstance(positions, np.ndarray | list | tuple | range)
+        or degree != 1
+        or named
+    ):
         return unknown("numpy.polyfit")
     x = np.asarray(positions, np.float64)
     mean = values.reduce("mean", False)
@@ -169,8 +170,8 @@ _TABLE: Final[dict[str, Callable[..., Any]]] = {
     "ones_like": lambda values, dtype=None, **named: _full_like(values, 1, dtype),
     "percentile": _quantile(0.01),
     "quantile": _quantile(1.0),
-    "dot": _window_pair("dot"),
-    "inner": _window_pair("dot"),
+    "dot": _dot,
+    "inner": _dot,
     "average": _average,
     "polyfit": _polyfit,
     "isin": _isin,
@@ -184,4 +185,3 @@ _TABLE: Final[dict[str, Callable[..., Any]]] = {
     "isreal": lambda values: negated(missing(values.node)),
 }
 FUNCTIONS["call"] = call
-__all__ = ["Operand", "call"]

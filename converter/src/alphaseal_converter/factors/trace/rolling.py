@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import numpy as np
 
 from alphaseal_converter.factors.expressions.nodes import Node
-from alphaseal_converter.factors.trace.layout import CLASSES, Layout
-from alphaseal_converter.factors.trace.operands import Operand, joined
-from alphaseal_converter.factors.trace.recorder import (
+from alphaseal_converter.factors.recording.layout import CLASSES, Layout
+from alphaseal_converter.factors.recording.operands import Operand, combined, joined
+from alphaseal_converter.factors.recording.recorder import (
     RECORD,
     along_paths,
     by_value,
@@ -18,12 +19,13 @@ from alphaseal_converter.factors.trace.recorder import (
     misplaced,
     unknown,
 )
-from alphaseal_converter.factors.trace.values import (
+from alphaseal_converter.factors.recording.values import (
     binary,
     cast,
     constant,
     dtype_named,
     is_number,
+    kept,
     missing,
     negated,
     where,
@@ -83,7 +85,9 @@ class Rolling:
         return self._roll("var", ddof=int(ddof))
 
     def sem(self, ddof: int = 1, *arguments: Any, **named: Any) -> Any:
-        return unknown("rolling.sem")
+        count = self.owner._map(lambda node: cast(negated(missing(node)), "float64"))
+        number = count._map(lambda node: self._node(node, self.owner.layout.rows, "sum", self.minimum))
+        return self._roll("std", ddof=int(ddof)) / self.back(combined("sub", number, ddof)) ** 0.5
 
     def min(self, *arguments: Any, **named: Any) -> Any:
         return self._roll("min")
@@ -101,7 +105,7 @@ class Rolling:
         return self._roll("kurt")
 
     def count(self, *arguments: Any, **named: Any) -> Any:
-        rows, minimum = self.owner.layout.rows, 0 if self.least is None else self.minimum
+        rows, minimum = self.owner.layout.rows, self.minimum
         there = self.owner._map(lambda node: cast(negated(missing(node)), "float64"))
         return self.back(there._map(lambda node: self._node(node, rows, "sum", minimum)))
 
@@ -117,6 +121,8 @@ class Rolling:
             return unknown(f"rolling.{function}", "of all pairs of columns, or with something that is no series")
         if owner.layout.kind == "stock" and other.layout.kind == "table":
             misplaced(f"groupby.rolling.{function} with an ungrouped series", "pandas pairs rows of different stocks")
+        if owner.layout.kind == "wide" and other.layout.kind == "day":
+            other = owner.like(kept(other.node, other.layout.rows, rows))
         pair = joined([owner, other], lambda values: values[1])
         if pair.layout.rows is not rows:
             owner = joined([owner, other], lambda values: values[0])
@@ -156,7 +162,7 @@ class Rolling:
             found = None
             for length in reversed(lengths):
                 values = Window(make("window", cast(node, "float64"), rows, window=length), length, rows, raw)
-                given = along_paths(lambda values=values: func(values, *(args or ()), **(kwargs or {})), _either)
+                given = along_paths(partial(func, values, *(args or ()), **(kwargs or {})), _either)
                 here = cast(_number(given), "float64")
                 found = here if found is None or count is None else where(binary("gt", count, length), found, here)
             assert found is not None
@@ -224,6 +230,10 @@ class Window(Operand):
     values = property(lambda self: Window(self.node, self.length, self.rows, True))
     iloc = property(lambda self: self)
     empty = False
+
+    def labels(self) -> Window:
+        """As a series."""
+        return Window(self.node, self.length, self.rows, False)
 
     def to_numpy(self, *arguments: Any, **named: Any) -> Any:
         return self.values
@@ -323,8 +333,10 @@ class Window(Operand):
         return (self * other).sum()
 
     def rank(self, method: str = "average", ascending: bool = True, pct: bool = False, **named: Any) -> Any:
-        """Ranks of all positions; usually the newest one's is taken."""
-        return unknown("rank in a window", "use rolling.rank")
+        """Ranks of all positions, of which one is taken."""
+        if method not in ("average", "min", "max"):
+            unknown("rank in a window", f"method={method!r}")
+        return Ranks(self, method, ascending, pct)
 
     def diff(self, periods: int = 1) -> Any:
         return unknown("diff in a window", "take differences before the window")
@@ -333,6 +345,31 @@ class Window(Operand):
         if name.startswith("__"):
             raise AttributeError(name)
         return unknown(f"window.{name}")
+
+
+class Ranks:
+    """``window.rank()``, until the rank of one position is taken."""
+
+    def __init__(self, window: Window, method: str, ascending: bool, pct: bool) -> None:
+        self.window, self.method, self.ascending, self.pct = window, method, ascending, pct
+
+    iloc = values = property(lambda self: self)
+
+    def to_numpy(self) -> Ranks:
+        return self
+
+    def __getitem__(self, place: Any) -> Any:
+        window, one = self.window, self.window[place]
+        before = (window < one if self.ascending else window > one).sum()
+        equal = (window == one).sum()
+        rank = {"average": before + (equal + 1) / 2, "min": before + 1.0, "max": before + equal * 1.0}[self.method]
+        rank = rank / window.count() if self.pct else rank
+        return window.like(where(missing(one.node), float("nan"), rank.node))
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("__"):
+            raise AttributeError(name)
+        return unknown(f"ranks of a window: {name}")
 
 
 class Picked:
@@ -367,15 +404,18 @@ class Picked:
 def _number(given: Any) -> Node:
     """What a function of a window gives."""
     if isinstance(given, Window):
-        return given.node if given.is_number else unknown("rolling.apply", "the function gives no number")  # type: ignore[no-any-return]
+        return given.node if given.is_number else unknown("rolling.apply", "the function gives no number")
     if isinstance(given, Node):
         return given
     if given is None:
         return constant(float("nan"), "float64")
     if is_number(given):
         return constant(given, "float64")
-    return unknown("rolling.apply", f"the function gives {type(given).__name__}")  # type: ignore[no-any-return]
+    return unknown("rolling.apply", f"the function gives {type(given).__name__}")
 
 
 def _either(condition: Node, yes: Any, no: Any) -> Any:
     return where(condition, cast(_number(yes), "float64"), cast(_number(no), "float64"))
+
+
+CLASSES["Window"] = Window

@@ -8,10 +8,9 @@ from typing import Any, Final
 import numpy as np
 
 from alphaseal_converter.factors.expressions.nodes import Node
-from alphaseal_converter.factors.trace.elementwise import Elementwise
-from alphaseal_converter.factors.trace.layout import CLASSES
-from alphaseal_converter.factors.trace.operands import Operand
-from alphaseal_converter.factors.trace.recorder import (
+from alphaseal_converter.factors.recording.layout import CLASSES
+from alphaseal_converter.factors.recording.operands import Operand
+from alphaseal_converter.factors.recording.recorder import (
     RECORD,
     by_value,
     looks_ahead,
@@ -20,7 +19,8 @@ from alphaseal_converter.factors.trace.recorder import (
     unbounded,
     unknown,
 )
-from alphaseal_converter.factors.trace.values import binary, cast, floating, is_number, missing, negated, where
+from alphaseal_converter.factors.recording.values import binary, cast, floating, is_number, where
+from alphaseal_converter.factors.trace.elementwise import Elementwise
 
 DEFAULT: Final = object()
 """An argument that is not given: pandas 2 fills then."""
@@ -32,12 +32,15 @@ class Rowwise(Elementwise):
     def scanned(self, what: str) -> Node:
         """The mask of the rows that follow each other."""
         kind = self.layout.kind
+        if self.layout.order == "falling":
+            looks_ahead(f"{what} of rows sorted by falling dates", "the row before is that of a later day")
+        if self.layout.order == "unknown" and kind == "stock":
+            unknown(what, "the order of the rows is not known here; sort by day first")
         if kind in ("stock", "day", "wide"):
             return self.layout.rows
         if kind == "date":
             misplaced(f"{what} in a group of one day", "the row before is another stock of the same day")
-        misplaced(f"{what} of ungrouped rows", "the row before may be another stock")
-        return self.layout.rows
+        return misplaced(f"{what} of ungrouped rows", "the row before may be another stock")
 
     def shift(self, periods: Any = 1, freq: Any = None, axis: Any = 0, fill_value: Any = None, **named: Any) -> Any:
         if axis in (1, "columns"):
@@ -144,7 +147,7 @@ def _periods(periods: Any, what: str) -> int:
 
 
 def _number(node: Node) -> Node:
-    return node if node.dtype != "bool" else unknown("difference of truth values", "pandas makes objects of it")  # type: ignore[no-any-return]
+    return node if node.dtype != "bool" else unknown("difference of truth values", "pandas makes objects of it")
 
 
 def shifted(node: Node, rows: Node, periods: int, fill_value: Any = None) -> Node:
@@ -161,7 +164,7 @@ def shifted(node: Node, rows: Node, periods: int, fill_value: Any = None) -> Nod
         instead = where(there, cast(fill_value, moved.dtype), moved)
         return cast(instead, node.dtype) if node.dtype in ("bool", "int64") else instead
     if node.dtype == "bool":
-        return unknown("shift of truth values", "pandas makes objects of it; cast it first")  # type: ignore[no-any-return]
+        return unknown("shift of truth values", "pandas makes objects of it; cast it first")
     return make("shift", floating(node), rows, periods=periods)
 
 
@@ -214,6 +217,3 @@ class Exponential:
         if name.startswith("__"):
             raise AttributeError(name)
         return unbounded(f"ewm.{name}")
-
-
-__all__ = ["DEFAULT", "Rowwise", "change", "forward", "missing", "negated", "shifted"]

@@ -17,16 +17,16 @@ import numpy as np
 
 from alphaseal_converter.factors.expressions.document import Refused, Traced
 from alphaseal_converter.factors.expressions.nodes import Node
+from alphaseal_converter.factors.recording.keys import Key
+from alphaseal_converter.factors.recording.layout import CLASSES, DATE, STOCK, Index, Opaque
+from alphaseal_converter.factors.recording.operands import Operand
+from alphaseal_converter.factors.recording.recorder import RECORD, SOURCE, Refusal, line, make, unknown
+from alphaseal_converter.factors.recording.values import constant
 from alphaseal_converter.factors.trace import groups, numpy_functions, rolling, selection, wide
 from alphaseal_converter.factors.trace.frame import Frame
-from alphaseal_converter.factors.trace.keys import Key
-from alphaseal_converter.factors.trace.layout import CLASSES, DATE, STOCK, Index, Opaque
 from alphaseal_converter.factors.trace.module import TABLES, pandas, write
-from alphaseal_converter.factors.trace.operands import Operand
-from alphaseal_converter.factors.trace.recorder import RECORD, SOURCE, Refusal, line, make, unknown
 from alphaseal_converter.factors.trace.rolling import Picked, Window
 from alphaseal_converter.factors.trace.series import Series, Single
-from alphaseal_converter.factors.trace.values import constant
 
 _CALL: Final = "__called__"
 _HOOKED: Final = ("len", "float", "int", "bool", "round")
@@ -49,13 +49,13 @@ def _called(function: Any, *arguments: Any, **named: Any) -> Any:
     """A built-in function of one of ours gives one of ours."""
     first = arguments[0] if arguments else None
     if function is len:
-        if isinstance(first, Window | _Counted):
+        if isinstance(first, Window):
             return len(first)
         if isinstance(first, Picked):
             return first.count()
         if isinstance(first, Operand | Key | Index) or type(first).__name__ in ("Names", "_Stocks"):
             return _length(first)
-    elif isinstance(first, Operand) and first.layout.kind in ("value", "window", "date"):
+    elif isinstance(first, Single | Window):
         if function is float:
             return first.astype("float64")
         if function is int:
@@ -63,10 +63,6 @@ def _called(function: Any, *arguments: Any, **named: Any) -> Any:
     elif isinstance(first, Opaque):
         return first
     return function(*arguments, **named)
-
-
-class _Counted:
-    """Nothing: a kind that has a length of its own."""
 
 
 def _length(what: Any) -> Any:
@@ -80,7 +76,7 @@ def _length(what: Any) -> Any:
 class _Loader(importlib.machinery.SourceFileLoader):
     """Of the factor's source."""
 
-    def source_to_code(self, data: Any, path: Any, *, _optimize: int = -1) -> Any:
+    def source_to_code(self, data: Any, path: Any, *, _optimize: int = -1) -> Any:  # type: ignore[override]
         tree = ast.fix_missing_locations(_Calls().visit(ast.parse(data, filename=str(path))))
         return super().source_to_code(tree, path)
 
@@ -114,7 +110,7 @@ def _prepare() -> None:
     CLASSES["write"] = write
     for name in ("numpy.random", "random", "secrets"):
         sys.modules[name] = _refusing(name, "random", "chance gives another value each time")
-    np.random = sys.modules["numpy.random"]  # type: ignore[assignment]
+    np.random = sys.modules["numpy.random"]
     for name in [
         name for name in sys.modules if name.partition(".")[0] in ("scipy", "sklearn", "numba", "statsmodels")
     ]:
@@ -134,7 +130,7 @@ def _prepare() -> None:
 
     builtins.open = other
     setattr(builtins, _CALL, _called)
-    builtins.print = lambda *arguments, **named: None  # type: ignore[assignment]
+    builtins.print = lambda *arguments, **named: None
 
 
 def trace(tables: Mapping[str, Mapping[str, str]], pandas_major: int) -> Traced | Refused:

@@ -6,24 +6,22 @@ from functools import reduce
 from typing import Any
 
 from alphaseal_converter.factors.expressions.nodes import Node
-from alphaseal_converter.factors.trace.frame import Columns, Frame
-from alphaseal_converter.factors.trace.keys import Chosen, inside
-from alphaseal_converter.factors.trace.layout import CLASSES, Index, Opaque, Token
-from alphaseal_converter.factors.trace.operands import Operand
-from alphaseal_converter.factors.trace.recorder import along_paths, by_value, unknown
-from alphaseal_converter.factors.trace.series import Series, Single
-from alphaseal_converter.factors.trace.values import (
+from alphaseal_converter.factors.recording.keys import Chosen, inside
+from alphaseal_converter.factors.recording.layout import CLASSES, Index, Opaque, Token
+from alphaseal_converter.factors.recording.operands import Operand
+from alphaseal_converter.factors.recording.recorder import along_paths, by_value, unknown
+from alphaseal_converter.factors.recording.values import (
     binary,
     cast,
     constant,
-    floating,
     is_number,
-    kept,
     missing,
     negated,
     promoted,
     where,
 )
+from alphaseal_converter.factors.trace.frame import Columns, Frame
+from alphaseal_converter.factors.trace.series import Series, Single
 
 
 class Loc:
@@ -79,7 +77,7 @@ class Loc:
             inner = old._at(rows.layout)
             return where(rows.layout.rows, inner._operand(value), old.node)
         if not isinstance(rows, Operand) or rows.node.dtype != "bool":
-            return unknown("loc[…] =", "rows are chosen by name or date")  # type: ignore[no-any-return]
+            return unknown("loc[…] =", "rows are chosen by name or date")
         return where(old._condition(rows), old._operand(value), old.node)
 
 
@@ -169,7 +167,7 @@ def by_row(frame: Frame, function: Any, arguments: Any, named: Any) -> Any:
             return given.node
         if given is None or is_number(given):
             return constant(float("nan") if given is None else given, "float64")
-        return unknown("apply(axis=1)", f"the function gives {type(given).__name__}")  # type: ignore[no-any-return]
+        return unknown("apply(axis=1)", f"the function gives {type(given).__name__}")
 
     found = along_paths(
         lambda: function(_Row(frame), *arguments, **named), lambda c, yes, no: where(c, node_of(yes), node_of(no))
@@ -178,4 +176,3 @@ def by_row(frame: Frame, function: Any, arguments: Any, named: Any) -> Any:
 
 
 CLASSES.update(Loc=Loc, xs=xs, across_columns=across_columns, by_row=by_row, Chosen=Chosen)
-__all__ = ["Loc", "across_columns", "floating", "kept", "xs"]

@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 
 from alphaseal_converter.factors.expressions.nodes import Node
-from alphaseal_converter.factors.trace.layout import CLASSES, Index, Layout, Opaque
-from alphaseal_converter.factors.trace.operands import CLASSES_OF_ARRAYS, Operand, joined
-from alphaseal_converter.factors.trace.recorder import (
+from alphaseal_converter.factors.recording.layout import CLASSES, Index, Layout, Opaque
+from alphaseal_converter.factors.recording.operands import CLASSES_OF_ARRAYS, Operand, joined
+from alphaseal_converter.factors.recording.recorder import (
     RECORD,
     along_paths,
     by_value,
@@ -19,8 +19,7 @@ from alphaseal_converter.factors.trace.recorder import (
     unbounded,
     unknown,
 )
-from alphaseal_converter.factors.trace.rowwise import Rowwise
-from alphaseal_converter.factors.trace.values import (
+from alphaseal_converter.factors.recording.values import (
     both,
     cast,
     constant,
@@ -32,7 +31,22 @@ from alphaseal_converter.factors.trace.values import (
     negated,
     where,
 )
+from alphaseal_converter.factors.trace.rowwise import Rowwise
 
+_WHOLE = (
+    "argmax",
+    "argmin",
+    "idxmax",
+    "idxmin",
+    "mode",
+    "kurt",
+    "kurtosis",
+    "sem",
+    "autocorr",
+    "prod",
+    "nlargest",
+    "nsmallest",
+)
 _STATISTICS = ("mean", "sum", "std", "var", "median", "min", "max", "count", "quantile", "skew")
 
 
@@ -101,7 +115,7 @@ class Array(Operand):
         self.node = joined([key, value, self], lambda values: where(values[0], values[1], values[2]), own=False).node
 
     def clip(self, low: Any = None, high: Any = None, **named: Any) -> Any:
-        return np.clip(self, low, high)  # type: ignore[call-overload]
+        return np.clip(self, low, high)
 
     def __getattr__(self, name: str) -> Any:
         if name.startswith("__"):
@@ -247,7 +261,9 @@ class Series(Rowwise):
         if isinstance(function, str):
             return getattr(self, function)(*args, **named)
         layout = self.layout.but(kind="value")
-        given = along_paths(lambda: function(Single(self.node, layout), *args, **named), _either_single)
+        # pandas makes Python's numbers of the values.
+        node = cast(self.node, "float64") if self.node.dtype == "float32" else self.node
+        given = along_paths(lambda: function(Single(node, layout), *args, **named), _either_single)
         return self.like(_single(given))
 
     def map(self, function: Any, na_action: Any = None) -> Any:
@@ -274,8 +290,8 @@ class Series(Rowwise):
                 function=function,
                 **parameters,
             )
-            if function == "count":
-                node = cast(node, "int64")
+            if function in ("count", "quantile"):
+                node = cast(node, "int64" if function == "count" else "float64")
             return Single(node, self.layout.but(kind="date"))
         if kind == "stock" or kind == "day":
             looks_ahead(
@@ -365,8 +381,7 @@ class Series(Rowwise):
             return unknown(f"Series.{function}", "over all rows, or of another method")
         pair = joined([self, other], lambda values: values[1])
         left, right = floating(self.node), floating(pair.node)
-        if left.dtype != right.dtype:
-            left, right = cast(left, "float64"), cast(right, "float64")
+        left, right = cast(left, "float64"), cast(right, "float64")
         return Single(make("day_pair", left, right, pair.layout.rows, function=function, **parameters), self.layout)
 
     def _no_rows(self, name: str) -> Any:
@@ -383,22 +398,8 @@ class Series(Rowwise):
     def __getattr__(self, name: str) -> Any:
         if name.startswith("__"):
             raise AttributeError(name)
-        if name in (
-            "argmax",
-            "argmin",
-            "idxmax",
-            "idxmin",
-            "mode",
-            "kurt",
-            "kurtosis",
-            "sem",
-            "autocorr",
-            "prod",
-            "nlargest",
-            "nsmallest",
-        ):
-            if self.layout.kind in ("table", "stock", "day"):
-                looks_ahead(f"{name} of a whole history", "a statistic of all rows, those of later days among them")
+        if name in _WHOLE and self.layout.kind in ("table", "stock", "day"):
+            looks_ahead(f"{name} of a whole history", "a statistic of all rows, those of later days among them")
         return unknown(f"Series.{name}")
 
 

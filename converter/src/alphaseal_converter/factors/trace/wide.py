@@ -6,10 +6,9 @@ from collections.abc import Iterator
 from typing import Any
 
 from alphaseal_converter.factors.expressions.nodes import Node
-from alphaseal_converter.factors.trace.frame import Frame
-from alphaseal_converter.factors.trace.layout import CLASSES, DATE, KEYS, STOCK, TOKENS, Index, Layout, Opaque
-from alphaseal_converter.factors.trace.operands import Operand, combined
-from alphaseal_converter.factors.trace.recorder import (
+from alphaseal_converter.factors.recording.layout import CLASSES, DATE, KEYS, STOCK, TOKENS, Index, Layout, Opaque
+from alphaseal_converter.factors.recording.operands import Operand
+from alphaseal_converter.factors.recording.recorder import (
     RECORD,
     by_value,
     every_row,
@@ -18,9 +17,10 @@ from alphaseal_converter.factors.trace.recorder import (
     misplaced,
     unknown,
 )
+from alphaseal_converter.factors.recording.values import both, cast, constant, kept, missing, negated
+from alphaseal_converter.factors.trace.frame import Frame
 from alphaseal_converter.factors.trace.rowwise import Rowwise
 from alphaseal_converter.factors.trace.series import Series
-from alphaseal_converter.factors.trace.values import both, cast, constant, kept, missing, negated
 
 
 class Wide(Rowwise):
@@ -61,7 +61,9 @@ class Wide(Rowwise):
 
     T = values
 
-    def sort_index(self, axis: Any = 0, level: Any = None, ascending: Any = True, **named: Any) -> Any:
+    def sort_index(
+        self, axis: Any = 0, level: Any = None, ascending: Any = True, inplace: bool = False, **named: Any
+    ) -> Any:
         if axis in (1, "columns"):
             return self
         return self._sorted((DATE,), ascending)
@@ -267,7 +269,7 @@ def pivot(frame: Frame, index: Any, columns: Any, values: Any) -> Any:
 
     def named(key: Any) -> Any:
         key = key[0] if isinstance(key, list) and len(key) == 1 else key
-        return cells[key] if key in cells else key if key in frame.layout.levels else None
+        return cells.get(key, key if key in frame.layout.levels else None)
 
     values = values[0] if isinstance(values, list) and len(values) == 1 else values
     if (named(index), named(columns)) != KEYS or not isinstance(values, str) or not isinstance(cells.get(values), Node):
@@ -276,4 +278,3 @@ def pivot(frame: Frame, index: Any, columns: Any, values: Any) -> Any:
 
 
 CLASSES.update(wide=wide, pivot=pivot)
-__all__ = ["Wide", "combined", "pivot", "wide"]

@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from typing import Any
 
 from alphaseal_converter.factors.expressions.nodes import CALENDAR_PARTS
-from alphaseal_converter.factors.trace.layout import CLASSES, DATE, STOCK, TOKENS, Layout, Opaque, Token
-from alphaseal_converter.factors.trace.recorder import by_value, make, unknown
+from alphaseal_converter.factors.recording.layout import CLASSES, DATE, STOCK, TOKENS, Layout, Opaque, Token
+from alphaseal_converter.factors.recording.recorder import by_value, make, unknown
 
 _PARTS = {"dayofweek": "weekday", "day_of_week": "weekday", "day_of_year": "dayofyear"}
 
@@ -42,10 +42,6 @@ class Key:
     def dt(self) -> Key:
         return self
 
-    @property
-    def str(self) -> Any:
-        return unknown(f"text functions of {self.name}", "a group made of names of stocks is not followed")
-
     def map(self, function: Any) -> Any:
         if isinstance(function, CLASSES["Series"]) and function.layout.kind == "day" and self.name == DATE:
             found = CLASSES["Array"](function.node, self.layout)
@@ -70,6 +66,8 @@ class Key:
         if self.name == DATE and part in CALENDAR_PARTS:
             node = make("calendar", part=part)
             return CLASSES["Array"](node, self.layout) if self.index else CLASSES["Series"](node, self.layout)
+        if name == "str":
+            return unknown(f"text functions of {self.name}", "a group made of names of stocks is not followed")
         if name in ("min", "max", "shape", "size", "dtype"):
             return Opaque(f"{name} of {self.name}")
         return unknown(f"{self.name}.{name}")

@@ -12,7 +12,7 @@ from typing import Any, Final
 import numpy as np
 
 from alphaseal_converter.factors.expressions.nodes import Node
-from alphaseal_converter.factors.trace.recorder import make, unknown
+from alphaseal_converter.factors.recording.recorder import make, unknown
 
 Operand = Any
 """Node, int, float, bool or numpy number."""
@@ -281,9 +281,9 @@ def unary(name: str, value: Node) -> Node:
 def dtype_named(what: Any) -> str:
     """The dtype of the language that `what` names to astype; others are refused."""
     if what in (float, int, bool):
-        return {float: "float64", int: "int64", bool: "bool"}[what]
+        return "float64" if what is float else "int64" if what is int else "bool"
     try:
-        name = np.dtype(what).name
+        name = str(np.dtype(what).name)
     except TypeError:
         return unknown(f"dtype {what!r}")
     if name not in ("float32", "float64", "int64", "bool"):

@@ -8,14 +8,15 @@ from typing import Any
 import numpy as np
 
 from alphaseal_converter.factors.expressions.nodes import Node
-from alphaseal_converter.factors.trace.layout import DATE, Layout, Opaque, Token
-from alphaseal_converter.factors.trace.recorder import by_value, decide, make, misplaced, unknown
-from alphaseal_converter.factors.trace.values import (
+from alphaseal_converter.factors.recording.layout import DATE, Layout, Opaque, Token
+from alphaseal_converter.factors.recording.recorder import by_value, decide, make, misplaced, unknown
+from alphaseal_converter.factors.recording.values import (
     BINARY,
     UNARY,
     binary,
     cast,
     either,
+    implies,
     is_number,
     kept,
     negated,
@@ -96,7 +97,7 @@ class Operand:
     def __float__(self) -> float:
         return float(by_value("a value as a number of Python"))
 
-    __int__ = __index__ = __float__  # type: ignore[assignment]
+    __int__ = __index__ = __float__
     __hash__ = object.__hash__
 
     def __neg__(self) -> Any:
@@ -162,7 +163,7 @@ def _positions(values: Any) -> Node:
     """Constants at the positions of a window."""
     array = np.asarray(values, np.float64)
     if array.ndim != 1:
-        return unknown("arithmetic with an array of constants", "of several dimensions")  # type: ignore[no-any-return]
+        return unknown("arithmetic with an array of constants", "of several dimensions")
     return make("vector", values=tuple(array.tolist()))
 
 
@@ -194,6 +195,16 @@ def joined(operands: list[Any], function: Callable[[list[Any]], Node], own: bool
     among_windows = layout.kind == "window"
     for one in operands:
         value = _positions(one) if among_windows and isinstance(one, np.ndarray | list) else value_of(one, pandas)
+        if (
+            pandas
+            and foremost.labelled
+            and isinstance(one, Operand)
+            and one.layout.kind in ("value", "date")
+            and not one.labelled
+            and value.dtype == "float64"
+        ):
+            # A number of numpy beside a series counts as one of Python.
+            value = _as_number(value, objects)
         if isinstance(one, Operand) and one.labelled and RANK[one.layout.kind] >= 3:
             value = kept(value, one.layout.rows, layout.rows)
         values.append(value)
@@ -202,6 +213,12 @@ def joined(operands: list[Any], function: Callable[[list[Any]], Node], own: bool
     if found.labelled and not found.is_frame:
         found.name = names.pop() if len(names) == 1 else None
     return found
+
+
+def _as_number(value: Node, objects: list[Any]) -> Node:
+    labelled = {one.node.dtype for one in objects if one.labelled}
+    narrow = "float32" in labelled and "float64" not in labelled and "int64" not in labelled
+    return cast(value, "float32") if narrow else value
 
 
 def _aligned(layout: Layout, labelled: bool, other: Operand) -> Layout:
@@ -225,10 +242,24 @@ def _aligned(layout: Layout, labelled: bool, other: Operand) -> Layout:
     )
 
 
+def implied(rows: Node, days: Node) -> bool:
+    """Whether each of the rows is on one of the days: days that were made of those rows, or of more."""
+    if days.operator == "day" and days["function"] == "any":
+        return any(implies(rows, one) for one in days.inputs)
+    return implies(rows, days)
+
+
 def _with_days(layout: Layout, days: Layout) -> Layout:
     """A series of days beside one stock's series of days: by date."""
     if layout.kind == "stock" and layout.levels == (DATE,):
         return layout.but(rows=either(layout.rows, days.rows))
+    if (
+        layout.kind == "table"
+        and layout.levels.count(DATE) == 1
+        and len(layout.levels) == 2
+        and implied(layout.rows, days.rows)
+    ):
+        return layout
     if layout.kind == "wide":
         misplaced("wide table with a series of days", "pandas aligns the days with the columns, which are stocks")
     return unknown("a series of days beside rows", "use transform, or map by date")

@@ -8,8 +8,8 @@ from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from alphaseal_converter.factors.expressions.nodes import Node
-from alphaseal_converter.factors.trace.recorder import by_value, looks_ahead, misplaced, unknown
-from alphaseal_converter.factors.trace.values import both, constant
+from alphaseal_converter.factors.recording.recorder import by_value, looks_ahead, misplaced, unknown
+from alphaseal_converter.factors.recording.values import both, constant
 
 CLASSES: Final[dict[str, Any]] = {}
 """Classes of modules above, by name: an index gives arrays, a series gives groups, and each knows the others' kind."""
@@ -95,7 +95,7 @@ class Opaque:
     def _decided(self, *others: Any) -> Any:
         return by_value(self.what)
 
-    __lt__ = __le__ = __gt__ = __ge__ = __eq__ = __ne__ = __bool__ = _decided  # type: ignore[assignment]
+    __lt__ = __le__ = __gt__ = __ge__ = __eq__ = __ne__ = __bool__ = _decided
     __int__ = __index__ = __float__ = __iter__ = __len__ = _decided
     __hash__ = object.__hash__
 
@@ -173,7 +173,11 @@ class Index:
 
     def get_level_values(self, level: Any) -> Any:
         name = self.layout.levels[self._place(level)]
-        return CLASSES["Key"](name, self.layout, index=True) if name in KEYS else unknown("index.get_level_values of range labels")
+        return (
+            CLASSES["Key"](name, self.layout, index=True)
+            if name in KEYS
+            else unknown("index.get_level_values of range labels")
+        )
 
     def droplevel(self, level: Any = 0) -> Index:
         return Index(without_level(self.layout, level))
@@ -247,9 +251,7 @@ def place_of(layout: Layout, level: Any) -> int:
 
 def without_level(layout: Layout, level: Any) -> Layout:
     """The layout when index levels are dropped; a row must still know its day and stock."""
-    gone = (
-        {place_of(layout, one) for one in level} if isinstance(level, list | tuple) else {place_of(layout, level)}
-    )
+    gone = {place_of(layout, one) for one in level} if isinstance(level, list | tuple) else {place_of(layout, level)}
     left = tuple(name for place, name in enumerate(layout.levels) if place not in gone)
     if layout.kind == "table" and not set(KEYS) <= set(left) and "" not in left:
         unknown("droplevel", f"the rows are known by {left} alone then")
