@@ -6,7 +6,6 @@ Exit status: 0 compiled, 20 refused by construct and line.
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 from pathlib import Path
 from typing import Any
@@ -15,7 +14,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from alphaseal.errors import AlphasealError
+from alphaseal.plain_text import printable
+from alphaseal.terminal import console
+from alphaseal_converter.errors import RefusalError
 from alphaseal_converter.factors.expressions.document import Refused, Traced
 from alphaseal_converter.factors.expressions.evaluate import Grids, Table, evaluate
 from alphaseal_converter.factors.expressions.properties import properties
@@ -26,44 +27,38 @@ KEYS = ("datetime", "instrument")
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = console.Parser(prog="alphaseal_converter.factors.compile", description=__doc__)
     parser.add_argument("program", type=Path)
     parser.add_argument("--bars", type=Path, required=True)
     parser.add_argument("--static", type=Path)
     parser.add_argument("--pandas", type=int, default=2, choices=(2, 3))
     parser.add_argument("--out", type=Path)
     parser.add_argument("--json", action="store_true")
-    chosen = parser.parse_args()
-    try:
-        told = run(chosen)
-    except AlphasealError as error:
-        told = {"refused": error.code, "why": str(error)}
-    text = json.dumps(told) if chosen.json else "\n".join(f"{key}: {value}" for key, value in told.items())
-    sys.stdout.write(text + "\n")
-    return 20 if "refused" in told else 0
+    parser.set_defaults(verb="factor")
+    return console.run_command(parser, sys.argv[1:], {"factor": run})
 
 
-def run(chosen: Any) -> dict[str, Any]:
-    """What is told of the factor."""
+def run(chosen: argparse.Namespace) -> console.Outcome:
+    """What is told of the factor; RefusalError `factor.*` with construct and line."""
     grids, instruments = read_tables(chosen.bars, chosen.static)
     tables = {
-        name: {
-            column: "text" if name_of(values) == "int32" else name_of(values)
-            for column, values in table.columns.items()
-        }
+        name: {column: _dtype(values) for column, values in table.columns.items()}
         for name, table in grids.tables.items()
     }
     found = trace(chosen.program.read_bytes(), tables, chosen.pandas)
     if isinstance(found, Refused):
-        return {"refused": found.code, "construct": found.construct, "line": found.line, "why": found.why}
+        raise RefusalError(
+            f"factor.{found.code}", f"{found.construct}: {found.why}", where=f"{chosen.program}, line {found.line}"
+        )
     if chosen.out is not None:
         write_values(found, grids, instruments, chosen.out)
-    known = properties(found.value, found.rows)
-    return {"name": found.name, "expression": readable(found.value), **known}
+    told = {"name": found.name, "expression": readable(found.value), **properties(found.value, found.rows)}
+    return printable(f"{key}: {value}" for key, value in told.items()), told
 
 
-def name_of(values: Any) -> str:
-    return str(values.dtype)
+def _dtype(values: Any) -> str:
+    """Of a column: places of texts are int32."""
+    return "text" if values.dtype == np.int32 else str(values.dtype)
 
 
 def read_tables(bars: Path, static: Path | None) -> tuple[Grids, list[str]]:

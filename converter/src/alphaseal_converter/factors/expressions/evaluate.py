@@ -145,7 +145,7 @@ _BY_ROWS: Final[Mapping[str, Callable[..., Grid]]] = {
     "roll2": lambda node, left, right: windows.roll_pair(left, right, node),
     "row_count": lambda node, rows: np.minimum(np.arange(len(rows)) + 1, node["window"]),
     "window": lambda node, values: windows.windows(windows.finite_or_missing(values), node["window"]),
-    "ewm": lambda node, values: windows.exponential_mean(values, node),
+    "ewm": lambda node, values: windows.exponential_mean(windows.finite_or_missing(values), node),
 }
 
 

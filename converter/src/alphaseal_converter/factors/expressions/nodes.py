@@ -47,7 +47,7 @@ reduce             windows -> grid                      `function`: sum mean min
                                                         all (`ddof`, `skip` missing), quantile (`q`); arg…: int64, first of equals
 slice              windows -> window=count              `count` positions that end `last` before the newest
 flip               windows -> same                      newest first
-ewm                float64 mask -> float64              pandas' exponential mean: `alpha` `adjust` `ignore_na` `min_periods`,
+ewm                float64 mask -> float64              pandas' exponential mean, infinities as NaN: `alpha` `adjust` `ignore_na` `min_periods`,
                                                         `function`: mean.  Unbounded: its look-back has a tail weight
 day                x mask [key...] -> x or float64      one value per day over the stocks in the mask (NaN skipped), the same for
                                                         all stocks of the day and, with keys, of equal keys: `function`: mean sum

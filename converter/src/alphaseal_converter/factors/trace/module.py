@@ -25,7 +25,9 @@ TABLES = {"daily_pv.h5": "bars", "static_factors.parquet": "static"}
 def table(path: Any) -> Frame:
     """The table of a file that the program opens."""
     name = os.path.basename(str(path))
-    if TABLES.get(name) not in RECORD.tables:
+    if name not in TABLES:
+        raise Refusal("other_input", f"reads {name!r}", "only daily_pv.h5 and static_factors.parquet are followed")
+    if TABLES[name] not in RECORD.tables:
         raise FileNotFoundError(f"[Errno 2] No such file or directory: '{path}'")
     found = TABLES[name]
     cells = [
