@@ -9,7 +9,7 @@ from typing import Any
 from alphaseal_converter.factors.recording.keys import Key
 from alphaseal_converter.factors.recording.layout import KEYS, Index, Layout, Opaque
 from alphaseal_converter.factors.recording.operands import Operand
-from alphaseal_converter.factors.recording.recorder import RECORD, make, unknown
+from alphaseal_converter.factors.recording.recorder import RECORD, Refusal, make, unknown
 from alphaseal_converter.factors.recording.values import missing
 from alphaseal_converter.factors.trace.frame import Frame
 from alphaseal_converter.factors.trace.groups import Grouper
