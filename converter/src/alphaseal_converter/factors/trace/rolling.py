@@ -87,7 +87,9 @@ class Rolling:
     def sem(self, ddof: int = 1, *arguments: Any, **named: Any) -> Any:
         count = self.owner._map(lambda node: cast(negated(missing(node)), "float64"))
         number = count._map(lambda node: self._node(node, self.owner.layout.rows, "sum", self.minimum))
-        return self._roll("std", ddof=int(ddof)) / self.back(combined("sub", number, ddof)) ** 0.5
+        # pandas 2 takes `ddof` from the number of values a second time.
+        degrees = combined("sub", number, ddof if RECORD.pandas < 3 else 0)
+        return self._roll("std", ddof=int(ddof)) / self.back(degrees) ** 0.5
 
     def min(self, *arguments: Any, **named: Any) -> Any:
         return self._roll("min")
