@@ -58,7 +58,7 @@ def main(folder: Path) -> None:
     pd.read_hdf = lambda *arguments, **named: bars.copy()
     pd.read_parquet = lambda path, *arguments, columns=None, **named: side[columns] if columns else side.copy()
     written: list[pd.DataFrame] = []
-    pd.DataFrame.to_hdf = lambda self, *arguments, **named: written.append(self)  # type: ignore[method-assign]
+    pd.DataFrame.to_hdf = lambda self, *arguments, **named: written.append(self)
     for name, source in json.loads((folder / "sources.json").read_text()).items():
         written.clear()
         try:

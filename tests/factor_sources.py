@@ -398,6 +398,41 @@ out=df.groupby(level=["instrument"])["$close"].shift(1)
 z=lambda s:(s-s.groupby(level=0).transform("mean"))/s.groupby(level=0).transform("std"); out=z(df["$close"])+z(df["$volume"])
 ---
 out=df["$close"].groupby(level=1).transform(lambda x:x.rolling(5).sem())
+---
+r={}
+for k,g in df["$close"].groupby(level="instrument"):
+    s=g.droplevel("instrument")
+    w=s.resample("W-FRI").last()
+    r[k]=(w/w.shift(2)-1).reindex(s.index,method="ffill")
+out=pd.concat(r,names=["instrument","datetime"]).swaplevel().sort_index()
+---
+r={}
+for k,g in df["$close"].groupby(level="instrument"):
+    s=g.droplevel("instrument")
+    w=s.astype("float64").resample("W-WED").mean()
+    r[k]=w.diff().reindex(s.index,method="ffill")
+out=pd.concat(r,names=["instrument","datetime"]).swaplevel().sort_index()
+---
+r={}
+for k,g in df["$close"].groupby(level="instrument"):
+    s=g.droplevel("instrument")
+    w=s.resample("W").max()-s.resample("W").min()
+    r[k]=w.shift(1).reindex(s.index,method="ffill")
+out=pd.concat(r,names=["instrument","datetime"]).swaplevel().sort_index()
+---
+r={}
+for k,g in df["$close"].groupby(level="instrument"):
+    s=g.droplevel("instrument")
+    w=s.resample("W-MON").first()
+    r[k]=w.pct_change(3,fill_method=None).reindex(s.index,method="pad")
+out=pd.concat(r,names=["instrument","datetime"]).swaplevel().sort_index()
+---
+r={}
+for k,g in df["$close"].groupby(level="instrument"):
+    s=g.droplevel("instrument")
+    w=s.resample("ME").last()
+    r[k]=(w/w.shift(1)-1).reindex(s.index,method="ffill")
+out=pd.concat(r,names=["instrument","datetime"]).swaplevel().sort_index()
 """
 
 HEAD = 'import pandas as pd\nimport numpy as np\ndf = pd.read_hdf("daily_pv.h5", key="data")\n'

@@ -107,6 +107,7 @@ REFUSALS = {
     'out=df["$close"].groupby(level=1).cumsum()': ("unbounded_history", "cumsum"),
     'out=df["$close"] if df["$close"].iloc[-1] > 0 else df["$open"]': ("looks_ahead", "iloc of the last rows"),
     'out=df["$close"] if len(df) > 100 else df["$open"]': ("control_flow", "number of rows"),
+    'out=df["$close"].groupby(level=1).transform(lambda x: x.resample("W").last())': ("unknown_construct", "resample"),
     "import sklearn": ("other_input", "import sklearn"),
     'open("other.csv")': ("other_input", "open 'other.csv'"),
     'out=df["$close"].frobnicate()': ("unknown_construct", "Series.frobnicate"),

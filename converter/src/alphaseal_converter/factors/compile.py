@@ -16,6 +16,7 @@ import pyarrow.parquet as pq
 
 from alphaseal.plain_text import printable
 from alphaseal.terminal import console
+from alphaseal.version import __version__
 from alphaseal_converter.errors import RefusalError
 from alphaseal_converter.factors.expressions.document import Refused, Traced
 from alphaseal_converter.factors.expressions.evaluate import Grids, Table, evaluate
@@ -27,18 +28,24 @@ KEYS = ("datetime", "instrument")
 
 
 def main() -> int:
-    parser = console.Parser(prog="alphaseal_converter.factors.compile", description=__doc__)
-    parser.add_argument("program", type=Path)
-    parser.add_argument("--bars", type=Path, required=True)
-    parser.add_argument("--static", type=Path)
-    parser.add_argument("--pandas", type=int, default=2, choices=(2, 3))
-    parser.add_argument("--out", type=Path)
-    parser.add_argument("--json", action="store_true")
-    parser.set_defaults(verb="factor")
-    return console.run_command(parser, sys.argv[1:], {"factor": run})
+    verbs = {"factor": (f"{__package__}.compile", "compile one source")}
+    command = console.Command(
+        "alphaseal_converter.factors", "Factors compiled", lambda: printable([__version__]), verbs
+    )
+    return console.run_command(command, ["factor", *sys.argv[1:]])
 
 
-def run(chosen: argparse.Namespace) -> console.Outcome:
+def add_factor(parser: console.Parser) -> None:
+    """The arguments."""
+    parser.add_json()
+    parser.add_argument("program", type=Path, metavar="FACTOR.py", help="source of the factor")
+    parser.add_argument("--bars", type=Path, required=True, metavar="FILE", help="bars as parquet")
+    parser.add_argument("--static", type=Path, metavar="FILE", help="static_factors.parquet")
+    parser.add_argument("--pandas", type=int, default=2, choices=(2, 3), help="major version whose rules hold")
+    parser.add_argument("--out", type=Path, metavar="VALUES.parquet", help="where the values go")
+
+
+def run_factor(chosen: argparse.Namespace) -> console.Outcome:
     """What is told of the factor; RefusalError `factor.*` with construct and line."""
     grids, instruments = read_tables(chosen.bars, chosen.static)
     tables = {

@@ -13,7 +13,7 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
-from alphaseal_converter.factors.expressions import across, windows
+from alphaseal_converter.factors.expressions import across, periods, windows
 from alphaseal_converter.factors.expressions.nodes import Node, in_order
 
 Grid = npt.NDArray[Any]
@@ -90,13 +90,16 @@ def _value(node: Node, inputs: list[Grid], grids: Grids) -> Grid:
                 given[..., None] if inner.window is None and given.ndim == 2 else given
                 for inner, given in zip(node.inputs, inputs, strict=True)
             ]
-            if operator not in ("window",)
+            if operator != "window"
             else inputs
         )
     if operator in _FUNCTIONS:
         return np.asarray(_FUNCTIONS[operator](*inputs))
     if operator in _SOURCES:
         return _SOURCES[operator](node, grids)
+    if operator == "period":
+        values, mask = (np.broadcast_to(given, grids.shape) for given in inputs)
+        return periods.by_period(values, mask, grids.days, node)
     if operator in _BY_ROWS:
         return _by_rows(node, [np.broadcast_to(given, grids.shape) for given in inputs])
     if operator in ("day", "day_rank"):

@@ -49,6 +49,9 @@ slice              windows -> window=count              `count` positions that e
 flip               windows -> same                      newest first
 ewm                float64 mask -> float64              pandas' exponential mean, infinities as NaN: `alpha` `adjust` `ignore_na` `min_periods`,
                                                         `function`: mean.  Unbounded: its look-back has a tail weight
+period             f mask -> f                          of the stock's rows in a calendar period of `rule` (W-MON … W-SUN, or M): the
+                                                        period `back` before the last one that ended by the day; `function`: last
+                                                        first min max mean, NaN skipped; NaN where it has none
 day                x mask [key...] -> x or float64      one value per day over the stocks in the mask (NaN skipped), the same for
                                                         all stocks of the day and, with keys, of equal keys: `function`: mean sum
                                                         std var (`ddof`) median min max count quantile (`q`) skew any;
@@ -75,7 +78,7 @@ LONGEST_WINDOW: Final = 5000
 MOST_NODES: Final = 20_000
 ACROSS: Final = frozenset({"day", "day_rank", "day_pair"})
 """Operators that look at all stocks of a day."""
-ROWS_AWARE: Final = frozenset({"shift", "ffill", "roll", "roll2", "row_count", "window", "ewm"})
+ROWS_AWARE: Final = frozenset({"period", "shift", "ffill", "roll", "roll2", "row_count", "window", "ewm"})
 """Operators that look at earlier rows of the stock; their mask is the last input."""
 
 _SAME_NUMBER: Final = ("neg", "abs", "sign", "square")
@@ -110,6 +113,8 @@ REDUCTIONS: Final = (
 DAY_FUNCTIONS: Final = ("mean", "sum", "std", "var", "median", "min", "max", "count", "quantile", "skew", "any")
 RANK_METHODS: Final = ("average", "min", "max", "dense", "first")
 INTERPOLATIONS: Final = ("linear", "lower", "higher", "nearest", "midpoint")
+PERIOD_RULES: Final = (*(f"W-{day}" for day in ("MON", "TUE", "WED", "THU", "FRI", "SAT", "SUN")), "M")
+PERIOD_FUNCTIONS: Final = ("last", "first", "min", "max", "mean")
 CALENDAR_PARTS: Final = ("year", "month", "day", "weekday", "dayofyear", "quarter", "ordinal")
 
 Value = int | float | bool | str | tuple[float, ...] | None
@@ -233,6 +238,16 @@ def _rules() -> dict[str, _Rule]:
                 "adjust": _FLAG,
                 "ignore_na": _FLAG,
                 "min_periods": _whole(0, LONGEST_WINDOW),
+            },
+            "none",
+        ),
+        "period": _Rule(
+            ("f", "mask"),
+            "same",
+            {
+                "rule": _one_of(*PERIOD_RULES),
+                "function": _one_of(*PERIOD_FUNCTIONS),
+                "back": _whole(0, LONGEST_WINDOW // 7),
             },
             "none",
         ),

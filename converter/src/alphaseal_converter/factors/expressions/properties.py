@@ -40,6 +40,9 @@ def rows_taken(node: Node) -> int:
     """How many rows before the row itself a node takes of its inputs, rows of its mask counted."""
     if node.operator in ("roll", "roll2", "window", "row_count"):
         return int(node["window"]) - 1
+    if node.operator == "period":
+        # Calendar days, of which no more are trading days: its end may lie a period before, its start another.
+        return (7 if node["rule"] != "M" else 31) * (int(node["back"]) + 2) - 2
     if node.operator == "shift":
         return int(node["periods"])
     if node.operator == "ffill":

@@ -51,12 +51,12 @@ def _words(node: Node, left: list[int]) -> str:
     if operator == "vector":
         return f"[{len(node['values'])} constants]"
     inputs = node.inputs
-    if operator in ("shift", "ffill", "roll", "roll2", "window", "ewm") and len(inputs) > 1:
+    if operator in ("period", "shift", "ffill", "roll", "roll2", "window", "ewm") and len(inputs) > 1:
         inputs = inputs[:-1]
     elif operator in ("day", "day_rank", "day_pair"):
         inputs = inputs[: 2 if operator == "day_pair" else 1] + inputs[3 if operator == "day_pair" else 2 :]
     parameters = dict(node.parameters)
     name = str(parameters.pop("function", operator))
-    name = {"day": "day_", "ewm": "ewm_"}.get(operator, "") + name if name != operator else name
+    name = {"day": "day_", "ewm": "ewm_", "period": "period_"}.get(operator, "") + name if name != operator else name
     told = [f"{key}={value}" for key, value in parameters.items() if key not in ("constant_windows", "values", "skip")]
     return f"{name}({', '.join([*(_words(one, left) for one in inputs), *told])})"

@@ -48,12 +48,12 @@ class Key:
             return found if self.index else CLASSES["Series"](found.node, self.layout)
         return unknown(f"map of {self.name}s")
 
-    def __eq__(self, other: Any) -> Any:
+    def __eq__(self, other: object) -> Any:
         if isinstance(other, Token) and other.level == self.name:
             return Chosen(self.name, self.layout)
         return unknown(f"comparison of {self.name}s", "rows are chosen by name or date")
 
-    def __ne__(self, other: Any) -> Any:
+    def __ne__(self, other: object) -> Any:
         return unknown(f"comparison of {self.name}s", "rows are chosen by name or date")
 
     __lt__ = __le__ = __gt__ = __ge__ = __ne__

@@ -25,7 +25,7 @@ from alphaseal_converter.factors.recording.values import (
     where,
 )
 
-RANK = {"wide": 5, "table": 4, "stock": 4, "date": 4, "day": 3, "window": 2, "value": 1}
+RANK = {"wide": 5, "table": 4, "stock": 4, "date": 4, "day": 3, "period": 3, "window": 2, "value": 1}
 """Whose layout the result has, the labelled ones before arrays."""
 
 
@@ -55,7 +55,7 @@ class Operand:
         if named:
             unknown(f"numpy.{name}", f"with {sorted(named)}")
         if name in UNARY and len(inputs) == 1:
-            found = inputs[0]._unary(UNARY[name])
+            found = inputs[0].unary_of(UNARY[name])
         elif name in BINARY and len(inputs) == 2:
             # Operators that pandas has itself take numpy's numbers for Python's; others do not.
             own = name not in ("maximum", "minimum", "fmax", "fmin")
@@ -78,7 +78,7 @@ class Operand:
     def __array__(self, *arguments: Any, **named: Any) -> Any:
         unknown("conversion to a numpy array")
 
-    def _unary(self, name: str) -> Any:
+    def unary_of(self, name: str) -> Any:
         return self.like(unary(name, self.node))
 
     def __bool__(self) -> bool:
@@ -101,13 +101,13 @@ class Operand:
     __hash__ = object.__hash__
 
     def __neg__(self) -> Any:
-        return self._unary("neg")
+        return self.unary_of("neg")
 
     def __pos__(self) -> Any:
         return self
 
     def __abs__(self) -> Any:
-        return self._unary("abs")
+        return self.unary_of("abs")
 
     def __invert__(self) -> Any:
         return self.like(negated(self.node))

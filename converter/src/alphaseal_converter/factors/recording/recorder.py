@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import sys
+import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final, NoReturn
@@ -23,7 +23,7 @@ class Refusal(BaseException):
 
 def line() -> int:
     """Where the program stands: the innermost line of its source."""
-    frame: Any = sys._getframe(1)
+    frame: Any = inspect.currentframe()
     while frame is not None:
         if frame.f_code.co_filename.endswith(SOURCE):
             return int(frame.f_lineno)

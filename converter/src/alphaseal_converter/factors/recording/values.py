@@ -107,7 +107,7 @@ def binary(operator: str, left: Operand, right: Operand) -> Node:
     if kind == "bool":
         if operator in _LOGIC:
             return make(_LOGIC[operator], cast(left, kind), cast(right, kind))
-        if operator in ("sub",):
+        if operator == "sub":
             raise TypeError("numpy boolean subtract, the `-` operator, is not supported")
         if operator not in _COMPARED and operator not in ("maximum", "minimum"):
             kind = "float64" if operator in ("div", "pow") else "int64"

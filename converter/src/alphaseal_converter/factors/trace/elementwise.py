@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from alphaseal_converter.factors.expressions.nodes import Node
-from alphaseal_converter.factors.recording.layout import Layout, Opaque, ordered, without_level
+from alphaseal_converter.factors.recording.layout import DATE, Layout, Opaque, ordered, without_level
 from alphaseal_converter.factors.recording.operands import Operand, combined, value_of
 from alphaseal_converter.factors.recording.recorder import RECORD, looks_ahead, misplaced, unknown
 from alphaseal_converter.factors.recording.values import (
@@ -29,24 +29,24 @@ from alphaseal_converter.factors.recording.values import (
 
 
 class Elementwise(Operand):
-    """What has one or several columns of values: `_map` gives the same with each column's node changed."""
+    """What has one or several columns of values: `mapped` gives the same with each column's node changed."""
 
     labelled = True
     name: Any
 
-    def _map(self, function: Callable[[Node], Node]) -> Any:
+    def mapped(self, function: Callable[[Node], Node]) -> Any:
         raise NotImplementedError
 
     def _put(self, found: Any, inplace: bool) -> Any:
         raise NotImplementedError
 
-    def _at(self, layout: Layout) -> Any:
+    def under(self, layout: Layout) -> Any:
         """The same values under another layout."""
-        found = self._map(lambda node: node)
+        found = self.mapped(lambda node: node)
         found.layout = layout
         return found
 
-    def _operand(self, other: Any) -> Any:
+    def operand_of(self, other: Any) -> Any:
         """Values of another object on our rows: by label, or by position where it has no labels."""
         if not isinstance(other, Operand):
             return value_of(other, pandas=True)
@@ -68,34 +68,34 @@ class Elementwise(Operand):
             return both(other.node, its.rows)
         return kept(other.node, its.rows, mine.rows)
 
-    def _unary(self, name: str) -> Any:
-        return self._map(lambda node: unary(name, node))
+    def unary_of(self, name: str) -> Any:
+        return self.mapped(lambda node: unary(name, node))
 
     def __invert__(self) -> Any:
-        return self._map(negated)
+        return self.mapped(negated)
 
     def abs(self) -> Any:
-        return self._unary("abs")
+        return self.unary_of("abs")
 
     def isna(self) -> Any:
-        return self._map(missing)
+        return self.mapped(missing)
 
     def notna(self) -> Any:
-        return self._map(lambda node: negated(missing(node)))
+        return self.mapped(lambda node: negated(missing(node)))
 
     isnull, notnull = isna, notna
 
     def astype(self, kind: Any, copy: Any = None, errors: str = "raise") -> Any:
-        return self._map(lambda node: cast(node, dtype_named(kind)))
+        return self.mapped(lambda node: cast(node, dtype_named(kind)))
 
     def infer_objects(self, *arguments: Any, **named: Any) -> Any:
         return self
 
     def copy(self, deep: bool = True) -> Any:
-        return self._map(lambda node: node)
+        return self.mapped(lambda node: node)
 
     def round(self, decimals: int = 0) -> Any:
-        return self._map(lambda node: rounded(node, decimals))
+        return self.mapped(lambda node: rounded(node, decimals))
 
     def fillna(
         self, value: Any = None, method: Any = None, axis: Any = None, inplace: bool = False, limit: Any = None,
@@ -117,8 +117,8 @@ class Elementwise(Operand):
         raise NotImplementedError
 
     def _filled(self, value: Any) -> Any:
-        operand = self._operand(value)
-        return self._map(lambda node: _filled(node, operand))
+        operand = self.operand_of(value)
+        return self.mapped(lambda node: _filled(node, operand))
 
     def replace(
         self, to_replace: Any = None, value: Any = None, inplace: bool = False, regex: bool = False, **named: Any
@@ -132,28 +132,28 @@ class Elementwise(Operand):
             pairs = [(to_replace, value)]
         if named or regex or any(not is_number(old) or not (new is None or is_number(new)) for old, new in pairs):
             unknown("replace", "of other things than numbers")
-        return self._put(self._map(lambda node: _replaced(node, pairs)), inplace)
+        return self._put(self.mapped(lambda node: _replaced(node, pairs)), inplace)
 
     def clip(self, lower: Any = None, upper: Any = None, axis: Any = None, inplace: bool = False, **named: Any) -> Any:
-        low, high = (None if _absent(one) else self._operand(one) for one in (lower, upper))
-        return self._put(self._map(lambda node: _clipped(node, low, high)), inplace)
+        low, high = (None if _absent(one) else self.operand_of(one) for one in (lower, upper))
+        return self._put(self.mapped(lambda node: _clipped(node, low, high)), inplace)
 
     def where(self, cond: Any, other: Any = np.nan, inplace: bool = False, axis: Any = None, level: Any = None) -> Any:
-        condition, instead = self._condition(cond), self._operand(other)
-        return self._put(self._map(lambda node: _chosen(condition, node, instead)), inplace)
+        condition, instead = self.condition_of(cond), self.operand_of(other)
+        return self._put(self.mapped(lambda node: _chosen(condition, node, instead)), inplace)
 
     def mask(self, cond: Any, other: Any = np.nan, inplace: bool = False, axis: Any = None, level: Any = None) -> Any:
-        condition, instead = self._condition(cond), self._operand(other)
-        return self._put(self._map(lambda node: _chosen(negated(condition), node, instead)), inplace)
+        condition, instead = self.condition_of(cond), self.operand_of(other)
+        return self._put(self.mapped(lambda node: _chosen(negated(condition), node, instead)), inplace)
 
-    def _condition(self, condition: Any) -> Node:
+    def condition_of(self, condition: Any) -> Node:
         if callable(condition):
             condition = condition(self)
         if not isinstance(condition, Operand) or condition.node.dtype != "bool":
             unknown("condition", "a series of truth values is expected")
         if condition.layout.rows is not self.layout.rows and condition.labelled:
             return both(condition.node, condition.layout.rows)
-        return self._operand(condition)  # type: ignore[no-any-return]
+        return self.operand_of(condition)  # type: ignore[no-any-return]
 
     def between(self, left: Any, right: Any, inclusive: str = "both") -> Any:
         lower = self >= left if inclusive in ("both", "left") else self > left
@@ -164,11 +164,11 @@ class Elementwise(Operand):
 
     # ---- rows
 
-    def _filtered(self, condition: Any) -> Layout:
+    def filtered(self, condition: Any) -> Layout:
         """Our layout with the rows where the condition is true."""
         if condition.labelled and not condition.layout.same_labels(self.layout):
             unknown("rows chosen by a condition", "of another kind of index")
-        chosen = both(condition.node, condition.layout.rows) if condition.labelled else self._operand(condition)
+        chosen = both(condition.node, condition.layout.rows) if condition.labelled else self.operand_of(condition)
         return self.layout.but(rows=both(self.layout.rows, chosen))
 
     def sort_index(
@@ -182,7 +182,7 @@ class Elementwise(Operand):
             levels = tuple(levels[one] if isinstance(one, int) else one for one in wanted)
         if levels[:1] == ("",):
             order = self.layout.order if self.layout.order == self.layout.labels else "unknown"
-            return self._put(self._at(self.layout.but(order=order)), inplace)
+            return self._put(self.under(self.layout.but(order=order)), inplace)
         return self._put(self._sorted(levels, ascending), inplace)
 
     def _sorted(self, levels: Any, ascending: Any) -> Any:
@@ -191,18 +191,18 @@ class Elementwise(Operand):
         falling = [one for one, up in zip(levels, ascending, strict=False) if not up] if isinstance(
             ascending, list | tuple) else [] if ascending else list(levels)  # fmt: skip
         order = "falling" if "datetime" in falling else "unknown" if falling else ordered(self.layout, levels)
-        return self._at(self.layout.but(order=order if self.layout.kind == "table" else self.layout.order))
+        return self.under(self.layout.but(order=order if self.layout.kind == "table" else self.layout.order))
 
     def droplevel(self, level: Any, axis: Any = 0) -> Any:
         if axis in (1, "columns"):
             unknown("droplevel of columns")
-        return self._at(without_level(self.layout, level))
+        return self.under(without_level(self.layout, level))
 
     def swaplevel(self, i: Any = -2, j: Any = -1, axis: Any = 0) -> Any:
-        return self._at(self.index.swaplevel(i, j).layout)
+        return self.under(self.index.swaplevel(i, j).layout)
 
     def reorder_levels(self, order: Any, axis: Any = 0) -> Any:
-        return self._at(self.index.reorder_levels(order).layout)
+        return self.under(self.index.reorder_levels(order).layout)
 
     @property
     def index(self) -> Any:
@@ -218,12 +218,21 @@ class Elementwise(Operand):
     def reindex(
         self, index: Any = None, columns: Any = None, method: Any = None, fill_value: Any = None, **named: Any
     ) -> Any:
+        if self.layout.kind == "period" and columns is None and fill_value is None:
+            return self._as_of(index, method)
         if columns is not None or method is not None or named or not hasattr(index, "layout") or fill_value is not None:
             return unknown("reindex", "to more than the index of another object")
         if not index.layout.same_labels(self.layout):
             unknown("reindex", "to an index of another kind")
         have = self.layout.rows
-        return self._map(lambda node: kept(node, have, index.layout.rows))._at(index.layout)
+        return self.mapped(lambda node: kept(node, have, index.layout.rows)).under(index.layout)
+
+    def _as_of(self, index: Any, method: Any) -> Any:
+        """Values of periods on the stock's days: of the period that ended last."""
+        layout = getattr(index, "layout", None)
+        if method not in ("ffill", "pad") or layout is None or layout.kind != "stock" or layout.levels != (DATE,):
+            return unknown("reindex of periods", "only by method='ffill' to the days of the stock")
+        return self.under(layout) if layout.rows is self.layout.rows else unknown("reindex of periods", "to other days")
 
     def reindex_like(self, other: Any) -> Any:
         return self.reindex(other.index)
@@ -288,7 +297,7 @@ def _methods() -> None:
 
     def method(operator: str, turned: bool) -> Any:
         def apply(self: Any, other: Any, axis: Any = None, level: Any = None, fill_value: Any = None) -> Any:
-            return self._arithmetic(operator, other, axis, level, fill_value, turned)
+            return self.arithmetic(operator, other, axis, level, fill_value, turned)
 
         return apply
 
@@ -298,7 +307,7 @@ def _methods() -> None:
             setattr(Elementwise, f"r{name}", method(operator, True))
 
 
-def _arithmetic(self: Any, operator: str, other: Any, axis: Any, level: Any, fill_value: Any, turned: bool) -> Any:
+def arithmetic(self: Any, operator: str, other: Any, axis: Any, level: Any, fill_value: Any, turned: bool) -> Any:
     """``a.sub(b, …)``."""
     if isinstance(other, Opaque):
         other.use()
@@ -307,7 +316,7 @@ def _arithmetic(self: Any, operator: str, other: Any, axis: Any, level: Any, fil
             unknown(f"{operator} by level")
         if level not in (0, "datetime") or self.layout.levels.count("datetime") != 1:
             unknown(f"{operator} by level")
-        other = self._at(self.layout)._map(lambda node: kept(other.node, other.layout.rows, self.layout.rows))
+        other = self.under(self.layout).mapped(lambda node: kept(other.node, other.layout.rows, self.layout.rows))
     if fill_value is not None:
         if isinstance(other, Elementwise):
             same = self.layout.rows is other.layout.rows
@@ -319,5 +328,5 @@ def _arithmetic(self: Any, operator: str, other: Any, axis: Any, level: Any, fil
     return combined(operator, *((other, self) if turned else (self, other)))
 
 
-Elementwise._arithmetic = _arithmetic  # type: ignore[attr-defined]
+Elementwise.arithmetic = arithmetic  # type: ignore[attr-defined]
 _methods()

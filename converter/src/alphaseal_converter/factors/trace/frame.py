@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from functools import reduce
 from typing import Any
 
 import numpy as np
 
 from alphaseal_converter.factors.expressions.nodes import Node
+from alphaseal_converter.factors.recording.columns import Columns
 from alphaseal_converter.factors.recording.keys import Key
 from alphaseal_converter.factors.recording.layout import (
     CLASSES,
@@ -29,93 +30,6 @@ from alphaseal_converter.factors.trace.series import Array, Series, placed
 
 Cell = Any
 """A node, or the text datetime or instrument: a key column."""
-
-
-class Columns:
-    """``frame.columns``."""
-
-    def __init__(self, names: list[Any]) -> None:
-        self._names = names
-        self.name = None
-
-    def __iter__(self) -> Iterator[Any]:
-        return iter(self._names)
-
-    def __len__(self) -> int:
-        return len(self._names)
-
-    def __contains__(self, name: Any) -> bool:
-        return name in self._names
-
-    def __getitem__(self, key: Any) -> Any:
-        if isinstance(key, np.ndarray | slice):
-            return Columns(list(np.array([*self._names, None], object)[:-1][key]))
-        return self._names[key]
-
-    def tolist(self) -> list[Any]:
-        return list(self._names)
-
-    to_list = tolist
-
-    @property
-    def values(self) -> Any:
-        return np.array([*self._names, None], object)[:-1]
-
-    def duplicated(self, keep: str = "first") -> Any:
-        return np.array([name in self._names[:place] for place, name in enumerate(self._names)])
-
-    def isin(self, names: Any) -> Any:
-        return np.array([name in names for name in self._names])
-
-    def _without(self, other: Any) -> Columns:
-        return Columns([name for name in self._names if name not in list(other)])
-
-    difference = _without
-
-    def intersection(self, other: Any) -> Columns:
-        return Columns([name for name in self._names if name in list(other)])
-
-    def get_loc(self, name: Any) -> int:
-        return self._names.index(name)
-
-    @property
-    def str(self) -> Any:
-        return _Texts(self._names)
-
-    def map(self, function: Any) -> Columns:
-        return Columns([function(name) for name in self._names])
-
-    empty = property(lambda self: not self._names)
-    nlevels = 1
-
-    def __eq__(self, other: Any) -> Any:
-        return (
-            np.array([name == other for name in self._names]) if isinstance(other, str) else self._names == list(other)
-        )
-
-    __hash__ = None  # type: ignore[assignment]
-
-
-class _Texts:
-    """``frame.columns.str``."""
-
-    def __init__(self, names: list[Any]) -> None:
-        self._names = names
-
-    def __getattr__(self, function: str) -> Any:
-        if function in ("replace", "lstrip", "strip", "lower", "upper", "rstrip", "removeprefix"):
-
-            def changed(*arguments: Any, regex: bool = False, **named: Any) -> Columns:
-                if regex:
-                    unknown("columns.str.replace", "by a regular expression")
-                return Columns([getattr(name, function)(*arguments) for name in self._names])
-
-            return changed
-        if function in ("startswith", "endswith"):
-            return lambda part: np.array([getattr(name, function)(part) for name in self._names])
-        if function == "contains":
-            return lambda part, regex=True, **named: np.array([part in name for name in self._names])
-        return unknown(f"columns.str.{function}")
 
 
 class Frame(Rowwise):
@@ -157,12 +71,12 @@ class Frame(Rowwise):
             unknown("an operation on a whole frame")
         return Frame.of([(self.cells[0][0], node)], layout or self.layout)
 
-    def _map(self, function: Callable[[Node], Node]) -> Any:
+    def mapped(self, function: Callable[[Node], Node]) -> Any:
         return Frame.of(
             [(name, function(cell) if isinstance(cell, Node) else cell) for name, cell in self.cells], self.layout
         )
 
-    def _at(self, layout: Layout) -> Any:
+    def under(self, layout: Layout) -> Any:
         return Frame.of(self.cells, layout)
 
     def _put(self, found: Any, inplace: bool) -> Any:
@@ -228,12 +142,12 @@ class Frame(Rowwise):
         return self.columns
 
     def items(self) -> Any:
-        return [(name, self._column(name, cell)) for name, cell in self.cells]
+        return [(name, self.column_of(name, cell)) for name, cell in self.cells]
 
     def __bool__(self) -> bool:
         raise ValueError("The truth value of a DataFrame is ambiguous.")
 
-    def _column(self, name: Any, cell: Cell) -> Any:
+    def column_of(self, name: Any, cell: Cell) -> Any:
         if not isinstance(cell, Node):
             return Key(cell, self.layout)
         found = Series(cell, self.layout, name=name)
@@ -248,11 +162,11 @@ class Frame(Rowwise):
 
     def __getitem__(self, key: Any) -> Any:
         if isinstance(key, Operand) and key.node.dtype == "bool":
-            return self._at(self._filtered(key))
+            return self.under(self.filtered(key))
         if isinstance(key, CLASSES["Chosen"]):
-            return self._at(CLASSES["inside"](self.layout, key.level))
+            return self.under(CLASSES["inside"](self.layout, key.level))
         if isinstance(key, list | Columns | np.ndarray):
-            return self._chosen(
+            return self.columns_named(
                 list(key) if not (isinstance(key, np.ndarray) and key.dtype == bool) else unknown("frame[mask]")
             )
         if isinstance(key, slice):
@@ -260,9 +174,9 @@ class Frame(Rowwise):
         found = [(name, cell) for name, cell in self.cells if name == key]
         if not found:
             raise KeyError(key)
-        return self._column(*found[0]) if len(found) == 1 else Frame.of(found, self.layout)
+        return self.column_of(*found[0]) if len(found) == 1 else Frame.of(found, self.layout)
 
-    def _chosen(self, names: list[Any]) -> Any:
+    def columns_named(self, names: list[Any]) -> Any:
         cells = []
         for name in names:
             found = [(label, cell) for label, cell in self.cells if label == name]
@@ -299,7 +213,7 @@ class Frame(Rowwise):
             return value.level
         if isinstance(value, str):
             return unknown("column of a text")
-        found = self._operand(value)
+        found = self.operand_of(value)
         if isinstance(found, Node):
             if isinstance(value, Series) and found.dtype == "bool" and value.layout.rows is not self.layout.rows:
                 unknown("truth values with missing rows put into a frame", "pandas makes objects of it")
@@ -358,7 +272,7 @@ class Frame(Rowwise):
     def filter(self, items: Any = None, like: Any = None, regex: Any = None, axis: Any = None) -> Any:
         if items is None:
             return unknown("DataFrame.filter")
-        return self._chosen([name for name in items if name in self.columns])
+        return self.columns_named([name for name in items if name in self.columns])
 
     def select_dtypes(self, *arguments: Any, **named: Any) -> Any:
         return unknown("select_dtypes")
@@ -418,7 +332,7 @@ class Frame(Rowwise):
         rows = self.layout.rows
         if there:
             rows = both(rows, reduce(either if how == "all" else both, there))
-        return self._put(self._at(self.layout.but(rows=rows)), inplace)
+        return self._put(self.under(self.layout.but(rows=rows)), inplace)
 
     def reset_index(
         self, level: Any = None, drop: bool = False, inplace: bool = False, names: Any = None, **named: Any
@@ -429,7 +343,7 @@ class Frame(Rowwise):
         left = tuple(name for place, name in enumerate(levels) if place not in places)
         gone = [levels[place] for place in places]
         added = [] if drop else [(name, name) for name in gone if name]
-        if not drop and (any(not name for name in gone) and left or len({n for n, _ in added} & set(self.columns))):
+        if not drop and ((any(not name for name in gone) and left) or len({n for n, _ in added} & set(self.columns))):
             unknown("reset_index", f"levels {gone} become columns")
         if (
             drop
@@ -446,7 +360,7 @@ class Frame(Rowwise):
 
     def set_index(self, keys: Any, drop: bool = True, append: bool = False, inplace: bool = False, **named: Any) -> Any:
         if isinstance(keys, Index):
-            return self._put(self._at(placed(self.layout, keys)), inplace)
+            return self._put(self.under(placed(self.layout, keys)), inplace)
         names = [keys] if isinstance(keys, str) else list(keys)
         cells = dict(self.cells)
         levels = tuple(cells.get(name) for name in names)
@@ -466,9 +380,9 @@ class Frame(Rowwise):
         found = self._sorted(tuple(levels), ascending)
         if levels == [STOCK] and self.layout.kind == "table" and named.get("kind") not in ("stable", "mergesort"):
             # The default algorithm leaves the days of a stock in no certain order.
-            found = found._at(found.layout.but(order="unknown"))
+            found = found.under(found.layout.but(order="unknown"))
         if named.get("ignore_index"):
-            found = found._at(found.layout.but(labels=object()))
+            found = found.under(found.layout.but(labels=object()))
         return self._put(found, inplace)
 
     def drop_duplicates(self, subset: Any = None, **named: Any) -> Any:
@@ -502,7 +416,7 @@ class Frame(Rowwise):
     def _across(self, function: str, axis: Any, skipna: bool = True, **parameters: Any) -> Any:
         """Of the columns of a row; of all rows it looks ahead."""
         if axis not in (1, "columns"):
-            if self.layout.kind in ("stock",):
+            if self.layout.kind == "stock":
                 looks_ahead(
                     f"{function} of a whole history",
                     "a statistic of all rows of a stock, those of later days among them",
@@ -552,10 +466,10 @@ class Frame(Rowwise):
             return CLASSES["by_row"](self, func, args, named)
         cells = []
         for name, cell in self.cells:
-            given = func(self._column(name, cell), *args, **named)
+            given = func(self.column_of(name, cell), *args, **named)
             if not isinstance(given, Series):
                 unknown("DataFrame.apply", "the function gives no column")
-            cells.append((name, self._operand(given)))
+            cells.append((name, self.operand_of(given)))
         return Frame.of(cells, self.layout)
 
     def transform(self, func: Any, axis: Any = 0, *args: Any, **named: Any) -> Any:
@@ -601,8 +515,8 @@ class Frame(Rowwise):
 
     # ---- operators of all columns
 
-    def _unary(self, name: str) -> Any:
-        return self._map(lambda node: Series(node, self.layout)._unary(name).node)
+    def unary_of(self, name: str) -> Any:
+        return self.mapped(lambda node: Series(node, self.layout).unary_of(name).node)
 
 
 class _Places:
@@ -614,7 +528,7 @@ class _Places:
     def __getitem__(self, key: Any) -> Any:
         if isinstance(key, tuple) and key[0] == slice(None):
             cells = self.frame.cells[key[1]]
-            return Frame.of(cells, self.frame.layout) if isinstance(cells, list) else self.frame._column(*cells)
+            return Frame.of(cells, self.frame.layout) if isinstance(cells, list) else self.frame.column_of(*cells)
         if self.frame.layout.kind in ("stock", "table"):
             looks_ahead("iloc of rows", "a row chosen by position among all rows")
         return unknown("frame.iloc")
@@ -623,7 +537,7 @@ class _Places:
 def _made(data: Any, index: Any, columns: Any) -> tuple[list[tuple[Any, Cell]], Layout]:
     """``pandas.DataFrame(data, index, columns)``."""
     if isinstance(data, Frame):
-        found = data if columns is None else data._chosen(list(columns))
+        found = data if columns is None else data.columns_named(list(columns))
         if index is not None:
             found = found.reindex(index)
         return list(found.cells), found.layout
@@ -632,7 +546,7 @@ def _made(data: Any, index: Any, columns: Any) -> tuple[list[tuple[Any, Cell]], 
             unknown("DataFrame(series, columns=[another name])", "it gives missing values")
         series = data if index is None else Series(data, index=index)
         return [
-            (list(columns)[0] if columns is not None else 0 if data.name is None else data.name, series.node)
+            (next(iter(columns)) if columns is not None else 0 if data.name is None else data.name, series.node)
         ], series.layout
     if isinstance(data, dict):
         return _of_columns(data, index, columns)
@@ -640,7 +554,7 @@ def _made(data: Any, index: Any, columns: Any) -> tuple[list[tuple[Any, Cell]], 
         nan = constant(float("nan"), "float64")
         return [(name, nan) for name in (columns if columns is not None else [])], index.layout
     if isinstance(data, Array) and isinstance(index, Index) and columns is not None and len(list(columns)) == 1:
-        return [(list(columns)[0], data.node)], placed(data.layout, index)
+        return [(next(iter(columns)), data.node)], placed(data.layout, index)
     if is_number(data) and isinstance(index, Index) and columns is not None:
         return [(name, constant(data, dtype_of(data))) for name in columns], index.layout
     return unknown(f"DataFrame of {type(data).__name__}")

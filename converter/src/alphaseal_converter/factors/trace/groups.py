@@ -73,7 +73,7 @@ def _key(owner: Any, key: Any, is_level: bool) -> Any:
             return key
         raise KeyError(key)
     if isinstance(key, Operand):
-        return owner._operand(key)
+        return owner.operand_of(key)
     return unknown("groupby", f"of {type(key).__name__}")
 
 
@@ -101,18 +101,18 @@ class Group:
     def inner(self) -> Any:
         """What a function gets: the rows of whichever group."""
         layout = inside(self.owner.layout, self.by).but(keys=self.keys)
-        return self.owner._at(layout)
+        return self.owner.under(layout)
 
     def outer(self, found: Any) -> Any:
         """Results of all groups on the rows as they were."""
         mine = self.owner.layout
-        return found._at(found.layout.but(kind=mine.kind, order=mine.order, keys=mine.keys))
+        return found.under(found.layout.but(kind=mine.kind, order=mine.order, keys=mine.keys))
 
     def _prefixed(self, found: Any) -> Any:
         """Results under the groups' key and their own index."""
         order = "stock" if self.by == STOCK else "day"
         levels = (self.by, *found.layout.levels)
-        return found._at(
+        return found.under(
             found.layout.but(kind=self.owner.layout.kind, order=order, levels=levels, keys=self.owner.layout.keys)
         )
 
@@ -205,8 +205,8 @@ class Group:
         if isinstance(func, str):
             if func in STATISTICS:
                 return self._statistic(func, **named)
-            if func in ("size",):
-                return self._size()
+            if func == "size":
+                return self.size_of_group()
             return getattr(self, func)(*arguments, **named)
         if self.is_frame:
             cells = [
@@ -270,13 +270,13 @@ class Group:
         if self.group_keys or found.layout.levels != mine.levels:
             if self.group_keys:
                 return self._prefixed(found)
-            return self.outer(found)._at(
+            return self.outer(found).under(
                 found.layout.but(kind=self.owner.layout.kind, order="stock" if self.by == STOCK else "day")
             )
         if found.layout.rows is mine.rows:
             return self.outer(found)
         order = "stock" if self.by == STOCK else "day"
-        return found._at(found.layout.but(kind=self.owner.layout.kind, order=order, keys=self.owner.layout.keys))
+        return found.under(found.layout.but(kind=self.owner.layout.kind, order=order, keys=self.owner.layout.keys))
 
     def _by_day(self, node: Node) -> Any:
         """A series of one value per day."""
@@ -309,14 +309,14 @@ class Group:
                 f"{function} of a whole history", "a statistic of all rows of a stock, those of later days among them"
             )
         parameters = self._parameters(function, named)
-        found = self.owner._map(lambda node: self._day_node(node, function, **parameters))
+        found = self.owner.mapped(lambda node: self._day_node(node, function, **parameters))
         if isinstance(found, Frame):
             found = Frame.of(
                 [(n, c) for n, c in found.cells if isinstance(c, Node) and n not in self.gone], found.layout
             )
         return found
 
-    def _size(self) -> Any:
+    def size_of_group(self) -> Any:
         node = make("day", constant(1.0, "float64"), self.owner.layout.rows, *self.keys, function="count")
         if self.by == STOCK:
             looks_ahead("size of a whole history", "a statistic of all rows of a stock, those of later days among them")
@@ -376,7 +376,7 @@ class _KeyGroup:
         self.group = group_of
 
     def transform(self, func: Any) -> Any:
-        return self.group._size() if func in ("count", "size") else unknown("transform of a key")
+        return self.group.size_of_group() if func in ("count", "size") else unknown("transform of a key")
 
 
 CLASSES["group"], CLASSES["inside"] = group, inside

@@ -97,7 +97,7 @@ def _below(objs: list[Any], keys: Any, names: Any, ignore_index: bool) -> Any:
     changed = layout.but(kind="table", order="stock" if by == STOCK else "day", levels=levels)
     if ignore_index:
         changed = changed.but(labels=object())
-    return first._at(changed)
+    return first.under(changed)
 
 
 def _cells(one: Any) -> Any:
@@ -202,7 +202,7 @@ def join(left: Frame, other: Any, on: Any = None, how: str = "left", lsuffix: st
             if on not in (None, DATE, [DATE]) or how != "left":
                 unknown("join by date", f"on={on!r}, how={how!r}")
             kept_levels = left.layout
-            left = _by_date(left, right, how, (lsuffix, rsuffix))._at(kept_levels)
+            left = _by_date(left, right, how, (lsuffix, rsuffix)).under(kept_levels)
             continue
         if on is not None and list(on) != list(right.layout.levels):
             unknown("join", f"on={on!r}")

@@ -47,7 +47,7 @@ def read_parquet(path: Any, engine: Any = "auto", columns: Any = None, **named: 
     if named.keys() - {"use_nullable_dtypes", "storage_options"}:
         unknown("read_parquet", "of a part of a table")
     found = table(path)
-    return found if columns is None else found._chosen([one for one in columns if one not in KEYS])
+    return found if columns is None else found.columns_named([one for one in columns if one not in KEYS])
 
 
 def write(path: Any, frame: Any) -> None:
@@ -112,7 +112,7 @@ def pandas() -> types.ModuleType:
     found.Series, found.DataFrame, found.Index = _SeriesOrWindow, Frame, Index
     found.MultiIndex, found.DatetimeIndex = Index, Index
     found.read_hdf, found.read_parquet, found.concat = read_hdf, read_parquet, concat
-    found.merge = lambda left, right, *arguments, **named: merge(left, right, *arguments, **named)
+    found.merge = merge
     found.Grouper = Grouper
     found.pivot = lambda data, *, index=None, columns=None, values=None: pivot(data, index, columns, values)
     found.isna = found.isnull = _isna

@@ -63,7 +63,7 @@ class Rolling:
 
     def _roll(self, function: str, **parameters: Any) -> Any:
         rows = self.owner.layout.rows
-        return self.back(self.owner._map(lambda node: self._node(node, rows, function, self.minimum, **parameters)))
+        return self.back(self.owner.mapped(lambda node: self._node(node, rows, function, self.minimum, **parameters)))
 
     def _node(self, node: Node, rows: Node, function: str, minimum: int, **parameters: Any) -> Node:
         constant_windows = "exact" if RECORD.pandas < 3 else "moments"
@@ -85,8 +85,8 @@ class Rolling:
         return self._roll("var", ddof=int(ddof))
 
     def sem(self, ddof: int = 1, *arguments: Any, **named: Any) -> Any:
-        count = self.owner._map(lambda node: cast(negated(missing(node)), "float64"))
-        number = count._map(lambda node: self._node(node, self.owner.layout.rows, "sum", self.minimum))
+        count = self.owner.mapped(lambda node: cast(negated(missing(node)), "float64"))
+        number = count.mapped(lambda node: self._node(node, self.owner.layout.rows, "sum", self.minimum))
         # pandas 2 takes `ddof` from the number of values a second time.
         degrees = combined("sub", number, ddof if RECORD.pandas < 3 else 0)
         return self._roll("std", ddof=int(ddof)) / self.back(degrees) ** 0.5
@@ -108,8 +108,8 @@ class Rolling:
 
     def count(self, *arguments: Any, **named: Any) -> Any:
         rows, minimum = self.owner.layout.rows, self.minimum
-        there = self.owner._map(lambda node: cast(negated(missing(node)), "float64"))
-        return self.back(there._map(lambda node: self._node(node, rows, "sum", minimum)))
+        there = self.owner.mapped(lambda node: cast(negated(missing(node)), "float64"))
+        return self.back(there.mapped(lambda node: self._node(node, rows, "sum", minimum)))
 
     def quantile(self, q: Any = None, interpolation: str = "linear", quantile: Any = None, **named: Any) -> Any:
         return self._roll("quantile", q=float(quantile if q is None else q), interpolation=interpolation)
@@ -170,7 +170,7 @@ class Rolling:
             assert found is not None
             return where(enough, found, float("nan"))
 
-        return self.back(self.owner._map(applied))
+        return self.back(self.owner.mapped(applied))
 
     def _finite(self, node: Node) -> Node:
         if node.dtype not in ("float32", "float64"):

@@ -7,8 +7,8 @@ from typing import Any, Final
 
 import numpy as np
 
-from alphaseal_converter.factors.expressions.nodes import Node
-from alphaseal_converter.factors.recording.layout import CLASSES
+from alphaseal_converter.factors.expressions.nodes import ELEMENTWISE, PERIOD_RULES, Node
+from alphaseal_converter.factors.recording.layout import CLASSES, DATE
 from alphaseal_converter.factors.recording.operands import Operand
 from alphaseal_converter.factors.recording.recorder import (
     RECORD,
@@ -36,6 +36,8 @@ class Rowwise(Elementwise):
             looks_ahead(f"{what} of rows sorted by falling dates", "the row before is that of a later day")
         if self.layout.order == "unknown" and kind == "stock":
             unknown(what, "the order of the rows is not known here; sort by day first")
+        if kind == "period":
+            unknown(f"{what} of periods")
         if kind in ("stock", "day", "wide"):
             return self.layout.rows
         if kind == "date":
@@ -48,15 +50,19 @@ class Rowwise(Elementwise):
         if freq is not None or named:
             unknown("shift", "with freq or suffix")
         count = _periods(periods, "shift")
+        if self.layout.kind == "period":
+            return self.mapped(lambda node: earlier(node, count))
         rows = self.scanned("shift")
-        return self._map(lambda node: shifted(node, rows, count, fill_value))
+        return self.mapped(lambda node: shifted(node, rows, count, fill_value))
 
     def diff(self, periods: Any = 1, axis: Any = 0) -> Any:
         if axis in (1, "columns"):
             misplaced("diff across columns", "values of another column are taken")
         count = _periods(periods, "diff")
+        if self.layout.kind == "period":
+            return self - self.shift(count)
         rows = self.scanned("diff")
-        return self._map(lambda node: binary("sub", _number(node), shifted(node, rows, count)))
+        return self.mapped(lambda node: binary("sub", _number(node), shifted(node, rows, count)))
 
     def pct_change(
         self, periods: Any = 1, fill_method: Any = DEFAULT, limit: Any = None, freq: Any = None, **named: Any
@@ -64,7 +70,7 @@ class Rowwise(Elementwise):
         if freq is not None or named:
             unknown("pct_change", "with freq or more")
         count = _periods(periods, "pct_change")
-        rows = self.scanned("pct_change")
+        rows = self.layout.rows if self.layout.kind == "period" else self.scanned("pct_change")
         fill = fill_method
         if fill is DEFAULT:
             fill = "ffill" if RECORD.pandas < 3 else None
@@ -72,15 +78,17 @@ class Rowwise(Elementwise):
             raise ValueError(f"fill_method must be None; got fill_method={fill!r}.")
         if fill in ("bfill", "backfill"):
             looks_ahead("pct_change(fill_method='bfill')", "it takes values of later days")
-        if fill not in (None, "ffill", "pad"):
+        if fill not in (None, "ffill", "pad") or (fill is not None and self.layout.kind == "period"):
             unknown("pct_change", f"with fill_method={fill!r}")
-        return self._map(lambda node: change(node, rows, count, fill is not None, limit))
+        if self.layout.kind == "period":
+            return self / self.shift(count) - 1
+        return self.mapped(lambda node: change(node, rows, count, fill is not None, limit))
 
     def ffill(self, axis: Any = None, inplace: bool = False, limit: Any = None, **named: Any) -> Any:
         if axis in (1, "columns"):
             misplaced("ffill across columns", "stocks are filled by other stocks")
         rows = self.scanned("ffill")
-        return self._put(self._map(lambda node: forward(node, rows, limit)), inplace)
+        return self._put(self.mapped(lambda node: forward(node, rows, limit)), inplace)
 
     pad = ffill
 
@@ -127,8 +135,11 @@ class Rowwise(Elementwise):
     def cummin(self, *arguments: Any, **named: Any) -> Any:
         return unbounded("cummin")
 
-    def resample(self, *arguments: Any, **named: Any) -> Any:
-        return unknown("resample", "another time axis is not followed")
+    def resample(self, rule: Any, **named: Any) -> Any:
+        self.scanned("resample")
+        if self.layout.kind != "stock" or self.layout.levels != (DATE,) or named:
+            return unknown("resample", "of more than one stock's days, or with closed, label, …")
+        return Periods(self, rule)
 
     def asfreq(self, *arguments: Any, **named: Any) -> Any:
         return unknown("asfreq", "another time axis is not followed")
@@ -184,6 +195,58 @@ def change(node: Node, rows: Node, periods: int, fill: bool, limit: Any = None) 
     return binary("sub", ratio, 1)
 
 
+_RULES: Final = {"W": "W-SUN", "M": "M", "ME": "M"}
+
+
+class Periods:
+    """``series.resample(rule)`` of one stock: a statistic of each calendar period, known at the end of it."""
+
+    def __init__(self, owner: Any, rule: Any) -> None:
+        self.owner, self.rule = owner, _RULES.get(rule, rule)
+        if self.rule not in PERIOD_RULES:
+            unknown("resample", f"by {rule!r}: weeks and months are followed")
+        if (rule == "M" and RECORD.pandas >= 3) or not isinstance(owner.node, Node):
+            raise ValueError("Invalid frequency: M. Did you mean ME?")
+
+    def _of(self, function: str) -> Any:
+        rows = self.owner.layout.rows
+        node = make("period", floating(self.owner.node), rows, rule=self.rule, function=function, back=0)
+        return self.owner.like(node, self.owner.layout.but(kind="period", labels=self.rule))
+
+    def last(self) -> Any:
+        return self._of("last")
+
+    def first(self) -> Any:
+        return self._of("first")
+
+    def min(self) -> Any:
+        return self._of("min")
+
+    def max(self) -> Any:
+        return self._of("max")
+
+    def mean(self) -> Any:
+        if self.owner.node.dtype == "float32":
+            unknown("resample.mean of float32", "pandas rounds it to float32 or not, by its values; cast to float64 first")
+        return self._of("mean")
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("__"):
+            raise AttributeError(name)
+        return unknown(f"resample.{name}")
+
+
+def earlier(node: Node, periods: int) -> Node:
+    """The values of so many periods before: whatever is made of values of periods element by element."""
+    if node.operator == "period":
+        return make("period", *node.inputs, **{**node.parameters, "back": node["back"] + periods})
+    if node.operator == "constant":
+        return node
+    if node.operator in ELEMENTWISE:
+        return make(node.operator, *(earlier(one, periods) for one in node.inputs), **node.parameters)
+    return unknown("shift of periods", f"of {node.operator}")
+
+
 class Exponential:
     """``ewm(…)``: its mean is followed; its weight of older rows falls without an end."""
 
@@ -209,7 +272,7 @@ class Exponential:
 
     def mean(self, *arguments: Any, **named: Any) -> Any:
         rows = self.owner.layout.rows
-        return self.owner._map(
+        return self.owner.mapped(
             lambda node: make("ewm", cast(node, "float64"), rows, function="mean", **self.parameters)
         )
 

@@ -6,6 +6,7 @@ from functools import reduce
 from typing import Any
 
 from alphaseal_converter.factors.expressions.nodes import Node
+from alphaseal_converter.factors.recording.columns import Columns
 from alphaseal_converter.factors.recording.keys import Chosen, inside
 from alphaseal_converter.factors.recording.layout import CLASSES, Index, Opaque, Token
 from alphaseal_converter.factors.recording.operands import Operand
@@ -20,7 +21,7 @@ from alphaseal_converter.factors.recording.values import (
     promoted,
     where,
 )
-from alphaseal_converter.factors.trace.frame import Columns, Frame
+from alphaseal_converter.factors.trace.frame import Frame
 from alphaseal_converter.factors.trace.series import Series, Single
 
 
@@ -43,7 +44,7 @@ class Loc:
         if isinstance(rows, slice) and rows == slice(None):
             return found
         if isinstance(rows, Index):
-            return found.reindex(rows) if rows.layout.rows is not found.layout.rows else found._at(rows.layout)
+            return found.reindex(rows) if rows.layout.rows is not found.layout.rows else found.under(rows.layout)
         if isinstance(rows, tuple) and rows[:1] == (slice(None),) and len(rows) == 2 and isinstance(rows[1], Token):
             return xs(found, rows[1], found.layout.levels[1], False)
         if isinstance(rows, Token):
@@ -74,11 +75,11 @@ class Loc:
         if isinstance(rows, Index):
             if rows.layout.kind not in ("stock", "table"):
                 unknown("loc[…] =", "rows are chosen by label")
-            inner = old._at(rows.layout)
-            return where(rows.layout.rows, inner._operand(value), old.node)
+            inner = old.under(rows.layout)
+            return where(rows.layout.rows, inner.operand_of(value), old.node)
         if not isinstance(rows, Operand) or rows.node.dtype != "bool":
             return unknown("loc[…] =", "rows are chosen by name or date")
-        return where(old._condition(rows), old._operand(value), old.node)
+        return where(old.condition_of(rows), old.operand_of(value), old.node)
 
 
 def _columns(frame: Frame, columns: Any) -> Any:
@@ -103,7 +104,7 @@ def xs(owner: Any, key: Any, level: Any, drop_level: bool = True) -> Any:
     )
     if name != key.level or owner.layout.levels.count(name) != 1:
         return by_value("rows chosen by a name")
-    return owner._at(inside(owner.layout, name, drop_level))
+    return owner.under(inside(owner.layout, name, drop_level))
 
 
 def across_columns(frame: Frame, function: str, ddof: int = 1, least: int = 0) -> Any:
@@ -130,7 +131,7 @@ def across_columns(frame: Frame, function: str, ddof: int = 1, least: int = 0) -
     squares = [where(t, binary("pow", binary("sub", v, mean), 2), zero) for t, v in zip(there, values, strict=True)]
     spread = binary("div", reduce(lambda a, b: binary("add", a, b), squares), binary("sub", count, ddof))
     spread = where(binary("gt", count, ddof), spread, nan)
-    from_variance = spread if function == "var" else Series(spread, frame.layout)._unary("sqrt").node
+    from_variance = spread if function == "var" else Series(spread, frame.layout).unary_of("sqrt").node
     return Series(from_variance, frame.layout)
 
 

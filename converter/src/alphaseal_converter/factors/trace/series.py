@@ -151,7 +151,7 @@ class Series(Rowwise):
     def like(self, node: Node, layout: Layout | None = None) -> Any:
         return Series(node, layout or self.layout, name=self.name)
 
-    def _map(self, function: Any) -> Any:
+    def mapped(self, function: Any) -> Any:
         return self.like(function(self.node))
 
     def _put(self, found: Any, inplace: bool) -> Any:
@@ -228,7 +228,7 @@ class Series(Rowwise):
 
     def __getitem__(self, key: Any) -> Any:
         if isinstance(key, Operand) and key.node.dtype == "bool":
-            return self.like(self.node, self._filtered(key))
+            return self.like(self.node, self.filtered(key))
         if isinstance(key, CLASSES["Chosen"]):
             return self.like(self.node, CLASSES["inside"](self.layout, key.level))
         if isinstance(key, slice) and key == slice(None):
@@ -240,8 +240,8 @@ class Series(Rowwise):
     def __setitem__(self, key: Any, value: Any) -> None:
         if not isinstance(key, Operand) or key.node.dtype != "bool":
             unknown("Series[...] =", "rows are chosen by label or position")
-        condition = kept(self._operand(key), getattr(key, "layout", self.layout).rows, self.layout.rows)
-        self.node = where(condition, self._operand(value), self.node)
+        condition = kept(self.operand_of(key), getattr(key, "layout", self.layout).rows, self.layout.rows)
+        self.node = where(condition, self.operand_of(value), self.node)
         self._tell_parent()
 
     @property
@@ -293,7 +293,7 @@ class Series(Rowwise):
             if function in ("count", "quantile"):
                 node = cast(node, "int64" if function == "count" else "float64")
             return Single(node, self.layout.but(kind="date"))
-        if kind == "stock" or kind == "day":
+        if kind in {"stock", "day"}:
             looks_ahead(
                 f"{function} of a whole history", "a statistic of all rows of a stock, those of later days among them"
             )

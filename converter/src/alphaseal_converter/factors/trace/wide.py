@@ -32,10 +32,10 @@ class Wide(Rowwise):
     def like(self, node: Node, layout: Layout | None = None) -> Any:
         return Wide(node, (layout or self.layout).rows)
 
-    def _map(self, function: Any) -> Any:
+    def mapped(self, function: Any) -> Any:
         return Wide(function(self.node), self.layout.rows)
 
-    def _at(self, layout: Layout) -> Any:
+    def under(self, layout: Layout) -> Any:
         return Wide(self.node, layout.rows)
 
     def _put(self, found: Any, inplace: bool) -> Any:
@@ -134,7 +134,7 @@ class Wide(Rowwise):
         found = make("day_rank", self.node, self.layout.rows, method=method, ascending=bool(ascending), pct=bool(pct))
         return Wide(found, self.layout.rows)
 
-    def _arithmetic(self, operator: str, other: Any, axis: Any, level: Any, fill_value: Any, turned: bool) -> Any:
+    def arithmetic(self, operator: str, other: Any, axis: Any, level: Any, fill_value: Any, turned: bool) -> Any:
         if isinstance(other, Series) and other.layout.kind == "day":
             if axis not in (0, "index", "rows"):
                 misplaced(
@@ -142,14 +142,14 @@ class Wide(Rowwise):
                 )
             values = kept(other.node, other.layout.rows, self.layout.rows)
             other = Wide(values, self.layout.rows)
-        return super()._arithmetic(operator, other, axis, level, fill_value, turned)  # type: ignore[misc]
+        return super().arithmetic(operator, other, axis, level, fill_value, turned)  # type: ignore[misc]
 
-    def _operand(self, other: Any) -> Any:
+    def operand_of(self, other: Any) -> Any:
         if isinstance(other, Wide):
             return kept(other.node, other.layout.rows, self.layout.rows)
         if isinstance(other, Series) and other.layout.kind == "day":
             return unknown("a series of days beside a wide table")
-        return super()._operand(other)
+        return super().operand_of(other)
 
     def clip(self, lower: Any = None, upper: Any = None, axis: Any = None, inplace: bool = False, **named: Any) -> Any:
         low, high = (
@@ -212,7 +212,7 @@ class Wide(Rowwise):
         if isinstance(key, Wide) and key.node.dtype == "bool":
             self.node = self.mask(key, value).node
         elif key is TOKENS[STOCK]:
-            self.node = self._operand(Wide(value.node, value.layout.rows))
+            self.node = self.operand_of(Wide(value.node, value.layout.rows))
         else:
             unknown("a column of a wide table", "one stock is chosen by name")
 
