@@ -19,7 +19,7 @@ from alphaseal_converter.factors.expressions import document
 from alphaseal_converter.factors.expressions.document import Refused, Traced
 from alphaseal_converter.factors.expressions.evaluate import Grids, evaluate
 from alphaseal_converter.factors.expressions.nodes import IllFormedError, Nodes
-from alphaseal_converter.factors.expressions.properties import properties
+from alphaseal_converter.factors.expressions.properties import looks_beside_bars, properties
 from alphaseal_converter.factors.expressions.words import readable
 from alphaseal_converter.factors.tracing import trace
 from factor_sources import CONSTRUCTS, HEAD, PROGRAMS, TAIL
@@ -135,6 +135,23 @@ def test_what_follows_from_an_expression() -> None:
     assert known["inputs"] == {"bars": ["$close"]}
     words = readable(found.value)
     assert words.startswith("day_rank((($close / shift($close, periods=3)) - 1)")
+
+
+@pytest.mark.parametrize(
+    ("body", "beside"),
+    [
+        ('out=st["pe"].groupby(level=0).rank()', True),
+        ('out=st["pe"].groupby(level=1).shift(1)', True),
+        ('out=df.join(st)["pe"].groupby(level=0).rank()', False),
+        ('out=st["pe"].reindex(df.index).groupby(level=1).ffill(limit=3)', False),
+        ('d=df.join(st, how="inner"); out=d["pe"].groupby(level=1).shift(1)', False),
+    ],
+)
+def test_windows_over_rows_of_a_side_table_are_known(body: str, beside: bool) -> None:
+    """Rows of a side table may lie beyond the bars: what counts them is told apart."""
+    found = trace((HEAD + 'st=pd.read_parquet("static_factors.parquet")\n' + body + TAIL).encode(), TABLES, 2)
+    assert isinstance(found, Traced)
+    assert looks_beside_bars(found.value, found.rows) is beside
 
 
 def _document() -> dict[str, Any]:

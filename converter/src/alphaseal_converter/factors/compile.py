@@ -20,7 +20,7 @@ from alphaseal.version import __version__
 from alphaseal_converter.errors import RefusalError
 from alphaseal_converter.factors.expressions.document import Refused, Traced
 from alphaseal_converter.factors.expressions.evaluate import Grids, Table, evaluate
-from alphaseal_converter.factors.expressions.properties import properties
+from alphaseal_converter.factors.expressions.properties import looks_beside_bars, properties
 from alphaseal_converter.factors.expressions.words import readable
 from alphaseal_converter.factors.tracing import trace
 
@@ -56,6 +56,13 @@ def run_factor(chosen: argparse.Namespace) -> console.Outcome:
     if isinstance(found, Refused):
         raise RefusalError(
             f"factor.{found.code}", f"{found.construct}: {found.why}", where=f"{chosen.program}, line {found.line}"
+        )
+    if looks_beside_bars(found.value, found.rows):
+        raise RefusalError(
+            "factor.other_input",
+            "windows, or statistics of a day, count rows of the side table that need not be rows of the bars",
+            where=str(chosen.program),
+            next_step="join the side table to the bars first",
         )
     if chosen.out is not None:
         write_values(found, grids, instruments, chosen.out)

@@ -79,3 +79,25 @@ def depth(*roots: Node) -> int:
     for node in in_order(roots):
         found[node] = max((found[inner] for inner in node.inputs), default=0) + (node.operator in ACROSS)
     return max(found[root] for root in roots)
+
+
+def looks_beside_bars(*roots: Node) -> bool:
+    """Whether a window or a statistic of a day counts rows of a side table that need not be rows of the bars: days before the
+    first bar, stocks without bars."""
+    for node in in_order(roots):
+        place = {"day": 1, "day_rank": 1, "day_pair": 2}.get(node.operator, -1)
+        if node.operator in ROWS_AWARE | ACROSS and not _within_bars(node.inputs[place]):
+            return True
+    return False
+
+
+def _within_bars(mask: Node) -> bool:
+    if mask.operator == "rows":
+        return bool(mask["table"] == "bars")
+    if mask.operator == "and":
+        return any(map(_within_bars, mask.inputs))
+    if mask.operator == "or":
+        return all(map(_within_bars, mask.inputs))
+    if mask.operator == "day":
+        return _within_bars(mask.inputs[0]) or _within_bars(mask.inputs[1])
+    return mask.operator == "constant"

@@ -227,7 +227,9 @@ class Periods:
 
     def mean(self) -> Any:
         if self.owner.node.dtype == "float32":
-            unknown("resample.mean of float32", "pandas rounds it to float32 or not, by its values; cast to float64 first")
+            unknown(
+                "resample.mean of float32", "pandas rounds it to float32 or not, by its values; cast to float64 first"
+            )
         return self._of("mean")
 
     def __getattr__(self, name: str) -> Any:
