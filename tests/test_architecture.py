@@ -95,6 +95,7 @@ WINGS = {
         "scoring": "format arrow gate sealed tables advice",
         "adapters": "format arrow disk tables scoring",
         "bars": "format arrow sealed tables scoring",
+        "factors": "format scoring bars",
         "bundle": "format trust sealed tables advice scoring bars",
         "store": "format disk trust bundle",
         "desk": "format terminal arrow disk trust advice scoring bundle store",
@@ -122,6 +123,7 @@ WINGS = {
         "graph": "nodes plain processors models",
         "locate": "pickles decode processors factors models session",
         "alphas": "nodes",
+        "emission": "isolation factors alphas",
         "families": "comparison isolation nodes pickles decode processors models graph locate",
         "market": "session locate",
         "evidence": "comparison factors processors locate alphas market",
@@ -129,7 +131,7 @@ WINGS = {
         "card": "comparison pickles decode processors locate families proof",
         "bundle": "plain factors processors session locate evidence proof card",
         "build": "factors session locate families evidence proof bundle",
-        "cli": "isolation plain factors session locate families evidence proof bundle build",
+        "cli": "isolation plain factors session locate emission families evidence proof bundle build",
     },
 }
 """Of each distribution, from below: wing (or single file) -> those that it imports.  errors, version and the texts of errors are
@@ -313,6 +315,7 @@ def test_no_private_place_is_named() -> None:
 TESTED_WITH = {
     "alphaseal": {
         "runtime/adapters/test_batches.py": "version",
+        "converter/emission/test_compile.py": "factors.daily factors.description factors.program",
         "runtime/advice/test_picks.py": "advice.strategy cli.advice desk.show",
         "runtime/arrow/test_number_types.py": "arrow.columns tables.feature_files",
         "runtime/bars/test_conventions.py": "tables.chance",
@@ -354,6 +357,19 @@ TESTED_WITH = {
         "converter/cli/test_story.py": "cli.build cli.command cli.options comparison.known_names evidence.order plain",
         "converter/decode/test_frames.py": "decode.arrays decode.index decode.scalars",
         "converter/decode/test_tensors.py": "errors",
+        "converter/emission/test_compile.py": (
+            "emission.describe emission.elementwise emission.emitter emission.plan emission.rows emission.tables emission.windows"
+        ),
+        "converter/emission/test_factor.py": "cli.factor",
+        "converter/factors/test_tracing.py": (
+            "factors.expressions.across factors.expressions.document factors.expressions.evaluate factors.expressions.nodes "
+            "factors.expressions.periods factors.expressions.properties factors.expressions.windows factors.expressions.words "
+            "factors.recording.columns factors.recording.keys factors.recording.layout factors.recording.operands "
+            "factors.recording.recorder factors.recording.values factors.trace.elementwise factors.trace.frame "
+            "factors.trace.groups factors.trace.joining factors.trace.module factors.trace.numpy_functions "
+            "factors.trace.rolling factors.trace.rowwise factors.trace.run factors.trace.selection factors.trace.series "
+            "factors.trace.wide programs.trace"
+        ),
         "converter/evidence/test_noise.py": "evidence.alphas evidence.values",
         "converter/evidence/test_units.py": "comparison.field_units",
         "converter/factors/test_bars_check.py": "cli.features",
@@ -417,6 +433,8 @@ def reached(test: Path, distribution: str) -> set[str]:
     for wing in ("families", "isolation"):
         if any(name.startswith(f"{distribution}.{wing}") for name in found):
             found |= {name for name in MODULES[distribution] if name.startswith(f"{distribution}.{wing}.")}
+    if f"{distribution}.factors.tracing" in found:
+        found |= {name for name in MODULES[distribution] if name.startswith(f"{distribution}.factors.trace.")}
     while more := set().union(*(imported(MODULES[distribution][name], distribution) for name in found)) - found:
         found |= more
     return found

@@ -42,9 +42,9 @@ BROKEN: dict[str, dict[str, Column]] = {
 def test_bars_that_are_none_are_no_answer(name: str) -> None:
     """The child has read them, and may have been told what to answer by the file."""
     with pytest.raises(RefusalError) as caught:
-        process._market(SESSION, BROKEN[name])
+        process.market_of(SESSION, BROKEN[name])
     assert caught.value.code == "factor.answer"
-    assert len(process._market(SESSION, answer()).days) == 3
+    assert len(process.market_of(SESSION, answer()).days) == 3
 
 
 CLAIM: dict[str, Any] = {

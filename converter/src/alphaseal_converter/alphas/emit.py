@@ -29,23 +29,13 @@ _NUMPY: Final = {Dtype.FLOAT32: np.float32, Dtype.FLOAT64: np.float64, Dtype.INT
 _FLOATS: Final = (Dtype.FLOAT32, Dtype.FLOAT64, Dtype.GAPS)
 
 
-class Emitter:
-    """A graph builder that adds nothing twice, and knows how many positions every series needs.
+class Tensors:
+    """A graph builder that adds nothing twice; days are the first axis of what it cuts."""
 
-    `needed` says of each node how many of its last positions its readers take; a series is made with exactly so many.
-    """
-
-    def __init__(self, fields: Sequence[str], window: int, needed: Mapping[Node, int]) -> None:
+    def __init__(self) -> None:
         self.builder = GraphBuilder()
-        self._fields = {field: position for position, field in enumerate(fields)}
-        self._window = window
-        self._needed = needed
         self._added: dict[object, str] = {}
         self._constants: dict[object, str] = {}
-        self._series: dict[Node, str] = {}
-        self._clean: dict[Node, bool] = {}
-
-    # --- nodes and constants ------------------------------------------------------------------------------------------
 
     def add(self, operator: str, *inputs: str, **attributes: Any) -> str:
         key = (operator, inputs, tuple(sorted(attributes.items())))
@@ -82,6 +72,21 @@ class Emitter:
     def cut(self, value: str, start: int, end: int) -> str:
         """Positions `start` to `end` of the first axis."""
         return self.add("Slice", value, self.constant([start]), self.constant([end]), self.constant([0]))
+
+
+class Emitter(Tensors):
+    """A builder that knows how many positions every series needs.
+
+    `needed` says of each node how many of its last positions its readers take; a series is made with exactly so many.
+    """
+
+    def __init__(self, fields: Sequence[str], window: int, needed: Mapping[Node, int]) -> None:
+        super().__init__()
+        self._fields = {field: position for position, field in enumerate(fields)}
+        self._window = window
+        self._needed = needed
+        self._series: dict[Node, str] = {}
+        self._clean: dict[Node, bool] = {}
 
     # --- series -------------------------------------------------------------------------------------------------------
 

@@ -14,7 +14,7 @@ from typing import Final
 
 import numpy as np
 
-from alphaseal_converter.alphas.emit import Emitter
+from alphaseal_converter.alphas.emit import Tensors
 from alphaseal_converter.alphas.nodes import Dtype
 
 _NUMERATOR: Final = (
@@ -32,7 +32,7 @@ _EXPONENTS: Final = 280
 """float32 has exponents from -149 to 128 in this counting; one more on each side for the estimate."""
 
 
-def log32(emitter: Emitter, value: str) -> str:
+def log32(emitter: Tensors, value: str) -> str:
     """float, of a float tensor: minus infinity at 0, NaN below."""
     add, double = emitter.add, emitter.double
     wide = emitter.cast(value, Dtype.FLOAT32, Dtype.FLOAT64)
@@ -47,7 +47,7 @@ def log32(emitter: Emitter, value: str) -> str:
     return emitter.cast(add("Where", regular, result, exact), Dtype.FLOAT64, Dtype.FLOAT32)
 
 
-def _split(emitter: Emitter, value: str, logarithm: str) -> tuple[str, str]:
+def _split(emitter: Tensors, value: str, logarithm: str) -> tuple[str, str]:
     """`value` = mantissa * 2^exponent with a mantissa above the root of one half and at most its double."""
     add, double = emitter.add, emitter.double
     exponent = add("Floor", add("Add", add("Mul", logarithm, double(1 / math.log(2.0))), double(0.5)))
@@ -62,7 +62,7 @@ def _split(emitter: Emitter, value: str, logarithm: str) -> tuple[str, str]:
     return add("Add", exponent, step), add("Mul", mantissa, factor)
 
 
-def _polynomial(emitter: Emitter, value: str, coefficients: tuple[float, ...]) -> str:
+def _polynomial(emitter: Tensors, value: str, coefficients: tuple[float, ...]) -> str:
     """By Horner's rule, rounded to float32 after each step."""
     *lower, result_number = (float(np.float32(coefficient)) for coefficient in coefficients)
     result = emitter.double(result_number)
@@ -72,5 +72,5 @@ def _polynomial(emitter: Emitter, value: str, coefficients: tuple[float, ...]) -
     return result
 
 
-def _rounded(emitter: Emitter, value: str) -> str:
+def _rounded(emitter: Tensors, value: str) -> str:
     return emitter.cast(emitter.cast(value, Dtype.FLOAT64, Dtype.FLOAT32), Dtype.FLOAT32, Dtype.FLOAT64)

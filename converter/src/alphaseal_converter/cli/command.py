@@ -51,6 +51,10 @@ COMMAND = Command(
             "alphaseal_converter.cli.features",
             "run a bundle's SOTA factors on bars, isolated, and write a day's features",
         ),
+        "factor": (
+            "alphaseal_converter.cli.factor",
+            "compile one factor's source to graphs, say what it is, and compute its values with them",
+        ),
         "keygen": (
             "alphaseal_converter.cli.signing",
             "make a pair of keys: PREFIX.key (keep it secret) and PREFIX.pub",

@@ -262,7 +262,7 @@ def prepare(
         )
     session = runner.session("the reader of the bars")
     answer, _ = session.call("bars", {"file": given}, {given: bars})
-    market = _market(session, answer)
+    market = market_of(session, answer)
     names: tuple[str, ...] = ()
     if static is not None:
         order: dict[str, Any] = {
@@ -289,7 +289,7 @@ def prepare(
     return FactorBars(market, calendar, _keys(market, period, needs.before), market.instruments, compared)
 
 
-def _market(session: Session, answer: Mapping[str, Column]) -> Market:
+def market_of(session: Session, answer: Mapping[str, Column]) -> Market:
     """The bars that the child read; `factor.answer` where they are none."""
     columns = dict(answer)
     days, stocks = columns.pop("datetime", None), columns.pop("instrument", None)

@@ -96,15 +96,15 @@ class GraphBuilder:
             helper.make_tensor_value_info("length", TensorProto.INT64, ["rows"]),
         ]
         output = helper.make_tensor_value_info("alphas", element, ["rows", width])
-        return self._assembled("alphas", inputs, output, alphas, [""])
+        return self.assembled("alphas", inputs, output, alphas, [""])
 
     def _model(self, name: str, shape: list[str | int], output_name: str, value: str, width: int) -> bytes:
         features = helper.make_tensor_value_info("features", TensorProto.DOUBLE, shape)
         output = helper.make_tensor_value_info(output_name, TensorProto.DOUBLE, ["rows", width])
-        model = self._assembled(name, [features], output, value, list(OPSETS))
+        model = self.assembled(name, [features], output, value, list(OPSETS))
         return bytes(model.SerializeToString(deterministic=True))
 
-    def _assembled(
+    def assembled(
         self,
         name: str,
         inputs: Sequence[onnx.ValueInfoProto],

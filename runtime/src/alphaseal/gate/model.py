@@ -9,7 +9,7 @@ standard library is used: `alphaseal verify` runs this gate and loads nothing he
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from alphaseal.errors import PolicyError
 from alphaseal.gate.onnx import shapes as shapes
@@ -71,6 +71,8 @@ ALPHAS = Limits(
     rows=256, elements=1 << 23, memory=1 << 28, work=1 << 26, constant_work=1 << 28, file_bytes=64 << 20, alphas=True
 )
 """For graphs from bars to alpha features; a call gets so many rows (`bars.ROWS_PER_CALL`)."""
+FACTORS = replace(ALPHAS, alphas=False)
+"""For graphs of compiled factors, which have functions that qlib's expressions do not have."""
 _NOTHING = shapes.size(0)
 
 
@@ -139,6 +141,33 @@ def check_alphas(data: bytes, where: str, *, window: int, fields: int, features:
         "length": (INT64, Value((shapes.ROWS,))),
     }
     return _Walk(source, model, ALPHAS, inputs, ALPHAS.rows).run()
+
+
+def check_factors(
+    data: bytes, where: str, *, window: int, fields: int, columns: int, taken: int, given: int
+) -> ModelSummary:
+    """Check the bytes of a graph of compiled factors: bars, columns of tables and of stages in, `given` values out.
+
+    Raises what `check_model` does.
+    """
+    source, model = _read(data, where, FACTORS)
+    ports = (
+        Port("bars", FLOAT32, (None, window, fields)),
+        Port("length", INT64, (None,)),
+        Port("tables", FLOAT64, (None, window, columns)),
+        Port("stages", FLOAT64, (None, taken)),
+    )
+    # An input without a column is none.
+    wanted = tuple(port for port in ports if port.shape[-1] != 0)
+    if (*model.inputs, *model.outputs) != (*wanted, Port("values", FLOAT64, (None, given))):
+        raise _other_signature(
+            model, where, f"{', '.join(port.name for port in wanted)} in, double values [rows, {given}] out"
+        )
+    inputs = {
+        port.name: (port.element, Value((shapes.ROWS, *(shapes.size(length or 0) for length in port.shape[1:]))))
+        for port in wanted
+    }
+    return _Walk(source, model, FACTORS, inputs, FACTORS.rows).run()
 
 
 def _read(data: bytes, where: str, limits: Limits) -> tuple[Source, Model]:

@@ -14,15 +14,19 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from alphaseal_converter.factors.compile import read_tables
+from alphaseal_converter.emission.tables import read_tables
 from alphaseal_converter.factors.expressions import document
 from alphaseal_converter.factors.expressions.document import Refused, Traced
 from alphaseal_converter.factors.expressions.evaluate import Grids, evaluate
 from alphaseal_converter.factors.expressions.nodes import IllFormedError, Nodes
 from alphaseal_converter.factors.expressions.properties import looks_beside_bars, properties
 from alphaseal_converter.factors.expressions.words import readable
+from alphaseal_converter.factors.process import Runner
 from alphaseal_converter.factors.tracing import trace
+from alphaseal_converter.isolation.sandbox import IsolationLimits
 from factor_sources import CONSTRUCTS, HEAD, PROGRAMS, TAIL
+
+RUNNER = Runner(None, IsolationLimits())
 
 TABLES = {
     "bars": dict.fromkeys(["$open", "$close", "$high", "$low", "$volume"], "float32"),
@@ -53,7 +57,7 @@ def judged(
     pytest.importorskip("pandas")
     folder = tmp_path_factory.mktemp(f"pandas{version}")
     run_by_pandas(folder, PYTHONS[version])
-    grids, stocks = read_tables(folder / "bars.parquet", folder / "static.parquet")
+    grids, stocks = read_tables(folder / "bars.parquet", folder / "static.parquet", RUNNER)
     return version, folder, grids, stocks
 
 
@@ -233,7 +237,7 @@ def test_a_program_that_behaves_differently_under_the_stand_in_is_seen_by_its_va
     (tmp_path / "sources.json").write_text(json.dumps({"liar": source}))
     program = Path(__file__).resolve().parents[1] / "factor_pandas.py"
     subprocess.run([sys.executable, str(program), str(tmp_path)], check=True, timeout=300)
-    grids, _ = read_tables(tmp_path / "bars.parquet", None)
+    grids, _ = read_tables(tmp_path / "bars.parquet", None, RUNNER)
     value = evaluate([found.value], grids)[0]
     real = pq.read_table(tmp_path / "liar.parquet")["value"].to_numpy()
     assert not np.array_equal(value[grids.tables["bars"].rows], real, equal_nan=True)

@@ -1,0 +1,164 @@
+"""One factor's source: traced, compiled, and computed on every day of some bars by what computes it on the trading machine."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+
+from alphaseal.errors import PolicyError
+from alphaseal.factors.daily import FactorColumns
+from alphaseal.gate.model import check_factors
+from alphaseal_converter.emission import tables
+from alphaseal_converter.emission.compile import Program, compile_factors
+from alphaseal_converter.emission.describe import described
+from alphaseal_converter.emission.plan import USUAL, NotEmittedError, Reach
+from alphaseal_converter.errors import RefusalError
+from alphaseal_converter.factors.expressions.document import Refused, Traced
+from alphaseal_converter.factors.expressions.evaluate import Grids, evaluate
+from alphaseal_converter.factors.expressions.properties import looks_beside_bars
+from alphaseal_converter.factors.tracing import trace
+
+SAME: Final = 1e-9
+"""Largest difference between the graphs and the judge, of the larger of value and median size; 1e-6 behind float32 steps."""
+_LONGER: Final = (2, 4, 8)
+"""Times the usual reach, where values are not known with it."""
+Values = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True, eq=False)
+class Factor:
+    """A compiled factor: `values` and `known` [days, stocks] by the runtime's path; NaN where it has no row or no value.
+
+    `largest` is the difference from the judge, the expression in numpy, relative as in `SAME`.
+    """
+
+    traced: Traced
+    program: Program
+    files: dict[str, bytes]
+    values: Values
+    known: npt.NDArray[np.bool_]
+    largest: float
+
+
+def compile_source(
+    path: Path, source: bytes, grids: Grids, instruments: list[str], pandas: int, progress: Callable[[str], None]
+) -> Factor:
+    """Trace, compile and compute; RefusalError `factor.*` with construct and line where one of them cannot be."""
+    progress("following the program")
+    traced = trace(source, tables.dtypes_of(grids), pandas)
+    if isinstance(traced, Refused):
+        raise RefusalError(
+            f"factor.{traced.code}",
+            f"{traced.construct}: {traced.why}",
+            where=f"{path}, line {traced.line}" if traced.line else str(path),
+        )
+    if looks_beside_bars(traced.value, traced.rows):
+        raise RefusalError(
+            "factor.other_input",
+            "windows, or statistics of a day, count rows of the side table that need not be rows of the bars",
+            where=str(path),
+            next_step="join the side table to the bars first",
+        )
+    program = _compiled(traced, grids, USUAL, path)
+    found = _computed(traced, program, grids, instruments, progress)
+    for factor in _LONGER:
+        # What the days of a window do not show, those of a longer one may; a stock may be away for years.
+        if found.known.all():
+            break
+        try:
+            longer = _compiled(traced, grids, USUAL.times(factor), path)
+            found, program = _computed(traced, longer, grids, instruments, progress), longer
+        except (RefusalError, PolicyError):
+            break
+    largest = _judged(traced, grids, found.values, found.known, path)
+    return Factor(traced, program, found.files, found.values, found.known, largest)
+
+
+@dataclass(frozen=True, eq=False)
+class _Values:
+    files: dict[str, bytes]
+    values: Values
+    known: npt.NDArray[np.bool_]
+
+
+def _compiled(traced: Traced, grids: Grids, reach: Reach, path: Path) -> Program:
+    try:
+        return compile_factors({traced.name: traced}, tables.whole_tables(grids), reach)
+    except NotEmittedError as problem:
+        raise RefusalError("factor.not_emitted", f"no graph can hold the factor: {problem}", where=str(path)) from None
+
+
+def _computed(
+    traced: Traced, program: Program, grids: Grids, instruments: list[str], progress: Callable[[str], None]
+) -> _Values:
+    """All days by the runtime's path; PolicyError where the trading machine would refuse a graph."""
+    progress(f"graphs over {program.window} days")
+    part, files = described(program, "factors", bool(tables.whole_tables(grids)))
+    for graph in part.graphs:
+        check_factors(
+            files[graph.file],
+            graph.file,
+            window=part.window,
+            fields=len(part.fields),
+            columns=len(part.columns),
+            taken=graph.taken,
+            given=graph.given,
+        )
+    columns = FactorColumns([part], files.__getitem__)
+    bars, static = tables.as_bars(grids, instruments, columns.fields), tables.as_side_table(grids)
+    values = np.full(grids.shape, np.nan)
+    known = np.ones(grids.shape, np.bool_)
+    for day in range(len(grids.days)):
+        progress(f"computing {grids.days[day]}")
+        stocks = np.flatnonzero(bars.first <= day)
+        found = columns.compute(bars, columns.fields, day, stocks, static)
+        values[day, stocks], known[day, stocks] = found.values[:, 0], found.known[:, 0]
+    return _Values(files, values, known)
+
+
+def _judged(traced: Traced, grids: Grids, values: Values, known: npt.NDArray[np.bool_], path: Path) -> float:
+    value, rows = evaluate([traced.value, traced.rows], grids)
+    wanted = np.where(rows, value.astype(np.float64), np.nan)
+    finite = np.isfinite(wanted)
+    scale = float(np.median(np.abs(wanted[finite]))) if finite.any() else 1.0
+    with np.errstate(all="ignore"):
+        equal = (wanted == values) | (np.isnan(wanted) & np.isnan(values))
+        difference = np.where(equal, 0.0, np.abs(wanted - values) / np.maximum(np.abs(wanted), scale or 1e-300))
+    difference = np.where(np.isnan(difference), np.inf, difference)[known]
+    largest = float(difference.max()) if difference.size else 0.0
+    most = 1e-6 if _has_float32_steps(traced) else SAME
+    if largest > most:
+        raise RefusalError(
+            "factor.differs",
+            "the graphs do not give what the expression means",
+            where=str(path),
+            expected=f"within {most:g} of the larger of value and median size",
+            found=f"{largest:.2g}",
+        )
+    return largest
+
+
+def _has_float32_steps(traced: Traced) -> bool:
+    from alphaseal_converter.factors.expressions.nodes import in_order
+
+    sources = {"field", "constant", "keep", "where", "shift", "ffill", "cast"}
+    return any(node.dtype == "float32" and node.operator not in sources for node in in_order([traced.value]))
+
+
+def as_table(factor: Factor, grids: Grids, instruments: list[str]) -> Any:
+    """Columns datetime, instrument and the factor's name: the values that are there, by day and stock."""
+    import pyarrow as pa
+
+    day, stock = np.nonzero(~np.isnan(factor.values) & factor.known)
+    return pa.table(
+        {
+            "datetime": pa.array(grids.days[day].astype("datetime64[ns]")),
+            "instrument": pa.array(np.array(instruments, object)[stock], pa.string()),
+            factor.traced.name: pa.array(factor.values[day, stock]),
+        }
+    )

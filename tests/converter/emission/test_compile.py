@@ -1,0 +1,108 @@
+"""Graphs and stages of compiled factors against the same expressions in numpy, on days of all kinds."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from alphaseal.gate.model import check_factors
+from alphaseal_converter.emission.compile import compile_factors
+from alphaseal_converter.emission.describe import described
+from alphaseal_converter.emission.plan import NotEmittedError
+from alphaseal_converter.factors.expressions.document import Traced
+from alphaseal_converter.factors.expressions.nodes import Nodes
+from factor_programs import DAYS, STOCKS, Expressions, computed, grids, loaded, meant
+
+SEEN = (20, 120, 231, 300, DAYS - 1)
+
+
+@pytest.mark.parametrize("whole", [True, False], ids=["whole series", "days without rows"])
+@pytest.mark.parametrize("seed", range(30))
+def test_drawn_expressions_are_what_they_mean(seed: int, whole: bool) -> None:
+    """A value that is said to be known is that of the whole history; the gate lets every graph through."""
+    random = np.random.default_rng([seed, whole])
+    tables = grids(random, whole=whole)
+    for _ in range(3):
+        traced = Expressions(random).factor()
+        columns, wanted = loaded(traced, tables), meant(traced, tables)
+        finite = np.abs(wanted[np.isfinite(wanted)])
+        scale = float(np.median(finite)) if len(finite) else 1.0
+        for day in SEEN:
+            values, known = computed(columns, tables, day)
+            with np.errstate(invalid="ignore"):
+                near = np.abs(values - wanted[day]) <= 1e-8 * np.maximum(np.abs(wanted[day]), scale)
+            same = near | (values == wanted[day]) | (np.isnan(values) & np.isnan(wanted[day]))
+            assert same[known].all()
+        _gate(traced, whole)
+
+
+def _gate(traced: Traced, whole: bool) -> None:
+    program = compile_factors({"drawn": traced}, frozenset({"bars"}) if whole else frozenset())
+    part, files = described(program, "factors", whole)
+    for graph in part.graphs:
+        check_factors(
+            files[graph.file],
+            graph.file,
+            window=part.window,
+            fields=len(part.fields),
+            columns=len(part.columns),
+            taken=graph.taken,
+            given=graph.given,
+        )
+
+
+def test_a_row_that_depends_on_days_before_the_window_is_not_known() -> None:
+    """A stock that was away longer than the window reaches: the value is computed, and said not to be known."""
+    random = np.random.default_rng(0)
+    tables = grids(random, whole=False)
+    nodes = Nodes()
+    close = nodes.make("cast", nodes.make("field", table="bars", column="$close", dtype="float32"), to="float64")
+    rows = nodes.make("rows", table="bars")
+    traced = Traced(2, "drawn", nodes.make("shift", close, rows, periods=10), rows)
+    columns, wanted = loaded(traced, tables), meant(traced, tables)
+    after = 231
+    assert not tables.tables["bars"].rows[150:230, 5].any()
+    values, known = computed(columns, tables, after)
+    assert not known[5]
+    assert known.sum() == STOCKS - 1
+    np.testing.assert_array_equal(values[known], wanted[after][known])
+
+
+def test_an_endless_fill_is_known_once_a_value_is_there() -> None:
+    """Without a limit a fill looks back as far as the program's window, and says where that was not enough."""
+    tables = grids(np.random.default_rng(1), whole=True)
+    nodes = Nodes()
+    close = nodes.make("cast", nodes.make("field", table="bars", column="$close", dtype="float32"), to="float64")
+    rows = nodes.make("rows", table="bars")
+    traced = Traced(2, "drawn", nodes.make("ffill", close, rows, limit=None), rows)
+    tables.tables["bars"].columns["$close"][5:, 2] = np.nan
+    columns, wanted = loaded(traced, tables), meant(traced, tables)
+    values, known = computed(columns, tables, DAYS - 1)
+    assert not known[2]
+    assert known.sum() == STOCKS - 1
+    np.testing.assert_array_equal(values[known], wanted[-1][known])
+
+
+def test_a_stage_that_saw_an_unknown_value_spoils_the_day() -> None:
+    """One stock's rank depends on all: where one of them is not known, none is."""
+    tables = grids(np.random.default_rng(2), whole=False)
+    nodes = Nodes()
+    close = nodes.make("cast", nodes.make("field", table="bars", column="$close", dtype="float32"), to="float64")
+    rows = nodes.make("rows", table="bars")
+    shifted = nodes.make("shift", close, rows, periods=10)
+    rank = nodes.make("day_rank", shifted, rows, method="average", ascending=True, pct=True)
+    columns = loaded(Traced(2, "drawn", rank, rows), tables)
+    assert not computed(columns, tables, 231)[1][:9].any()
+    assert computed(columns, tables, DAYS - 1)[1].all()
+
+
+def test_what_no_graph_can_hold_is_refused() -> None:
+    """A window over a window over years is more than a row may hold."""
+    nodes = Nodes()
+    close = nodes.make("cast", nodes.make("field", table="bars", column="$close", dtype="float32"), to="float64")
+    rows = nodes.make("rows", table="bars")
+    value = close
+    for _ in range(2):
+        value = nodes.make("roll", value, rows, function="mean", window=500, min_periods=1, constant_windows="exact")
+    with pytest.raises(NotEmittedError):
+        compile_factors({"drawn": Traced(2, "drawn", value, rows)}, frozenset({"bars"}))
