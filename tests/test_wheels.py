@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from alphaseal.desk.completion import ENDINGS, SCRIPTS
 from bundles import FACTOR_PLAIN, factor_plain_bundle, raw_values
 from commands import output_of
 from locations import REPOSITORY
@@ -55,6 +56,8 @@ def test_runtime_wheel_alone(clean: Path, tmp_path: Path) -> None:
         cwd=tmp_path,
     )
     assert "59 stocks scored" in scored
+    for shell, ending in ENDINGS.items():
+        assert output_of(command, "completion", shell) == (SCRIPTS / f"alphaseal.{ending}").read_text(encoding="utf-8")
 
 
 @pytest.mark.slow
@@ -72,3 +75,4 @@ def test_converter_wheel_builds_without_lightgbm(clean: Path, wheels: Path, tmp_
     )
     assert text.startswith("ready")
     assert "2369 of 2369 rows bit-identical to qlib's recorded predictions;" in text
+    assert "_alphaseal_convert" in output_of(clean / "bin/alphaseal-convert", "completion", "fish")
