@@ -5,7 +5,7 @@
 #    source ~/.local/share/bash_completion/alphaseal-convert
 # See also: https://github.com/scop/bash-completion/blob/main/doc/configuration.md
 
-_shtab_alphaseal_convert_subparsers=(inspect build replay validate doctor completion features keygen sign approve attest provenance)
+_shtab_alphaseal_convert_subparsers=(inspect build replay validate doctor completion features factor keygen sign approve attest provenance)
 
 _shtab_alphaseal_convert_inspect_option_strings=(-h --help --json --workspace-root --map --session-key)
 _shtab_alphaseal_convert_build_option_strings=(-h --help --json --out --workspace-root --map --session-key --weights --anchor --features --replay-with --provider --without-provider --run-model-code --feature-order --name --sequence --expires --require-ready --bars --static --python --format --without-factors --sign --passphrase-env)
@@ -14,6 +14,7 @@ _shtab_alphaseal_convert_validate_option_strings=(-h --help --json)
 _shtab_alphaseal_convert_doctor_option_strings=(-h --help --json)
 _shtab_alphaseal_convert_completion_option_strings=(-h --help --json)
 _shtab_alphaseal_convert_features_option_strings=(-h --help --json --bars --static --date --dates --instruments-from --out --anchors --store --source --units-as-trained --trust --key --allow-unsigned --at --python --jobs --seconds --memory --allow-missing --sign --passphrase-env)
+_shtab_alphaseal_convert_factor_option_strings=(-h --help --json --bars --static --pandas --out --onnx --python)
 _shtab_alphaseal_convert_keygen_option_strings=(-h --help --json --out --passphrase-env)
 _shtab_alphaseal_convert_sign_option_strings=(-h --help --json --key --passphrase-env)
 _shtab_alphaseal_convert_approve_option_strings=(-h --help --json --key --passphrase-env --signed-by)
@@ -53,6 +54,12 @@ _shtab_alphaseal_convert_features___store_COMPGEN=_shtab_compgen_files
 _shtab_alphaseal_convert_features___trust_COMPGEN=_shtab_compgen_files
 _shtab_alphaseal_convert_features___key_COMPGEN=_shtab_compgen_files
 _shtab_alphaseal_convert_features___python_COMPGEN=_shtab_compgen_files
+_shtab_alphaseal_convert_factor_pos_0_COMPGEN=_shtab_compgen_files
+_shtab_alphaseal_convert_factor___bars_COMPGEN=_shtab_compgen_files
+_shtab_alphaseal_convert_factor___static_COMPGEN=_shtab_compgen_files
+_shtab_alphaseal_convert_factor___out_COMPGEN=_shtab_compgen_files
+_shtab_alphaseal_convert_factor___onnx_COMPGEN=_shtab_compgen_files
+_shtab_alphaseal_convert_factor___python_COMPGEN=_shtab_compgen_files
 _shtab_alphaseal_convert_keygen___out_COMPGEN=_shtab_compgen_files
 _shtab_alphaseal_convert_sign_pos_0_COMPGEN=_shtab_compgen_files
 _shtab_alphaseal_convert_approve_pos_0_COMPGEN=_shtab_compgen_files
@@ -66,7 +73,8 @@ _shtab_alphaseal_convert_build___format_choices=(1.0 1.1-draft)
 _shtab_alphaseal_convert_replay___weights_choices=(auto session workspace scan)
 _shtab_alphaseal_convert_completion_pos_0_choices=(bash zsh fish powershell)
 _shtab_alphaseal_convert_features___instruments_from_choices=(qlib ts)
-_shtab_alphaseal_convert_pos_0_choices=(inspect build replay validate doctor completion features keygen sign approve attest provenance)
+_shtab_alphaseal_convert_factor___pandas_choices=(2 3)
+_shtab_alphaseal_convert_pos_0_choices=(inspect build replay validate doctor completion features factor keygen sign approve attest provenance)
 
 _shtab_alphaseal_convert_inspect__h_nargs=0
 _shtab_alphaseal_convert_inspect___help_nargs=0
@@ -99,6 +107,9 @@ _shtab_alphaseal_convert_features___json_nargs=0
 _shtab_alphaseal_convert_features___units_as_trained_nargs=0
 _shtab_alphaseal_convert_features___allow_unsigned_nargs=0
 _shtab_alphaseal_convert_features___allow_missing_nargs=0
+_shtab_alphaseal_convert_factor__h_nargs=0
+_shtab_alphaseal_convert_factor___help_nargs=0
+_shtab_alphaseal_convert_factor___json_nargs=0
 _shtab_alphaseal_convert_keygen__h_nargs=0
 _shtab_alphaseal_convert_keygen___help_nargs=0
 _shtab_alphaseal_convert_keygen___json_nargs=0

@@ -50,8 +50,8 @@ function _shtab_alphaseal_convert_using
   test "$_shtab_alphaseal_convert_cmdpath" = "$argv"
 end
 
-set -g _shtab_alphaseal_convert_commands inspect build replay validate doctor completion features keygen sign approve attest provenance
-set -g _shtab_alphaseal_convert_opts_with_value --anchor --anchors --at --bars --builder --date --dates --expires --feature-order --features --format --instruments-from --invocation --jobs --key --map --memory --name --out --passphrase-env --provider --python --replay-with --revision --seconds --sequence --session-key --sign --signed-by --source --static --store --trust --weights --workspace-root
+set -g _shtab_alphaseal_convert_commands inspect build replay validate doctor completion features factor keygen sign approve attest provenance
+set -g _shtab_alphaseal_convert_opts_with_value --anchor --anchors --at --bars --builder --date --dates --expires --feature-order --features --format --instruments-from --invocation --jobs --key --map --memory --name --onnx --out --pandas --passphrase-env --provider --python --replay-with --revision --seconds --sequence --session-key --sign --signed-by --source --static --store --trust --weights --workspace-root
 
 complete -c alphaseal-convert -e
 complete -c alphaseal-convert -f
@@ -144,6 +144,16 @@ complete -c alphaseal-convert -n '_shtab_alphaseal_convert_using features' -l al
 complete -c alphaseal-convert -n '_shtab_alphaseal_convert_using features' -l sign -x -d 'private key: a file, env:VARIABLE (the PEM itself), or - for standard input'
 complete -c alphaseal-convert -n '_shtab_alphaseal_convert_using features' -l passphrase-env -x -d 'environment variable with the key'"'"'s passphrase'
 complete -c alphaseal-convert -n '_shtab_alphaseal_convert_using features; and test $_shtab_alphaseal_convert_npos -eq 0' -ka "(__fish_complete_path (commandline -ct))" -d 'bundle directory'
+complete -c alphaseal-convert -n '_shtab_alphaseal_convert_using; and test $_shtab_alphaseal_convert_npos -eq 0' -a factor -d 'compile one factor'"'"'s source to graphs, say what it is, and compute its values with them'
+complete -c alphaseal-convert -n '_shtab_alphaseal_convert_using factor' -s h -l help -d 'show this help message and exit'
+complete -c alphaseal-convert -n '_shtab_alphaseal_convert_using factor' -l json -d 'one JSON object on standard output'
+complete -c alphaseal-convert -n '_shtab_alphaseal_convert_using factor' -l bars -xka "(__fish_complete_path (commandline -ct))" -d 'RD-Agent'"'"'s daily_pv.h5 (key data), or a parquet file'
+complete -c alphaseal-convert -n '_shtab_alphaseal_convert_using factor' -l static -xka "(__fish_complete_path (commandline -ct))" -d 'static_factors.parquet, for a factor that reads it'
+complete -c alphaseal-convert -n '_shtab_alphaseal_convert_using factor' -l pandas -xka "2 3" -d 'major version that the values are to be those of (default: 2)'
+complete -c alphaseal-convert -n '_shtab_alphaseal_convert_using factor' -l out -xka "(__fish_complete_path (commandline -ct))" -d 'write the values of all dates, computed by the graphs'
+complete -c alphaseal-convert -n '_shtab_alphaseal_convert_using factor' -l onnx -xka "(__fish_complete_path (commandline -ct))" -d 'write the graphs into a new directory'
+complete -c alphaseal-convert -n '_shtab_alphaseal_convert_using factor' -l python -xka "(__fish_complete_path (commandline -ct))" -d 'Python with pandas and tables that reads bars of HDF5'
+complete -c alphaseal-convert -n '_shtab_alphaseal_convert_using factor; and test $_shtab_alphaseal_convert_npos -eq 0' -ka "(__fish_complete_path (commandline -ct))" -d 'source of one factor, as RD-Agent writes it'
 complete -c alphaseal-convert -n '_shtab_alphaseal_convert_using; and test $_shtab_alphaseal_convert_npos -eq 0' -a keygen -d 'make a pair of keys: PREFIX.key (keep it secret) and PREFIX.pub'
 complete -c alphaseal-convert -n '_shtab_alphaseal_convert_using keygen' -s h -l help -d 'show this help message and exit'
 complete -c alphaseal-convert -n '_shtab_alphaseal_convert_using keygen' -l json -d 'one JSON object on standard output'

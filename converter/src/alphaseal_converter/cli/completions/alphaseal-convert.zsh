@@ -15,6 +15,7 @@ _shtab_alphaseal_convert_commands() {
     build:'read, prove, write a bundle'
     completion:'print a script for tab completion'
     doctor:'find what would stop the work on this machine, or in a weights file or task'
+    factor:'compile one factor'"'"'s source to graphs, say what it is, and compute its values with them'
     features:'run a bundle'"'"'s SOTA factors on bars, isolated, and write a day'"'"'s features'
     inspect:'tell the story of a task: experiments, decisions, weights, the anchor'
     keygen:'make a pair of keys: PREFIX.key (keep it secret) and PREFIX.pub'
@@ -110,6 +111,21 @@ _shtab_alphaseal_convert_doctor_options=(
 
 # guard to ensure default positional specs are added only once per session
 _shtab_alphaseal_convert_doctor_defaults_added=0
+
+_shtab_alphaseal_convert_factor_options=(
+  "(- : *)"{-h,--help}"[show this help message and exit]"
+  "--json[one JSON object on standard output]"
+  "--bars[RD-Agent\'s daily_pv.h5 (key data), or a parquet file]:FILE:_files"
+  "--static[static_factors.parquet, for a factor that reads it]:FILE:_files"
+  "--pandas[major version that the values are to be those of (default\: 2)]:pandas:(2 3)"
+  "--out[write the values of all dates, computed by the graphs]:VALUES.parquet:_files"
+  "--onnx[write the graphs into a new directory]:DIR:_files"
+  "--python[Python with pandas and tables that reads bars of HDF5]:PYTHON:_files"
+  ":source of one factor, as RD-Agent writes it:_files"
+)
+
+# guard to ensure default positional specs are added only once per session
+_shtab_alphaseal_convert_factor_defaults_added=0
 
 _shtab_alphaseal_convert_features_options=(
   "(- : *)"{-h,--help}"[show this help message and exit]"
@@ -237,6 +253,7 @@ _shtab_alphaseal_convert() {
         build) _arguments -C -s $_shtab_alphaseal_convert_build_options ;;
         completion) _arguments -C -s $_shtab_alphaseal_convert_completion_options ;;
         doctor) _arguments -C -s $_shtab_alphaseal_convert_doctor_options ;;
+        factor) _arguments -C -s $_shtab_alphaseal_convert_factor_options ;;
         features) _arguments -C -s $_shtab_alphaseal_convert_features_options ;;
         inspect) _arguments -C -s $_shtab_alphaseal_convert_inspect_options ;;
         keygen) _arguments -C -s $_shtab_alphaseal_convert_keygen_options ;;
