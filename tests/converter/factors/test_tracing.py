@@ -25,6 +25,7 @@ from alphaseal_converter.factors.process import Runner
 from alphaseal_converter.factors.tracing import trace
 from alphaseal_converter.isolation.sandbox import IsolationLimits
 from factor_sources import CONSTRUCTS, HEAD, PROGRAMS, TAIL
+from locations import REPOSITORY
 
 RUNNER = Runner(None, IsolationLimits())
 
@@ -42,7 +43,7 @@ NOISE = {"cov_var", "construct_66"}
 def run_by_pandas(folder: Path, python: str) -> None:
     """What each source gives, in the folder."""
     (folder / "sources.json").write_text(json.dumps(SOURCES))
-    program = Path(__file__).resolve().parents[1] / "factor_pandas.py"
+    program = REPOSITORY / "tests/factor_pandas.py"
     subprocess.run([python, str(program), str(folder)], check=True, timeout=500)
 
 
@@ -235,7 +236,7 @@ def test_a_program_that_behaves_differently_under_the_stand_in_is_seen_by_its_va
     assert isinstance(found, Traced)
     assert readable(found.value) == "$close"
     (tmp_path / "sources.json").write_text(json.dumps({"liar": source}))
-    program = Path(__file__).resolve().parents[1] / "factor_pandas.py"
+    program = REPOSITORY / "tests/factor_pandas.py"
     subprocess.run([sys.executable, str(program), str(tmp_path)], check=True, timeout=300)
     grids, _ = read_tables(tmp_path / "bars.parquet", None, RUNNER)
     value = evaluate([found.value], grids)[0]
