@@ -315,7 +315,7 @@ def test_no_private_place_is_named() -> None:
 TESTED_WITH = {
     "alphaseal": {
         "runtime/adapters/test_batches.py": "version",
-        "converter/emission/test_compile.py": "factors.daily factors.description factors.program",
+        "converter/emission/test_compile.py": "factors.daily factors.program",
         "runtime/advice/test_picks.py": "advice.strategy cli.advice desk.show",
         "runtime/arrow/test_number_types.py": "arrow.columns tables.feature_files",
         "runtime/bars/test_conventions.py": "tables.chance",

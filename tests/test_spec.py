@@ -13,7 +13,9 @@ import msgspec
 import pytest
 
 from alphaseal import errors
+from alphaseal.format import factors
 from alphaseal.format import manifest as m
+from alphaseal.format.parts import Part
 from alphaseal.gate.onnx.operators import every_operator
 from locations import REPOSITORY
 
@@ -99,9 +101,8 @@ def test_verification_steps_are_the_same_in_text_and_code() -> None:
 
 
 def _parts() -> list[type[msgspec.Struct]]:
-    return [
-        kind for kind in vars(m).values() if inspect.isclass(kind) and issubclass(kind, m.Part) and kind is not m.Part
-    ]
+    kinds = {**vars(factors), **vars(m)}.values()
+    return [kind for kind in kinds if inspect.isclass(kind) and issubclass(kind, Part) and kind is not Part]
 
 
 @pytest.mark.parametrize("kind", _parts(), ids=lambda kind: kind.__name__)

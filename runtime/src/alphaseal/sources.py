@@ -16,8 +16,8 @@ from msgspec import Meta
 from alphaseal import store
 from alphaseal.bars.units import Anchors
 from alphaseal.errors import UsageError
-from alphaseal.format.manifest import Instant, Name, Part
 from alphaseal.format.names import is_name
+from alphaseal.format.parts import Instant, Name, Part
 
 FILE_NAME = "sources.json"
 

@@ -31,7 +31,7 @@ from alphaseal.disk.targets import STORE_STATE
 from alphaseal.errors import DigestError, NotReadableError, RollbackError, UsageError
 from alphaseal.format import manifest, strict_json
 from alphaseal.format.documents import Kind, Rule
-from alphaseal.format.manifest import Count, Instant, Name, Part, Sha256, Short
+from alphaseal.format.parts import Count, Instant, Name, Part, Sha256, Short
 from alphaseal.trust.judgement import Trust
 
 T = TypeVar("T", bound=Part)

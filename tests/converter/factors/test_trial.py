@@ -14,7 +14,7 @@ import pytest
 
 import alphaseal
 from alphaseal.format import manifest as m
-from alphaseal.format.manifest import Dtype
+from alphaseal.format.parts import Dtype
 from alphaseal_converter.build import build
 from alphaseal_converter.cli import main as convert
 from alphaseal_converter.factors import trial

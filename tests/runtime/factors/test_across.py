@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 
 from alphaseal.factors import across
-from alphaseal.factors.description import FactorSeries, FactorStage
+from alphaseal.format.factors import FactorSeries, FactorStage
 
 SERIES = FactorSeries(first=0, days=3, dtype="float64", since=None)
 

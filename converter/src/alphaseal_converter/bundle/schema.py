@@ -14,6 +14,7 @@ import msgspec
 from alphaseal import sources, store
 from alphaseal.format import manifest as m
 from alphaseal.format import strict_json
+from alphaseal.format.parts import Part
 from alphaseal.trust import envelope
 from alphaseal.trust import policy as trust_file
 
@@ -23,7 +24,7 @@ _DIALECT = "https://json-schema.org/draft/2020-12/schema"
 def manifest_schema(version: str = m.FORMAT) -> dict[str, Any]:
     """JSON Schema 2020-12 of a manifest.json of one version of the format."""
     schema = _schema(m.Manifest, "manifest", f"alphaseal bundle manifest, format {version}", version)
-    kinds = {kind.__name__: kind for kind in vars(m).values() if isinstance(kind, type) and issubclass(kind, m.Part)}
+    kinds = {kind.__name__: kind for kind in vars(m).values() if isinstance(kind, type) and issubclass(kind, Part)}
     for name, part in schema["$defs"].items():
         added = m.additions(kinds[name]) if name in kinds else frozenset()
         for field in added:
@@ -76,7 +77,7 @@ def sources_schema() -> dict[str, Any]:
     return _schema(sources.Sources, "sources", "what is known of the sources of bars of an alphaseal store, format 1.0")
 
 
-def _schema(kind: type[m.Part], name: str, title: str, version: str = "1.0") -> dict[str, Any]:
+def _schema(kind: type[Part], name: str, title: str, version: str = "1.0") -> dict[str, Any]:
     schema: dict[str, Any] = msgspec.json.schema(kind)
     return {"$schema": _DIALECT, "$id": f"urn:alphaseal:schema:{name}:{version}", "title": title, **_portable(schema)}
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from alphaseal.factors import description as m
+from alphaseal.format import factors as m
 from alphaseal_converter.emission.compile import BARS, Program, Series, Stage
 
 

@@ -20,7 +20,7 @@ from typing import Final
 import numpy as np
 
 from alphaseal.bars.adjustment import unit_of
-from alphaseal.format.manifest import Dtype
+from alphaseal.format.parts import Dtype
 from alphaseal_converter.errors import RefusalError
 from alphaseal_converter.factors.market import STATIC, WHOLE, Market, Noise, Part, Scaled, seed_of
 from alphaseal_converter.factors.process import Claim, Session

@@ -19,7 +19,8 @@ import numpy.typing as npt
 
 from alphaseal.arrow.columns import date_text
 from alphaseal.errors import AlphasealError
-from alphaseal.format.manifest import Dtype, Feature, Scaling
+from alphaseal.format.manifest import Feature, Scaling
+from alphaseal.format.parts import Dtype
 from alphaseal.tables.feature_files import read_parquet
 from alphaseal.tables.features import FeatureBlock, Plan
 from alphaseal.tables.parquet import Layout, open_parquet

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from alphaseal.format.manifest import CrossSectionStage, DropMissingStage, Dtype, GraphStage, Stage, WindowStage
+from alphaseal.format.manifest import CrossSectionStage, DropMissingStage, GraphStage, Stage, WindowStage
+from alphaseal.format.parts import Dtype
 from alphaseal_converter.errors import RefusalError
 from alphaseal_converter.graph.assemble import build_row_graph
 from alphaseal_converter.plain import json_value

@@ -6,7 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from typing import Any, ClassVar
 
-from alphaseal.format.manifest import Dtype
+from alphaseal.format.parts import Dtype
 from alphaseal.plain_text import listed
 from alphaseal_converter.comparison.parity import Matrix
 from alphaseal_converter.decode import frames as decode

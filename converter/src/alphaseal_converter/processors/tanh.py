@@ -9,7 +9,7 @@ import numpy as np
 from onnx import TensorProto
 
 from alphaseal.errors import UsageError
-from alphaseal.format.manifest import Dtype
+from alphaseal.format.parts import Dtype
 from alphaseal_converter.comparison.parity import Matrix
 from alphaseal_converter.nodes.builder import GraphBuilder
 from alphaseal_converter.processors.processor import Columns, RowProcessor

@@ -18,7 +18,8 @@ from msgspec import Meta
 
 from alphaseal.bars.adjustment import NOT_COMPARED, PRICE, PRICES, unit_of
 from alphaseal.errors import InputError
-from alphaseal.format.manifest import AlphaGraph, Count, Date, FieldUnit, Part, Positive, Sha256, Short
+from alphaseal.format.manifest import AlphaGraph, FieldUnit
+from alphaseal.format.parts import Count, Date, Part, Positive, Sha256, Short
 from alphaseal.plain_text import listed
 
 if TYPE_CHECKING:

@@ -22,10 +22,10 @@ from alphaseal.format.manifest import (
     Feature,
     GraphStage,
     Manifest,
-    Part,
     WindowStage,
     to_plain,
 )
+from alphaseal.format.parts import Part
 from alphaseal.trust.judgement import Trust
 
 if TYPE_CHECKING:

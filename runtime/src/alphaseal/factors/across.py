@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 if TYPE_CHECKING:
-    from alphaseal.factors.description import FactorStage
+    from alphaseal.format.factors import FactorStage
 
 Floats = npt.NDArray[np.float64]
 Mask = npt.NDArray[np.bool_]

@@ -13,7 +13,7 @@ from alphaseal.factors.program import Columns, Floats, Mask, Program, Window
 
 if TYPE_CHECKING:
     from alphaseal.bars.calendar import Bars
-    from alphaseal.factors.description import FactorColumn, FactorProgram
+    from alphaseal.format.factors import FactorColumn, FactorProgram
 
 Days = npt.NDArray[np.datetime64]
 

@@ -11,11 +11,11 @@ import numpy.typing as npt
 
 from alphaseal.errors import PolicyError
 from alphaseal.factors import across
-from alphaseal.factors.description import FactorSeries
+from alphaseal.format.factors import FactorSeries
 from alphaseal.scoring.session import load_session, row_chunks, run_session, spread
 
 if TYPE_CHECKING:
-    from alphaseal.factors.description import FactorProgram, FactorStage
+    from alphaseal.format.factors import FactorProgram, FactorStage
 
 Floats = npt.NDArray[np.float64]
 Mask = npt.NDArray[np.bool_]

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
+from collections.abc import Sequence
 from datetime import date
 from itertools import pairwise
 from typing import Annotated, Any, Literal, Union
@@ -21,6 +22,21 @@ from msgspec import Meta
 from alphaseal.errors import MalformedError
 from alphaseal.format import instants, names, strict_json
 from alphaseal.format.documents import Kind, Rule
+from alphaseal.format.factors import CompiledFactor, CompiledFactors, NotCompiledFactor, not_consistent
+from alphaseal.format.parts import (
+    Count,
+    Date,
+    Dtype,
+    Instant,
+    Name,
+    Part,
+    Path,
+    Positive,
+    Ratio,
+    Sha256,
+    Short,
+    Text,
+)
 
 Format = Literal["1.0", "1.1-draft"]
 FORMATS: tuple[Format, ...] = ("1.0", "1.1-draft")
@@ -40,28 +56,11 @@ INSTRUMENT_PATTERNS = {
     "other": r"^[A-Za-z0-9_.^-]{1,32}$",
 }
 
-Sha256 = Annotated[str, Meta(pattern=r"^[0-9a-f]{64}$(?!\n)", description="sha256, lower-case hexadecimal")]
-Date = Annotated[str, Meta(pattern=r"^[0-9]{4}-[0-9]{2}-[0-9]{2}$(?!\n)", description="exchange date, YYYY-MM-DD")]
-Instant = Annotated[
-    str, Meta(pattern=r"^[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}Z$(?!\n)", description="UTC")
-]
-Name = Annotated[str, Meta(pattern=names.NAME_PATTERN, max_length=names.MAXIMUM_SEGMENT)]
-Path = Annotated[str, Meta(pattern=names.PATH_PATTERN, max_length=names.MAXIMUM_PATH)]
-Text = Annotated[str, Meta(max_length=100_000)]
-Short = Annotated[str, Meta(max_length=1_000)]
-Count = Annotated[int, Meta(ge=0, le=2**53)]
-Ratio = Annotated[float, Meta(ge=0.0, le=1.0)]
-Positive = Annotated[float, Meta(ge=0.0)]
-Dtype = Literal["float32", "float64"]
 UniverseKind = Literal["all", "market", "list"]
 Member = Annotated[
     str,
     Meta(pattern=r"^[!-~]{1,64} [0-9]{4}-[0-9]{2}-[0-9]{2} [0-9]{4}-[0-9]{2}-[0-9]{2}$(?!\n)", description="a span"),
 ]
-
-
-class Part(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Base of all parts: immutable, no unknown fields."""
 
 
 class Producer(Part, frozen=True, kw_only=True):
@@ -209,6 +208,10 @@ class Feature(Part, frozen=True, kw_only=True):
     invariance: Annotated[
         dict[Short, Scaling] | None,
         Meta(description="by unit that the feature reads: price, or a field; null: not known"),
+    ] = None
+    compilation: Annotated[
+        Union[CompiledFactor, NotCompiledFactor, None],
+        Meta(description="of a SOTA feature: what its code was compiled to, or why not; null: it was not tried"),
     ] = None
 
 
@@ -652,6 +655,9 @@ class Manifest(Part, frozen=True, kw_only=True):
     factors: FactorTable | None
     files: Annotated[list[File], Meta(min_length=2, max_length=10_000)]
     eligibility: Eligibility
+    compiled: Annotated[
+        CompiledFactors | None, Meta(description="graphs that make SOTA features of bars; null: none")
+    ] = None
 
     def file(self, path: str) -> File:
         """The entry of one path; MalformedError ``manifest.reference`` where there is none."""
@@ -767,26 +773,47 @@ def _check_meaning(manifest: Manifest, where: str) -> None:
     kind = manifest.data.instrument_format.kind
     if manifest.data.instrument_format.pattern != INSTRUMENT_PATTERNS[kind]:
         refuse("instrument_pattern", f"pattern is not that of kind {kind}", manifest.data.instrument_format.pattern)
-    if manifest.alphas is not None:
-        alphas = manifest.alphas
-        unknown = [name for name in alphas.features if name not in set(feature_names)]
-        if (
-            unknown
-            or len(set(alphas.features)) != len(alphas.features)
-            or len(set(alphas.fields)) != len(alphas.fields)
-        ):
-            refuse("alphas", "alphas.onnx must give features of the model, each once", ", ".join(unknown))
-        if len(alphas.tolerances) != len(alphas.features):
-            refuse("alphas", "every feature of alphas.onnx has a tolerance", str(len(alphas.tolerances)))
-        for field, unit in (alphas.units or {}).items():
-            known = set(alphas.features) >= set(unit.seen_by) >= {*unit.exact, *unit.alike}
-            if not known or field not in alphas.fields:
-                refuse("alphas", "units are those of the graph's fields, seen by its features", field)
+    if (misfit := _graphs_misfit(manifest)) is not None:
+        refuse(*misfit)
     if (universes := manifest.data.universes) is not None:
         for name, universe in (("factor", universes.factor), ("model", universes.model)):
             if universe is not None and universe.members is not None and (fault := _not_canonical(universe)):
                 refuse("universe", f"the members of data.universes.{name} are not in their one form", fault)
     _check_references(manifest, where)
+
+
+def _graphs_misfit(manifest: Manifest) -> tuple[str, str, str] | None:
+    """(code, message, found) of what is said of the graphs that make features of bars, where it does not fit."""
+    names = {feature.name for feature in manifest.features}
+    compiled, alphas = manifest.compiled, manifest.alphas
+    if compiled is not None and (fault := not_consistent(compiled)) is not None:
+        return "compiled", "programs of compiled factors do not fit together", fault
+    factors = set() if compiled is None else set(compiled.tolerances)
+    said = {feature.name for feature in manifest.features if isinstance(feature.compilation, CompiledFactor)}
+    if said != factors:
+        return "compiled", "features that programs compute are not those that say so", ", ".join(sorted(said ^ factors))
+    if alphas is None:
+        fields = "" if compiled is None else "there is no alphas"
+    else:
+        unknown = [name for name in alphas.features if name not in names]
+        if unknown or _repeats(alphas.features) or _repeats(alphas.fields):
+            return "alphas", "alphas.onnx must give features of the model, each once", ", ".join(unknown)
+        if len(alphas.tolerances) != len(alphas.features):
+            return "alphas", "every feature of alphas.onnx has a tolerance", str(len(alphas.tolerances))
+        for field, unit in (alphas.units or {}).items():
+            known = {*alphas.features, *factors} >= set(unit.seen_by) >= {*unit.exact, *unit.alike}
+            if not known or field not in alphas.fields:
+                return "alphas", "units are those of the graph's fields, seen by features made of bars", field
+        if twice := factors & set(alphas.features):
+            return "compiled", "alphas.onnx gives features that programs compute too", ", ".join(sorted(twice))
+        fields = ", ".join(sorted(set(compiled.fields if compiled is not None else ()) - set(alphas.fields)))
+    if fields:
+        return "compiled", "the fields of compiled factors are among those of alphas", fields
+    return None
+
+
+def _repeats(texts: Sequence[str]) -> bool:
+    return len(set(texts)) != len(texts)
 
 
 def _not_canonical(universe: RecordedUniverse) -> str | None:
@@ -815,6 +842,9 @@ def _check_references(manifest: Manifest, where: str) -> None:
     if manifest.alphas is not None:
         roles["alphas"].add(manifest.alphas.file)
         roles["golden_bars"].add(manifest.alphas.golden)
+    if manifest.compiled is not None:
+        roles["alphas"].update(graph.file for program in manifest.compiled.programs for graph in program.graphs)
+        roles["golden_bars"].add(manifest.compiled.golden)
     for stage in manifest.stages:
         if isinstance(stage, GraphStage):
             roles["model"].add(stage.file)

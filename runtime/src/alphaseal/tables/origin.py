@@ -21,7 +21,7 @@ from alphaseal.disk import files
 from alphaseal.errors import InputError, MalformedError, NotReadableError, SignatureError
 from alphaseal.format import strict_json
 from alphaseal.format.documents import Kind, Rule
-from alphaseal.format.manifest import Count, Date, Part, Sha256, Short
+from alphaseal.format.parts import Count, Date, Part, Sha256, Short
 from alphaseal.trust import envelope, keys
 from alphaseal.trust.keys import SigningKey
 

@@ -19,7 +19,7 @@ from alphaseal.errors import MalformedError, SignatureError
 from alphaseal.format import manifest as manifest_format
 from alphaseal.format import strict_json
 from alphaseal.format.documents import Kind, Rule
-from alphaseal.format.manifest import Part, Sha256
+from alphaseal.format.parts import Part, Sha256
 from alphaseal.trust.keys import SIGNATURE_LENGTH, SigningKey, decode_base64, encode_base64, verifies
 
 PAYLOAD_TYPE = "application/vnd.alphaseal.manifest.v1+json"

@@ -16,7 +16,8 @@ from alphaseal.disk import files
 from alphaseal.errors import MalformedError, NotReadableError
 from alphaseal.format import instants, names, strict_json
 from alphaseal.format.documents import Kind, Rule
-from alphaseal.format.manifest import FIRST_FORMAT, Format, Instant, Name, Part, Sha256
+from alphaseal.format.manifest import FIRST_FORMAT, Format
+from alphaseal.format.parts import Instant, Name, Part, Sha256
 from alphaseal.trust.keys import PUBLIC_KEY_LENGTH, decode_base64, encode_base64, key_id, sound
 
 FORMATS = ("1.0", "1.1-draft")
