@@ -18,8 +18,16 @@ from alphaseal.disk.verified import BundleFiles, VerifiedFile
 from alphaseal.errors import NotReadableError, PolicyError, SignatureError, TreeError
 from alphaseal.format import guards
 from alphaseal.format import manifest as manifest_format
+from alphaseal.format.factors import FactorGraph, FactorProgram
 from alphaseal.format.manifest import GraphStage, Manifest, Tensor
-from alphaseal.gate.model import MAXIMUM_MODEL, WHOLE_DAY, ModelSummary, check_alphas, check_model
+from alphaseal.gate.model import (
+    MAXIMUM_MODEL,
+    WHOLE_DAY,
+    ModelSummary,
+    check_alphas,
+    check_factor_graph,
+    check_model,
+)
 from alphaseal.trust.judgement import Signer, Trust
 
 MAXIMUM_GOLDEN = 128 << 20
@@ -173,10 +181,18 @@ class Sealed:
         if alphas is not None and path == alphas.file:
             window, fields, features = alphas.window, len(alphas.fields), len(alphas.features)
             return GraphBytes(data, check_alphas(data, path, window=window, fields=fields, features=features).memory)
+        if (told := self._factor_graph(path)) is not None:
+            return GraphBytes(data, check_factor_graph(data, *told).memory)
         summary = check_model(data, path, limits=WHOLE_DAY if self.manifest.model.batch_dependent else None)
         if path == self._scoring_graph():
             self._compare(summary, path)
         return GraphBytes(data, summary.memory)
+
+    def _factor_graph(self, path: str) -> tuple[FactorProgram, FactorGraph] | None:
+        """What the manifest says of a graph of compiled factors."""
+        programs = () if self.manifest.compiled is None else self.manifest.compiled.programs
+        found = [(program, graph) for program in programs for graph in program.graphs if graph.file == path]
+        return found[0] if found else None
 
     def _scoring_graph(self) -> str | None:
         """The graph that gives the score, which the manifest's `model` describes."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from alphaseal.gate.model import check_factors
+from alphaseal.gate.model import check_factor_graph
 from alphaseal_converter.emission.compile import compile_factors
 from alphaseal_converter.emission.describe import described
 from alphaseal_converter.emission.plan import NotEmittedError
@@ -40,15 +40,7 @@ def _gate(traced: Traced, whole: bool) -> None:
     program = compile_factors({"drawn": traced}, frozenset({"bars"}) if whole else frozenset())
     part, files = described(program, "factors", whole)
     for graph in part.graphs:
-        check_factors(
-            files[graph.file],
-            graph.file,
-            window=part.window,
-            fields=len(part.fields),
-            columns=len(part.columns),
-            taken=graph.taken,
-            given=graph.given,
-        )
+        check_factor_graph(files[graph.file], part, graph)
 
 
 def test_a_row_that_depends_on_days_before_the_window_is_not_known() -> None:

@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from alphaseal.errors import PolicyError
 from alphaseal.factors.daily import FactorColumns
-from alphaseal.gate.model import check_factors
+from alphaseal.gate.model import check_factor_graph
 from alphaseal_converter.emission import tables
 from alphaseal_converter.emission.compile import Program, compile_factors
 from alphaseal_converter.emission.describe import described
@@ -100,15 +100,7 @@ def _computed(
     progress(f"graphs over {program.window} days")
     part, files = described(program, "factors", bool(tables.whole_tables(grids)))
     for graph in part.graphs:
-        check_factors(
-            files[graph.file],
-            graph.file,
-            window=part.window,
-            fields=len(part.fields),
-            columns=len(part.columns),
-            taken=graph.taken,
-            given=graph.given,
-        )
+        check_factor_graph(files[graph.file], part, graph)
     columns = FactorColumns([part], files.__getitem__)
     bars, static = tables.as_bars(grids, instruments, columns.fields), tables.as_side_table(grids)
     values = np.full(grids.shape, np.nan)

@@ -38,6 +38,9 @@ from alphaseal.gate.onnx.trees import NoTree
 from alphaseal.gate.onnx.types import Element, bytes_of, is_real
 from alphaseal.gate.onnx.wire import Source
 
+if TYPE_CHECKING:
+    from alphaseal.format.factors import FactorGraph, FactorProgram
+
 MAXIMUM_MODEL = 2 << 30
 _ROWS_OF_A_CALL = 2048
 _ROWS_OF_A_DAY = 8192
@@ -143,25 +146,24 @@ def check_alphas(data: bytes, where: str, *, window: int, fields: int, features:
     return _Walk(source, model, ALPHAS, inputs, ALPHAS.rows).run()
 
 
-def check_factors(
-    data: bytes, where: str, *, window: int, fields: int, columns: int, taken: int, given: int
-) -> ModelSummary:
-    """Check the bytes of a graph of compiled factors: bars, columns of tables and of stages in, `given` values out.
+def check_factor_graph(data: bytes, program: FactorProgram, graph: FactorGraph) -> ModelSummary:
+    """Check the bytes of a graph of compiled factors: bars, columns of tables and of stages in, values out.
 
     Raises what `check_model` does.
     """
+    where = graph.file
     source, model = _read(data, where, FACTORS)
     ports = (
-        Port("bars", FLOAT32, (None, window, fields)),
+        Port("bars", FLOAT32, (None, program.window, len(program.fields))),
         Port("length", INT64, (None,)),
-        Port("tables", FLOAT64, (None, window, columns)),
-        Port("stages", FLOAT64, (None, taken)),
+        Port("tables", FLOAT64, (None, program.window, len(program.columns))),
+        Port("stages", FLOAT64, (None, graph.taken)),
     )
     # An input without a column is none.
     wanted = tuple(port for port in ports if port.shape[-1] != 0)
-    if (*model.inputs, *model.outputs) != (*wanted, Port("values", FLOAT64, (None, given))):
+    if (*model.inputs, *model.outputs) != (*wanted, Port("values", FLOAT64, (None, graph.given))):
         raise _other_signature(
-            model, where, f"{', '.join(port.name for port in wanted)} in, double values [rows, {given}] out"
+            model, where, f"{', '.join(port.name for port in wanted)} in, double values [rows, {graph.given}] out"
         )
     inputs = {
         port.name: (port.element, Value((shapes.ROWS, *(shapes.size(length or 0) for length in port.shape[1:]))))
