@@ -69,7 +69,7 @@ CONVERTER: dict[str, tuple[Arguments, int]] = {
     "attest": (lambda place, bundle: [str(bundle), "--key", str(place / "a.key"), *_BUILT], 0),
     "provenance": (lambda place, bundle: [str(bundle), "--key", str(place / "a.pub")], 0),
 }
-READS_NO_BUNDLE = {"trust", "completion", "keygen", "inspect", "build", "replay"}
+READS_NO_BUNDLE = {"trust", "completion", "keygen", "inspect", "build", "replay", "factor"}
 """Verbs without a bundle among what they read; `build` opens what it has just written, in a place of its own."""
 ELSEWHERE = {"current", "rollback", "anchor", "features"}
 """Verbs with a test of their own below."""
@@ -79,7 +79,8 @@ def test_every_verb_that_reads_bundles_is_watched() -> None:
     """A new verb has to be put into the lists above."""
     runtime, converter = set(command.COMMAND.verbs), set(converter_command.COMMAND.verbs)
     assert runtime == RUNTIME.keys() | {"current", "rollback", "anchor", "trust", "completion"}
-    assert converter == CONVERTER.keys() | {"features", "doctor", "completion", "keygen", "inspect", "build", "replay"}
+    others = {"features", "doctor", "completion", "keygen", "inspect", "build", "replay", "factor"}
+    assert converter == CONVERTER.keys() | others
     assert READS_NO_BUNDLE | ELSEWHERE | RUNTIME.keys() | CONVERTER.keys() >= runtime | converter
 
 

@@ -509,6 +509,12 @@ class _Child:
             return self._limit("isolation.time", f"took longer than {limits.seconds:g} seconds")
         if limit == "threads":
             return self._limit("isolation.threads", f"started more than {limits.threads} threads")
+        if limit is None and status != 0 and "can't start new thread" in last:
+            # It was faster than who counts its threads.
+            text = (
+                f"was given no further thread: {limits.threads} are allowed, in {limits.memory_bytes} bytes of memory"
+            )
+            return self._limit("isolation.threads", text)
         if limit == "disk":
             text = f"wrote more than {limits.directory_bytes} bytes or {limits.files} files"
             return self._limit("isolation.disk", text)
