@@ -336,7 +336,7 @@ TESTED_WITH = {
         "runtime/tables/test_parquet_hostile.py": "arrow.stream tables.look_back tables.period",
         "runtime/test_store.py": "scoring.selftest",
         "runtime/advice/test_fills.py": "format.reasons",
-        "runtime/format/test_manifest_versions.py": "format.documents format.guards",
+        "runtime/format/test_manifest_versions.py": "format.documents format.guards format.parts",
         "runtime/trust/test_judgement.py": "desk.trust_commands format.instants trust.conditions trust.policy",
         "test_spec.py": "plain_text",
         "test_end_to_end.py": "cli.export cli.options cli.score cli.store cli.verify",
