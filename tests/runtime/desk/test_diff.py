@@ -26,6 +26,7 @@ from alphaseal_converter.build import build
 from alphaseal_converter.proof.request import BuildRequest
 from bundles import direct_request, factor_plain_bundle, factor_plain_request, raw_values
 from locations import DATA, FIXTURES
+from manifests import compiled_manifest
 
 HOSTILE = "x` </code> | <img src=http://evil> @everyone [a](b)\u202e\x1b[31m\r\n```\n# heading"
 
@@ -270,6 +271,88 @@ def test_every_other_fact_is_told(tmp_path: Path) -> None:
     assert "1 computed otherwise, 0 described otherwise" in markdown
     for area in ("What the model predicts (label)", "Periods of training and test", "Market data", "Choice of stocks"):
         assert f"Changed too: {area}." in markdown
+
+
+def compiled(plain: dict[str, Any], **changes: Any) -> None:
+    """The demo's factor REV_3D made of bars by graphs, and what of its compilation is other."""
+    example = m.to_plain(compiled_manifest())
+    alpha = next(feature["name"] for feature in plain["features"] if feature["origin"] == "alpha")
+    feature = next(feature for feature in plain["features"] if feature["name"] == "REV_3D")
+    feature["compilation"] = example["features"][1]["compilation"] | changes
+    plain["alphas"] = example["alphas"] | {"features": [alpha], "tolerances": [0.0]}
+    plain["compiled"] = example["compiled"]
+
+
+def with_graphs(tmp_path: Path, change: Callable[[dict[str, Any]], object], note: bytes = b"") -> Path:
+    """A copy of the demo's bundle that lists files where graphs and golden bars are named; `note` is in one of them."""
+    paths = {
+        "alphas.onnx": "alphas",
+        "compiled/0/graph_0.onnx": "alphas",
+        "compiled/0/graph_1.onnx": "alphas",
+        "golden_bars.parquet": "golden_bars",
+        "golden_factors.parquet": "golden_bars",
+    }
+
+    def listed(plain: dict[str, Any]) -> None:
+        change(plain)
+        for path, role in paths.items():
+            data = path.encode() + (note if path.endswith("1.onnx") else b"")
+            entry = {"path": path, "role": role, "size": len(data), "sha256": m.digest(data), "title": None}
+            plain["files"].append(entry | {"media_type": "application/octet-stream"})
+        plain["files"].sort(key=lambda entry: entry["path"])
+
+    out = altered(tmp_path, listed)
+    for path in paths:
+        (out / path).parent.mkdir(parents=True, exist_ok=True)
+        (out / path).write_bytes(path.encode() + (note if path.endswith("1.onnx") else b""))
+    return out
+
+
+def test_a_factor_compiled_otherwise_is_told_in_words(tmp_path: Path) -> None:
+    """Expression, version of pandas and bound of the proof, from where two long expressions part; graphs by their digests."""
+    common = "mean of the last 20 rows of close / volume, less " * 5
+    old = with_graphs(tmp_path, lambda plain: compiled(plain, expression=f"{common}its median by day"))
+    proof = m.to_plain(compiled_manifest())["features"][1]["compilation"]["proof"] | {"bound": 1e-06}
+    new = with_graphs(
+        tmp_path,
+        lambda plain: compiled(plain, expression=f"{common}its mean by day", pandas=3, proof=proof, across=False),
+        note=b"another graph",
+    )
+    found = difference(old, new)
+    changed = {change.what: (change.old, change.new) for change in found.features.changed}
+    assert set(changed) == {"computes", "pandas", "across", "proof bound"}
+    assert changed["computes"] == (f"{common}its median by day", f"{common}its mean by day")
+    assert changed["pandas"] == (2, 3)
+    assert changed["proof bound"] == (1e-09, 1e-06)
+    assert set(facts(found, "compiled factors")) == {"digest of compiled/0/graph_1.onnx"}
+    for report in (as_text(found), as_markdown(found)):
+        assert "less its median by day" in report
+        assert "less its mean by day" in report
+        assert "1 computed otherwise" in report
+        assert "no longer compiled" not in report
+
+
+def test_a_factor_that_is_no_longer_compiled_is_told_with_its_reason(tmp_path: Path) -> None:
+    """Code, line and construct; the summary says that a table must give it, and the other way round that bars do."""
+    refused = {
+        "code": "looks_ahead",
+        "construct": "Series.shift",
+        "line": 7,
+        "outcome": "not_compiled",
+        "why": "later rows",
+    }
+
+    def uncompiled(plain: dict[str, Any]) -> None:
+        next(f for f in plain["features"] if f["name"] == "REV_3D")["compilation"] = refused
+
+    old, new = with_graphs(tmp_path, compiled), altered(tmp_path, uncompiled)
+    found = difference(old, new)
+    changed = {change.what: (change.old, change.new) for change in found.features.changed}
+    assert changed["compilation"] == ("compiled", "not compiled: looks_ahead, line 7, Series.shift: later rows")
+    assert changed["computes"][1] is None
+    assert facts(found, "compiled factors")["in the bundle"] == (True, False)
+    assert "no longer compiled, so that a table must give them: 1 (REV_3D)" in as_text(found)
+    assert "compiled now, and made of bars: 1 (REV_3D)" in as_text(difference(new, old))
 
 
 def test_texts_of_others_stay_texts(tmp_path: Path) -> None:

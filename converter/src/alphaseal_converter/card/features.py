@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from alphaseal.desk import compilation
+from alphaseal.format.factors import CompiledFactor, CompiledFactors, FactorProgram
 from alphaseal.format.manifest import (
     CrossSectionStage,
     DropMissingStage,
@@ -20,6 +22,7 @@ from alphaseal_converter.card.markup import Child, Element, element
 from alphaseal_converter.card.pieces import (
     ORIGINS,
     Card,
+    Fact,
     absent,
     as_words,
     badge,
@@ -71,14 +74,17 @@ def sota_factors(card: Card) -> list[Element]:
 def _sota_factor(card: Card, index: int, factor: SotaFactor) -> Element:
     position = "" if factor.position is None else f" at position {factor.position}"
     loop = "" if factor.loop is None else f", loop {factor.loop}"
+    inside = dict(enumerate(card.manifest.features)).get(-1 if factor.position is None else factor.position)
+    badges, compiled = _compilation(inside)
     return element(
         "article",
-        element("h3", factor.name, badge(as_words(factor.status) + position, _STATUS_MOODS[factor.status])),
+        element("h3", factor.name, badge(as_words(factor.status) + position, _STATUS_MOODS[factor.status]), *badges),
         fact_list(
             ("Reason", prose(factor.reason)),
             ("Formula", code_text(factor.formulation)),
             ("Description", prose(factor.description)),
             ("Variables", variable_list(factor.variables)),
+            *compiled,
             ("From", f"history index {factor.history_index}{loop}"),
             ("Hypothesis", prose(factor.hypothesis)),
             ("Accepted because", prose(factor.accepted_because)),
@@ -87,6 +93,27 @@ def _sota_factor(card: Card, index: int, factor: SotaFactor) -> Element:
         source_text(card, factor.source) if factor.source is not None else absent("No code is in the bundle."),
         anchor=f"factor-{index}",
     )
+
+
+def _compilation(feature: Feature | None) -> tuple[list[Element], list[Fact]]:
+    """Whether graphs make the feature of bars: what they compute and how near they come, or why none does."""
+    found = None if feature is None else feature.compilation
+    if found is None:
+        return [], []
+    if not isinstance(found, CompiledFactor):
+        return [badge("not compiled", "warn")], [("Compiled", f"no: {compilation.reason(found)}")]
+    others = "of this stock and of others on the day" if found.across else "of this stock alone"
+    reads = ", ".join(f"{one.column} of the {_TABLES[one.table]} ({one.dtype})" for one in found.inputs)
+    return [badge("compiled", "good")], [
+        ("Compiled", f"to graphs that make it of rows {others}, with the meaning of pandas {found.pandas}"),
+        ("Computes", code_text(found.expression)),
+        ("Reads", reads),
+        ("Proof", f"against {found.proof.judge}: {compilation.proven(found.proof)}"),
+        ("Compiled code sha256", code_text(found.source_sha256)),
+    ]
+
+
+_TABLES = {"bars": "bars", "static": "side table", "day": "date"}
 
 
 def features(card: Card) -> list[Element]:
@@ -119,6 +146,7 @@ def features(card: Card) -> list[Element]:
         *([_quantiles(features)] if described else []),
         element("h3", "Computed from bars"),
         _from_bars(card.manifest),
+        *([] if card.manifest.compiled is None else _programs(card.manifest.compiled)),
     ]
 
 
@@ -141,6 +169,37 @@ def _from_bars(manifest: Manifest) -> Element:
         ),
         element("details", head, data_table(["Feature", "#Largest difference allowed", "#Weight of older days"], rows)),
     )
+
+
+def _programs(compiled: CompiledFactors) -> list[Element]:
+    """What the bundle's programs of compiled factors read, and how near they must come on this machine's golden factors."""
+    rows: list[list[Child]] = [
+        [", ".join(program.factors), str(program.window), _read_by(program), _in_order(program)]
+        for program in compiled.programs
+    ]
+    side = [f"{column.name} ({column.dtype}, at most {column.missing:.2%} missing)" for column in compiled.static]
+    tolerances: list[list[Child]] = [
+        [name, short_number(tolerance)] for name, tolerance in sorted(compiled.tolerances.items())
+    ]
+    head = element("summary", f"{counted(len(tolerances), 'factor')} and the difference that the self-test allows")
+    golden = f"{counted(compiled.golden_rows, 'row')} of {', '.join(compiled.fields)} up to {compiled.date}, in {compiled.golden}"
+    return [
+        element("h3", "Compiled factors"),
+        fact_list(("Side table", ", ".join(side) or "none is read"), ("Checked on", golden)),
+        data_table(["Factors", "#Days of bars", "~Reads", "Computed by"], rows),
+        element("details", head, data_table(["Factor", "#Largest difference allowed"], tolerances)),
+    ]
+
+
+def _read_by(program: FactorProgram) -> str:
+    columns = [f"{column.column or 'rows'} of the {_TABLES[column.table]}" for column in program.columns]
+    return ", ".join([*program.fields, *columns])
+
+
+def _in_order(program: FactorProgram) -> str:
+    """Graphs, and the operations across stocks between them."""
+    parts = [stage.function or "rank" for stages in program.stages for stage in stages]
+    return f"{counted(len(program.graphs), 'graph')}" + (f", across stocks: {', '.join(parts)}" if parts else "")
 
 
 def _experiment(metrics: Mapping[str, float | None]) -> Element | None:
@@ -166,6 +225,8 @@ def _feature_row(card: Card, position: int, feature: Feature, factor: int | None
         parts.append(element("span", f"reads {', '.join(feature.inputs)}", style="note"))
     if feature.look_ahead:
         parts.append(badge("data after the day changed its value", "bad"))
+    if isinstance(feature.compilation, CompiledFactor):
+        parts.append(element("span", "made of bars by compiled graphs", style="note"))
     if feature.not_compiled is not None:
         parts.append(element("span", f"not computed from bars: {feature.not_compiled}", style="note"))
     definition = element("div", *(element("div", part) for part in parts))

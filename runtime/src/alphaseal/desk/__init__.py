@@ -4,4 +4,4 @@ Each is loaded when its verb is called; verifying and scoring never load one.
 Whatever a score depends on belongs elsewhere.
 """
 
-__all__ = ["completion", "doctor"]
+__all__ = ["compilation", "completion", "doctor"]

@@ -16,6 +16,8 @@ from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any
 
 from alphaseal.bundle import Bundle, open_bundle
+from alphaseal.desk.compilation import outcome
+from alphaseal.format.factors import CompiledFactor
 from alphaseal.format.manifest import (
     CrossSectionStage,
     DropMissingStage,
@@ -225,6 +227,7 @@ def _facts(manifest: Manifest) -> dict[tuple[str, str], Any]:
     add("order", {"proof": plain["order"]["proof"], "rows replayed": (plain["order"]["replay"] or {}).get("rows")})
     add("parity", _parity(manifest))
     add("alpha graph", _alphas(plain["alphas"]))
+    add("compiled factors", _compiled(manifest))
     add("drift limits", plain["drift"])
     add("file sizes", {file["path"]: file["size"] for file in plain["files"] if file["role"] != "source"})
     add("file sizes", {"all files": sum(file["size"] for file in plain["files"])})
@@ -301,6 +304,22 @@ def _alphas(alphas: Mapping[str, Any] | None) -> dict[str, Any]:
     return {"in the bundle": True, "features": len(alphas["features"]), **{name: alphas[name] for name in names}}
 
 
+def _compiled(manifest: Manifest) -> dict[str, Any]:
+    compiled = manifest.compiled
+    if compiled is None:
+        return {"in the bundle": False}
+    graphs = [graph.file for program in compiled.programs for graph in program.graphs]
+    return {
+        "in the bundle": True,
+        "features": len(compiled.tolerances),
+        "window": max(program.window for program in compiled.programs),
+        "fields": compiled.fields,
+        "side table": [f"{column.name} ({column.dtype})" for column in compiled.static],
+        "operations across stocks": sum(len(stages) for program in compiled.programs for stages in program.stages),
+        **{f"digest of {path}": manifest.file(path).sha256 for path in graphs},
+    }
+
+
 def _factor_name(factor: Any, manifest: Manifest) -> str:
     """The name alone where only one feature has it."""
     once = sum(other.name == factor.name for other in manifest.sota_factors) == 1
@@ -362,8 +381,26 @@ def _feature_changes(old: Feature, new: Feature, name: str) -> Iterator[Change]:
         known = fact != "used" or None not in (old.used, new.used)
         if known and getattr(old, fact) != getattr(new, fact):
             yield Change(name, fact, getattr(old, fact), getattr(new, fact))
+    before, after = _compilation(old), _compilation(new)
+    for fact, value in before.items():
+        if value != after[fact]:
+            yield Change(name, fact, value, after[fact])
     if old.statistics != new.statistics:
         yield Change(name, "training values", _values(old), _values(new))
+
+
+def _compilation(feature: Feature) -> dict[str, Any]:
+    """What the code of a factor was compiled to, by fact; None where it was not, or where nobody tried."""
+    compilation = feature.compilation
+    found = compilation if isinstance(compilation, CompiledFactor) else None
+    return {
+        "compilation": None if compilation is None else outcome(compilation),
+        "computes": found and found.expression,
+        "pandas": found and found.pandas,
+        "across": found and found.across,
+        "reads": found and [f"{one.table}:{one.column}" for one in found.inputs],
+        "proof bound": found and found.proof.bound,
+    }
 
 
 def _values(feature: Feature) -> str | None:

@@ -14,6 +14,7 @@ from typing import Any, Union
 
 from alphaseal import plain_text
 from alphaseal.desk import diff
+from alphaseal.desk.compilation import COMPILED
 from alphaseal.desk.diff import Change, Code, Difference, Identity, MetricChange, NumberChange
 from alphaseal.errors import DifferentError
 from alphaseal.format import strict_json
@@ -26,6 +27,8 @@ _CODE_COLUMNS = 160
 _MAXIMUM_MARKDOWN = 60_000
 """GitHub takes comments of 65536 characters."""
 _BEST_SHOWN = 10
+_BEFORE_PARTING = 40
+"""Characters that two long texts share, shown before those in which they differ."""
 
 _AREAS = {
     "bundle": "Bundle",
@@ -43,13 +46,14 @@ _AREAS = {
     "order": "Proof of the feature order",
     "parity": "Proof of the numbers",
     "alpha graph": "Alpha features from price bars",
+    "compiled factors": "Compiled factors from price bars",
     "drift limits": "Limits of the drift guard",
     "file sizes": "File sizes in bytes",
     "libraries": "Library versions at conversion",
 }
 _HEAVY = ("label", "segments", "stages", "missing values", "strategy", "selection", "data")
 """Areas whose change a reviewer must not overlook."""
-_COMPUTED = ("origin", "dtype", "expression")
+_COMPUTED = ("origin", "dtype", "expression", "computes", "pandas")
 _HEADLINE_METRICS = ("IC", "Rank IC", "1day.excess_return_with_cost.annualized_return")
 _METRIC_WORDS = {
     "IC": "correlation of the score with the return that followed, mean of the days; higher is better",
@@ -63,10 +67,13 @@ _METRIC_WORDS = {
 
 
 _WORDS = {
+    "across": "looks at other stocks of the day",
     "anchor history_index": "anchor's place in the history",
     "anchor why": "why this anchor",
     "anchor reason": "why RD-Agent accepted it",
     "class_name": "class",
+    "compilation": "compiled to graphs",
+    "computes": "what its graphs compute",
     "expression": "formula",
     "family": "kind of model",
     "formulation": "formula in words",
@@ -79,6 +86,9 @@ _WORDS = {
     "n_drop": "stocks replaced in a day",
     "numbers": "numbers (weights)",
     "origin": "kind",
+    "pandas": "version of pandas whose meaning it has",
+    "proof bound": "largest difference allowed in its proof",
+    "reads": "columns that it reads",
     "road": "way to ONNX",
     "step_length": "days that a score looks at",
     "top_k": "stocks chosen (top k)",
@@ -243,6 +253,7 @@ def _summary(difference: Difference) -> Iterator[Cell]:
         yield "The model itself is the same file."
     if changed:
         yield (f"Factors whose code changed: {len(changed)} (", *_names(changed), ").")
+    yield from _compilation_summary(features)
     if differing := [number for number in difference.numbers if number.relative is not None]:
         yield f"Fitted numbers of the preprocessing: {len(differing)} differ, the most by {_share(differing[0])}."
     for area in _HEAVY:
@@ -253,6 +264,21 @@ def _summary(difference: Difference) -> Iterator[Cell]:
             words = f"{_number(metric.old)} before, {_number(metric.new)} now ({_signed(metric.difference)})"
             yield (Quoted(metric.name), f": {words}.")
     yield from _score_summary(difference)
+
+
+def _compilation_summary(features: diff.Features) -> Iterator[Cell]:
+    """Factors that graphs compute on one side only: the caller of the other must bring their values."""
+    found = {change.area: change for change in features.changed if change.what == "compilation"}
+    lost = [name for name, change in found.items() if change.old == COMPILED]
+    gained = [name for name, change in found.items() if change.new == COMPILED]
+    if lost:
+        yield (
+            f"Factors that are no longer compiled, so that a table must give them: {len(lost)} (",
+            *_names(lost),
+            ").",
+        )
+    if gained:
+        yield (f"Factors that are compiled now, and made of bars: {len(gained)} (", *_names(gained), ").")
 
 
 def _names(names: Sequence[str]) -> list[str]:
@@ -290,7 +316,7 @@ def _feature_sections(difference: Difference) -> Iterator[Section]:
         moved = [(Quoted(m.name), str(m.old + 1), str(m.new + 1)) for m in features.moved]
         blocks.append(_table(("Moved", "place before", "place now"), moved))
     if features.changed:
-        changed = [(Quoted(c.area), _fact(c.what), _value(c.old), _value(c.new)) for c in features.changed]
+        changed = [(Quoted(c.area), _fact(c.what), *_both(c.old, c.new)) for c in features.changed]
         blocks.append(_table(("Changed", "what", "before", "now"), changed))
     if blocks:
         yield Section("Features", blocks)
@@ -418,6 +444,15 @@ def _value(value: Any) -> Cell:
     if isinstance(value, list) and all(isinstance(item, str) for item in value):
         return Quoted("; ".join(value)) if value else "none"
     return Quoted(strict_json.dumps(value).decode())
+
+
+def _both(old: Any, new: Any) -> tuple[Cell, Cell]:
+    """Two values side by side; long texts that begin alike from shortly before they part."""
+    if isinstance(old, str) and isinstance(new, str) and max(len(old), len(new)) > plain_text.MAXIMUM:
+        parting = next((place for place, (a, b) in enumerate(zip(old, new, strict=False)) if a != b), 0)
+        if parting > _BEFORE_PARTING:
+            old, new = (f"…{text[parting - _BEFORE_PARTING :]}" for text in (old, new))
+    return _value(old), _value(new)
 
 
 def _number(value: float | None) -> str:

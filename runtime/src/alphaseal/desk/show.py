@@ -6,11 +6,13 @@ import argparse
 from pathlib import Path
 
 from alphaseal.advice.strategy import describe_selection
+from alphaseal.desk.compilation import outcome, proven
 from alphaseal.disk import tree
 from alphaseal.errors import NotReadableError
 from alphaseal.format import manifest as manifests
+from alphaseal.format.factors import CompiledFactor
 from alphaseal.format.manifest import Manifest
-from alphaseal.plain_text import Printable, listed, printable
+from alphaseal.plain_text import Printable, listed, one_line, printable
 from alphaseal.terminal.console import Outcome, Parser
 
 
@@ -55,6 +57,7 @@ def describe(manifest: Manifest, digest: str) -> Printable:
         f"model      {manifest.model.class_name} via {manifest.model.road}",
         f"features   {len(manifest.features)} ({origins}), {used} asked for by the model; order {manifest.order.proof}",
         *_alphas(manifest),
+        *_compiled(manifest),
         *(
             f"parity     {case.case}: {case.bit_identical} of {case.rows} rows bit-identical to {case.judge}, largest {case.largest_ulp} ulp"
             for case in parity.cases
@@ -68,7 +71,7 @@ def describe(manifest: Manifest, digest: str) -> Printable:
         ),
         f"selection  of the backtest metrics: {describe_selection(manifest)}",
         f"factors    {sum(f.status == 'in_model' for f in manifest.sota_factors)} of {len(manifest.sota_factors)} accepted SOTA factors are in the model",
-        *(f"           - {factor.name}: {factor.status.replace('_', ' ')}" for factor in manifest.sota_factors),
+        *_factors(manifest),
         *(
             f"{i + 1:>9}  {feature.name}  {feature.dtype}  {feature.origin}"
             for i, feature in enumerate(manifest.features)
@@ -110,3 +113,32 @@ def _alphas(manifest: Manifest) -> list[str]:
             if unit.seen_by
         ]
     return lines + [f"           - not from bars: {feature.name}: {feature.not_compiled}" for feature in lacking]
+
+
+def _compiled(manifest: Manifest) -> list[str]:
+    """What compiled factors read."""
+    compiled = manifest.compiled
+    if compiled is None:
+        return []
+    days = max(program.window for program in compiled.programs)
+    side = ", ".join(column.name for column in compiled.static)
+    return [
+        f"compiled   {len(compiled.tolerances)} SOTA features from {', '.join(compiled.fields)} of {days} days"
+        + (f", and from the side table: {side}" if side else "")
+    ]
+
+
+def _factors(manifest: Manifest) -> list[str]:
+    """What became of each accepted factor, and whether graphs compute it."""
+    lines = []
+    for factor in manifest.sota_factors:
+        known = factor.position is not None and factor.position < len(manifest.features)
+        compilation = manifest.features[factor.position or 0].compilation if known else None
+        said = "" if compilation is None else f", {outcome(compilation)}"
+        lines.append(f"           - {factor.name}: {factor.status.replace('_', ' ')}{said}")
+        if isinstance(compilation, CompiledFactor):
+            lines += [
+                f"             computes {one_line(compilation.expression)} (pandas {compilation.pandas})",
+                f"             proven: {proven(compilation.proof)}",
+            ]
+    return lines
