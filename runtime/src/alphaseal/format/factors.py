@@ -128,6 +128,7 @@ class SideColumn(Part, frozen=True, kw_only=True):
 
     name: Short
     dtype: Literal["float32", "float64", "int64", "bool", "text"]
+    days: Annotated[int, Meta(ge=1, le=10_000, description="trading days of it that are read, the day itself included")]
     missing: Annotated[
         Ratio, Meta(description="largest share of stocks with bars that had no value on a day of the recorded table")
     ]
@@ -152,53 +153,3 @@ class CompiledFactors(Part, frozen=True, kw_only=True):
     tolerances: Annotated[
         dict[Short, Positive], Meta(description="feature -> largest difference from the golden value")
     ]
-
-
-def not_consistent(compiled: CompiledFactors) -> str | None:
-    """What of the programs does not fit together, which a schema cannot say; None where all does."""
-    names = [name for program in compiled.programs for name in program.factors]
-    files = [graph.file for program in compiled.programs for graph in program.graphs]
-    side = {column.name: column.dtype for column in compiled.static}
-    if len(set(names)) != len(names) or set(names) != set(compiled.tolerances):
-        return "a feature is computed twice, or has no tolerance of its own"
-    if len(set(files)) != len(files):
-        return "a graph belongs to two programs"
-    if len(set(compiled.fields)) != len(compiled.fields) or len(side) != len(compiled.static):
-        return "a field or a column of the side table is listed twice"
-    for program in compiled.programs:
-        read = {column.column: column.dtype for column in program.columns if column.table == "static" and column.column}
-        if not set(program.fields) <= set(compiled.fields) or not read.items() <= side.items():
-            return "a program reads a field or a column that is not listed"
-        if fault := _misfit(program):
-            return fault
-    return None
-
-
-def _misfit(program: FactorProgram) -> str | None:
-    """What of graphs and stages does not follow from what is before it."""
-    if len(program.stages) != len(program.graphs) - 1:
-        return "stages are not between graphs"
-    taken = 0
-    for graph, stages in zip(program.graphs, [*program.stages, []], strict=True):
-        if graph.taken != taken:
-            return f"{graph.file} takes {graph.taken} columns, the stages before give {taken}"
-        for stage in stages:
-            if stage.gives.first != taken or stage.gives.days > program.window:
-                return "a stage does not give the columns after those before it"
-            taken += stage.gives.days
-            values = 1 + (stage.operator == "day_pair")
-            if len(stage.inputs) < values + 1 or (stage.operator == "day_rank") != (stage.method is not None):
-                return f"a stage {stage.operator} without what it needs"
-            if (stage.operator != "day_rank") != (stage.function is not None):
-                return f"a stage {stage.operator} without its function"
-            days = stage.gives.days
-            if any(_outside(one, graph.given, days) for one in stage.inputs if isinstance(one, FactorSeries)):
-                return f"a stage reads columns that {graph.file} does not give"
-    last = program.graphs[-1].given
-    if not program.factors or any(_outside(one, last, 1) for one in program.factors.values()):
-        return "a factor is no column of the last graph"
-    return None
-
-
-def _outside(series: FactorSeries, given: int, days: int) -> bool:
-    return series.days != days or series.first + days > given or (series.since is not None and series.since >= given)

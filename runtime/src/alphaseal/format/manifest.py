@@ -22,7 +22,7 @@ from msgspec import Meta
 from alphaseal.errors import MalformedError
 from alphaseal.format import instants, names, strict_json
 from alphaseal.format.documents import Kind, Rule
-from alphaseal.format.factors import CompiledFactor, CompiledFactors, NotCompiledFactor, not_consistent
+from alphaseal.format.factors import CompiledFactor, CompiledFactors, NotCompiledFactor
 from alphaseal.format.parts import (
     Count,
     Date,
@@ -785,30 +785,23 @@ def _check_meaning(manifest: Manifest, where: str) -> None:
 def _graphs_misfit(manifest: Manifest) -> tuple[str, str, str] | None:
     """(code, message, found) of what is said of the graphs that make features of bars, where it does not fit."""
     names = {feature.name for feature in manifest.features}
-    compiled, alphas = manifest.compiled, manifest.alphas
-    if compiled is not None and (fault := not_consistent(compiled)) is not None:
-        return "compiled", "programs of compiled factors do not fit together", fault
-    factors = set() if compiled is None else set(compiled.tolerances)
     said = {feature.name for feature in manifest.features if isinstance(feature.compilation, CompiledFactor)}
-    if said != factors:
-        return "compiled", "features that programs compute are not those that say so", ", ".join(sorted(said ^ factors))
-    if alphas is None:
-        fields = "" if compiled is None else "there is no alphas"
-    else:
+    if (alphas := manifest.alphas) is not None:
         unknown = [name for name in alphas.features if name not in names]
         if unknown or _repeats(alphas.features) or _repeats(alphas.fields):
             return "alphas", "alphas.onnx must give features of the model, each once", ", ".join(unknown)
         if len(alphas.tolerances) != len(alphas.features):
             return "alphas", "every feature of alphas.onnx has a tolerance", str(len(alphas.tolerances))
         for field, unit in (alphas.units or {}).items():
-            known = {*alphas.features, *factors} >= set(unit.seen_by) >= {*unit.exact, *unit.alike}
+            known = {*alphas.features, *said} >= set(unit.seen_by) >= {*unit.exact, *unit.alike}
             if not known or field not in alphas.fields:
                 return "alphas", "units are those of the graph's fields, seen by features made of bars", field
-        if twice := factors & set(alphas.features):
-            return "compiled", "alphas.onnx gives features that programs compute too", ", ".join(sorted(twice))
-        fields = ", ".join(sorted(set(compiled.fields if compiled is not None else ()) - set(alphas.fields)))
-    if fields:
-        return "compiled", "the fields of compiled factors are among those of alphas", fields
+    if manifest.compiled is not None or said:
+        from alphaseal.format.factor_rules import misfit
+
+        graph = ((), ()) if alphas is None else (alphas.fields, alphas.features)
+        if (fault := misfit(manifest.compiled, said, *graph)) is not None:
+            return "compiled", "what is said of compiled factors does not fit together", fault
     return None
 
 

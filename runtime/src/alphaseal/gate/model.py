@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 from alphaseal.errors import PolicyError
 from alphaseal.gate.onnx import shapes as shapes
