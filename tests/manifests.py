@@ -9,6 +9,7 @@ from typing import Any
 import msgspec
 
 from alphaseal.format import manifest as m
+from alphaseal.format.notations import INSTRUMENT_PATTERNS
 
 FACTOR_CODE = '''import pandas as pd
 
@@ -316,7 +317,7 @@ def _normalisation() -> dict[str, object]:
 def _data() -> m.Data:
     return m.Data(
         frequency="day",
-        instrument_format=m.InstrumentFormat(kind="qlib", pattern=m.INSTRUMENT_PATTERNS["qlib"], example="SH600000"),
+        instrument_format=m.InstrumentFormat(kind="qlib", pattern=INSTRUMENT_PATTERNS["qlib"], example="SH600000"),
         universe="csi300",
         benchmark="SH000300",
         price_adjustment=None,

@@ -23,6 +23,7 @@ from alphaseal.errors import MalformedError
 from alphaseal.format import instants, names, strict_json
 from alphaseal.format.documents import Kind, Rule
 from alphaseal.format.factors import CompiledFactor, CompiledFactors, NotCompiledFactor
+from alphaseal.format.notations import INSTRUMENT_PATTERNS
 from alphaseal.format.parts import (
     Count,
     Date,
@@ -50,11 +51,6 @@ MAXIMUM_TOTAL = 64 << 30
 """Bytes of all files together: `verify` hashes them all, whatever they are."""
 MAXIMUM_MEMBERS = 20_000
 """Spans of a universe that a manifest lists; of a larger one it has the digest alone."""
-INSTRUMENT_PATTERNS = {
-    "qlib": r"^(SH|SZ|BJ)[0-9]{6}$",
-    "ts": r"^[0-9]{6}\.(SH|SZ|BJ)$",
-    "other": r"^[A-Za-z0-9_.^-]{1,32}$",
-}
 
 UniverseKind = Literal["all", "market", "list"]
 Member = Annotated[
