@@ -8,6 +8,7 @@ from typing import Any
 
 import msgspec
 
+from alphaseal.format import factors as f
 from alphaseal.format import manifest as m
 from alphaseal.format.notations import INSTRUMENT_PATTERNS
 
@@ -164,6 +165,95 @@ def example_manifest() -> m.Manifest:
         ),
         files=_files(),
         eligibility=m.Eligibility(ready=True, reasons=[]),
+    )
+
+
+def compiled_manifest() -> m.Manifest:
+    """The example with its factor compiled: a graph, a mean by sector and a rank of the day, and a graph behind them."""
+    example = example_manifest()
+    features = [
+        msgspec.structs.replace(feature, compilation=_compilation()) if feature.name == "REV_3D" else feature
+        for feature in example.features
+    ]
+    more = [
+        ("compiled/0/graph_0.onnx", "alphas"),
+        ("compiled/0/graph_1.onnx", "alphas"),
+        ("golden_factors.parquet", "golden_bars"),
+    ]
+    files = [
+        m.File(path=path, size=900, sha256=sha256(path), media_type="application/octet-stream", role=role, title=None)  # type: ignore[arg-type]
+        for path, role in more
+    ]
+    compiled = f.CompiledFactors(
+        programs=[_program()],
+        static=[f.SideColumn(days=1, name="sector", dtype="text", missing=0.02)],
+        fields=["close"],
+        golden="golden_factors.parquet",
+        golden_rows=120,
+        date="2021-12-24",
+        tolerances={"REV_3D": 1e-9},
+    )
+    return msgspec.structs.replace(
+        example,
+        features=features,
+        compiled=compiled,
+        files=sorted([*example.files, *files], key=lambda entry: entry.path),
+    )
+
+
+def _compilation() -> f.CompiledFactor:
+    return f.CompiledFactor(
+        source_sha256=sha256(FACTOR_CODE),
+        pandas=2,
+        expression="rank by day of -(close / close 3 rows before - 1) less its mean by day and sector",
+        across=True,
+        inputs=[
+            f.FactorInput(table="bars", column="close", dtype="float32"),
+            f.FactorInput(table="static", column="sector", dtype="text"),
+        ],
+        proof=f.FactorProof(
+            judge="combined_factors_df.parquet",
+            cells=2852,
+            dates=46,
+            instruments=62,
+            same_bits=2790,
+            noise=2,
+            unknown=1,
+            largest=3e-11,
+            bound=1e-9,
+            changed=420,
+        ),
+    )
+
+
+def _program() -> f.FactorProgram:
+    def series(first: int, days: int, dtype: str = "float64", since: int | None = None) -> f.FactorSeries:
+        return f.FactorSeries(first=first, days=days, dtype=dtype, since=since)  # type: ignore[arg-type]
+
+    nothing: dict[str, Any] = dict.fromkeys(("function", "ddof", "q", "method", "ascending", "percent"))
+    mean = nothing | {"operator": "day", "function": "mean"}
+    rank = nothing | {"operator": "day_rank", "method": "average", "ascending": True, "percent": True}
+    value, mask, sector = series(0, 2, since=2), series(3, 2, "bool"), series(5, 2, "text")
+    return f.FactorProgram(
+        window=4,
+        whole=False,
+        fields=["close"],
+        columns=[
+            f.FactorColumn(table="bars", column=None, dtype="bool"),
+            f.FactorColumn(table="day", column="weekday", dtype="int64"),
+            f.FactorColumn(table="static", column="sector", dtype="text"),
+        ],
+        graphs=[
+            f.FactorGraph(file="compiled/0/graph_0.onnx", taken=0, given=7),
+            f.FactorGraph(file="compiled/0/graph_1.onnx", taken=4, given=2),
+        ],
+        stages=[
+            [
+                f.FactorStage(**mean, inputs=[value, mask, sector], gives=series(0, 2)),
+                f.FactorStage(**rank, inputs=[value, True], gives=series(2, 2)),
+            ]
+        ],
+        factors={"REV_3D": series(0, 1, since=1)},
     )
 
 

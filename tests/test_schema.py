@@ -10,7 +10,7 @@ from alphaseal.format import manifest as m
 from alphaseal.format import strict_json
 from alphaseal_converter.bundle.schema import manifest_schema
 from locations import REPOSITORY
-from manifests import example_manifest
+from manifests import compiled_manifest, example_manifest
 
 
 def test_committed_schema_is_the_generated_one() -> None:
@@ -19,6 +19,7 @@ def test_committed_schema_is_the_generated_one() -> None:
 
 
 def test_schema_is_a_valid_schema_and_accepts_a_manifest() -> None:
-    """The schema is JSON Schema 2020-12, and the example fits it."""
+    """The schema is JSON Schema 2020-12, and the examples fit it."""
     jsonschema.Draft202012Validator.check_schema(manifest_schema())
-    jsonschema.validate(json.loads(m.encode(example_manifest())), manifest_schema())
+    for manifest in (example_manifest(), compiled_manifest()):
+        jsonschema.validate(json.loads(m.encode(manifest)), manifest_schema())

@@ -38,6 +38,13 @@ def _series(series: Series) -> m.FactorSeries:
     return m.FactorSeries(first=series.first, days=series.days, dtype=series.dtype, since=series.since)  # type: ignore[arg-type]
 
 
+def _input(one: Series | float | bool) -> m.FactorSeries | float | bool:
+    """A whole number too is written as a double."""
+    if isinstance(one, Series):
+        return _series(one)
+    return one if isinstance(one, bool) else float(one)
+
+
 def _stage(stage: Stage) -> m.FactorStage:
     told: Mapping[str, Any] = stage.parameters
     return m.FactorStage(
@@ -48,6 +55,6 @@ def _stage(stage: Stage) -> m.FactorStage:
         method=told.get("method"),
         ascending=told.get("ascending"),
         percent=told.get("pct"),
-        inputs=[_series(one) if isinstance(one, Series) else one for one in stage.inputs],
+        inputs=[_input(one) for one in stage.inputs],
         gives=_series(stage.gives),
     )

@@ -11,8 +11,10 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from collections.abc import Set as AbstractSet
 from datetime import date
+from functools import partial
 from itertools import pairwise
 from typing import Annotated, Any, Literal, Union
 
@@ -769,8 +771,7 @@ def _check_meaning(manifest: Manifest, where: str) -> None:
     kind = manifest.data.instrument_format.kind
     if manifest.data.instrument_format.pattern != INSTRUMENT_PATTERNS[kind]:
         refuse("instrument_pattern", f"pattern is not that of kind {kind}", manifest.data.instrument_format.pattern)
-    if (misfit := _graphs_misfit(manifest)) is not None:
-        refuse(*misfit)
+    _check_graphs(manifest, refuse)
     if (universes := manifest.data.universes) is not None:
         for name, universe in (("factor", universes.factor), ("model", universes.model)):
             if universe is not None and universe.members is not None and (fault := _not_canonical(universe)):
@@ -778,27 +779,38 @@ def _check_meaning(manifest: Manifest, where: str) -> None:
     _check_references(manifest, where)
 
 
-def _graphs_misfit(manifest: Manifest) -> tuple[str, str, str] | None:
-    """(code, message, found) of what is said of the graphs that make features of bars, where it does not fit."""
-    names = {feature.name for feature in manifest.features}
-    said = {feature.name for feature in manifest.features if isinstance(feature.compilation, CompiledFactor)}
-    if (alphas := manifest.alphas) is not None:
-        unknown = [name for name in alphas.features if name not in names]
-        if unknown or _repeats(alphas.features) or _repeats(alphas.fields):
-            return "alphas", "alphas.onnx must give features of the model, each once", ", ".join(unknown)
-        if len(alphas.tolerances) != len(alphas.features):
-            return "alphas", "every feature of alphas.onnx has a tolerance", str(len(alphas.tolerances))
-        for field, unit in (alphas.units or {}).items():
-            known = {*alphas.features, *said} >= set(unit.seen_by) >= {*unit.exact, *unit.alike}
-            if not known or field not in alphas.fields:
-                return "alphas", "units are those of the graph's fields, seen by features made of bars", field
-    if manifest.compiled is not None or said:
-        from alphaseal.format.factor_rules import misfit
+def _check_graphs(manifest: Manifest, refuse: Callable[[str, str, str], None]) -> None:
+    """Rules about the graphs that make features of bars: of alphas.onnx, and of compiled factors."""
+    compiled, alphas = manifest.compiled, manifest.alphas
+    if compiled is not None:
+        from alphaseal.format.factor_rules import check_programs
 
-        graph = ((), ()) if alphas is None else (alphas.fields, alphas.features)
-        if (fault := misfit(manifest.compiled, said, *graph)) is not None:
-            return "compiled", "what is said of compiled factors does not fit together", fault
-    return None
+        check_programs(compiled, partial(refuse, "compiled", "programs of compiled factors do not fit together"))
+    factors = set() if compiled is None else set(compiled.tolerances)
+    said = {feature.name for feature in manifest.features if isinstance(feature.compilation, CompiledFactor)}
+    if others := said ^ factors:
+        refuse("compiled", "features that programs compute are not those that say so", ", ".join(sorted(others)))
+    if alphas is not None:
+        _check_alphas(manifest, alphas, factors, refuse)
+        if twice := factors & set(alphas.features):
+            refuse("compiled", "alphas.onnx gives features that programs compute too", ", ".join(sorted(twice)))
+    if compiled is not None and (unread := set(compiled.fields) - set(alphas.fields if alphas is not None else ())):
+        refuse("compiled", "the fields of compiled factors are among those of alphas", ", ".join(sorted(unread)))
+
+
+def _check_alphas(
+    manifest: Manifest, alphas: AlphaGraph, factors: AbstractSet[str], refuse: Callable[[str, str, str], None]
+) -> None:
+    """`factors` are the features that programs of compiled factors make."""
+    unknown = set(alphas.features) - {feature.name for feature in manifest.features}
+    if unknown or _repeats(alphas.features) or _repeats(alphas.fields):
+        refuse("alphas", "alphas.onnx must give features of the model, each once", ", ".join(sorted(unknown)))
+    if len(alphas.tolerances) != len(alphas.features):
+        refuse("alphas", "every feature of alphas.onnx has a tolerance", str(len(alphas.tolerances)))
+    for field, unit in (alphas.units or {}).items():
+        known = {*alphas.features, *factors} >= set(unit.seen_by) >= {*unit.exact, *unit.alike}
+        if not known or field not in alphas.fields:
+            refuse("alphas", "units are those of the graph's fields, seen by features made of bars", field)
 
 
 def _repeats(texts: Sequence[str]) -> bool:
