@@ -10,6 +10,7 @@ import msgspec
 
 from alphaseal.format import factors as f
 from alphaseal.format import manifest as m
+from alphaseal.format.notations import INSTRUMENT_PATTERNS
 
 FACTOR_CODE = '''import pandas as pd
 
@@ -185,7 +186,7 @@ def compiled_manifest() -> m.Manifest:
     ]
     compiled = f.CompiledFactors(
         programs=[_program()],
-        static=[f.SideColumn(name="sector", dtype="text", missing=0.02)],
+        static=[f.SideColumn(days=1, name="sector", dtype="text", missing=0.02)],
         fields=["close"],
         golden="golden_factors.parquet",
         golden_rows=120,
@@ -406,7 +407,7 @@ def _normalisation() -> dict[str, object]:
 def _data() -> m.Data:
     return m.Data(
         frequency="day",
-        instrument_format=m.InstrumentFormat(kind="qlib", pattern=m.INSTRUMENT_PATTERNS["qlib"], example="SH600000"),
+        instrument_format=m.InstrumentFormat(kind="qlib", pattern=INSTRUMENT_PATTERNS["qlib"], example="SH600000"),
         universe="csi300",
         benchmark="SH000300",
         price_adjustment=None,

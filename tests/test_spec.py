@@ -15,6 +15,7 @@ import pytest
 from alphaseal import errors
 from alphaseal.format import factors
 from alphaseal.format import manifest as m
+from alphaseal.format.notations import INSTRUMENT_PATTERNS
 from alphaseal.format.parts import Part
 from alphaseal.gate.onnx.operators import every_operator
 from locations import REPOSITORY
@@ -147,7 +148,7 @@ def test_limits_and_patterns_are_the_codes_own() -> None:
     )
     assert (names.MAXIMUM_SEGMENT, names.MAXIMUM_PATH) == (64, 120)
     assert f"`{names.SEGMENT_PATTERN}`" in SPECIFICATION
-    for kind, pattern in m.INSTRUMENT_PATTERNS.items():
+    for kind, pattern in INSTRUMENT_PATTERNS.items():
         assert f"`{kind}`: `{pattern}`" in SPECIFICATION
 
 

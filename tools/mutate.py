@@ -37,7 +37,7 @@ CONVERTER = PACKAGE.with_name("alphaseal_converter")
 """The sources as they were at the start, whoever works on them meanwhile."""
 MODULES = (
     "sealed", "bundle", "disk.verified", "disk.tree", "format.names", "format.strict_json", "format.manifest",
-    "format.factors",
+    "format.factor_rules",
     "trust.envelope", "trust.keys", "trust.judgement", "trust.policy", "scoring.selftest", "scoring.golden",
     "gate.model", "gate.data", "gate.onnx.wire", "gate.onnx.parts", "gate.onnx.shapes", "gate.onnx.layers",
     "gate.onnx.trees", "gate.onnx.rows", "gate.parquet.footer", "gate.parquet.thrift", "gate.parquet.pages",

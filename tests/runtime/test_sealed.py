@@ -28,6 +28,14 @@ def test_the_small_bundle_is_accepted(bundle: Path) -> None:
     assert {signer.name for signer in alphaseal.open(bundle, trust=TRUST).verify().signers} == {"approver", "ci"}
 
 
+def test_a_directory_without_a_manifest_is_told_what_is_meant(tmp_path: Path) -> None:
+    """Whoever names the directory above, or an empty one, is told which to name."""
+    with pytest.raises(AlphasealError) as caught:
+        alphaseal.open(tmp_path, trust=alphaseal.Trust.unsigned())
+    assert caught.value.code == "tree.missing"
+    assert caught.value.next_step == "name the directory that holds manifest.json"
+
+
 @posix
 def test_hard_links_are_harmless(bundle: Path, tmp_path: Path) -> None:
     """A file with a second name is a plain file: its verified buffer is the one that is used."""

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from alphaseal.advice.drift import Drift
     from alphaseal.bars.selftest import LoadedAlphas
     from alphaseal.bars.units import Anchors, Evidence
+    from alphaseal.factors.selftest import LoadedFactors
     from alphaseal.scoring.pipeline import Pipeline
     from alphaseal.scoring.scores import Scores
     from alphaseal.scoring.selftest import SelfTestReport
@@ -54,6 +55,7 @@ class Bundle(Sealed):
         super().__init__(*arguments, **named)
         self._pipeline: Pipeline | None = None
         self._alphas: LoadedAlphas | None = None
+        self._factors: LoadedFactors | None = None
         self._spans: RecordedSpans | None = None
 
     def score(
@@ -61,6 +63,7 @@ class Bundle(Sealed):
         table: Any = None,
         *,
         bars: Any = None,
+        static: Any = None,
         date: Any = None,
         dates: DateRange | None = None,
         universe: Stocks | Universe | None = None,
@@ -85,16 +88,17 @@ class Bundle(Sealed):
         It is codes as the bundle names them, or a mapping from code to the spans [(first, last), …] of dates in which it
         belongs to the universe.  `max_rows` and `max_bytes` bound what is decoded of a parquet file (default: 100 times its size).
 
-        With `bars`, such a table of daily bars (`datetime`, `instrument` and the fields of the manifest's `alphas`), the
-        alpha features are computed from them, with the days before as far as the manifest's look-back says, and `table`
-        holds the other features only (None where there are none).  Scored are the stocks with a row of bars on the date.
+        With `bars`, such a table of daily bars (`datetime`, `instrument` and the fields of the manifest's `alphas`), alpha
+        features and compiled factors are computed from them, with the days before as far as the manifest's look-back says, and
+        `table` holds the other features only (None where there are none).  Scored are the stocks with a row of bars on the
+        date.  `static` is such a table too: the side table that compiled factors read (the manifest's `compiled.static`).
         Where a feature sees in which units the bars are (the manifest's `alphas.units`), these are shown by days of the
         golden bars in the table, or by `anchors`: bars of the golden stocks and days from the same source, or what
         `anchor` made of them.  `units_as_trained` goes without, and is recorded in the scores' `units` and `warnings`.
         """
         _check_dates(date, dates)
         request = Request(date, dates, calendar, self.notation(instruments_from), Limits(max_rows, max_bytes))
-        (scores,) = self._parts(table, bars, request, universe, anchors, units_as_trained, stream=False)
+        (scores,) = self._parts(table, bars, static, request, universe, anchors, units_as_trained, stream=False)
         return scores
 
     def drift(
@@ -122,6 +126,7 @@ class Bundle(Sealed):
         path: str | os.PathLike[str] | bytes | None = None,
         *,
         bars: str | os.PathLike[str] | None = None,
+        static: Any = None,
         dates: DateRange | None = None,
         universe: Stocks | Universe | None = None,
         instruments_from: str | None = None,
@@ -133,15 +138,16 @@ class Bundle(Sealed):
     ) -> Iterator[Scores]:
         """Score years of history in constant memory: one `Scores` per group of whole dates, in order of date.
 
-        The features' and the bars' parquet files, and the other arguments, are as in `score`.
+        The features' and the bars' parquet files, the side table, and the other arguments, are as in `score`.
         """
         request = Request(None, dates, calendar, self.notation(instruments_from), Limits(max_rows, max_bytes))
-        return self._parts(path, bars, request, universe, anchors, units_as_trained, stream=True)
+        return self._parts(path, bars, static, request, universe, anchors, units_as_trained, stream=True)
 
     def _parts(
         self,
         table: Any,
         bars: Any,
+        static: Any,
         request: Request,
         universe: Stocks | Universe | None,
         anchors: Any,
@@ -159,13 +165,15 @@ class Bundle(Sealed):
             check(table, self.digest, date=request.date, dates=request.dates)
         _check_anchors(bars, anchors, units_as_trained)
         if bars is None:
+            if static is not None:
+                raise UsageError("usage.static", "a side table goes with bars", expected="bars, or no side table")
             if table is None:
                 expected = "a table of features, or bars, or both"
                 raise UsageError("usage.features", "there is nothing to score", expected=expected)
             rows = self._rows_of_table(table, request, chosen, stream=stream)
         else:
             evidence = self.evidence(anchors, units_as_trained, request.notation.source)
-            rows = self._rows_of_bars(bars, table, request, chosen, evidence, stream=stream)
+            rows = self._rows_of_bars(bars, table, static, request, chosen, evidence, stream=stream)
         pipeline, first = self.pipeline(), rows.first
         blocks = map(self._fill_check(pipeline, rows.given), rows.blocks)
         scored = (
@@ -252,14 +260,25 @@ class Bundle(Sealed):
         return Notation.of(self.manifest.data.instrument_format, source)
 
     def _rows_of_bars(
-        self, bars: Any, table: Any, request: Request, universe: Universe | None, evidence: Evidence, *, stream: bool
+        self,
+        bars: Any,
+        table: Any,
+        static: Any,
+        request: Request,
+        universe: Universe | None,
+        evidence: Evidence,
+        *,
+        stream: bool,
     ) -> _Rows:
-        from alphaseal.bars.join import AlphaInput, completed
+        from alphaseal.bars.join import BarInput, completed
+        from alphaseal.factors.opening import opened
 
         pipeline, alphas = self._proven_pipeline(), self._proven_alphas()
-        given = AlphaInput.of(
+        factors = self.compiled_factors().proven(self)
+        columns = opened(self.manifest, alphas.columns, factors, static, request, universe)
+        given = BarInput.of(
             self.manifest.features,
-            alphas.columns,
+            columns,
             bars,
             table,
             recorded=alphas.description.conventions,
@@ -278,6 +297,15 @@ class Bundle(Sealed):
             given.places_given(),
             lambda scores, block: completed(scores, block, first, universe, warnings, shown),
         )
+
+    def compiled_factors(self) -> LoadedFactors:
+        """The programs that make compiled factors of bars, loaded from verified bytes once; none where the manifest has none."""
+        if self._factors is None:
+            from alphaseal.factors.selftest import load
+
+            # V7: the bytes that are then loaded
+            self._factors = load(self)
+        return self._factors
 
     def anchor(self, bars: Any, *, instruments_from: str | None = None) -> Anchors:
         """What bars of the golden stocks and days from a data source show of all its bars, for `score(anchors=…)`.
@@ -350,7 +378,11 @@ class Bundle(Sealed):
 
         with_bars = sample is None and self.manifest.alphas is not None
         return selftest.run(
-            self, self.pipeline(), (lambda: self.alphas().selftest(self)) if with_bars else None, sample
+            self,
+            self.pipeline(),
+            (lambda: self.alphas().selftest(self)) if with_bars else None,
+            (lambda: self.compiled_factors().selftest(self)) if with_bars else None,
+            sample,
         )
 
     def alphas(self) -> LoadedAlphas:

@@ -95,7 +95,7 @@ def _column(**changes: Any) -> Edit:
     return lambda plain: _program(plain)["columns"][2].update(changes)
 
 
-SECTOR = {"dtype": "text", "missing": 0.0, "name": "sector"}
+SECTOR = {"days": 1, "dtype": "text", "missing": 0.0, "name": "sector"}
 PROGRAMS: dict[str, tuple[Edit, str]] = {
     "factor computed twice": (_second_program(), "a feature is computed twice"),
     "factor without tolerance": (_of(tolerances={}), "tolerances are not those of the features that are computed"),

@@ -8,6 +8,7 @@ from pathlib import Path
 from alphaseal.bundle import open_bundle
 from alphaseal.cli.options import add_trust_options, add_unit_options, read_anchors, read_range, read_trust
 from alphaseal.disk.targets import check_target
+from alphaseal.format.notations import FORMS
 from alphaseal.tables.origin import sidecar_of
 from alphaseal.terminal.console import Findings, Outcome, Parser, Progress
 from alphaseal_converter.cli import signing
@@ -26,7 +27,7 @@ def add_features(parser: Parser) -> None:
     day.add_argument("--dates", metavar="FROM:TO", help="every date of the bars in this range, both ends included")
     parser.add_argument(
         "--instruments-from",
-        choices=("qlib", "ts"),
+        choices=list(FORMS),
         help="notation of the stocks in the bars and the static table, if it is not the bundle's",
     )
     parser.add_argument("--out", type=Path, required=True, metavar="FILE.parquet", help="file to write")

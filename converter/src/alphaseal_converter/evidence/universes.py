@@ -15,6 +15,7 @@ import numpy as np
 
 from alphaseal.arrow.columns import date_text, days_of, numbers_of, text_of
 from alphaseal.format import manifest as m
+from alphaseal.format.notations import INSTRUMENT_PATTERNS
 from alphaseal.tables.features import Plan
 from alphaseal.tables.members.boards import INDEX, Boards, board_of, counted, forms_of, kind_of
 from alphaseal.tables.members.universe import Universe, canonical
@@ -56,12 +57,12 @@ def describe_universes(market: Market | None, absent: str, located: Located, *, 
 def instrument_format(predictions: Predictions | None) -> m.InstrumentFormat:
     """The notation of the run's own instruments."""
     if predictions is None or not len(predictions.instruments):
-        return m.InstrumentFormat(kind="qlib", pattern=m.INSTRUMENT_PATTERNS["qlib"], example="SH600000")
+        return m.InstrumentFormat(kind="qlib", pattern=INSTRUMENT_PATTERNS["qlib"], example="SH600000")
     instruments = sorted(set(predictions.instruments.tolist()))
-    for kind, pattern in m.INSTRUMENT_PATTERNS.items():
+    for kind, pattern in INSTRUMENT_PATTERNS.items():
         if all(re.match(pattern, name) for name in instruments):
             return m.InstrumentFormat(kind=kind, pattern=pattern, example=instruments[0])  # type: ignore[arg-type]
-    strange = next(name for name in instruments if not re.match(m.INSTRUMENT_PATTERNS["other"], name))
+    strange = next(name for name in instruments if not re.match(INSTRUMENT_PATTERNS["other"], name))
     raise RefusalError(
         "data.instrument", "an instrument is written in a form that the format does not have", found=repr(strange)[:80]
     )

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -19,13 +19,13 @@ import numpy.typing as npt
 from alphaseal.arrow.columns import indices_of, numbers_of, plain_name, text_array
 from alphaseal.bars import conventions
 from alphaseal.bars.adjustment import splits
-from alphaseal.bars.calendar import AlphaColumns, Bars, bars_of, stream_bars
+from alphaseal.bars.calendar import Bars, bars_of, stream_bars
 from alphaseal.bars.conventions import Watch
 from alphaseal.bars.jumps import JumpCheck
 from alphaseal.bars.source import BarSource, names_of, numeric_fields, together
 from alphaseal.bars.trading_days import DayCheck
 from alphaseal.errors import InputError
-from alphaseal.format.reasons import FILLED, JUMPED, NO_BARS, NOT_IN_UNIVERSE
+from alphaseal.format.reasons import FILLED, HISTORY, JUMPED, NO_BARS, NOT_IN_UNIVERSE
 from alphaseal.scoring.scores import with_excluded
 from alphaseal.tables.feature_files import iter_parquet
 from alphaseal.tables.features import FeatureBlock, is_file, table_of
@@ -84,14 +84,38 @@ class BarBlock(FeatureBlock):
 
 
 @dataclass(frozen=True, eq=False)
-class AlphaInput:
+class Computed:
+    """`values` float64 [stocks, features] of a day; `unknown` bool [stocks]: a value that the model asks for depends on days
+    before those that were looked at."""
+
+    values: npt.NDArray[np.float64]
+    unknown: Barred
+
+
+class BarColumns(Protocol):
+    """The features that graphs make of bars (`alphaseal.factors.features.BarFeatures`)."""
+
+    @property
+    def window(self) -> int: ...
+    @property
+    def fields(self) -> Sequence[str]: ...
+    @property
+    def features(self) -> Sequence[str]: ...
+    @property
+    def watched(self) -> Membership | None: ...
+    def side_table(self, bars: Bars, days: range) -> Any: ...
+    def compute(self, bars: Bars, day: int, rows: npt.NDArray[np.int64], static: Any) -> Computed: ...
+
+
+@dataclass(frozen=True, eq=False)
+class BarInput:
     """Bars and features of one call, checked for columns: every feature has one source.
 
-    `bars` have the fields of the graph, and after them those that only `watch` and `jumps` look at.
+    `bars` have the fields of the graphs, and after them those that only `watch` and `jumps` look at.
     """
 
     features: Sequence[Feature]
-    columns: AlphaColumns
+    columns: BarColumns
     bars: BarSource
     watch: Watch | None
     jumps: JumpCheck | None
@@ -105,7 +129,7 @@ class AlphaInput:
     def of(
         cls,
         features: Sequence[Feature],
-        columns: AlphaColumns,
+        columns: BarColumns,
         bars: Any,
         table: Any,
         *,
@@ -115,7 +139,7 @@ class AlphaInput:
         members: Membership,
         step_length: int,
         request: Request,
-    ) -> AlphaInput:
+    ) -> BarInput:
         """`bars` and `table` (None: there is none) are paths of parquet files or tables in memory; `step_length` dates of
         features are what a score looks at.
 
@@ -162,6 +186,7 @@ class AlphaInput:
         given: _Given | None = None
         # A caller's own calendar says more than the training's.
         days = DayCheck(self.trading_days if self.request.calendar is None else None, "the bars")
+        unknown = _Unknown(self.step_length, span.first, self.members.crosses)
         for number, bars in enumerate(parts):
             if given is None and self.table is not None:
                 given = _Given(self._rows((bars.dates[bars.history], span.read[1]), stream), len(self.places_given()))
@@ -169,10 +194,15 @@ class AlphaInput:
             # Of a part that goes on from another one the history was looked at before.
             since = max(1, bars.history) if number else 1
             warnings = splits(bars, self.columns.fields, since) if self.jumps is None else ()
+            static = self.columns.side_table(bars, range(bars.history, len(bars.dates)))
             for start, stop in self._days(bars, stream):
                 rows = None if given is None else given.until(bars.dates[stop - 1])
                 barred, said = self._barred(bars, range(start, stop), span.first)
-                yield self.members.choose(self._block(bars, slice(start, stop), rows, barred, (*warnings, *said)))
+                block, odd = self._block(bars, slice(start, stop), rows, barred, (*warnings, *said), static)
+                if self.columns.watched is not None:
+                    # Only whether all stocks are there that the factors must see.
+                    self.columns.watched.choose(block)
+                yield self.members.choose(unknown.marked(block, odd))
 
     def _days(self, bars: Bars, stream: bool) -> list[tuple[int, int]]:
         """First day and the day after the last of each block: all at once, or few enough rows for the memory."""
@@ -218,10 +248,10 @@ class AlphaInput:
         """Whether a stage that looks at all stocks of the date, and of the dates before it that a window of the model looks
         at, sees one of the refused."""
         names = [bars.instruments[stock] for stock in np.flatnonzero(refused[:, day])]
-        if not self.members.crosses or not names:
-            return False
         dates = bars.dates[max(0, day - self.step_length + 1) : day + 1]
-        return bool(self.members.belongs(names, dates).any())
+        looking = [self.members] if self.members.crosses else []
+        looking += [] if self.columns.watched is None else [self.columns.watched]
+        return any(names and members.belongs(names, dates).any() for members in looking)
 
     def places_given(self) -> list[int]:
         """Positions of the features that come from the table."""
@@ -261,15 +291,18 @@ class AlphaInput:
         given: FeatureBlock | None,
         barred: dict[str, Barred],
         warnings: tuple[str, ...],
-    ) -> BarBlock:
-        """The rows of some days of the bars, with the given ones up to their last day."""
+        static: Any,
+    ) -> tuple[BarBlock, Barred]:
+        """The rows of some days of the bars, with the given ones up to their last day, and which have unknown values."""
         day, stock = np.nonzero(bars.listed()[:, days].T)
         values = np.full((len(day), len(self.features)), np.nan)
+        unknown = np.zeros(len(day), np.bool_)
         position = {feature.name: place for place, feature in enumerate(self.features)}
         targets = [position[name] for name in self.columns.features]
         starts = np.searchsorted(day, np.arange(days.stop - days.start + 1))
         for number, (start, stop) in enumerate(pairwise(starts)):
-            values[start:stop, targets] = self.columns.compute(bars, days.start + number, stock[start:stop])
+            found = self.columns.compute(bars, days.start + number, stock[start:stop], static)
+            values[start:stop, targets], unknown[start:stop] = found.values, found.unknown
         absent = (bars.listed() | bars.paused(self.columns.window))[:, days] & ~bars.present[:, days]
         left_out = {(bars.dates[days][day], bars.instruments[stock]) for stock, day in np.argwhere(absent)}
         if given is not None:
@@ -277,7 +310,7 @@ class AlphaInput:
         reasons = np.full(len(day), "", object)
         for reason, mask in reversed(barred.items()):
             reasons[mask[:, days][stock, day]] = reason
-        return BarBlock(
+        block = BarBlock(
             dates=bars.dates[days][day],
             instruments=text_array(bars.instruments).take(indices_of(stock)),
             values=values,
@@ -287,6 +320,7 @@ class AlphaInput:
             without_bars=tuple(sorted(left_out)),
             warnings=warnings,
         )
+        return block, unknown
 
     def _join(self, values: npt.NDArray[np.float64], bars: Bars, days: slice, given: FeatureBlock) -> LeftOut:
         """Put the table's values where date and instrument are the same; the rows that are nowhere."""
@@ -305,6 +339,45 @@ class AlphaInput:
         values[np.ix_(rows[day[found], stock[found]], rest)] = given.values[found]
         lost = np.flatnonzero(~found)
         return tuple(zip(given.dates[lost], given.instruments.take(indices_of(lost)).to_pylist(), strict=True))
+
+
+class _Unknown:
+    """Which rows look at an unknown value, on their own day or on those before it that a window of the model has.
+
+    `steps` dates are what a score looks at; `first` is the first date that is scored; `crosses`: a stage looks at all stocks.
+    """
+
+    def __init__(self, steps: int, first: np.datetime64, crosses: bool) -> None:
+        self._steps, self._first, self._crosses = steps, first, crosses
+        self._days = 0
+        self._last: dict[str, int] = {}
+        """Stock -> number of the last day with an unknown value."""
+
+    def marked(self, block: BarBlock, unknown: Barred) -> BarBlock:
+        """The block with the reason at these rows; InputError `factors.history` where no row of a date is left, or where a
+        stage would see one of these."""
+        number = self._days - 1
+        reasons = block.barred.copy()
+        for date, start, stop in block.spans():
+            number += 1
+            if not self._last and not unknown[start:stop].any():
+                continue
+            names = block.instruments.slice(start, stop - start).to_pylist()
+            self._last.update((names[row], number) for row in np.flatnonzero(unknown[start:stop]).tolist())
+            odd = np.array([number - self._last.get(name, -self._steps) < self._steps for name in names], np.bool_)
+            if date >= self._first and (odd.all() or (self._crosses and odd.any())):
+                raise InputError(
+                    "factors.history",
+                    "compiled factors depend on days before those that their graphs look at",
+                    where=f"the bars up to {date}",
+                    expected="values within the look-back of the bundle's factors",
+                    found=f"none for {int(odd.sum())} of {len(names)} stocks, {names[int(odd.argmax())]} among them",
+                    next_step="look for a field that the bars lack for months; or compute the factors with "
+                    "alphaseal-convert features, and give all features with --features, without --bars",
+                )
+            reasons[start:stop][odd & (reasons[start:stop] == "")] = HISTORY
+        self._days = number + 1
+        return replace(block, barred=reasons)
 
 
 class _Given:

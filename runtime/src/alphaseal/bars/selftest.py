@@ -15,7 +15,7 @@ from alphaseal.bars.adjustment import compare
 from alphaseal.bars.calendar import AlphaColumns, Bars
 from alphaseal.bars.source import BarSource, names_of
 from alphaseal.errors import PolicyError, SelfTestError
-from alphaseal.scoring.golden import AlphaReport, golden_bars, read_golden
+from alphaseal.scoring.golden import GoldenBarsReport, golden_bars, read_golden
 from alphaseal.tables.features import FeatureBlock, is_file, table_of
 from alphaseal.tables.period import Day, Period
 from alphaseal.tables.request import Notation, Request
@@ -37,7 +37,7 @@ class LoadedAlphas:
     columns: AlphaColumns
     golden: FeatureBlock
 
-    def selftest(self, sealed: Sealed) -> AlphaReport:
+    def selftest(self, sealed: Sealed) -> GoldenBarsReport:
         """V9 of the alpha features; raises as `run`."""
         return run(sealed, self.description, self.columns, self.golden)
 
@@ -74,7 +74,7 @@ def load(sealed: Sealed, alphas: AlphaGraph, graph: bytes) -> LoadedAlphas:
     return LoadedAlphas(alphas, AlphaColumns(graph, alphas), golden_bars(sealed, alphas))
 
 
-def run(sealed: Sealed, alphas: AlphaGraph, columns: AlphaColumns, golden: FeatureBlock) -> AlphaReport:
+def run(sealed: Sealed, alphas: AlphaGraph, columns: AlphaColumns, golden: FeatureBlock) -> GoldenBarsReport:
     """Compute the alpha features of the golden bars on `alphas.date`.
 
     Raises SelfTestError `selftest.alphas` where one is further from the recorded value than its tolerance, or missing on
@@ -104,7 +104,7 @@ def run(sealed: Sealed, alphas: AlphaGraph, columns: AlphaColumns, golden: Featu
             next_step="do not trade on these scores; go back to the library versions of the last good self-test",
         )
     units = difference / np.where(tolerances > 0, tolerances, 1.0)
-    return AlphaReport(len(names), len(alphas.features), int((difference == 0).sum()), float(units.max()))
+    return GoldenBarsReport(len(names), len(alphas.features), int((difference == 0).sum()), float(units.max()))
 
 
 def _recorded(sealed: Sealed, alphas: AlphaGraph, names: list[str]) -> Matrix:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from alphaseal.errors import UsageError
+from alphaseal.format.notations import FORMS
 from alphaseal.plain_text import printable
 from alphaseal.terminal.console import Parser, complain
 
@@ -59,8 +60,8 @@ def add_notation(parser: argparse.ArgumentParser) -> None:
     """The notation of the instruments of a source."""
     parser.add_argument(
         "--instruments-from",
-        choices=["qlib", "ts"],
-        help="convert SH600000 (qlib) or 600000.SH (ts) to the bundle's form",
+        choices=list(FORMS),
+        help=f"convert {' or '.join(f'{form.example} ({name})' for name, form in FORMS.items())} to the bundle's form",
     )
 
 

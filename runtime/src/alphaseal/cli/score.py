@@ -40,7 +40,13 @@ def add_score(parser: Parser) -> None:
         "--bars",
         type=Path,
         metavar="FILE.parquet",
-        help="daily bars (datetime, instrument, open, high and so on) that the alpha features are computed from",
+        help="daily bars (datetime, instrument, open, high and so on) that alpha features and compiled factors are computed from",
+    )
+    parser.add_argument(
+        "--static",
+        type=Path,
+        metavar="STATIC.parquet",
+        help="side table that compiled factors read (datetime, instrument and its columns, as static_factors.parquet)",
     )
     add_unit_options(parser)
     day = parser.add_mutually_exclusive_group(required=True)
@@ -112,7 +118,18 @@ def run_score(options: argparse.Namespace) -> Outcome:
         raise UsageError("usage.features", "there is nothing to score", expected="--features or --bars, or both")
     if options.out is not None:
         output.check_suffix(options.out)
-        names = ("features", "bars", "anchors", "universe", "calendar", "holdings", "features_key", "trust", "key")
+        names = (
+            "features",
+            "bars",
+            "static",
+            "anchors",
+            "universe",
+            "calendar",
+            "holdings",
+            "features_key",
+            "trust",
+            "key",
+        )
         targets.check_target(options.out, inputs=[getattr(options, name) for name in names], bundle=options.bundle)
     bundle = open_accepted(options)
     choices: dict[str, Any] = {
@@ -120,7 +137,12 @@ def run_score(options: argparse.Namespace) -> Outcome:
         "instruments_from": options.instruments_from,
         "calendar": _calendar(options.calendar),
     }
-    choices |= {"max_rows": options.max_rows, "max_bytes": options.max_bytes, "bars": options.bars}
+    choices |= {
+        "max_rows": options.max_rows,
+        "max_bytes": options.max_bytes,
+        "bars": options.bars,
+        "static": options.static,
+    }
     choices |= {"anchors": read_anchors(options, bundle), "units_as_trained": options.units_as_trained}
     guard, picked = advice_text.Guard(bundle.manifest.drift, strict=options.strict), None
     if options.date is not None:

@@ -16,14 +16,16 @@ if TYPE_CHECKING:
     from alphaseal.format.factors import FactorColumn, FactorProgram
 
 Days = npt.NDArray[np.datetime64]
+EMPTY: Mapping[str, float] = {"int64": 0.0, "bool": 0.0, "text": -1.0}
+"""What stands where a side table has no value, by dtype; NaN for the others."""
 
 
 @dataclass(frozen=True, eq=False)
 class SideTable:
     """A side table on the days and stocks of bars.
 
-    `columns` float64 [stocks, days] by name: NaN where a number is missing, 0 or -1 where a whole number, a truth value or a
-    text is (texts are places in a list); `rows` bool [stocks, days].
+    `columns` float64 [stocks, days] by name, `EMPTY` or NaN where there is none (texts are places in a list); `rows` bool
+    [stocks, days].
     """
 
     columns: Mapping[str, Floats]
@@ -37,6 +39,8 @@ class FactorColumns:
         """`read` gives the verified bytes of a graph; raises as `Program`."""
         self._programs = [Program(description, read) for description in programs]
         self.names = tuple(name for program in self._programs for name in program.factors)
+        self.crosses = any(stages for told in programs for stages in told.stages)
+        """Whether a factor looks at other stocks of the day."""
         self.window = max((program.description.window for program in self._programs), default=0)
         self.fields = tuple(dict.fromkeys(field for told in programs for field in told.fields))
         self.side_columns = {
@@ -62,9 +66,10 @@ class FactorColumns:
             program.compute(_window(program.description, bars, fields, day, stocks, static))
             for program in self._programs
         ]
+        none = np.zeros((len(stocks), 0))
         return Columns(
-            np.concatenate([one.values for one in found], axis=1),
-            np.concatenate([one.known for one in found], axis=1),
+            np.concatenate([none, *(one.values for one in found)], axis=1),
+            np.concatenate([none != 0, *(one.known for one in found)], axis=1),
         )
 
 

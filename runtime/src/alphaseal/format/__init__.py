@@ -4,4 +4,4 @@ Everything here is plain data and the standard library with msgspec; nothing tou
 What belongs here is said in spec/bundle-v1.md and needs no other file; whoever reads bytes of a disk belongs in `disk`.
 """
 
-__all__ = ["factors", "instants", "manifest", "names", "parts", "strict_json"]
+__all__ = ["factors", "instants", "manifest", "names", "notations", "parts", "strict_json"]

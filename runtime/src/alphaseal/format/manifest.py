@@ -24,7 +24,8 @@ from msgspec import Meta
 from alphaseal.errors import MalformedError
 from alphaseal.format import instants, names, strict_json
 from alphaseal.format.documents import Kind, Rule
-from alphaseal.format.factors import CompiledFactor, CompiledFactors, NotCompiledFactor, check_programs
+from alphaseal.format.factors import CompiledFactor, CompiledFactors, NotCompiledFactor
+from alphaseal.format.notations import INSTRUMENT_PATTERNS
 from alphaseal.format.parts import (
     Count,
     Date,
@@ -52,11 +53,6 @@ MAXIMUM_TOTAL = 64 << 30
 """Bytes of all files together: `verify` hashes them all, whatever they are."""
 MAXIMUM_MEMBERS = 20_000
 """Spans of a universe that a manifest lists; of a larger one it has the digest alone."""
-INSTRUMENT_PATTERNS = {
-    "qlib": r"^(SH|SZ|BJ)[0-9]{6}$",
-    "ts": r"^[0-9]{6}\.(SH|SZ|BJ)$",
-    "other": r"^[A-Za-z0-9_.^-]{1,32}$",
-}
 
 UniverseKind = Literal["all", "market", "list"]
 Member = Annotated[
@@ -787,6 +783,8 @@ def _check_graphs(manifest: Manifest, refuse: Callable[[str, str, str], None]) -
     """Rules about the graphs that make features of bars: of alphas.onnx, and of compiled factors."""
     compiled, alphas = manifest.compiled, manifest.alphas
     if compiled is not None:
+        from alphaseal.format.factor_rules import check_programs
+
         check_programs(compiled, partial(refuse, "compiled", "programs of compiled factors do not fit together"))
     factors = set() if compiled is None else set(compiled.tolerances)
     said = {feature.name for feature in manifest.features if isinstance(feature.compilation, CompiledFactor)}

@@ -67,8 +67,8 @@ def read_golden(sealed: Sealed) -> pa.Table:
 
 
 @dataclass(frozen=True)
-class AlphaReport:
-    """Alpha features of the golden bars that are within their tolerances."""
+class GoldenBarsReport:
+    """Features of golden bars that are within their tolerances."""
 
     stocks: int
     features: int

@@ -12,7 +12,7 @@ import pyarrow as pa
 
 from alphaseal.arrow.columns import floats_of, indices_of
 from alphaseal.errors import InputError, PolicyError, SelfTestError
-from alphaseal.scoring.golden import CONTEXT, AlphaReport, keyed_block, read_golden
+from alphaseal.scoring.golden import CONTEXT, GoldenBarsReport, keyed_block, read_golden
 from alphaseal.scoring.numeric import allowed, outside, ulp_distance
 from alphaseal.tables.features import FeatureBlock
 
@@ -41,11 +41,13 @@ class SelfTestReport:
     """Pairs of stocks of a golden day that changed places within near ties."""
     largest_gap: float
     """Largest difference of the judge's scores of such a pair."""
-    alphas: AlphaReport | None
+    alphas: GoldenBarsReport | None
     """Of the golden bars; null where the bundle has none, or where a sample of the rows was asked for."""
+    factors: GoldenBarsReport | None = None
+    """The same of compiled factors."""
 
 
-def once(digest: str, part: Literal["sample", "whole", "alphas"], test: Callable[[], object]) -> None:
+def once(digest: str, part: Literal["sample", "whole", "alphas", "factors"], test: Callable[[], object]) -> None:
     """Run a self-test of the bundle with this digest unless the same part passed before in this process."""
     if (digest, part) not in _PASSED:
         test()
@@ -53,9 +55,13 @@ def once(digest: str, part: Literal["sample", "whole", "alphas"], test: Callable
 
 
 def run(
-    sealed: Sealed, pipeline: Pipeline, alphas: Callable[[], AlphaReport] | None = None, sample: int | None = None
+    sealed: Sealed,
+    pipeline: Pipeline,
+    alphas: Callable[[], GoldenBarsReport] | None = None,
+    factors: Callable[[], GoldenBarsReport | None] | None = None,
+    sample: int | None = None,
 ) -> SelfTestReport:
-    """Score the golden rows by `pipeline`, and compute the alpha features of the golden bars where `alphas` does that.
+    """Score the golden rows by `pipeline`, and compute the features of golden bars where `alphas` and `factors` do that.
 
     SelfTestError (19) where a score is further from the judge's than the manifest allows, or stocks of a golden day
     change places that are no near tie.
@@ -102,6 +108,7 @@ def run(
         swaps=0 if order is None else order.swaps,
         largest_gap=0.0 if order is None else order.largest_gap,
         alphas=None if alphas is None else alphas(),
+        factors=None if factors is None else factors(),
     )
 
 

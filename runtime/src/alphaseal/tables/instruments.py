@@ -6,31 +6,18 @@ expressions (RE2): linear time whatever pattern a bundle brings, and a match is 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from alphaseal.errors import InputError, MalformedError, UsageError
-from alphaseal.format.manifest import INSTRUMENT_PATTERNS
+from alphaseal.format.notations import FORMS, INSTRUMENT_PATTERNS, CodeForm
 from alphaseal.tables.request import Notation
 
 _SHOWN = 3
 
 
-@dataclass(frozen=True)
-class _Notation:
-    pattern: str
-    sample: str
-    rewrite: str
-    """RE2 replacement that turns a value of this notation into the other one."""
-
-
-_NOTATIONS = {
-    "qlib": _Notation(pattern=r"^(SH|SZ|BJ)([0-9]{6})$", sample="SH600000", rewrite=r"\2.\1"),
-    "ts": _Notation(pattern=r"^([0-9]{6})\.(SH|SZ|BJ)$", sample="600000.SH", rewrite=r"\2\1"),
-}
 _SAMPLES = (("SH", "600000"), ("SZ", "000001"), ("BJ", "830799"))
 
 
@@ -40,12 +27,11 @@ def convert(values: Any, source: str, target: str) -> Any:
     Raises InputError `instrument.pattern` where a value is not of the notation `source`, UsageError
     `usage.instrument_format` for an unknown notation.
     """
-    rule = _notation(source)
-    _notation(target)
-    _require(values, rule.pattern, f"instruments in the {source} notation, such as {rule.sample}")
+    given, wanted = _form(source), _form(target)
+    _require(values, given.parts, f"instruments in the {source} notation, such as {given.example}")
     if source == target:
         return values
-    return pc.replace_substring_regex(values, pattern=rule.pattern, replacement=rule.rewrite)
+    return pc.replace_substring_regex(values, pattern=given.parts, replacement=given.rewrite(wanted))
 
 
 def rewriting(notation: Notation) -> tuple[str, str, str] | None:
@@ -57,8 +43,8 @@ def rewriting(notation: Notation) -> tuple[str, str, str] | None:
     if notation.source is None:
         return None
     own = _target(notation)
-    given, target = _notation(notation.source), _notation(own)
-    return target.pattern, given.pattern, given.rewrite if notation.source != own else r"\g<0>"
+    given, target = _form(notation.source), _form(own)
+    return target.parts, given.parts, given.rewrite(target) if notation.source != own else r"\g<0>"
 
 
 def normalise(values: Any, notation: Notation) -> Any:
@@ -85,15 +71,15 @@ def _target(notation: Notation) -> str:
     return notation.kind if notation.kind is not None else _notation_of(notation.pattern)
 
 
-def _notation(name: str) -> _Notation:
-    if name not in _NOTATIONS:
+def _form(name: str) -> CodeForm:
+    if name not in FORMS:
         raise _unknown(name)
-    return _NOTATIONS[name]
+    return FORMS[name]
 
 
 def _unknown(name: str) -> UsageError:
     return UsageError(
-        "usage.instrument_format", "instruments cannot be converted", expected="qlib or ts", found=repr(name)
+        "usage.instrument_format", "instruments cannot be converted", expected=" or ".join(FORMS), found=repr(name)
     )
 
 
@@ -101,8 +87,7 @@ def _notation_of(pattern: str | None) -> str:
     """The one notation that `pattern` accepts for at least one exchange."""
     if pattern is not None:
         samples = {
-            "qlib": pa.array([exchange + number for exchange, number in _SAMPLES], pa.string()),
-            "ts": pa.array([f"{number}.{exchange}" for exchange, number in _SAMPLES], pa.string()),
+            name: pa.array([form.written(*sample) for sample in _SAMPLES], pa.string()) for name, form in FORMS.items()
         }
         accepted = [name for name, codes in samples.items() if pc.any(_matches(codes, pattern)).as_py()]
         if len(accepted) == 1:
@@ -110,7 +95,8 @@ def _notation_of(pattern: str | None) -> str:
     raise UsageError(
         "usage.instrument_format",
         "instruments cannot be converted: the bundle's own format is not known",
-        expected="a bundle whose instrument pattern is that of SH600000 or of 600000.SH",
+        expected="a bundle whose instrument pattern is that of "
+        + " or of ".join(form.example for form in FORMS.values()),
         found=repr(pattern),
         next_step="convert the instruments of the table yourself and leave out the source format",
     )
@@ -136,7 +122,7 @@ def _require(values: Any, pattern: str, expected: str) -> None:
             where="column 'instrument'",
             expected=expected,
             found=_examples(misses),
-            next_step="say which notation the table has (--instruments-from qlib|ts), or correct the codes",
+            next_step=f"say which notation the table has (--instruments-from {'|'.join(FORMS)}), or correct the codes",
         )
 
 

@@ -51,7 +51,7 @@ function _shtab_alphaseal_using
 end
 
 set -g _shtab_alphaseal_commands verify show diff export selftest score anchor trust 'trust init' 'trust add' 'trust revoke' 'trust show' install current rollback doctor completion
-set -g _shtab_alphaseal_opts_with_value --anchors --at --bars --bundle --calendar --date --dates --digest --features --features-key --holdings --instruments-from --key --layout --lowest-format --lowest-sequence --max-bytes --max-rows --maximum-age --name --not-after --not-before --out --reason --report --role --source --store --threshold --to --top --trust --universe
+set -g _shtab_alphaseal_opts_with_value --anchors --at --bars --bundle --calendar --date --dates --digest --features --features-key --holdings --instruments-from --key --layout --lowest-format --lowest-sequence --max-bytes --max-rows --maximum-age --name --not-after --not-before --out --reason --report --role --source --static --store --threshold --to --top --trust --universe
 
 complete -c alphaseal -e
 complete -c alphaseal -f
@@ -104,7 +104,8 @@ complete -c alphaseal -n '_shtab_alphaseal_using score' -l key -xka "(__fish_com
 complete -c alphaseal -n '_shtab_alphaseal_using score' -l allow-unsigned -d 'accept a bundle that nobody signed'
 complete -c alphaseal -n '_shtab_alphaseal_using score' -l at -x -d 'the instant that counts for expiry, 2026-01-31T09:00:00Z (default: now)'
 complete -c alphaseal -n '_shtab_alphaseal_using score' -l features -xka "(__fish_complete_path (commandline -ct))" -d 'datetime, instrument and one column per feature; with --bars only the features that bars do not give'
-complete -c alphaseal -n '_shtab_alphaseal_using score' -l bars -xka "(__fish_complete_path (commandline -ct))" -d 'daily bars (datetime, instrument, open, high and so on) that the alpha features are computed from'
+complete -c alphaseal -n '_shtab_alphaseal_using score' -l bars -xka "(__fish_complete_path (commandline -ct))" -d 'daily bars (datetime, instrument, open, high and so on) that alpha features and compiled factors are computed from'
+complete -c alphaseal -n '_shtab_alphaseal_using score' -l static -xka "(__fish_complete_path (commandline -ct))" -d 'side table that compiled factors read (datetime, instrument and its columns, as static_factors.parquet)'
 complete -c alphaseal -n '_shtab_alphaseal_using score' -l anchors -xka "(__fish_complete_path (commandline -ct))" -d 'bars from the same source for the stocks and days of the golden bars; they show the units of --bars, and --store with --source keeps the result'
 complete -c alphaseal -n '_shtab_alphaseal_using score' -l store -xka "(__fish_complete_path (commandline -ct))" -d 'store that keeps the anchors of each source'
 complete -c alphaseal -n '_shtab_alphaseal_using score' -l source -x -d 'name of the source of the bars in the store'

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
+import msgspec
 import numpy as np
 import numpy.typing as npt
 
@@ -137,12 +138,8 @@ class FactorUniverse:
     @classmethod
     def of(cls, data: Data) -> FactorUniverse:
         universes = data.universes
-        record = universes.factor if universes is not None else None
-        lines = None if record is None else record.members
-        if universes is not None and record is not None and lines is None and universes.model is not None:
-            # Of two equal universes the model's has the members.
-            lines = universes.model.members if universes.model.sha256 == record.sha256 else None
-        members = None if lines is None else frozenset(line.split(" ")[0] for line in lines)
+        record = None if universes is None else _factor_record(universes)
+        members = None if record is None else _codes(record)
         context = frozenset(universes.context if universes is not None else ())
         return cls(members, Boards(counted(members or ())), context)
 
@@ -239,6 +236,18 @@ class Membership:
         if named and given is not None:
             made._compare_spans(given)
         return made
+
+    @classmethod
+    def of_factors(cls, data: Data, given: Universe | None) -> Membership:
+        """The stocks that code of factors saw, as those of the model's universe; a factor looks at all stocks of a day."""
+        known = data.universes
+        record = None if known is None else _factor_record(known)
+        if known is not None:
+            codes = None if record is None else _codes(record)
+            boards = known.boards if codes is None else counted(codes)
+            known = None if record is None else msgspec.structs.replace(known, model=record, boards=boards)
+        data = msgspec.structs.replace(data, universes=known)
+        return cls.of(data, RecordedSpans.of(data), crosses=True, given=given)
 
     @property
     def warnings(self) -> tuple[str, ...]:
@@ -518,6 +527,19 @@ class Membership:
             found=f"none of {lacking}",
             next_step="give the rows of the whole universe; only suspended stocks may be left out",
         )
+
+
+def _factor_record(known: Universes) -> RecordedUniverse | None:
+    """Whom code of factors saw, with its members where they are known; None where it is not known."""
+    record, model = known.factor, known.model
+    if record is not None and record.members is None and model is not None and model.sha256 == record.sha256:
+        # Of two equal universes the model's has the members.
+        return model
+    return record
+
+
+def _codes(record: RecordedUniverse) -> frozenset[str] | None:
+    return None if record.members is None else frozenset(line.split(" ")[0] for line in record.members)
 
 
 def _day(text: str) -> int:
