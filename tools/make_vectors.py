@@ -21,6 +21,8 @@ sys.path[:0] = [str(ROOT / "tools"), str(ROOT / "runtime" / "src")]
 
 from vector_cases import (
     bar_cases,
+    factor_cases,
+    factor_values,
     file_cases,
     graph_cases,
     limit_cases,
@@ -42,7 +44,7 @@ def all_cases() -> list[Case]:
     """Every vector, in order of name."""
     modules = (
         *(text_cases, version_cases, trust_cases, file_cases, graph_cases, limit_cases),
-        *(table_cases, origin_cases, bar_cases, unit_cases, universe_cases),
+        *(table_cases, origin_cases, bar_cases, factor_cases, factor_values, unit_cases, universe_cases),
     )
     return check_names(case for module in modules for case in module.cases())
 

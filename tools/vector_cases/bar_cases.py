@@ -104,6 +104,7 @@ TABLES: dict[str, Callable[[], bytes]] = {
     "bars_without_golden_day": lambda: _bars([*((_BEFORE, *row[1:]) for row in bar_rows()[:3]), *bar_rows()[3:]]),
     "bars_without_open": lambda: tables.written(tables.of_rows(bar_rows(), _BARS).drop_columns(["open"])),
     "bars_without_first_stock": lambda: _bars([row for row in bar_rows() if row[1] != "SH600000"]),
+    "bars_listed_later": lambda: _bars(bar_rows()[1:]),
     "bars_row_twice": lambda: _bars([*bar_rows(), bar_rows()[0]]),
     "bars_half": lambda: _retyped("close", pa.float16()),
     "bars_double": lambda: _retyped("close", pa.float64()),

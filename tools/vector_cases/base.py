@@ -144,6 +144,7 @@ _ROLES = {
     "factors.parquet": "factors",
     "alphas.onnx": "alphas",
     "golden_bars.parquet": "golden_bars",
+    "golden_factors.parquet": "golden_bars",
 }
 
 
@@ -154,7 +155,7 @@ def entry(path: str, data: bytes, role: str | None = None) -> Plain:
         "size": len(data),
         "sha256": hashlib.sha256(data).hexdigest(),
         "media_type": "application/octet-stream",
-        "role": role or _ROLES.get(path, "source"),
+        "role": role or ("alphas" if path.startswith("compiled/") else _ROLES.get(path, "source")),
         "title": None,
     }
 
