@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 _FIRST_SCORE_ROWS = 256
 
 
-class _Rows(NamedTuple):
+class _Scored(NamedTuple):
     """What is scored: blocks of whole dates in ascending order, those before `first` as history."""
 
     blocks: Iterator[Any]
@@ -186,7 +186,7 @@ class Bundle(Sealed):
             for block, found, scores in scored
         )
 
-    def _rows_of_table(self, table: Any, request: Request, universe: Universe | None, *, stream: bool) -> _Rows:
+    def _rows_of_table(self, table: Any, request: Request, universe: Universe | None, *, stream: bool) -> _Scored:
         from alphaseal.tables.features import is_file, table_of
         from alphaseal.tables.reading import read
 
@@ -204,7 +204,7 @@ class Bundle(Sealed):
             blocks = iter_parquet(table, features, request.dates, notation=request.notation, limits=request.limits)
         else:
             blocks = iter([read(table, features, request)])
-        return _Rows(map(choose, self._checked_days(blocks, request.calendar, pipeline)), first)
+        return _Scored(map(choose, self._checked_days(blocks, request.calendar, pipeline)), first)
 
     def _checked_days(
         self, blocks: Iterator[FeatureBlock], calendar: Calendar | None, pipeline: Pipeline
@@ -269,7 +269,7 @@ class Bundle(Sealed):
         evidence: Evidence,
         *,
         stream: bool,
-    ) -> _Rows:
+    ) -> _Scored:
         from alphaseal.bars.join import BarInput, completed
         from alphaseal.factors.opening import opened
 
@@ -291,7 +291,7 @@ class Bundle(Sealed):
         span = given.span()
         warnings, shown = alphas.compare(given.graph_bars, span, evidence)
         first = span.first if pipeline.step_length > 1 else None
-        return _Rows(
+        return _Scored(
             given.blocks(span, stream=stream),
             first,
             given.places_given(),

@@ -25,10 +25,10 @@ from alphaseal.tables.period import Period
 from alphaseal_converter.cli import main as convert
 from alphaseal_converter.errors import RefusalError
 from alphaseal_converter.factors.compute import (
+    BarRows,
     FeatureReport,
     FeaturesRequest,
     IncompleteError,
-    Rows,
     complete_rows_only,
     compute_features,
     probe_days,
@@ -75,7 +75,7 @@ def run(
     runner: Runner, market: FactorBars, source: str, dtype: str = "float64", day: str = DAY
 ) -> tuple[FeatureReport, np.ndarray | None]:
     """The report and the values of a source, whose stocks are those of DAY in order of name."""
-    rows = Rows.of(market.keys, alphaseal.open(factor_plain_bundle(), trust=alphaseal.Trust.unsigned()))
+    rows = BarRows.of(market.keys, alphaseal.open(factor_plain_bundle(), trust=alphaseal.Trust.unsigned()))
     return run_feature(runner, feature(dtype), source.encode(), market, rows, [day], probe_days(market.days, [day]))
 
 

@@ -16,7 +16,7 @@ from onnx import TensorProto
 
 from alphaseal_converter.alphas.emit import Tensors
 from alphaseal_converter.alphas.nodes import Dtype
-from alphaseal_converter.emission.plan import NotEmittedError, Plan, Rows
+from alphaseal_converter.emission.plan import NotEmittedError, Plan, RowKind
 from alphaseal_converter.factors.expressions.nodes import Node
 
 KIND: Final[Mapping[str, Dtype]] = {
@@ -162,7 +162,7 @@ class Emitter(Tensors):
 
     def mask(self, node: Node, days: int) -> str | None:
         """bool [days, rows]; None: every day."""
-        if self.plan.rows(node) is Rows.EVERY_DAY:
+        if self.plan.rows(node) is RowKind.EVERY_DAY:
             return None
         if self.is_number(node):
             raise NotEmittedError("rows that are nowhere")

@@ -33,7 +33,7 @@ TAIL: Final = 1e-10
 """An exponential mean is cut where the rows before would weigh less than this."""
 
 
-class Rows(Enum):
+class RowKind(Enum):
     """What is known of a mask: all days of a stock's series, every day there is, or days with gaps."""
 
     SERIES = "series"
@@ -57,15 +57,15 @@ class Plan:
     """Nodes that are the same for all stocks and days."""
     reach: Reach
 
-    def rows(self, mask: Node) -> Rows:
+    def rows(self, mask: Node) -> RowKind:
         return rows_of(mask, self.whole)
 
 
-def rows_of(mask: Node, whole: frozenset[str]) -> Rows:
+def rows_of(mask: Node, whole: frozenset[str]) -> RowKind:
     """What is known of a mask when the tables `whole` have a row on every day of a stock's series."""
     if mask.operator == "rows" and mask["table"] in whole:
-        return Rows.SERIES
-    return Rows.EVERY_DAY if mask.operator == "constant" and mask["value"] else Rows.GAPS
+        return RowKind.SERIES
+    return RowKind.EVERY_DAY if mask.operator == "constant" and mask["value"] else RowKind.GAPS
 
 
 def span(node: Node, reach: Reach) -> int:
@@ -98,7 +98,7 @@ def plan(roots: Iterable[Node], whole: frozenset[str], reach: Reach = USUAL) -> 
 
 
 def _has_gaps(node: Node, whole: frozenset[str]) -> bool:
-    return node.operator in ROWS_AWARE and rows_of(node.inputs[-1], whole) is Rows.GAPS
+    return node.operator in ROWS_AWARE and rows_of(node.inputs[-1], whole) is RowKind.GAPS
 
 
 def _days(

@@ -12,7 +12,7 @@ from typing import Final
 import numpy as np
 
 from alphaseal_converter.emission.emitter import Emitter, Rule
-from alphaseal_converter.emission.plan import Rows, is_endless, span, weighed
+from alphaseal_converter.emission.plan import RowKind, is_endless, span, weighed
 from alphaseal_converter.factors.expressions.nodes import Node
 
 
@@ -25,7 +25,7 @@ class Line:
 
     def __init__(self, emitter: Emitter, mask: Node, days: int, back: int, *, endless: bool = False) -> None:
         self.emitter, self.mask, self.days = emitter, mask, days
-        self.gaps = emitter.plan.rows(mask) is Rows.GAPS
+        self.gaps = emitter.plan.rows(mask) is RowKind.GAPS
         whole = emitter.plan.window
         self.length = whole if self.gaps or endless else min(days + back, whole)
         self.places = max(self.length, days + back)

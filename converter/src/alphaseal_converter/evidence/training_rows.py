@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from alphaseal.arrow.columns import numbers_of
-from alphaseal.arrow.number_types import Feature
+from alphaseal.arrow.number_types import NumberColumn
 from alphaseal.plain_text import listed
 from alphaseal.tables.feature_files import read_parquet
 from alphaseal.tables.features import FeatureBlock
@@ -126,7 +126,7 @@ class TrainingRows:
         places: npt.NDArray[np.int64] = np.nonzero(self.chosen)[1]
         return places
 
-    def joined(self, path: Path, feature: Feature) -> npt.NDArray[np.float64]:
+    def joined(self, path: Path, feature: NumberColumn) -> npt.NDArray[np.float64]:
         """Values [rows] of a column of a table, NaN where it lacks the row, as after a join from the left.
 
         Raises InputError `features.date_absent` where the table has no row of the days, and what `read_parquet` raises.
@@ -177,7 +177,7 @@ def rows_of_market(
 
 
 def rows_of_file(
-    path: Path, feature: Feature, configuration: TaskConfiguration, segment: Segment, drops: RowDrops
+    path: Path, feature: NumberColumn, configuration: TaskConfiguration, segment: Segment, drops: RowDrops
 ) -> TrainingRows:
     """The rows of the training segment in a file of the run's raw values, of which `feature` is a column.
 

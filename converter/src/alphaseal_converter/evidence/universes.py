@@ -16,7 +16,7 @@ import numpy as np
 from alphaseal.arrow.columns import date_text, days_of, numbers_of, text_of
 from alphaseal.format import manifest as m
 from alphaseal.format.notations import INSTRUMENT_PATTERNS
-from alphaseal.tables.features import Plan
+from alphaseal.tables.features import TableColumns
 from alphaseal.tables.members.boards import INDEX, Boards, board_of, counted, forms_of, kind_of
 from alphaseal.tables.members.universe import Universe, canonical
 from alphaseal.tables.parquet import decode, open_parquet, unlimited
@@ -124,7 +124,7 @@ def _lives(factor_table: Path) -> dict[str, tuple[str, str]]:
     """First and last date of each code of the run's factor table; only its keys are read."""
     lives: dict[str, tuple[int, int]] = {}
     with open_parquet(factor_table) as file:
-        plan = Plan.of(file.schema_arrow, ())
+        plan = TableColumns.of(file.schema_arrow, ())
         for batch in decode(file, range(file.num_row_groups), [plan.date, plan.instrument], _BATCH_ROWS, unlimited()):
             days, encoded = days_of(batch.column(plan.date)), text_of(batch.column(plan.instrument)).dictionary_encode()
             codes = numbers_of(encoded.indices, np.dtype(np.int32))

@@ -188,7 +188,7 @@ def compute_features(request: FeaturesRequest, progress: Callable[[str], None] =
     if others := outside(bundle, market):
         market = prepare(runner, bars, request.bars.suffix, static, period, needs=replace(needs, without=others))
     days = _target_days(market, period, needs.before)
-    rows = Rows.of(market.keys, bundle)
+    rows = BarRows.of(market.keys, bundle)
     evidence = bundle.evidence(request.anchors, request.units_as_trained, request.instruments_from)
     warnings = compare(bundle, market, wanted, days, evidence)
     probes = probe_days(market.days, days)
@@ -308,7 +308,7 @@ def probe_days(calendar: Sequence[str], days: Sequence[str]) -> list[str]:
 
 
 @dataclass(frozen=True)
-class Rows:
+class BarRows:
     """The rows of the output, sorted by date and stock."""
 
     days: Days
@@ -316,7 +316,7 @@ class Rows:
     traded: npt.NDArray[np.float64]
 
     @classmethod
-    def of(cls, keys: Keyed, bundle: Bundle) -> Rows:
+    def of(cls, keys: Keyed, bundle: Bundle) -> BarRows:
         """Rows of the bars; InputError where stocks are not written as the bundle writes them."""
         names = sorted(set(keys.stocks.tolist()))
         instruments.normalise(pa.array(names, pa.string()), bundle.notation())
@@ -362,7 +362,7 @@ def run_feature(
     feature: Feature,
     source: bytes,
     market: FactorBars,
-    rows: Rows,
+    rows: BarRows,
     days: Sequence[str],
     probes: Sequence[str],
 ) -> tuple[FeatureReport, npt.NDArray[np.float64] | None]:
@@ -416,7 +416,7 @@ def _cut_at(session: Session, source: bytes, name: str, bars: FactorBars, day: s
 
 def _write(
     out: Path,
-    rows: Rows,
+    rows: BarRows,
     columns: Sequence[Column],
     origin: FeatureOrigin,
     key: SigningKey | None,

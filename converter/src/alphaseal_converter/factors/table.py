@@ -34,7 +34,7 @@ from alphaseal.arrow.columns import (
     text_of,
 )
 from alphaseal.errors import InputError
-from alphaseal.tables.features import Plan
+from alphaseal.tables.features import TableColumns
 from alphaseal.tables.parquet import Layout, batch_rows, decode, open_parquet, unlimited
 from alphaseal.tables.period import Period
 from alphaseal_converter.errors import RefusalError
@@ -148,7 +148,7 @@ class _Column:
 
 @dataclass(frozen=True)
 class _Keyed:
-    """A feature as `Plan` asks for it."""
+    """A feature as `TableColumns` asks for it."""
 
     name: str
     dtype: str
@@ -172,7 +172,7 @@ def _refusing(path: Path) -> Iterator[None]:
 
 
 def _columns(schema: Any) -> list[_Column]:
-    """The factor columns of a schema in its order; raises for what `Plan` and this file's rules refuse."""
+    """The factor columns of a schema in its order; raises for what `TableColumns` and this file's rules refuse."""
     columns = []
     for name in schema.names:
         plain = plain_name(name)
@@ -187,7 +187,7 @@ def _columns(schema: Any) -> list[_Column]:
             columns.append(_Column(name, plain, _dtype(schema.types[schema.names.index(name)], name)))
     if not columns:
         raise RefusalError("factors.no_columns", "the file has no factor columns", found=", ".join(schema.names))
-    Plan.of(schema, [_Keyed(column.plain, column.dtype) for column in columns])
+    TableColumns.of(schema, [_Keyed(column.plain, column.dtype) for column in columns])
     return columns
 
 
@@ -215,7 +215,7 @@ def _schema(columns: Sequence[_Column]) -> Any:
 
 def _rewrite(file: Any, out: Path, days_per_group: int, memory_bytes: int) -> FactorsTable:
     columns = _columns(file.schema_arrow)
-    plan = Plan.of(file.schema_arrow, [_Keyed(column.plain, column.dtype) for column in columns])
+    plan = TableColumns.of(file.schema_arrow, [_Keyed(column.plain, column.dtype) for column in columns])
     schema = _schema(columns)
     rows = batch_rows(len(columns), memory_bytes // 16)
     everything = Period.of(None, None)
@@ -265,7 +265,7 @@ def _row_groups(rows_per_day: dict[int, int], days_per_group: int, rows_per_grou
     return groups
 
 
-def _converted(batch: Any, plan: Plan, schema: Any) -> Any:
+def _converted(batch: Any, plan: TableColumns, schema: Any) -> Any:
     """A decoded batch with the output's columns: dates, plain names, floats."""
     days = days_of(batch.column(plan.date)).astype(np.int32)
     dates = pa.Array.from_buffers(pa.date32(), len(days), [None, pa.py_buffer(days)])

@@ -22,7 +22,7 @@ from alphaseal.errors import AlphasealError
 from alphaseal.format.manifest import Feature, Scaling
 from alphaseal.format.parts import Dtype
 from alphaseal.tables.feature_files import read_parquet
-from alphaseal.tables.features import FeatureBlock, Plan
+from alphaseal.tables.features import FeatureBlock, TableColumns
 from alphaseal.tables.parquet import Layout, open_parquet
 from alphaseal.tables.period import Period
 from alphaseal_converter.errors import RefusalError
@@ -170,7 +170,7 @@ def _not_run(problem: AlphasealError) -> Trial:
 def _recorded(parquet: Path, factors: Sequence[TriedFactor]) -> FeatureBlock:
     """The last rows of the run's parquet, sorted by date."""
     with open_parquet(parquet) as file:
-        plan = Plan.of(file.schema_arrow, factors)
+        plan = TableColumns.of(file.schema_arrow, factors)
         days = Layout.of(
             file, range(file.num_row_groups), plan.date, plan.batch_rows, Period.of(None, None)
         ).rows_per_day

@@ -41,7 +41,7 @@ Step = RowStep | CrossSectionStep | DropStep
 
 
 @dataclass(frozen=True)
-class Plan:
+class StagePlan:
     """The cut pipeline: `steps` before the model, and the row-wise processors that go into the model's own graph."""
 
     features: tuple[str, ...]
@@ -77,7 +77,7 @@ class Plan:
 
 def stages_of(
     processors: Sequence[Processor], features: Sequence[str], dtypes: Sequence[Dtype], step_length: int = 1
-) -> Plan:
+) -> StagePlan:
     """Cut the infer processors of a run: row-wise ones into graphs, the others into stages between them.
 
     `features` and their training `dtypes` are in model order.  The dtype of a column changes on the way as it does in
@@ -103,7 +103,7 @@ def stages_of(
         elif isinstance(processor, DropnaProcessor) and processor.features:
             steps.append(DropStep())
         columns = processor.after(columns)
-    return Plan(names, tuple(steps), tuple(rows))
+    return StagePlan(names, tuple(steps), tuple(rows))
 
 
 def _check_labels(processors: Sequence[Processor], step_length: int) -> None:

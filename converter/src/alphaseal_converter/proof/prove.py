@@ -21,7 +21,7 @@ from alphaseal_converter.evidence.noise import NoiseOfBars, can_be_carried, in_w
 from alphaseal_converter.evidence.order import FeatureOrder
 from alphaseal_converter.evidence.values import MINIMUM_DAYS, RawFile, Recorded
 from alphaseal_converter.families import TrainedModel
-from alphaseal_converter.graph.stages import Plan, stages_of
+from alphaseal_converter.graph.stages import StagePlan, stages_of
 from alphaseal_converter.locate.weights import Located
 from alphaseal_converter.market.bars import Market
 from alphaseal_converter.processors.sequence import raw_space
@@ -39,7 +39,7 @@ class Proof:
     located: Located
     features: FeatureOrder
     model: TrainedModel
-    plan: Plan
+    plan: StagePlan
     stages: Sequence[Stage]
     graphs: Mapping[str, bytes]
     pipeline: Pipeline

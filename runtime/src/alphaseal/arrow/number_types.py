@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from alphaseal.format.manifest import Statistics
 
 
-class Feature(Protocol):
+class NumberColumn(Protocol):
     """One input column of the model: its plain name and the dtype it was trained in ("float32" or "float64")."""
 
     @property
@@ -66,7 +66,7 @@ def reading(kind: Any, dtype: str) -> Reading:
     return known.float32 if dtype == "float32" else known.float64
 
 
-def require_number_type(kind: Any, feature: Feature, name: str) -> None:
+def require_number_type(kind: Any, feature: NumberColumn, name: str) -> None:
     """InputError `features.not_numeric` or `features.precision` unless a column of the type is taken for the feature.
 
     `name` is what the table calls the column.
@@ -103,7 +103,7 @@ def require_number_type(kind: Any, feature: Feature, name: str) -> None:
         )
 
 
-def _fraction(feature: Feature) -> float | None:
+def _fraction(feature: NumberColumn) -> float | None:
     """A training value that is no whole number, where the statistics show that there are such."""
     # Only features of a manifest know their training values.
     statistics: Statistics | None = getattr(feature, "statistics", None)

@@ -29,7 +29,7 @@ from alphaseal.arrow.columns import (
 )
 from alphaseal.errors import AlphasealError, InputError
 from alphaseal.tables.feature_files import iter_parquet
-from alphaseal.tables.features import FeatureBlock, FeatureColumn, Plan, is_file, table_of
+from alphaseal.tables.features import FeatureBlock, FeatureColumn, TableColumns, is_file, table_of
 from alphaseal.tables.instruments import normalise
 from alphaseal.tables.look_back import Span, newest_day, span_of
 from alphaseal.tables.parquet import Budget, date_ranges, decode, open_parquet
@@ -202,12 +202,12 @@ class BarSource:
     def _keys(self, first: int, last: int) -> Iterator[tuple[Days, Any]]:
         """(days, instruments as text) of the rows from day first to day last, in parts."""
         if not is_file(self.table):
-            plan = Plan.of(self.table.schema, self.columns)
+            plan = TableColumns.of(self.table.schema, self.columns)
             for batch in self.table.select([plan.date, plan.instrument]).to_batches():
                 yield _chosen(batch, plan, first, last)
             return
         with open_parquet(self.table) as file:
-            plan = Plan.of(file.schema_arrow, self.columns)
+            plan = TableColumns.of(file.schema_arrow, self.columns)
             ranges = enumerate(date_ranges(file, plan.date))
             groups = [group for group, (oldest, newest) in ranges if oldest <= last and newest >= first]
             budget = Budget.of_file(file, replace(self.request.limits, rows=None))
@@ -279,7 +279,7 @@ def names_of(table: Any) -> list[str]:
         return list(file.schema_arrow.names)
 
 
-def _chosen(batch: Any, plan: Plan, first: int, last: int) -> tuple[Days, Any]:
+def _chosen(batch: Any, plan: TableColumns, first: int, last: int) -> tuple[Days, Any]:
     """Days and instruments of a batch's rows from day first to day last."""
     # As plain text first: Arrow has no kernel that takes from a view array.
     days, names = days_of(batch.column(plan.date)), text_of(batch.column(plan.instrument))

@@ -20,7 +20,7 @@ from alphaseal.bars.source import names_of
 from alphaseal.errors import InputError
 from alphaseal.factors.daily import EMPTY, SideTable
 from alphaseal.plain_text import listed
-from alphaseal.tables.features import FeatureColumn, Plan, is_file, read_table, table_of
+from alphaseal.tables.features import FeatureColumn, TableColumns, is_file, read_table, table_of
 from alphaseal.tables.parquet import Budget, decode, groups_of, open_parquet
 from alphaseal.tables.period import Period
 
@@ -149,7 +149,7 @@ class SideSource:
 
     def _rows(self, dates: tuple[Any, Any]) -> Any:
         with open_parquet(self.table) as file:
-            keys = Plan.of(file.schema_arrow, [])
+            keys = TableColumns.of(file.schema_arrow, [])
             wanted = [keys.date, keys.instrument, *(self.names[column.name] for column in self.columns)]
             groups = groups_of(file, keys.date, Period.of(None, dates))
             budget = Budget.of_file(file, self.request.limits)

@@ -17,7 +17,7 @@ from alphaseal.tables.features import FeatureBlock
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from alphaseal.arrow.number_types import Feature
+    from alphaseal.arrow.number_types import NumberColumn
     from alphaseal.format.manifest import AlphaGraph
     from alphaseal.sealed import Sealed
 
@@ -26,7 +26,7 @@ CONTEXT = "context"
 """Case of the golden rows that are history of others."""
 
 
-def golden_schema(features: Sequence[Feature]) -> pa.Schema:
+def golden_schema(features: Sequence[NumberColumn]) -> pa.Schema:
     """The exact schema of golden.parquet: case, keys (null for made-up rows), features in model order, score.
 
     Rows of the case `CONTEXT` are there for the windows of others and have no score.

@@ -8,8 +8,8 @@ from functools import partial
 from typing import Any
 
 from alphaseal.arrow.columns import FIRST_DAY
-from alphaseal.arrow.number_types import Feature
-from alphaseal.tables.features import CollectedRows, FeatureBlock, Plan
+from alphaseal.arrow.number_types import NumberColumn
+from alphaseal.tables.features import CollectedRows, FeatureBlock, TableColumns
 from alphaseal.tables.parquet import Budget, Layout, date_ranges, decode, groups_of, open_parquet
 from alphaseal.tables.period import DateRange, Day, Period
 from alphaseal.tables.request import AS_WRITTEN, UNLIMITED, Limits, Notation
@@ -17,7 +17,7 @@ from alphaseal.tables.request import AS_WRITTEN, UNLIMITED, Limits, Notation
 
 def read_parquet(
     source: str | os.PathLike[str] | bytes,
-    features: Sequence[Feature],
+    features: Sequence[NumberColumn],
     *,
     date: Day | None = None,
     dates: DateRange | None = None,
@@ -35,7 +35,7 @@ def read_parquet(
     """
     period = Period.of(date, dates)
     with open_parquet(source) as file:
-        plan = Plan.of(file.schema_arrow, features)
+        plan = TableColumns.of(file.schema_arrow, features)
         rows = CollectedRows(plan, period)
         groups = groups_of(file, plan.date, period)
         for batch in decode(file, groups, plan.column_names, plan.batch_rows, Budget.of_file(file, limits)):
@@ -45,7 +45,7 @@ def read_parquet(
 
 def iter_parquet(
     source: str | os.PathLike[str] | bytes,
-    features: Sequence[Feature],
+    features: Sequence[NumberColumn],
     dates: DateRange | None = None,
     *,
     notation: Notation = AS_WRITTEN,
@@ -63,7 +63,7 @@ def iter_parquet(
     period = Period.of(None, dates)
     block_rows = max(1, block_bytes // (8 * (len(features) + 2)))
     with open_parquet(source) as file:
-        plan = Plan.of(file.schema_arrow, features)
+        plan = TableColumns.of(file.schema_arrow, features)
         groups = groups_of(file, plan.date, period)
         budget = partial(Budget.of_file, file, limits)
         layout = Layout.of(file, groups, plan.date, plan.batch_rows, period, budget())
@@ -79,7 +79,7 @@ def iter_parquet(
 
 
 def _blocks_in_file_order(
-    file: Any, plan: Plan, period: Period, layout: Layout, budget: Budget
+    file: Any, plan: TableColumns, period: Period, layout: Layout, budget: Budget
 ) -> Iterator[CollectedRows]:
     """One pass; after each segment the days that no later segment brings are complete."""
     rows = CollectedRows(plan, period)
@@ -95,7 +95,7 @@ def _blocks_in_file_order(
 
 
 def _blocks_by_chunk(
-    file: Any, plan: Plan, layout: Layout, block_rows: int, budget: Callable[[], Budget]
+    file: Any, plan: TableColumns, layout: Layout, block_rows: int, budget: Callable[[], Budget]
 ) -> Iterator[CollectedRows]:
     """One pass per chunk of dates, over the row groups whose statistics meet it; each within a budget of its own."""
     ranges = date_ranges(file, plan.date)

@@ -36,7 +36,7 @@ from alphaseal.arrow.columns import (
     row_order,
     text_of,
 )
-from alphaseal.arrow.number_types import Feature, require_number_type
+from alphaseal.arrow.number_types import NumberColumn, require_number_type
 from alphaseal.errors import InputError
 from alphaseal.tables.instruments import normalise
 from alphaseal.tables.period import DateRange, Day, Period
@@ -48,7 +48,7 @@ Block = TypeVar("Block", bound="FeatureBlock")
 
 @dataclass(frozen=True)
 class FeatureColumn:
-    """A `Feature` for callers without a manifest."""
+    """A `NumberColumn` for callers without a manifest."""
 
     name: str
     dtype: str
@@ -116,7 +116,7 @@ def spans_of(dates: npt.NDArray[np.datetime64]) -> list[tuple[np.datetime64, int
 
 def read_table(
     table: Any,
-    features: Sequence[Feature],
+    features: Sequence[NumberColumn],
     *,
     date: Day | None = None,
     dates: DateRange | None = None,
@@ -131,7 +131,7 @@ def read_table(
     """
     period = Period.of(date, dates)
     with _stream(table) as reader:
-        plan = Plan.of(_schema_of(reader), features)
+        plan = TableColumns.of(_schema_of(reader), features)
         rows = CollectedRows(plan, period)
         for batch in _batches_of(reader, None if _is_checked(table) else plan.column_names):
             rows.add(batch)
@@ -142,7 +142,7 @@ def read_table(
 
 
 @dataclass(frozen=True)
-class Plan:
+class TableColumns:
     """Which column of a schema is the date, the instrument, and each feature, by the name it has there."""
 
     date: str
@@ -162,7 +162,7 @@ class Plan:
         return batch_rows(len(self.columns), _BATCH_BYTES)
 
     @classmethod
-    def of(cls, schema: Any, features: Sequence[Feature]) -> Plan:
+    def of(cls, schema: Any, features: Sequence[NumberColumn]) -> TableColumns:
         found: dict[str, list[str]] = {}
         for name in schema.names:
             plain = plain_name(name)
@@ -181,7 +181,7 @@ class Plan:
         plan._require_types(schema, features)
         return plan
 
-    def _require_types(self, schema: Any, features: Sequence[Feature]) -> None:
+    def _require_types(self, schema: Any, features: Sequence[NumberColumn]) -> None:
         # Before any row is looked at: statistics of dates in a time zone would be read as dates without one.
         kind = schema.field(self.date).type
         require_date_type(kind.value_type if pa.types.is_dictionary(kind) else kind)
@@ -243,7 +243,7 @@ def _listed(names: Sequence[str], limit: int = 10) -> str:
 class CollectedRows:
     """Collects the rows of a period batch by batch; `block` sorts and checks them."""
 
-    def __init__(self, plan: Plan, period: Period) -> None:
+    def __init__(self, plan: TableColumns, period: Period) -> None:
         self.plan = plan
         self.period = period
         self.days: list[Days] = []
@@ -331,7 +331,7 @@ class CollectedRows:
         return values
 
 
-def _matrix(batch: Any, plan: Plan) -> npt.NDArray[np.float64]:
+def _matrix(batch: Any, plan: TableColumns) -> npt.NDArray[np.float64]:
     values = np.empty((batch.num_rows, len(plan.columns)), np.float64)
     for position, (name, dtype) in enumerate(plan.columns):
         values[:, position] = floats_of(batch.column(name), dtype, name)

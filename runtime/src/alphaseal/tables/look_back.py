@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 
 from alphaseal.arrow.columns import FIRST_DAY, Days, days_of
-from alphaseal.arrow.number_types import Feature
-from alphaseal.tables.features import Plan, is_file, table_of
+from alphaseal.arrow.number_types import NumberColumn
+from alphaseal.tables.features import TableColumns, is_file, table_of
 from alphaseal.tables.parquet import Budget, date_ranges, decode, open_parquet
 from alphaseal.tables.period import Period
 from alphaseal.tables.request import Request
@@ -32,7 +32,7 @@ class Span:
 
 def span_of(
     table: Any,
-    features: Sequence[Feature],
+    features: Sequence[NumberColumn],
     step_length: int,
     request: Request,
 ) -> Span:
@@ -60,7 +60,7 @@ def span_of(
     return Span((oldest_date(known, first, step_length), _as_dates(asked[-1:])[0]), first)
 
 
-def newest_day(table: Any, features: Sequence[Feature], last: int) -> int | None:
+def newest_day(table: Any, features: Sequence[NumberColumn], last: int) -> int | None:
     """The newest day of a table up to `last` (days since 1970-01-01); of a parquet file few row groups are looked at."""
     period = Period(FIRST_DAY, last)
     if not is_file(table):
@@ -69,7 +69,7 @@ def newest_day(table: Any, features: Sequence[Feature], last: int) -> int | None
     else:
         days = np.empty(0, np.int64)
         with open_parquet(table) as file:
-            column, budget = Plan.of(file.schema_arrow, features).date, Budget.of_file(file)
+            column, budget = TableColumns.of(file.schema_arrow, features).date, Budget.of_file(file)
             for group, oldest, newest in _from_newest(file, column):
                 if oldest > last:
                     continue
@@ -81,14 +81,14 @@ def newest_day(table: Any, features: Sequence[Feature], last: int) -> int | None
     return int(days[-1]) if len(days) else None
 
 
-def _days_of_table(table: Any, features: Sequence[Feature]) -> Days:
+def _days_of_table(table: Any, features: Sequence[NumberColumn]) -> Days:
     in_memory = table_of(table)
-    column = Plan.of(in_memory.schema, features).date
+    column = TableColumns.of(in_memory.schema, features).date
     return _distinct([days_of(chunk) for chunk in in_memory.column(column).chunks])
 
 
 def _days_of_parquet(
-    path: str | os.PathLike[str], features: Sequence[Feature], period: Period, step_length: int
+    path: str | os.PathLike[str], features: Sequence[NumberColumn], period: Period, step_length: int
 ) -> Days:
     """Distinct days of the file: all up to the period's end, or of one whose start is given the newest that matter.
 
@@ -96,7 +96,7 @@ def _days_of_parquet(
     """
     days: Days = np.empty(0, np.int64)
     with open_parquet(path) as file:
-        column, budget = Plan.of(file.schema_arrow, features).date, Budget.of_file(file)
+        column, budget = TableColumns.of(file.schema_arrow, features).date, Budget.of_file(file)
         for group, oldest, newest in _from_newest(file, column):
             if oldest > period.last:
                 period.note_absent(oldest, newest)

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from alphaseal.arrow.number_types import Feature
+from alphaseal.arrow.number_types import NumberColumn
 from alphaseal.tables.features import FeatureBlock, is_file, read_table
 from alphaseal.tables.request import Request
 
 
-def read(table: Any, features: Sequence[Feature], request: Request) -> FeatureBlock:
+def read(table: Any, features: Sequence[NumberColumn], request: Request) -> FeatureBlock:
     """The rows that are asked for; of a table in memory nothing is decoded that could have limits."""
     date, dates, notation = request.date, request.dates, request.notation
     if not is_file(table):
