@@ -94,7 +94,9 @@ class FactorProof(Part, frozen=True, kw_only=True):
     noise: Annotated[
         Count, Meta(description="cells further away, which are rounding noise of pandas' own running sums")
     ]
-    unknown: Annotated[Count, Meta(description="cells that depend on days before the window: the runtime gives none")]
+    unknown: Annotated[
+        Count, Meta(description="cells beside these that depend on days before the window: the runtime gives no value")
+    ]
     largest: Annotated[Positive, Meta(description="largest difference, of the larger of value and median size")]
     bound: Annotated[Positive, Meta(description="the same, allowed")]
     changed: Annotated[
