@@ -11,18 +11,24 @@ import os
 import shutil
 import subprocess
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+import msgspec
+import numpy as np
+import numpy.typing as npt
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from alphaseal.disk import tree
+from alphaseal.factors import across
 from alphaseal.format import manifest as m
 from alphaseal.format import strict_json
+from alphaseal.format.factor_rules import FUNCTIONS
+from alphaseal.format.factors import FactorSeries, FactorStage
 from alphaseal.trust import policy as trust_file
 from alphaseal_converter.build import build
 from alphaseal_converter.bundle.signing import generate_key, read_signing_key, sign
@@ -30,6 +36,7 @@ from bundles import DIRECT, direct_request, factor_plain_bundle, factor_plain_re
 from locations import REPOSITORY
 from manifests import example_manifest
 from signed import key, known, policy, signed_bundle
+from vectors import harness
 
 HERE = REPOSITORY / "tests/conformance/node"
 PATIENCE = 600
@@ -162,6 +169,96 @@ def test_alpha_features_from_bars_are_those_of_the_golden_rows(node: Path, marke
     assert found["alphas"]["stocks"] > 10
     # Nothing but the tolerance is promised of another processor; nearly all are the same on any.
     assert found["alphas"]["bit_identical"] > 0.5 * found["alphas"]["stocks"] * 20
+
+
+OF_FACTORS = [
+    vector
+    for vector in sorted((REPOSITORY / "tests/vectors/v1").glob("compiled*"))
+    if (said := harness.read(vector))["exit"] == 10 or said["verb"] == "selftest"
+]
+
+
+@pytest.mark.parametrize("vector", OF_FACTORS, ids=lambda path: path.name)
+def test_compiled_factors_are_judged_and_computed_as_here(node: Path, vector: Path, tmp_path: Path) -> None:
+    """Programs that do not fit together have the vector's exit status, and golden factors come out within their tolerances."""
+    value = harness.prepare(vector, tmp_path / "vector")
+    done = run(node, "verify.mjs", str(tmp_path / "vector/bundle"), "-")
+    assert done.returncode == value["exit"], done.stderr
+    if value["exit"] == 0:
+        assert json.loads(done.stdout)["factors"]["stocks"] == 3
+
+
+def _stages() -> Iterator[FactorStage]:
+    """Every function of every operator; of ranks every method, in both directions."""
+    nothing: dict[str, Any] = dict.fromkeys(("function", "ddof", "q", "method", "ascending", "percent"))
+    value, other = (FactorSeries(first=first, days=2, dtype="float64", since=None) for first in (0, 2))
+    mask, key = (FactorSeries(first=first, days=2, dtype="bool", since=None) for first in (4, 6))
+    for operator, functions in FUNCTIONS.items():
+        for function in functions:
+            given = nothing | {
+                "function": function,
+                "ddof": 1 if function in ("std", "var", "cov") else None,
+                "q": 0.3 if function == "quantile" else None,
+            }
+            ranks = [
+                {"method": method, "ascending": ascending, "percent": not ascending}
+                for method in ("average", "min", "max", "dense", "first")
+                for ascending in (True, False)
+            ]
+            for how in ranks if operator == "day_rank" else [{}]:
+                for keys, dtype in (([], "float64"), ([key], "float32")):
+                    inputs = [value, *([other] if operator == "day_pair" else []), mask, *keys]
+                    gives = FactorSeries(first=0, days=2, dtype=dtype, since=None)  # type: ignore[arg-type]
+                    yield FactorStage(operator=operator, inputs=inputs, gives=gives, **(given | how))  # type: ignore[arg-type]
+
+
+def test_operations_across_stocks_have_the_same_bits(tmp_path: Path) -> None:
+    """Node's own arithmetic against ours: sums of 3 to 700 stocks, ties, missing values, infinities, groups; skew but for a power."""
+    if shutil.which("node") is None:
+        pytest.skip("node is not installed")
+    random = np.random.default_rng(3)
+    cases = []
+    for number, stage in enumerate(_stages()):
+        count = (3, 60, 700)[number % 3]
+        columns = random.normal(0, 1, (count, 8)) * 10.0 ** random.integers(-4, 4, (count, 8))
+        columns[:, :2] = np.where(random.random((count, 2)) < 0.4, np.round(columns[:, :2]), columns[:, :2])
+        columns[random.random((count, 8)) < 0.1] = np.nan
+        columns[random.random((count, 8)) < 0.003] = np.inf
+        columns[:, 4:6] = random.random((count, 2)) < 0.8
+        columns[:, 6:] = np.where(random.random((count, 2)) < 0.05, np.nan, random.integers(0, 9, (count, 2)))
+        cases.append((stage, columns, random.random((count, 2)) < 0.9))
+    data = [
+        {"stage": msgspec.to_builtins(stage), "values": _texts(columns), "listed": listed.tolist()}
+        for stage, columns, listed in cases
+    ]
+    (tmp_path / "cases.json").write_text(json.dumps(data), encoding="utf-8")
+    program = (
+        f"import {{ acrossStocks }} from '{(HERE / 'across.mjs').as_uri()}'\n"
+        "import { readFileSync } from 'node:fs'\n"
+        "const numbers = (rows) => rows.map((row) => row.map(Number))\n"
+        "const cases = JSON.parse(readFileSync(process.argv[2]))\n"
+        "const found = cases.map(({ stage, values, listed }) => acrossStocks(stage, numbers(values), listed))\n"
+        "console.log(JSON.stringify(found.map((rows) => rows.map((row) => row.map(String)))))\n"
+    )
+    (tmp_path / "run.mjs").write_text(program, encoding="utf-8")
+    command = ["node", str(tmp_path / "run.mjs"), str(tmp_path / "cases.json")]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE, check=True)
+    for (stage, columns, listed), text in zip(cases, json.loads(done.stdout), strict=True):
+        place = 1 + (stage.operator == "day_pair")
+        inputs = [columns[:, one.first : one.first + 2] for one in stage.inputs if isinstance(one, FactorSeries)]
+        inputs[place] = inputs[place] * listed
+        with np.errstate(invalid="ignore"):  # infinity less infinity
+            ours = across.run(stage, inputs)
+        theirs = np.array([[float(cell.replace("Infinity", "inf")) for cell in row] for row in text])
+        if stage.function == "skew":
+            np.testing.assert_allclose(theirs, ours, rtol=1e-6 if stage.gives.dtype == "float32" else 1e-13)
+        else:
+            np.testing.assert_array_equal(theirs, ours, err_msg=str(stage))
+
+
+def _texts(values: npt.NDArray[np.float64]) -> list[list[str]]:
+    """JSON has no NaN."""
+    return [[repr(float(cell)).replace("inf", "Infinity").replace("nan", "NaN") for cell in row] for row in values]
 
 
 def _another_byte(bundle: Path) -> None:

@@ -3,27 +3,15 @@
 import { createHash, createPublicKey, verify as verifySignature } from 'node:crypto'
 import { lstatSync, readdirSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
-import { parquetReadObjects } from 'hyparquet'
-import { compressors } from 'hyparquet-compressors'
 import ort from 'onnxruntime-node'
+import { checkCompiled, factorTest } from './factors.mjs'
 import { isSound } from './keys.mjs'
+import { demand, load, number, readTable, same as alike } from './shared.mjs'
 
 const PAYLOAD_TYPE = 'application/vnd.alphaseal.manifest.v1+json'
 const SEGMENT = /^[a-z0-9_][a-z0-9_-]*(\.[a-z0-9_-]+)*$/
 const OWN_FILES = ['manifest.json', 'manifest.dsse.json', 'provenance.dsse.json']
 const ROWS_AT_ONCE = 2048
-const OPTIONS = { intraOpNumThreads: 1, interOpNumThreads: 1, graphOptimizationLevel: 'disabled', executionMode: 'sequential' }
-
-class Refusal extends Error {
-  constructor(exit, message) {
-    super(message)
-    this.exit = exit
-  }
-}
-
-function demand(truth, exit, message) {
-  if (!truth) throw new Refusal(exit, message)
-}
 
 const sha256 = (bytes) => createHash('sha256').update(bytes).digest('hex')
 
@@ -69,15 +57,6 @@ function checkTree(root, manifest) {
   return contents
 }
 
-async function readTable(bytes) {
-  const file = bytes.buffer.slice(bytes.byteOffset, bytes.byteOffset + bytes.length)
-  const rows = await parquetReadObjects({ file, compressors })
-  for (const row of rows) row.day = row.datetime == null ? null : new Date(row.datetime).toISOString().slice(0, 10)
-  return rows
-}
-
-const number = (value) => (value == null ? NaN : Number(value))
-
 /** Section 9: the rows that a score is made of, oldest first; a date without a row takes the row before it, else the one after. */
 function windows(rows, length) {
   if (length === 1) return rows.filter((row) => row.case !== 'context').map((row) => [row])
@@ -106,7 +85,7 @@ async function selfTest(manifest, contents) {
   demand(before.every((stage) => stage.stage === 'window') && before.length < 2, 2, 'this script knows windows and one graph only')
   const [length, names] = [manifest.model.step_length, manifest.features.map((feature) => feature.name)]
   const inputs = windows(await readTable(contents.get(manifest.golden.file)), length)
-  const session = await ort.InferenceSession.create(contents.get(last.file), OPTIONS)
+  const session = await load(contents.get(last.file))
   const counts = { rows: inputs.length, bit_identical: 0 }
   for (let start = 0; start < inputs.length; start += ROWS_AT_ONCE) {
     const part = inputs.slice(start, start + ROWS_AT_ONCE)
@@ -116,7 +95,7 @@ async function selfTest(manifest, contents) {
     const scores = answer[session.outputNames[0]].data
     part.forEach((window, place) => {
       const expected = number(window.at(-1).score)
-      const same = scores[place] === expected || (Number.isNaN(scores[place]) && Number.isNaN(expected))
+      const same = alike(scores[place], expected)
       demand(same || isNear(scores[place], expected, manifest.parity.bound), 19, `row ${start + place} scores ${scores[place]}, not ${expected}`)
       counts.bit_identical += same ? 1 : 0
     })
@@ -156,7 +135,7 @@ async function alphaTest(manifest, contents) {
     }))
     return BigInt(Math.min(alphas.window, alphas.window - Math.min(...places)))
   })
-  const session = await ort.InferenceSession.create(contents.get(alphas.file), OPTIONS)
+  const session = await load(contents.get(alphas.file))
   const answer = await session.run({
     bars: new ort.Tensor('float32', values, [stocks.length, alphas.window, alphas.fields.length]),
     length: new ort.Tensor('int64', BigInt64Array.from(lengths), [stocks.length])
@@ -167,7 +146,7 @@ async function alphaTest(manifest, contents) {
     demand(known, 17, `no golden row of ${stock}`)
     alphas.features.forEach((name, column) => {
       const [found, expected] = [answer.alphas.data[row * alphas.features.length + column], number(known[name])]
-      const same = found === expected || (Number.isNaN(found) && Number.isNaN(expected))
+      const same = alike(found, expected)
       demand(same || Math.abs(found - expected) <= alphas.tolerances[column], 19, `${name} of ${stock} is ${found}, not ${expected}`)
       counts.bit_identical += same ? 1 : 0
     })
@@ -180,9 +159,11 @@ async function main([root, pem]) {
   const bytes = readFileSync(join(root, 'manifest.json'))
   if (pem !== '-') checkSignature(bytes, JSON.parse(readFileSync(join(root, 'manifest.dsse.json'))), readFileSync(pem))
   const manifest = JSON.parse(bytes)
+  checkCompiled(manifest)
   const contents = checkTree(root, manifest)
   const result = { name: manifest.name, digest: sha256(bytes), signed: pem !== '-', golden: await selfTest(manifest, contents) }
   if (manifest.alphas !== null) result.alphas = await alphaTest(manifest, contents)
+  if (manifest.compiled) result.factors = await factorTest(manifest, contents)
   console.log(JSON.stringify(result))
 }
 

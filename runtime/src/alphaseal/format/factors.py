@@ -94,9 +94,7 @@ class FactorProof(Part, frozen=True, kw_only=True):
     noise: Annotated[
         Count, Meta(description="cells further away, which are rounding noise of pandas' own running sums")
     ]
-    unknown: Annotated[
-        Count, Meta(description="cells beside these that depend on days before the window: the runtime gives no value")
-    ]
+    unknown: Annotated[Count, Meta(description="further cells, which depend on days before the window: none is given")]
     largest: Annotated[Positive, Meta(description="largest difference, of the larger of value and median size")]
     bound: Annotated[Positive, Meta(description="the same, allowed")]
     changed: Annotated[
