@@ -20,7 +20,8 @@ from alphaseal_converter.bundle.created import given_creation_time
 from alphaseal_converter.bundle.sources import factors_to_try
 from alphaseal_converter.bundle.write import BuiltBundle, write_bundle
 from alphaseal_converter.errors import RefusalError
-from alphaseal_converter.evidence.alphas import GOLDEN_DAYS, compile_features
+from alphaseal_converter.evidence.alphas import GOLDEN_DAYS
+from alphaseal_converter.evidence.compiled import TracedFactor, trace_factors
 from alphaseal_converter.evidence.order import FeatureOrder, read_given_order, resolve_order
 from alphaseal_converter.evidence.values import RawFile, open_raw_file
 from alphaseal_converter.factors.table import column_names
@@ -165,9 +166,24 @@ def _order(
     dtypes = raw.dtypes if raw is not None else {}
     features = resolve_order(located, dtypes, model.feature_count, given, model.known_names)
     predictions = located.parts.predictions
+    factors = _traced_factors(request, located, features, progress)
     progress("compiling the alpha expressions")
-    bars = BarReplay.find(compile_features(features.features), located, request, raw is None)
+    bars = BarReplay.find(features.features, factors, located, request, raw is None)
     return features, raw or bars.raw_values(predictions, model.step_length, scratch, progress), bars
+
+
+def _traced_factors(
+    request: BuildRequest, located: Located, features: FeatureOrder, progress: Progress
+) -> dict[str, TracedFactor]:
+    """The code of the model's SOTA factors, followed; nothing of a bundle that has no place for it."""
+    if not request.compile_factors or request.format == FIRST_FORMAT:
+        return {}
+    codes = {
+        factor.name: factor.code
+        for factor in _sota_factors(located, features)
+        if factor.status == "in_model" and factor.code is not None
+    }
+    return trace_factors(codes, progress)
 
 
 def _given_values(request: BuildRequest, located: Located, scratch: Path, progress: Progress) -> RawFile | None:

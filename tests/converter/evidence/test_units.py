@@ -43,7 +43,7 @@ def part_of(
     """The part of a bundle with these alpha features."""
     compiled = compile_alphas(expressions)
     part = AlphaPart(description=describe_graph(compiled), graph=compiled.graph)
-    return units.with_units(part, compiled, [*stages, GRAPH], unused or set(), market, segment, lambda text: None)
+    return units.with_units(part, compiled, [*stages, GRAPH], unused or set(), market, segment, {}, lambda text: None)
 
 
 def units_of(part: AlphaPart) -> dict[str, FieldUnit]:
@@ -216,11 +216,11 @@ def test_features_that_the_graph_lacks_are_described_too(market: Path) -> None:
     compiled = compile_alphas({"A": "$close", "B": "$close/$open", "C": "Rsquare($open, 5)"})
     left = compile_alphas({"B": "$close/$open"})
     part = AlphaPart(description=describe_graph(left), graph=left.graph)
-    found = units.with_units(part, compiled, [GRAPH], set(), opened(market), SEGMENT, lambda text: None)
+    found = units.with_units(part, compiled, [GRAPH], set(), opened(market), SEGMENT, {}, lambda text: None)
     assert set(found.invariance) == {"A", "B", "C"}
     assert not found.invariance["C"]["price"].per_stock
     assert units_of(found) == {}
     assert (
-        units.with_units(replace(part, description=None), None, [], set(), None, None, lambda text: None).invariance
+        units.with_units(replace(part, description=None), None, [], set(), None, None, {}, lambda text: None).invariance
         == {}
     )

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from alphaseal_converter.errors import RefusalError
-from alphaseal_converter.evidence.alphas import _chosen, compile_features, describe_graph
+from alphaseal_converter.evidence.alphas import chosen_stocks, compile_features, describe_graph
 from alphaseal_converter.evidence.order import OrderedFeature
 from alphaseal_converter.locate.configuration import TaskConfiguration, parse_task_configuration
 from alphaseal_converter.market.bars import Market, find_market, market_of
@@ -116,10 +116,10 @@ def test_golden_stocks_are_those_with_holes_and_an_even_sample(market: Path) -> 
     bars = of(market).bars(["close"], 700, np.datetime64("2021-12-24"), np.datetime64("2021-12-24"))
     many = np.arange(len(bars.instruments)).repeat(2)
     missing = np.isnan(bars.values).sum(axis=(1, 2))
-    chosen = _chosen(bars, many)
+    chosen = chosen_stocks(bars, many)
     assert len(chosen) <= 64
     assert set(np.argsort(-missing, kind="stable")[:8]) <= set(chosen.tolist())
-    assert _chosen(bars, many[:10]).tolist() == many[:10].tolist()
+    assert chosen_stocks(bars, many[:10]).tolist() == many[:10].tolist()
 
 
 def test_a_graph_is_described_as_it_was_compiled() -> None:

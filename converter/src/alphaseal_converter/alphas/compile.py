@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -44,10 +44,10 @@ class CompiledAlphas:
     not_compiled: Mapping[str, str]
 
 
-def compile_alphas(expressions: Mapping[str, str]) -> CompiledAlphas:
+def compile_alphas(expressions: Mapping[str, str], more_fields: Collection[str] = ()) -> CompiledAlphas:
     """Compile expressions, by feature name, into one graph; the features come out in the mapping's order.
 
-    An expression that cannot be compiled is left out, with the reason.
+    An expression that cannot be compiled is left out, with the reason.  The bars have `more_fields` beside those that are read.
     """
     nodes = Nodes()
     roots: dict[str, Node] = {}
@@ -61,13 +61,13 @@ def compile_alphas(expressions: Mapping[str, str]) -> CompiledAlphas:
             not_compiled[name] = _reason(refusal)
     look_backs = {name: _look_back(root) for name, root in roots.items()}
     inputs = {name: tuple(sorted(fields_of(root))) for name, root in roots.items()}
-    while (numbers := _bars(look_backs, inputs)) > MAXIMUM_NUMBERS:
+    while (numbers := _bars(look_backs, inputs, more_fields)) > MAXIMUM_NUMBERS:
         longest = max(roots, key=lambda name: look_backs[name])
         not_compiled[longest] = f"with it, a stock's bars are too many numbers: {numbers} of {MAXIMUM_NUMBERS}"
         del roots[longest], look_backs[longest], inputs[longest]
     truncated = {name: weight for name, root in roots.items() if (weight := _tail(root)) > 0}
     window = max(look_backs.values(), default=0)
-    fields = tuple(sorted({field for read in inputs.values() for field in read}))
+    fields = tuple(sorted({*more_fields, *(field for read in inputs.values() for field in read)}))
     return CompiledAlphas(
         graph=_graph(list(roots.values()), fields, window) if roots else None,
         window=window,
@@ -81,9 +81,9 @@ def compile_alphas(expressions: Mapping[str, str]) -> CompiledAlphas:
     )
 
 
-def _bars(look_backs: Mapping[str, int], inputs: Mapping[str, tuple[str, ...]]) -> int:
+def _bars(look_backs: Mapping[str, int], inputs: Mapping[str, tuple[str, ...]], more: Collection[str]) -> int:
     """How many numbers a row of bars has that all features can be made of."""
-    return max(look_backs.values(), default=0) * len({field for read in inputs.values() for field in read})
+    return max(look_backs.values(), default=0) * len({*more, *(field for read in inputs.values() for field in read)})
 
 
 def _reason(refusal: RefusalError) -> str:

@@ -89,6 +89,7 @@ def make_manifest(
         factors=_factor_table(factors_table),
         files=sorted(files, key=lambda file: file.path),
         eligibility=judge_eligibility(proven, features),
+        compiled=proven.market.factors.description,
     )
 
 
@@ -197,6 +198,8 @@ def _features(proven: Proven, sources: SourceTexts, statistics: Mapping[str, Fea
     pairs = zip(proven.sota_factors, sources.factors, strict=True)
     owners = {factor.name: (factor, code) for factor, code in pairs if factor.status == "in_model"}
     alphas, segment = proven.market.alphas, proven.located.parts.configuration.training_segment
+    compiled = proven.market.factors
+    look_backs, reads = {**alphas.look_backs, **compiled.look_backs}, {**alphas.inputs, **compiled.inputs}
     result = []
     for position, feature in enumerate(proven.features.features):
         factor, code = owners.get(feature.name, (None, sources.base.get(feature.name)))
@@ -205,7 +208,7 @@ def _features(proven: Proven, sources: SourceTexts, statistics: Mapping[str, Fea
             origin = "unknown"
         numbers = statistics[feature.name]
         invariance = alphas.invariance.get(feature.name)
-        look_back, inputs = alphas.look_backs.get(feature.name), alphas.inputs.get(feature.name)
+        look_back, inputs = look_backs.get(feature.name), reads.get(feature.name)
         result.append(
             m.Feature(
                 name=feature.name,
@@ -225,6 +228,7 @@ def _features(proven: Proven, sources: SourceTexts, statistics: Mapping[str, Fea
                 statistics=_statistics(segment, numbers),
                 statistics_missing=short_text(numbers.missing),
                 invariance=None if invariance is None else dict(invariance),
+                compilation=compiled.compilations.get(feature.name),
             )
         )
     return result

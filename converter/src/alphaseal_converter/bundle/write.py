@@ -22,6 +22,7 @@ from alphaseal_converter.card import render_card
 from alphaseal_converter.card.performance import measure
 from alphaseal_converter.errors import RefusalError
 from alphaseal_converter.evidence.alphas import BARS_FILE, GRAPH_FILE
+from alphaseal_converter.evidence.compiled import FOLDER, GOLDEN_FILE
 from alphaseal_converter.evidence.golden import write_golden, write_table
 from alphaseal_converter.evidence.training_statistics import feature_statistics
 from alphaseal_converter.evidence.values import sha256_of
@@ -41,6 +42,7 @@ _MEDIA_TYPES = {
 _ROLES = {
     GRAPH_FILE: "alphas",
     BARS_FILE: "golden_bars",
+    GOLDEN_FILE: "golden_bars",
     "golden.parquet": "golden",
     "factors.parquet": "factors",
     "card.html": "card",
@@ -94,6 +96,12 @@ def _fill(staging: Path, proven: Proven, request: BuildRequest, progress: Callab
     if alphas.graph is not None:
         (staging / GRAPH_FILE).write_bytes(alphas.graph)
         write_table(staging / BARS_FILE, alphas.bars)
+    compiled = proven.market.factors
+    for path, graph in compiled.files.items():
+        (staging / path).parent.mkdir(parents=True, exist_ok=True)
+        (staging / path).write_bytes(graph)
+    if compiled.golden is not None:
+        write_table(staging / GOLDEN_FILE, compiled.golden)
     if request.with_factors and parquet is not None:
         progress("rewriting the factor table")
         table = rewrite_factors(parquet, staging / "factors.parquet")
@@ -124,9 +132,15 @@ def _entry(staging: Path, path: Path, titles: Mapping[str, str]) -> m.File:
         size=path.stat().st_size,
         sha256=sha256_of(path),
         media_type=_MEDIA_TYPES[path.suffix],
-        role=_ROLES.get(name, "model" if path.suffix == ".onnx" else "source"),  # type: ignore[arg-type]
+        role=_ROLES.get(name, _role(name)),  # type: ignore[arg-type]
         title=titles.get(name),
     )
+
+
+def _role(name: str) -> str:
+    if name.startswith(f"{FOLDER}/"):
+        return "alphas"
+    return "model" if name.endswith(".onnx") else "source"
 
 
 def _verify(staging: Path) -> None:

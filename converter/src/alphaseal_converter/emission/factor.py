@@ -20,11 +20,14 @@ from alphaseal_converter.emission.plan import USUAL, NotEmittedError, Reach
 from alphaseal_converter.errors import RefusalError
 from alphaseal_converter.factors.expressions.document import Refused, Traced
 from alphaseal_converter.factors.expressions.evaluate import Grids, evaluate
+from alphaseal_converter.factors.expressions.nodes import in_order
 from alphaseal_converter.factors.expressions.properties import looks_beside_bars
 from alphaseal_converter.factors.tracing import trace
 
 SAME: Final = 1e-9
-"""Largest difference between the graphs and the judge, of the larger of value and median size; 1e-6 behind float32 steps."""
+"""Largest difference between the graphs and the judge, of the larger of value and median size."""
+SAME_OF_FLOAT32: Final = 1e-6
+"""The same behind steps in float32."""
 _LONGER: Final = (2, 4, 8)
 """Times the usual reach, where values are not known with it."""
 Values = npt.NDArray[np.float64]
@@ -123,7 +126,7 @@ def _judged(traced: Traced, grids: Grids, values: Values, known: npt.NDArray[np.
         difference = np.where(equal, 0.0, np.abs(wanted - values) / np.maximum(np.abs(wanted), scale or 1e-300))
     difference = np.where(np.isnan(difference), np.inf, difference)[known]
     largest = float(difference.max()) if difference.size else 0.0
-    most = 1e-6 if _has_float32_steps(traced) else SAME
+    most = bound_of(traced)
     if largest > most:
         raise RefusalError(
             "factor.differs",
@@ -135,11 +138,11 @@ def _judged(traced: Traced, grids: Grids, values: Values, known: npt.NDArray[np.
     return largest
 
 
-def _has_float32_steps(traced: Traced) -> bool:
-    from alphaseal_converter.factors.expressions.nodes import in_order
-
+def bound_of(traced: Traced) -> float:
+    """The largest difference that is none, of the larger of value and median size: float32 steps are rounded where they are."""
     sources = {"field", "constant", "keep", "where", "shift", "ffill", "cast"}
-    return any(node.dtype == "float32" and node.operator not in sources for node in in_order([traced.value]))
+    steps = any(node.dtype == "float32" and node.operator not in sources for node in in_order([traced.value]))
+    return SAME_OF_FLOAT32 if steps else SAME
 
 
 def as_table(factor: Factor, grids: Grids, instruments: list[str]) -> Any:

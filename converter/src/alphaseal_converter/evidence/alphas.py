@@ -7,7 +7,7 @@ replayed predictions are their judge.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import date
 
@@ -65,14 +65,17 @@ class AlphaPart:
     """Alpha values of the golden days that the graph does not give, if any."""
 
 
-def compile_features(features: Sequence[OrderedFeature]) -> CompiledAlphas | None:
-    """All alpha features of the model that have an expression; None where there are none."""
+def compile_features(features: Sequence[OrderedFeature], fields: Collection[str] = ()) -> CompiledAlphas | None:
+    """All alpha features of the model that have an expression; None where there are none.
+
+    `fields` are taken in too, whether an expression reads them or not.
+    """
     expressions = {
         feature.name: feature.expression
         for feature in features
         if feature.origin == "alpha" and feature.expression is not None
     }
-    return compile_alphas(expressions) if expressions else None
+    return compile_alphas(expressions, fields) if expressions else None
 
 
 def describe_graph(compiled: CompiledAlphas) -> AlphaGraph:
@@ -127,7 +130,7 @@ def prove_alphas(
         return replace(facts, not_compiled={**facts.not_compiled, **dict.fromkeys(compiled.features, why)})
     if wrong := proof.wrong():
         left = {name for name in compiled.features if name not in wrong}
-        rest = compile_features([feature for feature in features if feature.name in left])
+        rest = compile_features([feature for feature in features if feature.name in left], compiled.fields)
         part = prove_alphas(rest, features, market, no_market, recorded, golden, least_days)
         merged = {**compiled.not_compiled, **wrong, **part.not_compiled}
         return replace(part, look_backs=compiled.look_backs, inputs=compiled.inputs, not_compiled=merged)
@@ -138,10 +141,11 @@ def with_conventions(
     part: AlphaPart,
     market: Market | None,
     segment: tuple[date, date] | None,
-    step_length: int,
+    days: int,
     context: Sequence[str],
 ) -> AlphaPart:
-    """The part with what the bars of the training look like on days without trade; `context` are no stocks."""
+    """The part with what the bars of the training look like on days without trade; a score looks at `days` of them, and
+    `context` are no stocks."""
     if part.description is None or market is None or segment is None:
         return part
     fields = part.description.fields
@@ -154,7 +158,6 @@ def with_conventions(
         return part
     bars, since = found
     columns = [*fields, *more][: bars.values.shape[2]]
-    days = part.description.window + step_length - 1
     sets = [columns, fields] if len(columns) > len(fields) else [fields]
     recorded = [conventions.record(bars, columns, names, days, since) for names in sets if set(names) - {"factor"}]
     said = {"conventions": recorded or None, "moves": _moves(bars, columns, since)}
@@ -214,7 +217,7 @@ class _Proof:
         day = int(np.searchsorted(self.bars.dates, last))
         position = {name: row for row, name in enumerate(self.bars.instruments)}
         rows = np.array(sorted(position[name] for name in self.instruments[good].tolist()), np.int64)
-        table = _golden_bars(self.bars, _chosen(self.bars, rows), day, self.columns.fields, self.golden_days)
+        table = _golden_bars(self.bars, chosen_stocks(self.bars, rows), day, self.columns.fields, self.golden_days)
         proven = {"tolerances": self.tolerances.tolist(), "golden_rows": len(table), "date": str(last)}
         description = msgspec.structs.replace(describe_graph(self.compiled), **proven)
         return replace(facts, description=description, graph=self.graph, bars=table, note=self._note())
@@ -267,7 +270,7 @@ class _Proof:
         return outside
 
 
-def _chosen(bars: Bars, rows: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+def chosen_stocks(bars: Bars, rows: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
     """At most 64 stocks: a quarter of those with the most missing values in their windows, the others evenly spread."""
     if len(rows) <= _STOCKS:
         return rows

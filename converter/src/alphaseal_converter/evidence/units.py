@@ -64,11 +64,12 @@ def with_units(
     unused: AbstractSet[str],
     market: Market | None,
     segment: tuple[date, date] | None,
+    factors: Mapping[str, Sequence[str]],
     progress: Progress,
 ) -> AlphaPart:
     """The part with the scaling of each feature and what of each field must be shown.
 
-    `unused` are features that the model never asks for.  RefusalError ``alphas.scaling`` where the numbers contradict
+    `unused` are features that the model never asks for, `factors` the fields that each compiled factor reads.  RefusalError ``alphas.scaling`` where the numbers contradict
     what was derived, which is a fault of ours.
     """
     if compiled is None:
@@ -87,10 +88,11 @@ def with_units(
     drops = any(isinstance(stage, DropMissingStage) for stage in stages)
     # Where rows that miss a value are dropped, a feature that no tree asks for decides too.
     wanted = [name for name in part.description.features if drops or name not in unused]
+    asked = {name: read for name, read in factors.items() if drops or name not in unused}
     units = {
         field: unit
         for field in part.description.fields
-        if (unit := _field_unit(field, wanted, compiled, found, sample)) is not None
+        if (unit := _field_unit(field, wanted, asked, compiled, found, sample)) is not None
     }
     return replace(part, description=msgspec.structs.replace(part.description, units=units))
 
@@ -98,12 +100,14 @@ def with_units(
 def _field_unit(
     field: str,
     wanted: Sequence[str],
+    factors: Mapping[str, Sequence[str]],
     compiled: CompiledAlphas,
     found: Mapping[str, Mapping[str, Scaling]],
     sample: _Sample | None,
 ) -> FieldUnit | None:
     """What must be shown of a field; None where no used feature sees its constant."""
     scalings = {name: found[name][unit_of(field)] for name in wanted if field in compiled.inputs[name]}
+    scalings |= {name: _not_unchanged("a factor's code") for name, read in factors.items() if field in read}
     unit = field_unit(scalings, None if sample is None else sample.sizes(field))
     return unit if unit.seen_by or unit.smallest is not None else None
 

@@ -43,6 +43,10 @@ class Market:
     instruments: str | tuple[str, ...]
     """The market's name, or the codes that the run names."""
 
+    def has(self, name: str) -> bool:
+        """Whether a stock of the market has a file of the field."""
+        return any((self.provider.root / self.provider.place(stock, name)).is_file() for stock in self.universe)
+
     def bars(self, fields: Sequence[str], window: int, first: np.datetime64, last: np.datetime64) -> Bars:
         """Bars of the days from `first` to `last`, with the `window` - 1 days before them as far as there are any.
 

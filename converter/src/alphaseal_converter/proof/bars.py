@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -13,10 +13,13 @@ from alphaseal_converter.errors import RefusalError
 from alphaseal_converter.evidence.alphas import (
     AlphaPart,
     alpha_columns,
+    compile_features,
     prove_alphas,
     with_conventions,
 )
+from alphaseal_converter.evidence.compiled import CompiledPart, TracedFactor, prove_factors
 from alphaseal_converter.evidence.golden import GoldenRows
+from alphaseal_converter.evidence.order import OrderedFeature
 from alphaseal_converter.evidence.training_statistics import Training, find_training
 from alphaseal_converter.evidence.units import with_units
 from alphaseal_converter.evidence.universes import describe_universes
@@ -30,9 +33,10 @@ from alphaseal_converter.proof.request import BuildRequest
 
 @dataclass(frozen=True)
 class MarketFacts:
-    """What the run's market data prove and say: alpha features from bars, rows of the training, universes, trading days."""
+    """What the run's market data prove and say: features from bars, rows of the training, universes, trading days."""
 
     alphas: AlphaPart
+    factors: CompiledPart
     training: Training
     universes: Universes
     calendar: TradingDays | None
@@ -47,6 +51,7 @@ class BarReplay:
     """
 
     compiled: CompiledAlphas | None
+    factors: Mapping[str, TracedFactor]
     market: Market | None
     absent: str
     named: bool
@@ -54,25 +59,31 @@ class BarReplay:
     @classmethod
     def find(
         cls,
-        compiled: CompiledAlphas | None,
+        features: Sequence[OrderedFeature],
+        factors: Mapping[str, TracedFactor],
         located: Located,
         request: BuildRequest,
         only_source: bool,
     ) -> BarReplay:
         """Look for the market data; `only_source`: no raw values were given and no qlib named.
 
+        The alpha graph's bars have what the `factors` read, too, as far as the market data have it.
+
         Raises RefusalError ``provider.*`` where the data were named, are the only source, and do not fit the run.
         """
         named = request.provider is not None and only_source
         if request.without_provider:
-            return cls(compiled, None, "the market data were not to be used (--without-provider)", named=False)
+            absent = "the market data were not to be used (--without-provider)"
+            return cls(compile_features(features), factors, None, absent, named=False)
         try:
             market, absent = _find_market(request, located)
         except RefusalError as error:
             if named:
                 raise
             market, absent = None, f"the market data named cannot be used: {error.message} ({error.code})"
-        return cls(compiled, market, absent, named)
+        read = set().union(*(one.fields for one in factors.values()))
+        more = [] if market is None else [name for name in sorted(read) if market.has(name)]
+        return cls(compile_features(features, more), factors, market, absent, named)
 
     def raw_values(
         self, predictions: Predictions | None, step_length: int, scratch: Path, progress: Progress
@@ -115,12 +126,19 @@ class BarReplay:
         alphas = prove_alphas(self.compiled, features, market, self.absent, recorded, golden, least_days)
         training = find_training(parts, features, model.class_name, market, self.absent, alphas, scratch, progress)
         segment = parts.configuration.training_segment
-        alphas = with_units(alphas, self.compiled, proof.stages, proof.unused, market, segment, progress)
         coded = any(feature.origin != "alpha" for feature in features)
         universes = describe_universes(market, self.absent, located, coded=coded)
-        alphas = with_conventions(alphas, market, segment, model.step_length, universes.context)
+        fields = [] if alphas.description is None else alphas.description.fields
+        factors = prove_factors(
+            self.factors, features, market, self.absent, fields, located.parquet, universes.factor, progress
+        )
+        alphas = with_units(
+            alphas, self.compiled, proof.stages, proof.unused, market, segment, factors.inputs, progress
+        )
+        window = 0 if alphas.description is None else max(alphas.description.window, factors.window)
+        alphas = with_conventions(alphas, market, segment, window + model.step_length - 1, universes.context)
         calendar = described(market.provider.calendar) if market is not None else None
-        return MarketFacts(alphas, training, universes, calendar)
+        return MarketFacts(alphas, factors, training, universes, calendar)
 
 
 def _find_market(request: BuildRequest, located: Located) -> tuple[Market | None, str]:

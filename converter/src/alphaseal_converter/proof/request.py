@@ -34,6 +34,7 @@ class BuildRequest:
     name: str | None = None
     sequence: int | None = None
     with_factors: bool = True
+    compile_factors: bool = True
     expires: str | None = None
     require_ready: bool = False
     trial: TrialRequest | None = None

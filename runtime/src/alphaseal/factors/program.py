@@ -140,10 +140,11 @@ class Program:
         seen = inputs[place] != 0
         first = self.description.window - days
         whole = True
-        for one in stage.inputs:
+        for number, one in enumerate(stage.inputs):
             if isinstance(one, FactorSeries) and one.since is not None:
                 early = np.arange(first, self.description.window) < values[:, one.since, None]
-                whole &= not (early & (seen | (one is stage.inputs[place]))).any()
+                # Whether a stock is in the mask, and in which group it is, counts for all; a value for those inside.
+                whole &= not (early & (seen if number < place else listed[:, first:])).any()
         return across.run(stage, inputs), whole
 
 

@@ -1,0 +1,461 @@
+"""What of a bundle computes SOTA factors from bars: their code traced and compiled, proven by the run's factor table.
+
+A factor is written as compiled only where its programs, computed by the runtime on the bars that RD-Agent made them of, give
+every recorded value.  Nothing else vouches for it: the trace is the answer of a process in which code ran that nobody read.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final
+
+import msgspec
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from alphaseal.arrow.columns import dates_array
+from alphaseal.bars.calendar import Bars
+from alphaseal.errors import PolicyError
+from alphaseal.factors.daily import FactorColumns
+from alphaseal.factors.selftest import golden_factors_schema
+from alphaseal.format import factors as m
+from alphaseal.format.manifest import RecordedUniverse
+from alphaseal.gate.model import check_factor_graph
+from alphaseal.tables.feature_files import read_parquet
+from alphaseal.tables.features import FeatureBlock
+from alphaseal_converter.emission.compile import Program, compile_factors
+from alphaseal_converter.emission.describe import described
+from alphaseal_converter.emission.factor import bound_of
+from alphaseal_converter.emission.plan import USUAL, NotEmittedError, Reach
+from alphaseal_converter.emission.tables import BARS
+from alphaseal_converter.errors import RefusalError
+from alphaseal_converter.evidence.alphas import chosen_stocks
+from alphaseal_converter.evidence.order import OrderedFeature
+from alphaseal_converter.evidence.universes import EVERYTHING
+from alphaseal_converter.factors.expressions.document import Refused, Traced
+from alphaseal_converter.factors.expressions.properties import looks_beside_bars, properties
+from alphaseal_converter.factors.expressions.words import readable
+from alphaseal_converter.factors.table import column_names
+from alphaseal_converter.factors.tracing import trace
+from alphaseal_converter.market.bars import Market, Progress
+from alphaseal_converter.market.provider import read_bars
+from alphaseal_converter.plain import bounded_text, short_text
+
+GOLDEN_FILE: Final = "golden_factors.parquet"
+FOLDER: Final = "compiled"
+JUDGE: Final = "the run's factor table"
+_LAYOUTS: Final = (
+    ("$open", "$close", "$high", "$low", "$volume", "$factor"),
+    ("open", "high", "low", "close", "volume", "amount", "factor"),
+)
+"""Columns of daily_pv.h5: RD-Agent's own, and those of a fork that names them without a dollar sign."""
+_PANDAS: Final = (2, 3)
+"""Meanings to try: the run does not record which it had."""
+_LONGER: Final = (1, 2, 4, 8)
+"""Times the usual reach, until every recorded value is known."""
+_ALIKE: Final = 2
+"""Factors of one program have windows that differ by no more than this: the longest is computed for all of them."""
+
+Values = npt.NDArray[np.float64]
+Mask = npt.NDArray[np.bool_]
+Compilation = m.CompiledFactor | m.NotCompiledFactor
+
+
+@dataclass(frozen=True)
+class TracedFactor:
+    """What the code of a factor computes with each major version of pandas, or why it is not compiled."""
+
+    source: bytes
+    meanings: tuple[Traced, ...]
+    refused: m.NotCompiledFactor | None
+
+    @property
+    def fields(self) -> set[str]:
+        """Fields of the bars that it reads, without dollar sign."""
+        read = [properties(one.value, one.rows)["inputs"].get(BARS, []) for one in self.meanings]
+        return {name.removeprefix("$") for names in read for name in names}
+
+
+@dataclass(frozen=True)
+class CompiledPart:
+    """The compiled factors of a bundle; `description` and `golden` are None where there are none."""
+
+    description: m.CompiledFactors | None = None
+    files: Mapping[str, bytes] = field(default_factory=dict)
+    golden: pa.Table | None = None
+    compilations: Mapping[str, Compilation] = field(default_factory=dict)
+    """Of every SOTA feature with code."""
+    look_backs: Mapping[str, int] = field(default_factory=dict)
+    """Trading days, where they are bounded."""
+
+    @property
+    def inputs(self) -> dict[str, list[str]]:
+        """Columns that each compiled factor reads: of bars, and of the side table behind ``static:``."""
+        return {
+            name: [one.column if one.table == BARS else f"static:{one.column}" for one in found.inputs]
+            for name, found in self.compilations.items()
+            if isinstance(found, m.CompiledFactor)
+        }
+
+    @property
+    def window(self) -> int:
+        """Days of bars that a score looks at for them."""
+        return max((program.window for program in self.description.programs), default=0) if self.description else 0
+
+
+# ---- trace
+
+
+def trace_factors(codes: Mapping[str, str], progress: Progress) -> dict[str, TracedFactor]:
+    """Follow the code of each feature; where code cannot be closed off on this system, none is followed."""
+    found: dict[str, TracedFactor] = {}
+    for name, code in codes.items():
+        progress(f"following the code of {name}")
+        source = code.encode("utf-8", "backslashreplace")
+        try:
+            found[name] = _traced(source)
+        except RefusalError as problem:
+            code_of = problem.code.partition(".")[2]
+            found[name] = TracedFactor(source, (), _refusal(code_of, "the code", 0, problem.message))
+    return found
+
+
+def _traced(source: bytes) -> TracedFactor:
+    for columns in _LAYOUTS:
+        answers = [trace(source, {BARS: dict.fromkeys(columns, "float32")}, pandas) for pandas in _PANDAS]
+        meanings = tuple(one for one in answers if isinstance(one, Traced))
+        if meanings:
+            break
+    if not meanings:
+        first = next(one for one in answers if isinstance(one, Refused))
+        return TracedFactor(source, (), _refusal(first.code, first.construct, first.line, first.why))
+    if any(looks_beside_bars(one.value, one.rows) for one in meanings):
+        why = "windows, or statistics of a day, count rows of the side table that need not be rows of the bars"
+        return TracedFactor(source, (), _refusal("other_input", "a side table", 0, why))
+    return TracedFactor(source, meanings, None)
+
+
+def _refusal(code: str, construct: str, line: int, why: str) -> m.NotCompiledFactor:
+    return m.NotCompiledFactor(
+        code=code,
+        construct=str(short_text(construct or "the code")),
+        line=line or None,
+        why=str(bounded_text(why)),
+    )
+
+
+# ---- compile and prove
+
+
+def prove_factors(
+    traced: Mapping[str, TracedFactor],
+    features: Sequence[OrderedFeature],
+    market: Market | None,
+    no_market: str,
+    fields: Sequence[str],
+    parquet: Path | None,
+    universe: RecordedUniverse | None,
+    progress: Progress,
+) -> CompiledPart:
+    """Programs of all factors that can be had, compared with the run's factor table `parquet`.
+
+    `fields` are those of the alpha graph, whose golden bars show their units; `universe` is whom the factors' code saw.
+    """
+    refused: dict[str, Compilation] = {name: one.refused for name, one in traced.items() if one.refused is not None}
+    left = {name: one for name, one in traced.items() if one.refused is None}
+    why = _cannot_be_proven(left, market, no_market, fields, parquet)
+    refused |= {name: _refusal("not_proven", "the factor table", 0, text) for name, text in why.items()}
+    left = {name: one for name, one in left.items() if name not in why}
+    if not left or market is None or parquet is None:
+        return CompiledPart(compilations=refused)
+    wanted = [feature for feature in features if feature.name in left]
+    try:
+        proof = _Proof(market, universe, sorted(set().union(*(one.fields for one in left.values()))), parquet, wanted)
+    except RefusalError as error:
+        text = f"the market data do not prove it: {error.message} ({error.code})"
+        return CompiledPart(compilations=refused | {name: _refusal("not_proven", "the bars", 0, text) for name in left})
+    proven: dict[str, _Proven] = {}
+    for name, one in left.items():
+        progress(f"proving {name} by its recorded values")
+        found = proof.prove(name, one)
+        if isinstance(found, m.NotCompiledFactor):
+            refused[name] = found
+        else:
+            proven[name] = found
+    if not proven:
+        return CompiledPart(compilations=refused)
+    progress("putting the factors together")
+    return proof.part(proven, refused)
+
+
+def _cannot_be_proven(
+    left: Mapping[str, TracedFactor],
+    market: Market | None,
+    no_market: str,
+    fields: Sequence[str],
+    parquet: Path | None,
+) -> dict[str, str]:
+    columns = set() if parquet is None else {name for name, _ in column_names(parquet)}
+    why = {}
+    for name, one in left.items():
+        if market is None:
+            why[name] = no_market
+        elif not fields:
+            why[name] = "the bundle has no graph of alpha features, whose golden bars show the units of bars"
+        elif name not in columns:
+            why[name] = "it is no column of the run's factor table"
+        elif not one.fields <= set(fields):
+            why[name] = f"the market data lack a field that it reads: {', '.join(sorted(one.fields - set(fields)))}"
+    return why
+
+
+@dataclass(frozen=True)
+class _Proven:
+    """A factor with the meaning and the reach that give its recorded column."""
+
+    source: bytes
+    traced: Traced
+    reach: Reach
+    window: int
+    proof: m.FactorProof
+    scale: float
+
+
+class _Proof:
+    """The bars that the factors were computed on, and the factor table's rows on them."""
+
+    def __init__(
+        self,
+        market: Market,
+        universe: RecordedUniverse | None,
+        fields: Sequence[str],
+        parquet: Path,
+        features: Sequence[OrderedFeature],
+    ) -> None:
+        """Raises RefusalError `provider.*` where the market data cannot be read."""
+        self.fields = tuple(fields)
+        self.recorded = read_parquet(parquet, features)
+        self.names = [feature.name for feature in features]
+        self.dtypes = {feature.name: feature.dtype for feature in features}
+        provider = market.provider
+        stocks = provider.universe(EVERYTHING)
+        if universe is not None and universe.members is not None:
+            seen = {line.split(" ")[0] for line in universe.members}
+            stocks = {name: spans for name, spans in stocks.items() if name in seen}
+        stop = int(np.searchsorted(provider.calendar, self.recorded.dates[-1], "right"))
+        self.bars = read_bars(provider, stocks, self.fields, slice(0, stop), (None, None))
+        self.whole = frozenset({BARS}) if (self.bars.present == self.bars.listed()).all() else frozenset()
+        self.days, self.stock = self._places(self.recorded)
+
+    def _places(self, rows: FeatureBlock) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+        """(day, stock) of each recorded row in the bars; -1 where they have none."""
+        place = {name: number for number, name in enumerate(self.bars.instruments)}
+        stock = np.array([place.get(name, -1) for name in rows.instruments.to_pylist()], np.int64)
+        day = np.minimum(np.searchsorted(self.bars.dates, rows.dates), len(self.bars.dates) - 1)
+        day = np.where(self.bars.dates[day] == rows.dates, day, -1)
+        return day.astype(np.int64), stock
+
+    def prove(self, name: str, factor: TracedFactor) -> _Proven | m.NotCompiledFactor:
+        """The meaning that gives the recorded column, or what came nearest to it."""
+        missed: m.NotCompiledFactor | None = None
+        for traced in factor.meanings:
+            found = self._prove(name, factor.source, traced)
+            if isinstance(found, _Proven):
+                return found
+            missed = missed or found
+        assert missed is not None
+        return missed
+
+    def _prove(self, name: str, source: bytes, traced: Traced) -> _Proven | m.NotCompiledFactor:
+        best: _Proven | m.NotCompiledFactor | None = None
+        for times in _LONGER:
+            reach = USUAL.times(times)
+            try:
+                program = compile_factors({name: traced}, self.whole, reach)
+                values, known = self._computed(program)
+            except (NotEmittedError, PolicyError) as problem:
+                return best or _refusal("not_emitted", "the expression", 0, f"no graph can hold it: {problem}")
+            found = self._compared(name, source, traced, reach, program, values[:, 0], known[:, 0])
+            if isinstance(found, m.NotCompiledFactor):
+                return best or found
+            if best is None or found.proof.unknown < best.proof.unknown:  # type: ignore[union-attr]
+                best = found
+            if found.proof.unknown == 0:
+                break
+        assert best is not None
+        return best
+
+    def _computed(self, program: Program) -> tuple[Values, Mask]:
+        """[recorded rows, factors] and which are known, by the runtime; NaN where the bars have no such row."""
+        columns = _loaded([program], self.whole)
+        values = np.full((len(self.recorded), len(columns.names)), np.nan)
+        known = np.ones(values.shape, np.bool_)
+        there = (self.days >= 0) & (self.stock >= 0)
+        listed = self.bars.listed()
+        for day in np.unique(self.days[there]).tolist():
+            seen = np.flatnonzero(listed[:, day])
+            found = columns.compute(self.bars, self.fields, day, seen)
+            rows = np.flatnonzero(there & (self.days == day))
+            place = np.searchsorted(seen, self.stock[rows])
+            inside = (place < len(seen)) & (seen[np.minimum(place, len(seen) - 1)] == self.stock[rows])
+            values[rows[inside]] = found.values[place[inside]]
+            known[rows[inside]] = found.known[place[inside]]
+        return values, known
+
+    def _compared(
+        self, name: str, source: bytes, traced: Traced, reach: Reach, program: Program, found: Values, known: Mask
+    ) -> _Proven | m.NotCompiledFactor:
+        expected = self.recorded.values[:, self.names.index(name)]
+        if self.dtypes[name] == "float32":
+            found = found.astype(np.float32).astype(np.float64)
+        finite = np.abs(expected[np.isfinite(expected)])
+        scale = float(np.median(finite)) if len(finite) else 0.0
+        bound = bound_of(traced)
+        with np.errstate(invalid="ignore", divide="ignore"):
+            same = (found == expected) | (np.isnan(found) & np.isnan(expected))
+            distance = np.abs(found - expected) / np.maximum(np.abs(expected), scale or 1.0)
+        distance = np.where(same, 0.0, np.where(np.isnan(distance), np.inf, distance))[known]
+        wrong = int((distance > bound).sum())
+        if wrong:
+            row = int(np.flatnonzero(known)[int(distance.argmax())])
+            where = f"{self.recorded.dates[row]} {self.recorded.instruments[row].as_py()}"
+            why = (
+                f"the graphs give other values than the run's factor table on {wrong} of {len(distance)} cells, "
+                f"{found[row]!r} for {expected[row]!r} on {where}"
+            )
+            return _refusal("differs", "the recorded values", 0, why)
+        proof = m.FactorProof(
+            judge=JUDGE,
+            cells=int(known.sum()),
+            dates=len(np.unique(self.recorded.dates)),
+            instruments=len(self.recorded.instruments.unique()),
+            same_bits=int(same[known].sum()),
+            noise=0,
+            unknown=int((~known).sum()),
+            largest=float(distance.max(initial=0.0)),
+            bound=bound,
+            changed=None,
+        )
+        return _Proven(source, traced, reach, program.window, proof, scale)
+
+    def part(self, proven: Mapping[str, _Proven], refused: Mapping[str, Compilation]) -> CompiledPart:
+        """Programs of factors with like windows, and golden bars for all of them."""
+        programs = [program for names in _groups(proven) for program in self._together(names, proven)]
+        parts, files = _described(programs, self.whole)
+        description = m.CompiledFactors(
+            programs=parts,
+            static=[],
+            fields=list(self.fields),
+            golden=GOLDEN_FILE,
+            golden_rows=0,
+            date=str(self.bars.dates[self.days.max()]),
+            tolerances={},
+        )
+        golden, tolerances = self._golden(description, files, proven)
+        description = msgspec.structs.replace(description, golden_rows=len(golden), tolerances=tolerances)
+        backs = {name: _look_back(one) for name, one in proven.items()}
+        return CompiledPart(
+            description,
+            files,
+            golden,
+            {**refused, **{name: _compiled(one) for name, one in proven.items()}},
+            {name: back for name, back in backs.items() if back is not None},
+        )
+
+    def _together(self, names: Sequence[str], proven: Mapping[str, _Proven]) -> list[Program]:
+        """One program of all these factors, or one for each where they are too large for one graph."""
+        # By name, as a manifest has them.
+        traced, reach = {name: proven[name].traced for name in sorted(names)}, proven[names[0]].reach
+        try:
+            program = compile_factors(traced, self.whole, reach)
+            _loaded([program], self.whole)
+        except (NotEmittedError, PolicyError):
+            return [compile_factors({name: one}, self.whole, reach) for name, one in traced.items()]
+        return [program]
+
+    def _golden(
+        self, description: m.CompiledFactors, files: Mapping[str, bytes], proven: Mapping[str, _Proven]
+    ) -> tuple[pa.Table, dict[str, float]]:
+        """Bars of some stocks up to the last recorded day, and what the factors are where these stocks are all there are."""
+        columns = FactorColumns(description.programs, files.__getitem__)
+        day = int(self.days.max())
+        days = np.arange(max(0, day + 1 - columns.window), day + 1)
+        traded = np.flatnonzero(self.bars.present[:, day])
+        stocks = chosen_stocks(self.bars.between(int(days[0]), day + 1), traded)
+        day_of, stock_of = np.nonzero(self.bars.present[np.ix_(stocks, days)].T)
+        values = self.bars.values[stocks[stock_of], days[day_of]]
+        names = [self.bars.instruments[stock] for stock in stocks[stock_of].tolist()]
+        bars = Bars.of_rows(
+            FeatureBlock(self.bars.dates[days[day_of]], pa.array(names, pa.string()), values.astype(np.float64), ())
+        )
+        newest = np.flatnonzero(bars.present[:, -1])
+        found = columns.compute(bars, self.fields, len(bars.dates) - 1, newest).values
+        grid = np.full((len(names), len(columns.names)), np.nan)
+        last = np.flatnonzero(day_of == len(days) - 1)
+        place = {bars.instruments[stock]: row for row, stock in enumerate(newest.tolist())}
+        grid[last] = found[[place[names[row]] for row in last.tolist()]]
+        arrays: list[Any] = [dates_array(self.bars.dates[days[day_of]]), pa.array(names, pa.string())]
+        arrays += [pa.array(np.ascontiguousarray(values[:, number])) for number in range(values.shape[1])]
+        arrays += [pa.array(grid[:, number], from_pandas=True) for number in range(grid.shape[1])]
+        tolerances = {}
+        for number, name in enumerate(columns.names):
+            sizes = np.abs(found[:, number][np.isfinite(found[:, number])])
+            tolerances[name] = proven[name].proof.bound * max(proven[name].scale, float(sizes.max(initial=0.0)))
+        return pa.Table.from_arrays(arrays, schema=golden_factors_schema(description)), tolerances
+
+
+def _groups(proven: Mapping[str, _Proven]) -> list[list[str]]:
+    """Names of factors that share a program, the shortest windows first."""
+    groups: list[list[str]] = []
+    for name in sorted(proven, key=lambda name: (proven[name].reach.gaps, proven[name].window)):
+        first = proven[groups[-1][0]] if groups else None
+        one = proven[name]
+        if first is not None and first.reach == one.reach and one.window <= _ALIKE * first.window:
+            groups[-1].append(name)
+        else:
+            groups.append([name])
+    return groups
+
+
+def _described(programs: Sequence[Program], whole: frozenset[str]) -> tuple[list[m.FactorProgram], dict[str, bytes]]:
+    parts, files = [], {}
+    for number, program in enumerate(programs):
+        part, graphs = described(program, f"{FOLDER}/{number}", BARS in whole)
+        parts.append(part)
+        files.update(graphs)
+    return parts, files
+
+
+def _loaded(programs: Sequence[Program], whole: frozenset[str]) -> FactorColumns:
+    """The programs as the runtime loads them; PolicyError where its gate refuses a graph."""
+    parts, files = _described(programs, whole)
+    for part in parts:
+        for graph in part.graphs:
+            check_factor_graph(files[graph.file], part, graph)
+    return FactorColumns(parts, files.__getitem__)
+
+
+def _compiled(one: _Proven) -> m.CompiledFactor:
+    told = properties(one.traced.value, one.traced.rows)
+    inputs = [
+        m.FactorInput(table=table, column=column.removeprefix("$"), dtype="float32")
+        for table, columns in told["inputs"].items()
+        for column in columns
+    ]
+    return m.CompiledFactor(
+        source_sha256=hashlib.sha256(one.source).hexdigest(),
+        pandas=one.traced.pandas,  # type: ignore[arg-type]
+        expression=str(bounded_text(readable(one.traced.value))),
+        across=told["across_stocks"] > 0,
+        inputs=inputs,
+        proof=one.proof,
+    )
+
+
+def _look_back(one: _Proven) -> int | None:
+    told = properties(one.traced.value, one.traced.rows)
+    return None if told["unbounded"] else int(told["lookback_rows"])
