@@ -271,7 +271,7 @@ class Bundle(Sealed):
         stream: bool,
     ) -> _Scored:
         from alphaseal.bars.join import BarInput, completed
-        from alphaseal.factors.opening import opened
+        from alphaseal.factors.opening import joined_features, opened
 
         pipeline, alphas = self._proven_pipeline(), self._proven_alphas()
         factors = self.compiled_factors().proven(self)
@@ -286,6 +286,7 @@ class Bundle(Sealed):
             trading_days=self.manifest.data.calendar,
             members=self.members(universe, crosses=pipeline.needs_whole_day),
             step_length=pipeline.step_length,
+            together=joined_features(self.manifest),
             request=request,
         )
         span = given.span()

@@ -39,7 +39,7 @@ from alphaseal_converter.evidence.universes import EVERYTHING
 from alphaseal_converter.factors.expressions.document import Refused, Traced
 from alphaseal_converter.factors.expressions.properties import looks_beside_bars, properties
 from alphaseal_converter.factors.expressions.words import readable
-from alphaseal_converter.factors.table import column_names
+from alphaseal_converter.factors.table import column_names, is_complete
 from alphaseal_converter.factors.tracing import trace
 from alphaseal_converter.market.bars import Market, Progress
 from alphaseal_converter.market.provider import read_bars
@@ -239,6 +239,7 @@ class _Proof:
         """Raises RefusalError `provider.*` where the market data cannot be read."""
         self.fields = tuple(fields)
         self.recorded = read_parquet(parquet, features)
+        self.complete = is_complete(parquet)
         self.names = [feature.name for feature in features]
         self.dtypes = {feature.name: feature.dtype for feature in features}
         provider = market.provider
@@ -350,6 +351,7 @@ class _Proof:
             programs=parts,
             static=[],
             fields=list(self.fields),
+            complete_rows=self.complete,
             golden=GOLDEN_FILE,
             golden_rows=0,
             date=str(self.bars.dates[self.days.max()]),

@@ -24,7 +24,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 import alphaseal
-from alphaseal.arrow.columns import FIRST_DAY, floats_of
+from alphaseal.arrow.columns import FIRST_DAY
 from alphaseal.bundle import Bundle
 from alphaseal.disk.targets import replacing
 from alphaseal.errors import AlphasealError, UsageError
@@ -34,7 +34,6 @@ from alphaseal.plain_text import Printable, printable
 from alphaseal.tables import instruments
 from alphaseal.tables import origin as feature_origin
 from alphaseal.tables.origin import FeatureOrigin
-from alphaseal.tables.parquet import decode, open_parquet, unlimited
 from alphaseal.tables.period import Period
 from alphaseal.trust.judgement import Trust
 from alphaseal.trust.keys import SigningKey
@@ -42,13 +41,13 @@ from alphaseal_converter.errors import RefusalError
 from alphaseal_converter.factors.bars_check import compare, needs_of, outside
 from alphaseal_converter.factors.market import Days, Part
 from alphaseal_converter.factors.process import Claim, FactorBars, Keyed, Runner, Session, prepare, read_file
+from alphaseal_converter.factors.table import is_complete
 from alphaseal_converter.isolation.sandbox import IsolationLimits
 from alphaseal_converter.version import __version__
 
 ORIGINS: Final = ("sota", "base")
 # Where the bars end with the date itself, look-ahead is looked for on a day that this many others follow.
 PROBE_DAYS: Final = 20
-_BATCH_ROWS: Final = 65_536
 Column = tuple[Feature, npt.NDArray[np.float64]]
 
 
@@ -240,28 +239,24 @@ def compute_features(request: FeaturesRequest, progress: Callable[[str], None] =
 
 
 def complete_rows_only(bundle: Bundle) -> bool:
-    """Whether the run removed rows of its factor table in which any factor is missing.
+    """Whether the run removed rows of its factor table in which any factor is missing (`is_complete`); the model then saw such
+    rows without any factor.
 
-    RD-Agent joins the factors of a factor experiment to the accepted ones by ``concat(...).dropna()`` (developer/
-    factor_runner.py), and those of a model experiment without dropna: the model then saw such rows without any factor.
-    The run's own table tells, where the bundle has it; else the anchor's kind.
+    The manifest says it, or the run's own table where the bundle has it; else the anchor's kind.
     """
-    table, anchor = bundle.manifest.factors, bundle.manifest.source.anchor
-    if table is None:
-        earlier = [
-            factor
-            for factor in bundle.manifest.sota_factors
-            if factor.status == "in_model" and factor.history_index != anchor.history_index
-        ]
-        return anchor.kind == "factor" and bool(earlier)
-    bundle.check_factors()
-    with open_parquet(bundle.factors()) as file:
-        groups = range(file.num_row_groups)
-        return not any(
-            np.isnan(floats_of(batch.column(name), "float64")).any()
-            for name in table.columns
-            for batch in decode(file, groups, [name], _BATCH_ROWS, unlimited())
-        )
+    manifest = bundle.manifest
+    if manifest.compiled is not None:
+        return manifest.compiled.complete_rows
+    if manifest.factors is not None:
+        bundle.check_factors()
+        return is_complete(bundle.factors())
+    anchor = manifest.source.anchor
+    earlier = [
+        factor
+        for factor in manifest.sota_factors
+        if factor.status == "in_model" and factor.history_index != anchor.history_index
+    ]
+    return anchor.kind == "factor" and bool(earlier)
 
 
 def _target_days(market: FactorBars, period: Period, before: int) -> list[str]:

@@ -27,12 +27,14 @@ from alphaseal.arrow.columns import (
     INSTRUMENT_COLUMN,
     Days,
     days_of,
+    floats_of,
     indices_of,
     numbers_of,
     plain_name,
     row_order,
     text_of,
 )
+from alphaseal.disk.verified import VerifiedFile
 from alphaseal.errors import InputError
 from alphaseal.tables.features import TableColumns
 from alphaseal.tables.parquet import Layout, batch_rows, decode, open_parquet, unlimited
@@ -43,6 +45,7 @@ _MAXIMUM_ROW_GROUP_BYTES = 128 << 20
 """Of raw values; a row group of fewer days than asked for keeps below it, one of a single day may not."""
 _MAXIMUM_BUCKETS = 256
 """Spill files open at once."""
+_BATCH_ROWS = 65_536
 _QUANTILES = (0.01, 0.05, 0.25, 0.5, 0.75, 0.95, 0.99)
 
 
@@ -101,6 +104,21 @@ def column_names(path: Path) -> list[tuple[str, str]]:
     """
     with _refusing(path), open_parquet(path) as file:
         return [(column.plain, column.dtype) for column in _columns(file.schema_arrow)]
+
+
+def is_complete(table: Path | VerifiedFile) -> bool:
+    """Whether no row of a factor table lacks a value: whoever made it removed such rows.
+
+    RD-Agent joins the factors of a factor experiment to the accepted ones by ``concat(...).dropna()`` (developer/
+    factor_runner.py), and those of a model experiment without dropna.
+    """
+    with open_parquet(table) as file:
+        groups = range(file.num_row_groups)
+        return not any(
+            np.isnan(floats_of(batch.column(column.name), "float64", column.name)).any()
+            for column in _columns(file.schema_arrow)
+            for batch in decode(file, groups, [column.name], _BATCH_ROWS, unlimited())
+        )
 
 
 def column_statistics(values: npt.NDArray[np.float64], days: npt.NDArray[np.int64]) -> ColumnStatistics:

@@ -122,6 +122,8 @@ class BarInput:
     trading_days: TradingDays | None
     members: Membership
     step_length: int
+    together: Sequence[int]
+    """Places of features of which a stock has all on a day, or none."""
     table: Any
     request: Request
 
@@ -138,6 +140,7 @@ class BarInput:
         trading_days: TradingDays | None,
         members: Membership,
         step_length: int,
+        together: Sequence[int],
         request: Request,
     ) -> BarInput:
         """`bars` and `table` (None: there is none) are paths of parquet files or tables in memory; `step_length` dates of
@@ -154,7 +157,9 @@ class BarInput:
         source = BarSource.of(bars, fields, request)
         days = columns.window + step_length - 1
         watch, jumps = Watch.of(recorded, fields, days), JumpCheck.of(moves, fields, days)
-        return cls(features, columns, source, watch, jumps, trading_days, members, step_length, table, request)
+        return cls(
+            features, columns, source, watch, jumps, trading_days, members, step_length, together, table, request
+        )
 
     @property
     def graph_bars(self) -> BarSource:
@@ -307,6 +312,8 @@ class BarInput:
         left_out = {(bars.dates[days][day], bars.instruments[stock]) for stock, day in np.argwhere(absent)}
         if given is not None:
             left_out.update(self._join(values, bars, days, given))
+        if len(self.together):
+            values[np.ix_(np.isnan(values[:, self.together]).any(axis=1), self.together)] = np.nan
         reasons = np.full(len(day), "", object)
         for reason, mask in reversed(barred.items()):
             reasons[mask[:, days][stock, day]] = reason

@@ -40,6 +40,13 @@ def opened(
     )
 
 
+def joined_features(manifest: Manifest) -> list[int]:
+    """Places of the features of which a stock has all on a day, or none."""
+    if manifest.compiled is None or not manifest.compiled.complete_rows:
+        return []
+    return [place for place, feature in enumerate(manifest.features) if feature.origin in ("sota", "base")]
+
+
 def _side_source(manifest: Manifest, static: Any, request: Request) -> SideSource | None:
     columns = [] if manifest.compiled is None else manifest.compiled.static
     if not columns:

@@ -147,6 +147,13 @@ class CompiledFactors(Part, frozen=True, kw_only=True):
         list[SideColumn], Meta(max_length=256, description="columns of the side table; empty: none is read")
     ]
     fields: Annotated[list[Short], Meta(min_length=1, max_length=64, description="of the golden bars, in order")]
+    complete_rows: Annotated[
+        bool,
+        Meta(
+            description="true: a stock that lacks one of the features of origin sota or base on a day has none of them, as the "
+            "research removed such rows"
+        ),
+    ]
     golden: Path
     golden_rows: Count
     date: Date
