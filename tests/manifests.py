@@ -188,6 +188,7 @@ def compiled_manifest() -> m.Manifest:
         programs=[_program()],
         static=[f.SideColumn(days=1, name="sector", dtype="text", missing=0.02)],
         fields=["close"],
+        complete_rows=False,
         golden="golden_factors.parquet",
         golden_rows=120,
         date="2021-12-24",

@@ -201,6 +201,7 @@ def says(said: Plain, edit: Edit | None) -> Edit:
         "programs": [said],
         "static": SIDE if any(column["table"] == "static" for column in said["columns"]) else [],
         "fields": said["fields"],
+        "complete_rows": False,
         "golden": GOLDEN,
         "golden_rows": len(tables.TABLE_ROWS),
         "date": DATE,
