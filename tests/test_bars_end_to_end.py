@@ -18,6 +18,7 @@ import pytest
 
 import alphaseal
 from alphaseal.cli import main as alphaseal_command
+from alphaseal.format.factors import NotCompiledFactor
 from alphaseal.format.manifest import AlphaGraph
 from alphaseal_converter.build import build
 from alphaseal_converter.cli import main as convert_command
@@ -45,9 +46,9 @@ def bars_file() -> Path:
 
 @cache
 def built_from_bars(market: Path) -> Path:
-    """The demo's task, built and proven with the market data and without qlib."""
+    """The demo's task, built and proven with the market data and without qlib; its factors are left as code."""
     out = Path(mkdtemp(prefix="alphaseal-test-")) / "bundle"
-    return build(factor_plain_request(out, features=None, provider=market)).path
+    return build(factor_plain_request(out, features=None, provider=market, compile_factors=False)).path
 
 
 def check_without_suspended_rows(bundle: Path, features: Path | None) -> None:
@@ -101,7 +102,7 @@ def test_build_from_the_market_data_is_ready(market: Path) -> None:
 @pytest.mark.slow
 def test_the_parts_of_the_graph_are_the_same_whoever_gave_the_raw_values(market: Path, tmp_path: Path) -> None:
     """With qlib's raw values and the market beside them: the same graphs and golden bars, another replay."""
-    built = build(factor_plain_request(tmp_path / "bundle", provider=market))
+    built = build(factor_plain_request(tmp_path / "bundle", provider=market, compile_factors=False))
     assert built.manifest.order.replay is not None
     assert built.manifest.order.replay.values == "features_file"
     for name in ("alphas.onnx", "golden_bars.parquet", "model.onnx"):
@@ -112,7 +113,9 @@ def test_the_parts_of_the_graph_are_the_same_whoever_gave_the_raw_values(market:
 def test_same_market_gives_the_same_bytes(market: Path, tmp_path: Path) -> None:
     """Two builds from bars are equal file by file, wherever the market data lie."""
     shutil.copytree(market, tmp_path / "elsewhere")
-    request = factor_plain_request(tmp_path / "bundle", features=None, provider=tmp_path / "elsewhere")
+    request = factor_plain_request(
+        tmp_path / "bundle", features=None, provider=tmp_path / "elsewhere", compile_factors=False
+    )
     again, first = build(request).path, built_from_bars(market)
     names = sorted(path.relative_to(first).as_posix() for path in first.rglob("*") if path.is_file())
     assert names == sorted(path.relative_to(again).as_posix() for path in again.rglob("*") if path.is_file())
@@ -128,7 +131,10 @@ def test_bars_and_sota_factors_give_the_recorded_top_50(
     out = tmp_path / "scores.parquet"
     place = ("--workspace-root", str(FACTOR_PLAIN / "workspaces"))
     bundle = str(tmp_path / "bundle")
-    made = answer_of(convert_command, *("build", str(FACTOR_PLAIN), *place, "--provider", str(market), "--out", bundle))
+    made = answer_of(
+        convert_command,
+        *("build", str(FACTOR_PLAIN), *place, "--provider", str(market), "--no-compile-factors", "--out", bundle),
+    )
     assert made["result"]["ready"] is True
     tested = answer_of(alphaseal_command, "selftest", bundle, "--allow-unsigned")
     assert tested["ok"]
@@ -245,6 +251,9 @@ def test_market_data_beside_raw_values_must_give_the_same_alphas(own_market: Pat
     assert manifest.alphas is not None
     left_out = {feature.name for feature in manifest.features if feature.not_compiled is not None}
     assert left_out == {f.name for f in manifest.features if f.inputs is not None and "open" in f.inputs} != set()
+    gap = next(feature for feature in manifest.features if feature.name == "GAP_OPEN_1D").compilation
+    assert isinstance(gap, NotCompiledFactor)
+    assert gap.code == "differs"
     assert left_out.isdisjoint(manifest.alphas.features)
     assert "open" not in manifest.alphas.fields
 

@@ -16,6 +16,7 @@ import onnx
 import alphaseal
 from alphaseal.errors import MalformedError, UsageError
 from alphaseal.format import manifest as m
+from alphaseal.format.factors import CompiledFactor, NotCompiledFactor
 from alphaseal.format.names import check_name
 from alphaseal_converter.bundle.created import creation_time
 from alphaseal_converter.bundle.sources import SourceTexts
@@ -56,7 +57,8 @@ def make_manifest(
     located, parts = proven.located, proven.located.parts
     created = creation_time(parts)
     features = [
-        trial.describe(feature, proven.trials.get(feature.name)) for feature in _features(proven, sources, statistics)
+        _judged(trial.describe(feature, proven.trials.get(feature.name)), feature)
+        for feature in _features(proven, sources, statistics)
     ]
     return m.Manifest(
         format=request.format,
@@ -207,7 +209,7 @@ def _features(proven: Proven, sources: SourceTexts, statistics: Mapping[str, Fea
         if origin == "sota" and factor is None:
             origin = "unknown"
         numbers = statistics[feature.name]
-        invariance = alphas.invariance.get(feature.name)
+        invariance = alphas.invariance.get(feature.name) or compiled.invariance.get(feature.name)
         look_back, inputs = look_backs.get(feature.name), reads.get(feature.name)
         result.append(
             m.Feature(
@@ -232,6 +234,18 @@ def _features(proven: Proven, sources: SourceTexts, statistics: Mapping[str, Fea
             )
         )
     return result
+
+
+def _judged(tried: m.Feature, feature: m.Feature) -> m.Feature:
+    """What a trial of the code found, where nothing better is known: the expression of a compiled factor shows look-back and
+    columns, and following the code shows a look-ahead that no cut of the bars may reach."""
+    found = feature.compilation
+    if isinstance(found, CompiledFactor):
+        names = ("look_back", "look_back_from", "inputs", "invariance")
+        return msgspec.structs.replace(tried, look_ahead=False, **{name: getattr(feature, name) for name in names})
+    if isinstance(found, NotCompiledFactor) and found.code == "looks_ahead":
+        return msgspec.structs.replace(tried, look_ahead=True)
+    return tried
 
 
 def _variables(factor: SotaFactor) -> dict[str, str]:

@@ -7,8 +7,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from alphaseal.desk.compilation import outcome, proven
 from alphaseal.errors import UsageError
 from alphaseal.format import instants
+from alphaseal.format.factors import CompiledFactor
 from alphaseal.format.manifest import FORMAT, FORMATS
 from alphaseal.plain_text import printable
 from alphaseal.terminal.console import Outcome, Parser, Progress, checked
@@ -76,6 +78,11 @@ def add_build(parser: Parser) -> None:
         "(default: %(default)s)",
     )
     parser.add_argument("--without-factors", action="store_true", help="leave the factor table out of the bundle")
+    parser.add_argument(
+        "--no-compile-factors",
+        action="store_true",
+        help="leave the SOTA factors as code, which a producer must run every day",
+    )
     signing.add_build_key(parser)
 
 
@@ -109,6 +116,7 @@ def run_build(options: argparse.Namespace) -> Outcome:
             else ""
         ),
         *_differences(manifest),
+        *_factors(manifest),
         *(trial.line(name) for name, trial in bundle.trials.items()),
         f"bundle  {bundle.path}  sha256 {bundle.digest}",
         f"card    {bundle.path / 'card.html'}",
@@ -130,6 +138,16 @@ def _differences(manifest: Manifest) -> list[str]:
     return lines
 
 
+def _factors(manifest: Manifest) -> list[str]:
+    """A line for each factor whose code was looked at: compiled and how that was proven, or why not."""
+    return [
+        f"factor  {feature.name}: {outcome(feature.compilation)}"
+        + (f"; {proven(feature.compilation.proof)}" if isinstance(feature.compilation, CompiledFactor) else "")
+        for feature in manifest.features
+        if feature.compilation is not None
+    ]
+
+
 def _request(options: argparse.Namespace) -> BuildRequest:
     return replace(
         request(options),
@@ -137,6 +155,7 @@ def _request(options: argparse.Namespace) -> BuildRequest:
         name=options.name,
         sequence=options.sequence,
         with_factors=not options.without_factors,
+        compile_factors=not options.no_compile_factors,
         expires=options.expires,
         require_ready=options.require_ready,
         trial=_trial(options),

@@ -106,8 +106,11 @@ def prove_alphas(
     recorded: Recorded | None,
     golden: Sequence[GoldenRows],
     least_days: int = GOLDEN_DAYS,
+    fields: Collection[str] = (),
 ) -> AlphaPart:
     """Compare the graph with the alpha values of the golden days, and choose golden bars of `least_days` days or more.
+
+    The graph's bars have `fields`, whether an alpha feature reads them or not.
 
     `no_market` says why there are no market data.  A feature whose values differ on more than a hundredth of the golden
     rows is compiled out and says so; where nothing is left, or nothing can be proven, there is no graph.
@@ -130,8 +133,8 @@ def prove_alphas(
         return replace(facts, not_compiled={**facts.not_compiled, **dict.fromkeys(compiled.features, why)})
     if wrong := proof.wrong():
         left = {name for name in compiled.features if name not in wrong}
-        rest = compile_features([feature for feature in features if feature.name in left], compiled.fields)
-        part = prove_alphas(rest, features, market, no_market, recorded, golden, least_days)
+        rest = compile_features([feature for feature in features if feature.name in left], fields)
+        part = prove_alphas(rest, features, market, no_market, recorded, golden, least_days, fields)
         merged = {**compiled.not_compiled, **wrong, **part.not_compiled}
         return replace(part, look_backs=compiled.look_backs, inputs=compiled.inputs, not_compiled=merged)
     return proof.part(facts)

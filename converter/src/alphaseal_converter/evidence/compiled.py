@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -18,12 +18,13 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from alphaseal.arrow.columns import dates_array
+from alphaseal.bars.adjustment import unit_of
 from alphaseal.bars.calendar import Bars
 from alphaseal.errors import PolicyError
 from alphaseal.factors.daily import FactorColumns
 from alphaseal.factors.selftest import golden_factors_schema
 from alphaseal.format import factors as m
-from alphaseal.format.manifest import RecordedUniverse
+from alphaseal.format.manifest import RecordedUniverse, Scaling
 from alphaseal.gate.model import check_factor_graph
 from alphaseal.tables.feature_files import read_parquet
 from alphaseal.tables.features import FeatureBlock
@@ -39,8 +40,10 @@ from alphaseal_converter.evidence.universes import EVERYTHING
 from alphaseal_converter.factors.expressions.document import Refused, Traced
 from alphaseal_converter.factors.expressions.properties import looks_beside_bars, properties
 from alphaseal_converter.factors.expressions.words import readable
+from alphaseal_converter.factors.search import EXPONENT
 from alphaseal_converter.factors.table import column_names, is_complete
 from alphaseal_converter.factors.tracing import trace
+from alphaseal_converter.factors.trial import scaling_of
 from alphaseal_converter.market.bars import Market, Progress
 from alphaseal_converter.market.provider import read_bars
 from alphaseal_converter.plain import bounded_text, short_text
@@ -59,6 +62,10 @@ _LONGER: Final = (1, 2, 4, 8)
 """Times the usual reach, until every recorded value is known."""
 _ALIKE: Final = 2
 """Factors of one program have windows that differ by no more than this: the longest is computed for all of them."""
+
+_ANY_FIELD: Final = "close"
+_TRIED_DAYS: Final = 12
+"""On which constants in the bars are tried."""
 
 Values = npt.NDArray[np.float64]
 Mask = npt.NDArray[np.bool_]
@@ -91,6 +98,8 @@ class CompiledPart:
     """Of every SOTA feature with code."""
     look_backs: Mapping[str, int] = field(default_factory=dict)
     """Trading days, where they are bounded."""
+    invariance: Mapping[str, Mapping[str, Scaling]] = field(default_factory=dict)
+    """What constants in the units that a compiled factor reads do to it."""
 
     @property
     def inputs(self) -> dict[str, list[str]]:
@@ -100,6 +109,19 @@ class CompiledPart:
             for name, found in self.compilations.items()
             if isinstance(found, m.CompiledFactor)
         }
+
+    @property
+    def fields(self) -> list[str]:
+        """Fields of the bars that programs read."""
+        return [] if self.description is None else list(self.description.fields)
+
+    def without_programs(self, why: str) -> CompiledPart:
+        """The same where no factor can be compiled after all."""
+        refused = {
+            name: _refusal("not_proven", "the bars", 0, why) if isinstance(found, m.CompiledFactor) else found
+            for name, found in self.compilations.items()
+        }
+        return CompiledPart(compilations=refused)
 
     @property
     def window(self) -> int:
@@ -125,13 +147,17 @@ def trace_factors(codes: Mapping[str, str], progress: Progress) -> dict[str, Tra
 
 
 def _traced(source: bytes) -> TracedFactor:
+    first: Refused | None = None
+    meanings: tuple[Traced, ...] = ()
     for columns in _LAYOUTS:
         answers = [trace(source, {BARS: dict.fromkeys(columns, "float32")}, pandas) for pandas in _PANDAS]
         meanings = tuple(one for one in answers if isinstance(one, Traced))
-        if meanings:
+        first = first or next((one for one in answers if isinstance(one, Refused)), None)
+        # Only what fails may have looked for columns of another layout.
+        if meanings or (first is not None and first.code != "fails"):
             break
     if not meanings:
-        first = next(one for one in answers if isinstance(one, Refused))
+        assert first is not None
         return TracedFactor(source, (), _refusal(first.code, first.construct, first.line, first.why))
     if any(looks_beside_bars(one.value, one.rows) for one in meanings):
         why = "windows, or statistics of a day, count rows of the side table that need not be rows of the bars"
@@ -156,25 +182,23 @@ def prove_factors(
     features: Sequence[OrderedFeature],
     market: Market | None,
     no_market: str,
-    fields: Sequence[str],
     parquet: Path | None,
     universe: RecordedUniverse | None,
     progress: Progress,
 ) -> CompiledPart:
-    """Programs of all factors that can be had, compared with the run's factor table `parquet`.
-
-    `fields` are those of the alpha graph, whose golden bars show their units; `universe` is whom the factors' code saw.
-    """
+    """Programs of all factors that can be had, compared with the run's factor table `parquet`; `universe` is whom the factors'
+    code saw."""
     refused: dict[str, Compilation] = {name: one.refused for name, one in traced.items() if one.refused is not None}
     left = {name: one for name, one in traced.items() if one.refused is None}
-    why = _cannot_be_proven(left, market, no_market, fields, parquet)
+    why = _cannot_be_proven(left, market, no_market, parquet)
     refused |= {name: _refusal("not_proven", "the factor table", 0, text) for name, text in why.items()}
     left = {name: one for name, one in left.items() if name not in why}
     if not left or market is None or parquet is None:
         return CompiledPart(compilations=refused)
     wanted = [feature for feature in features if feature.name in left]
     try:
-        proof = _Proof(market, universe, sorted(set().union(*(one.fields for one in left.values()))), parquet, wanted)
+        fields = sorted(set().union(*(one.fields for one in left.values())))
+        proof = _Proof(market, universe, fields, parquet, wanted)
     except RefusalError as error:
         text = f"the market data do not prove it: {error.message} ({error.code})"
         return CompiledPart(compilations=refused | {name: _refusal("not_proven", "the bars", 0, text) for name in left})
@@ -196,7 +220,6 @@ def _cannot_be_proven(
     left: Mapping[str, TracedFactor],
     market: Market | None,
     no_market: str,
-    fields: Sequence[str],
     parquet: Path | None,
 ) -> dict[str, str]:
     columns = set() if parquet is None else {name for name, _ in column_names(parquet)}
@@ -204,12 +227,10 @@ def _cannot_be_proven(
     for name, one in left.items():
         if market is None:
             why[name] = no_market
-        elif not fields:
-            why[name] = "the bundle has no graph of alpha features, whose golden bars show the units of bars"
         elif name not in columns:
             why[name] = "it is no column of the run's factor table"
-        elif not one.fields <= set(fields):
-            why[name] = f"the market data lack a field that it reads: {', '.join(sorted(one.fields - set(fields)))}"
+        elif lacking := [read for read in sorted(one.fields) if not market.has(read)]:
+            why[name] = f"the market data lack a field that it reads: {', '.join(lacking)}"
     return why
 
 
@@ -225,6 +246,15 @@ class _Proven:
     scale: float
 
 
+@dataclass(frozen=True)
+class _Constant:
+    """Fields at these places times two to the exponent; with `each` every second stock by the inverse."""
+
+    places: Sequence[int]
+    exponent: int
+    each: bool
+
+
 class _Proof:
     """The bars that the factors were computed on, and the factor table's rows on them."""
 
@@ -237,7 +267,8 @@ class _Proof:
         features: Sequence[OrderedFeature],
     ) -> None:
         """Raises RefusalError `provider.*` where the market data cannot be read."""
-        self.fields = tuple(fields)
+        # Bars have a field, whatever the factors read.
+        self.fields = tuple(fields) or (_ANY_FIELD,)
         self.recorded = read_parquet(parquet, features)
         self.complete = is_complete(parquet)
         self.names = [feature.name for feature in features]
@@ -350,7 +381,7 @@ class _Proof:
         description = m.CompiledFactors(
             programs=parts,
             static=[],
-            fields=list(self.fields),
+            fields=sorted({name for part in parts for name in part.fields}) or list(self.fields),
             complete_rows=self.complete,
             golden=GOLDEN_FILE,
             golden_rows=0,
@@ -360,13 +391,57 @@ class _Proof:
         golden, tolerances = self._golden(description, files, proven)
         description = msgspec.structs.replace(description, golden_rows=len(golden), tolerances=tolerances)
         backs = {name: _look_back(one) for name, one in proven.items()}
-        return CompiledPart(
-            description,
-            files,
-            golden,
-            {**refused, **{name: _compiled(one) for name, one in proven.items()}},
-            {name: back for name, back in backs.items() if back is not None},
+        compilations: dict[str, Compilation] = {**refused, **{name: _compiled(one) for name, one in proven.items()}}
+        part = CompiledPart(
+            description, files, golden, compilations, {name: back for name, back in backs.items() if back is not None}
         )
+        return replace(part, invariance=self._invariance(part.inputs, FactorColumns(parts, files.__getitem__), proven))
+
+    def _invariance(
+        self, inputs: Mapping[str, Sequence[str]], columns: FactorColumns, proven: Mapping[str, _Proven]
+    ) -> dict[str, dict[str, Scaling]]:
+        """What constants do to each factor, by the unit that they multiply, on some of the recorded days."""
+        places = np.unique(self.days[self.days >= 0])
+        days = places[np.unique(np.linspace(0, len(places) - 1, _TRIED_DAYS).astype(int))].tolist()
+        wanted = [self._on(columns, day, None) for day in days]
+        same: dict[str, dict[str, list[bool]]] = {name: {} for name in columns.names}
+        for unit in sorted({unit_of(name) for read in inputs.values() for name in read}):
+            fields = [place for place, name in enumerate(self.fields) if unit_of(name) == unit]
+            for each in (False, True):
+                changed = np.zeros(len(columns.names), np.bool_)
+                for exponent in (EXPONENT, -EXPONENT):
+                    for day, values in zip(days, wanted, strict=True):
+                        found = self._on(columns, day, _Constant(fields, exponent, each))
+                        changed |= self._differ(columns.names, values, found, proven)
+                for name, other in zip(columns.names, changed.tolist(), strict=True):
+                    same[name].setdefault(unit, []).append(not other)
+        units = {name: {unit_of(read) for read in inputs[name]} for name in columns.names}
+        return {
+            name: {unit: scaling_of(*told) for unit, told in sorted(found.items()) if unit in units[name]}
+            for name, found in same.items()
+        }
+
+    def _on(self, columns: FactorColumns, day: int, constant: _Constant | None) -> Values:
+        """[stocks, factors] on a day, of bars that a constant multiplies."""
+        bars = self.bars.between(max(0, day + 1 - columns.window), day + 1)
+        if constant is not None:
+            values = bars.values.copy()
+            exponents = np.full(len(values), constant.exponent)
+            exponents[1::2] *= -1 if constant.each else 1
+            values[:, :, constant.places] *= np.exp2(exponents).astype(np.float32)[:, None, None]
+            bars = replace(bars, values=values)
+        last = len(bars.dates) - 1
+        return columns.compute(bars, self.fields, last, np.flatnonzero(bars.listed()[:, last])).values
+
+    @staticmethod
+    def _differ(names: Sequence[str], values: Values, found: Values, proven: Mapping[str, _Proven]) -> Mask:
+        """Which factors a constant changes."""
+        bounds = np.array([proven[name].proof.bound for name in names])
+        scales = np.array([proven[name].scale or 1.0 for name in names])
+        with np.errstate(invalid="ignore"):
+            near = np.abs(values - found) <= bounds * np.maximum(np.abs(values), scales)
+            near |= (values == found) | (np.isnan(values) & np.isnan(found))
+        return np.asarray(~near.all(axis=0))
 
     def _together(self, names: Sequence[str], proven: Mapping[str, _Proven]) -> list[Program]:
         """One program of all these factors, or one for each where they are too large for one graph."""
@@ -389,13 +464,14 @@ class _Proof:
         traded = np.flatnonzero(self.bars.present[:, day])
         stocks = chosen_stocks(self.bars.between(int(days[0]), day + 1), traded)
         day_of, stock_of = np.nonzero(self.bars.present[np.ix_(stocks, days)].T)
-        values = self.bars.values[stocks[stock_of], days[day_of]]
+        places = [self.fields.index(name) for name in description.fields]
+        values = self.bars.values[stocks[stock_of], days[day_of]][:, places]
         names = [self.bars.instruments[stock] for stock in stocks[stock_of].tolist()]
         bars = Bars.of_rows(
             FeatureBlock(self.bars.dates[days[day_of]], pa.array(names, pa.string()), values.astype(np.float64), ())
         )
         newest = np.flatnonzero(bars.present[:, -1])
-        found = columns.compute(bars, self.fields, len(bars.dates) - 1, newest).values
+        found = columns.compute(bars, description.fields, len(bars.dates) - 1, newest).values
         grid = np.full((len(names), len(columns.names)), np.nan)
         last = np.flatnonzero(day_of == len(days) - 1)
         place = {bars.instruments[stock]: row for row, stock in enumerate(newest.tolist())}

@@ -64,12 +64,13 @@ def with_units(
     unused: AbstractSet[str],
     market: Market | None,
     segment: tuple[date, date] | None,
-    factors: Mapping[str, Sequence[str]],
+    factors: Mapping[str, Mapping[str, Scaling]],
     progress: Progress,
 ) -> AlphaPart:
     """The part with the scaling of each feature and what of each field must be shown.
 
-    `unused` are features that the model never asks for, `factors` the fields that each compiled factor reads.  RefusalError ``alphas.scaling`` where the numbers contradict
+    `unused` are features that the model never asks for, `factors` what constants do to each compiled factor, by the
+    units that it reads.  RefusalError ``alphas.scaling`` where the numbers contradict
     what was derived, which is a fault of ours.
     """
     if compiled is None:
@@ -100,14 +101,14 @@ def with_units(
 def _field_unit(
     field: str,
     wanted: Sequence[str],
-    factors: Mapping[str, Sequence[str]],
+    factors: Mapping[str, Mapping[str, Scaling]],
     compiled: CompiledAlphas,
     found: Mapping[str, Mapping[str, Scaling]],
     sample: _Sample | None,
 ) -> FieldUnit | None:
     """What must be shown of a field; None where no used feature sees its constant."""
     scalings = {name: found[name][unit_of(field)] for name in wanted if field in compiled.inputs[name]}
-    scalings |= {name: _not_unchanged("a factor's code") for name, read in factors.items() if field in read}
+    scalings |= {name: units[unit_of(field)] for name, units in factors.items() if unit_of(field) in units}
     unit = field_unit(scalings, None if sample is None else sample.sizes(field))
     return unit if unit.seen_by or unit.smallest is not None else None
 

@@ -29,6 +29,7 @@ from alphaseal.bundle import Bundle
 from alphaseal.disk.targets import replacing
 from alphaseal.errors import AlphasealError, UsageError
 from alphaseal.format import strict_json
+from alphaseal.format.factors import CompiledFactor
 from alphaseal.format.manifest import Feature
 from alphaseal.plain_text import Printable, printable
 from alphaseal.tables import instruments
@@ -169,11 +170,12 @@ def compute_features(request: FeaturesRequest, progress: Callable[[str], None] =
         for feature in bundle.manifest.features
         if feature.origin in ORIGINS and feature.source is not None
     }
-    wanted = [feature for feature in bundle.manifest.features if feature.origin in ORIGINS]
+    coded = [feature for feature in bundle.manifest.features if feature.origin in ORIGINS]
+    wanted = [feature for feature in coded if not isinstance(feature.compilation, CompiledFactor)]
     if not wanted:
         raise RefusalError(
             "features.nothing",
-            "no feature of this model comes from a factor's code",
+            "no feature of this model needs a factor's code to run" + (": all factors are compiled" if coded else ""),
             where=str(request.bundle),
             next_step="score it from bars alone: alphaseal score --bars",
         )

@@ -34,7 +34,6 @@ from alphaseal.arrow.columns import (
     row_order,
     text_of,
 )
-from alphaseal.disk.verified import VerifiedFile
 from alphaseal.errors import InputError
 from alphaseal.tables.features import TableColumns
 from alphaseal.tables.parquet import Layout, batch_rows, decode, open_parquet, unlimited
@@ -106,8 +105,8 @@ def column_names(path: Path) -> list[tuple[str, str]]:
         return [(column.plain, column.dtype) for column in _columns(file.schema_arrow)]
 
 
-def is_complete(table: Path | VerifiedFile) -> bool:
-    """Whether no row of a factor table lacks a value: whoever made it removed such rows.
+def is_complete(table: Any) -> bool:
+    """Whether no row of a factor table (its path, or a verified file) lacks a value: whoever made it removed such rows.
 
     RD-Agent joins the factors of a factor experiment to the accepted ones by ``concat(...).dropna()`` (developer/
     factor_runner.py), and those of a model experiment without dropna.

@@ -139,12 +139,12 @@ def describe(feature: Feature, trial: Trial | None) -> Feature:
         inputs=None if trial.inputs is None else list(trial.inputs),
         invariance=None
         if trial.unchanged is None
-        else {unit: _scaling(*same) for unit, same in trial.unchanged.items()},
+        else {unit: scaling_of(*same) for unit, same in trial.unchanged.items()},
         not_compiled=trial.not_run,
     )
 
 
-def _scaling(common: bool, per_stock: bool) -> Scaling:
+def scaling_of(common: bool, per_stock: bool) -> Scaling:
     """What a trial with constants says."""
     tried = f"tried with {1 / LARGEST_CONSTANT:g} and {LARGEST_CONSTANT:g}"
     same = (

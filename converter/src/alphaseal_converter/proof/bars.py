@@ -67,23 +67,20 @@ class BarReplay:
     ) -> BarReplay:
         """Look for the market data; `only_source`: no raw values were given and no qlib named.
 
-        The alpha graph's bars have what the `factors` read, too, as far as the market data have it.
-
         Raises RefusalError ``provider.*`` where the data were named, are the only source, and do not fit the run.
         """
         named = request.provider is not None and only_source
+        compiled = compile_features(features)
         if request.without_provider:
             absent = "the market data were not to be used (--without-provider)"
-            return cls(compile_features(features), factors, None, absent, named=False)
+            return cls(compiled, factors, None, absent, named=False)
         try:
             market, absent = _find_market(request, located)
         except RefusalError as error:
             if named:
                 raise
             market, absent = None, f"the market data named cannot be used: {error.message} ({error.code})"
-        read = set().union(*(one.fields for one in factors.values()))
-        more = [] if market is None else [name for name in sorted(read) if market.has(name)]
-        return cls(compile_features(features, more), factors, market, absent, named)
+        return cls(compiled, factors, market, absent, named)
 
     def raw_values(
         self, predictions: Predictions | None, step_length: int, scratch: Path, progress: Progress
@@ -123,18 +120,21 @@ class BarReplay:
         """Prove the alpha graph on the golden days, with bars of `least_days` days at least; the other facts beside it."""
         features, model, located = proof.features.features, proof.model, proof.located
         market, parts = self.market, located.parts
-        alphas = prove_alphas(self.compiled, features, market, self.absent, recorded, golden, least_days)
-        training = find_training(parts, features, model.class_name, market, self.absent, alphas, scratch, progress)
-        segment = parts.configuration.training_segment
         coded = any(feature.origin != "alpha" for feature in features)
         universes = describe_universes(market, self.absent, located, coded=coded)
-        fields = [] if alphas.description is None else alphas.description.fields
         factors = prove_factors(
-            self.factors, features, market, self.absent, fields, located.parquet, universes.factor, progress
+            self.factors, features, market, self.absent, located.parquet, universes.factor, progress
         )
-        alphas = with_units(
-            alphas, self.compiled, proof.stages, proof.unused, market, segment, factors.inputs, progress
-        )
+        # The golden bars of the alpha graph show the units of what the factors read, too.
+        compiled = compile_features(features, factors.fields) if factors.fields else self.compiled
+        alphas = prove_alphas(compiled, features, market, self.absent, recorded, golden, least_days, factors.fields)
+        if alphas.description is None:
+            factors = factors.without_programs(
+                "the bundle has no graph of alpha features, whose golden bars show units"
+            )
+        training = find_training(parts, features, model.class_name, market, self.absent, alphas, scratch, progress)
+        segment = parts.configuration.training_segment
+        alphas = with_units(alphas, compiled, proof.stages, proof.unused, market, segment, factors.invariance, progress)
         window = 0 if alphas.description is None else max(alphas.description.window, factors.window)
         alphas = with_conventions(alphas, market, segment, window + model.step_length - 1, universes.context)
         calendar = described(market.provider.calendar) if market is not None else None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
+from alphaseal.format.factors import NotCompiledFactor
 from alphaseal.format.manifest import Eligibility, Feature, Reason
 from alphaseal_converter.locate.weights import Located
 from alphaseal_converter.proof.proven import Proven
@@ -67,5 +68,20 @@ def _features(features: Sequence[Feature]) -> Iterator[tuple[str, str]]:
     if unknown := [feature.name for feature in features if feature.origin == "unknown"]:
         text = "neither an expression nor an accepted factor explains: " + ", ".join(unknown)
         yield "feature_without_source", text
-    if ahead := [feature.name for feature in features if feature.look_ahead]:
+    if ahead := [f"{feature.name}{_seen(feature)}" for feature in features if feature.look_ahead]:
         yield "looks_ahead", "data after the date change the values of: " + ", ".join(ahead)
+    misplaced = [
+        f"{feature.name}{_seen(feature)}"
+        for feature in features
+        if isinstance(feature.compilation, NotCompiledFactor) and feature.compilation.code == "rows_misplaced"
+    ]
+    if misplaced:
+        yield "rows_misplaced", "the code stores values in other rows than theirs: " + ", ".join(misplaced)
+
+
+def _seen(feature: Feature) -> str:
+    """Where in the code it was seen, if it was."""
+    found = feature.compilation
+    if not isinstance(found, NotCompiledFactor) or found.code not in ("looks_ahead", "rows_misplaced"):
+        return ""
+    return f" ({found.construct}{'' if found.line is None else f', line {found.line}'}: {found.why})"

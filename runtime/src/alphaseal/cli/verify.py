@@ -55,6 +55,7 @@ def run_selftest(options: argparse.Namespace) -> Outcome:
     text = f"self-test passed: {report['bit_identical']} of {report['rows']} golden rows bit-identical, largest difference {report['largest_ulp']} ulp, {versions}"
     if report["swaps"]:
         text += f"; {report['swaps']} pairs of stocks changed places within near ties, {report['largest_gap']:.2g} apart at most"
-    if (alphas := report["alphas"]) is not None:
-        text += f"; {alphas['features']} alpha features of {alphas['stocks']} stocks from bars within {alphas['largest']:.2g} of their tolerances"
+    for part, words in (("alphas", "alpha features"), ("factors", "compiled factors")):
+        if (found := report[part]) is not None:
+            text += f"; {found['features']} {words} of {found['stocks']} stocks from bars within {found['largest']:.2g} of their tolerances"
     return printable([text]), report

@@ -5,4 +5,4 @@ one column per factor, and which values depend on days that are not there.  What
 carries as text alone, and every decision about which stock is scored.
 """
 
-__all__ = ["daily"]
+__all__ = ["daily", "selftest"]

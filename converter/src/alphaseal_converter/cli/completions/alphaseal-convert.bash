@@ -8,7 +8,7 @@
 _shtab_alphaseal_convert_subparsers=(inspect build replay validate doctor completion features factor keygen sign approve attest provenance)
 
 _shtab_alphaseal_convert_inspect_option_strings=(-h --help --json --workspace-root --map --session-key)
-_shtab_alphaseal_convert_build_option_strings=(-h --help --json --out --workspace-root --map --session-key --weights --anchor --features --replay-with --provider --without-provider --run-model-code --feature-order --name --sequence --expires --require-ready --bars --static --python --format --without-factors --sign --passphrase-env)
+_shtab_alphaseal_convert_build_option_strings=(-h --help --json --out --workspace-root --map --session-key --weights --anchor --features --replay-with --provider --without-provider --run-model-code --feature-order --name --sequence --expires --require-ready --bars --static --python --format --without-factors --no-compile-factors --sign --passphrase-env)
 _shtab_alphaseal_convert_replay_option_strings=(-h --help --json --out --workspace-root --map --session-key --weights --anchor --features --replay-with --provider --without-provider --run-model-code)
 _shtab_alphaseal_convert_validate_option_strings=(-h --help --json)
 _shtab_alphaseal_convert_doctor_option_strings=(-h --help --json)
@@ -86,6 +86,7 @@ _shtab_alphaseal_convert_build___without_provider_nargs=0
 _shtab_alphaseal_convert_build___run_model_code_nargs=0
 _shtab_alphaseal_convert_build___require_ready_nargs=0
 _shtab_alphaseal_convert_build___without_factors_nargs=0
+_shtab_alphaseal_convert_build___no_compile_factors_nargs=0
 _shtab_alphaseal_convert_replay__h_nargs=0
 _shtab_alphaseal_convert_replay___help_nargs=0
 _shtab_alphaseal_convert_replay___json_nargs=0

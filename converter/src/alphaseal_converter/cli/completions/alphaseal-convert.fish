@@ -89,6 +89,7 @@ complete -c alphaseal-convert -n '_shtab_alphaseal_convert_using build' -l stati
 complete -c alphaseal-convert -n '_shtab_alphaseal_convert_using build' -l python -xka "(__fish_complete_path (commandline -ct))" -d 'Python with pandas and tables that runs the factors'"'"' code'
 complete -c alphaseal-convert -n '_shtab_alphaseal_convert_using build' -l format -xka "1.0 1.1-draft" -d 'version of the bundle format; an older one is for older runtimes and lacks the newer guards (default: 1.1-draft)'
 complete -c alphaseal-convert -n '_shtab_alphaseal_convert_using build' -l without-factors -d 'leave the factor table out of the bundle'
+complete -c alphaseal-convert -n '_shtab_alphaseal_convert_using build' -l no-compile-factors -d 'leave the SOTA factors as code, which a producer must run every day'
 complete -c alphaseal-convert -n '_shtab_alphaseal_convert_using build' -l sign -x -d 'private key: a file, env:VARIABLE (the PEM itself), or - for standard input'
 complete -c alphaseal-convert -n '_shtab_alphaseal_convert_using build' -l passphrase-env -x -d 'environment variable with the key'"'"'s passphrase'
 complete -c alphaseal-convert -n '_shtab_alphaseal_convert_using build; and test $_shtab_alphaseal_convert_npos -eq 0' -ka "(__fish_complete_path (commandline -ct))" -d 'log/<timestamp> of an RD-Agent task; leave it out with --weights scan'

@@ -86,6 +86,7 @@ _shtab_alphaseal_convert_build_options=(
   "--python[Python with pandas and tables that runs the factors\' code]:PYTHON:_files"
   "--format[version of the bundle format\; an older one is for older runtimes and lacks the newer guards (default\: 1.1-draft)]:format:(1.0 1.1-draft)"
   "--without-factors[leave the factor table out of the bundle]"
+  "--no-compile-factors[leave the SOTA factors as code, which a producer must run every day]"
   "--sign[private key\: a file, env\:VARIABLE (the PEM itself), or - for standard input]:KEY:"
   "--passphrase-env[environment variable with the key\'s passphrase]:VARIABLE:"
   ":log\/\<timestamp\> of an RD-Agent task\; leave it out with --weights scan:_files"

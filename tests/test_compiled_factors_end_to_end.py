@@ -1,0 +1,222 @@
+"""Bars in, and nothing else: factors by the bundle's graphs, scores that are qlib's recorded ones."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from functools import cache
+from pathlib import Path
+from tempfile import mkdtemp
+from typing import Any
+
+import msgspec
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+import pytest
+
+import alphaseal
+from alphaseal.cli import main as alphaseal_command
+from alphaseal.errors import AlphasealError
+from alphaseal.format import manifest as m
+from alphaseal.format.factors import CompiledFactor
+from alphaseal_converter.build import build
+from alphaseal_converter.cli import main as convert_command
+from alphaseal_converter.proof.request import BuildRequest
+from bundles import FACTOR_PLAIN, factor_plain_request
+from commands import answer_of
+from locations import FIXTURES
+from test_bars_end_to_end import LIGHTGBM, SOTA, bars_file, built_from_bars, tops
+
+UNSIGNED = alphaseal.Trust.unsigned()
+DATES = ("2021-11-01", "2021-12-24")
+KEYS = [("datetime", "ascending"), ("instrument", "ascending")]
+
+pytestmark = pytest.mark.slow
+
+
+@cache
+def compiled_from_bars(market: Path) -> Path:
+    """The demo's task, built from the market data."""
+    out = Path(mkdtemp(prefix="alphaseal-test-")) / "bundle"
+    return build(factor_plain_request(out, features=None, provider=market)).path
+
+
+def test_bars_alone_give_the_recorded_predictions(market: Path, tmp_path: Path) -> None:
+    """LightGBM with four SOTA factors: on every test date qlib's scores bit for bit, from a file of bars by the command."""
+    out = tmp_path / "scores.parquet"
+    bundle = str(compiled_from_bars(market))
+    assert answer_of(alphaseal_command, "selftest", bundle, "--allow-unsigned")["result"]["factors"]["features"] == 4
+    scored = answer_of(
+        alphaseal_command,
+        *("score", bundle, "--allow-unsigned", "--bars", str(bars_file()), "--dates", ":".join(DATES)),
+        *("--out", str(out)),
+    )
+    assert (scored["result"]["scored"], scored["result"]["dates"]) == (2369, 40)
+    scores, recorded = pq.read_table(out).sort_by(KEYS), pq.read_table(LIGHTGBM / "pred.parquet").sort_by(KEYS)
+    assert tops(scores, "score", 50) == tops(recorded, "score", 50)
+    assert scores["score"].to_numpy().tobytes() == recorded["score"].to_numpy().astype(np.float64).tobytes()
+
+
+def test_every_factor_of_the_task_is_compiled_and_proven(market: Path) -> None:
+    """All recorded cells of each factor, equal within the bound, with nothing left out."""
+    manifest = alphaseal.open(compiled_from_bars(market), trust=UNSIGNED).manifest
+    factors = {feature.name: feature for feature in manifest.features if feature.origin == "sota"}
+    assert sorted(factors) == ["GAP_OPEN_1D", "REV_3D", "TURNOVER_Z_40D", "VOLUME_JUMP_2D"]
+    for feature in factors.values():
+        assert isinstance(feature.compilation, CompiledFactor)
+        proof = feature.compilation.proof
+        assert (proof.cells, proof.unknown, proof.noise) == (2569, 0, 0)
+        assert proof.largest <= proof.bound
+        assert feature.look_back_from == "expression"
+        assert feature.look_ahead is False
+    assert {name: feature.look_back for name, feature in factors.items()} == {
+        "GAP_OPEN_1D": 2,
+        "REV_3D": 4,
+        "TURNOVER_Z_40D": 40,
+        "VOLUME_JUMP_2D": 3,
+    }
+    assert manifest.compiled is not None
+    assert manifest.compiled.complete_rows
+
+
+@pytest.mark.skipif(not FIXTURES.exists(), reason="the full set of leftovers is not here")
+@pytest.mark.parametrize(
+    ("anchor", "truth", "least"), [("auto", "hist4_model", 5e-7), ("factor", "hist2_factor", 5e-7)]
+)
+def test_networks_on_factors_score_from_bars_alone(
+    anchor: str, truth: str, least: float, market: Path, tmp_path: Path
+) -> None:
+    """A task of factors and models: five factors compiled, and a network's recorded scores from bars as near as float32 is."""
+    pytest.importorskip("torch")
+    task = FIXTURES / "quant_signed"
+    request = BuildRequest(
+        out=tmp_path / "bundle",
+        task_directory=task,
+        workspace_roots=[task / "workspaces"],
+        provider=market,
+        anchor=anchor,
+        run_model_code=True,
+        session_key=task / "artifact_signing.key",
+    )
+    bundle = alphaseal.open(build(request).path, trust=UNSIGNED)
+    sota = [feature for feature in bundle.manifest.features if feature.origin == "sota"]
+    assert len(sota) in (4, 5)
+    assert all(isinstance(feature.compilation, CompiledFactor) for feature in sota)
+    scores = bundle.score(bars=bars_file(), dates=DATES).table.sort_by(KEYS)
+    recorded = pq.read_table(task / "truth" / truth / "pred.parquet").sort_by(KEYS)
+    assert scores["instrument"].to_pylist() == recorded["instrument"].to_pylist()
+    assert np.abs(scores["score"].to_numpy() - recorded["score"].to_numpy()).max() < least
+    assert tops(scores, "score", 5) == tops(recorded, "score", 5)
+
+
+def test_a_stream_of_years_is_the_days_one_by_one(market: Path) -> None:
+    """Factors of parts of a file are those of the whole."""
+    bundle = alphaseal.open(compiled_from_bars(market), trust=UNSIGNED)
+    parts = [part.table for part in bundle.score_stream(bars=bars_file(), dates=DATES)]
+    whole = bundle.score(bars=bars_file(), dates=DATES).table
+    assert pa.concat_tables(parts).sort_by(KEYS).equals(whole.sort_by(KEYS))
+    day = bundle.score(bars=bars_file(), date=DATES[1]).table
+    wanted = whole.filter(pc.equal(pc.cast(whole["datetime"], pa.date32()), pc.cast(pa.scalar(DATES[1]), pa.date32())))
+    assert day.sort_by(KEYS)["score"].equals(wanted.sort_by(KEYS)["score"])
+
+
+def test_a_factor_has_one_source(market: Path) -> None:
+    """A table that brings a compiled factor too is refused, and so is a side table that nobody reads."""
+    bundle = alphaseal.open(compiled_from_bars(market), trust=UNSIGNED)
+    with pytest.raises(AlphasealError) as caught:
+        bundle.score(SOTA, bars=bars_file(), date=DATES[0])
+    assert caught.value.code == "bars.features_twice"
+    with pytest.raises(AlphasealError) as caught:
+        bundle.score(bars=bars_file(), static=SOTA, date=DATES[0])
+    assert caught.value.code == "usage.static"
+    with pytest.raises(AlphasealError) as caught:
+        bundle.score(SOTA, static=SOTA, date=DATES[0])
+    assert caught.value.code == "usage.static"
+
+
+def test_left_as_code_they_are_scored_from_a_table_as_before(market: Path) -> None:
+    """`--no-compile-factors`, and the older format, have no programs; a table of the factors gives the same scores."""
+    bundle = alphaseal.open(built_from_bars(market), trust=UNSIGNED)
+    assert bundle.manifest.compiled is None
+    assert all(feature.compilation is None for feature in bundle.manifest.features)
+    scores = bundle.score(SOTA, bars=bars_file(), dates=DATES).table
+    compiled = alphaseal.open(compiled_from_bars(market), trust=UNSIGNED).score(bars=bars_file(), dates=DATES).table
+    assert scores.sort_by(KEYS).equals(compiled.sort_by(KEYS))
+
+
+def test_nothing_is_left_for_the_verb_features(market: Path, tmp_path: Path) -> None:
+    """Where all factors are compiled there is no code to run, and the refusal says what to do instead."""
+    answer = answer_of(
+        convert_command,
+        *("features", str(compiled_from_bars(market)), "--allow-unsigned", "--bars", str(bars_file())),
+        *("--date", DATES[0], "--out", str(tmp_path / "features.parquet")),
+    )
+    assert answer["exit"] == 20
+    assert answer["code"] == "features.nothing"
+    assert "alphaseal score --bars" in answer["next"]
+
+
+def _changed(bundle: Path, tmp_path: Path, name: str, change: Callable[[pa.Table], pa.Table]) -> Path:
+    """The bundle with another file, listed with its new digest."""
+    copy = tmp_path / "bundle"
+    shutil.copytree(bundle, copy)
+    table = change(pq.read_table(copy / name))
+    pq.write_table(table, copy / name, store_schema=False, write_statistics=False)
+    data = (copy / name).read_bytes()
+    manifest = m.parse((copy / m.FILE_NAME).read_bytes())
+    files = [
+        msgspec.structs.replace(entry, size=len(data), sha256=m.digest(data)) if entry.path == name else entry
+        for entry in manifest.files
+    ]
+    (copy / m.FILE_NAME).write_bytes(m.encode(msgspec.structs.replace(manifest, files=files)))
+    return copy
+
+
+def _moved(table: pa.Table) -> pa.Table:
+    name = "factor:REV_3D"
+    values = pc.multiply(table[name], 1.0001)
+    return table.set_column(table.column_names.index(name), name, values)
+
+
+def test_other_numbers_on_this_machine_stop_the_first_score(market: Path, tmp_path: Path) -> None:
+    """Golden factors that the programs do not give: neither a self-test nor a score goes through."""
+    changed = _changed(compiled_from_bars(market), tmp_path, "golden_factors.parquet", _moved)
+    bundle = alphaseal.open(changed, trust=UNSIGNED)
+    for work in (bundle.selftest, lambda: bundle.score(bars=bars_file(), date=DATES[0])):
+        with pytest.raises(AlphasealError) as caught:
+            work()
+        assert caught.value.code == "selftest.factors"
+        assert "REV_3D" in str(caught.value)
+
+
+def test_a_field_of_a_factor_alone_has_its_unit_shown(market: Path) -> None:
+    """Volumes in hundreds move a factor as they move no alpha feature: such bars are refused."""
+    bundle = alphaseal.open(compiled_from_bars(market), trust=UNSIGNED)
+    assert bundle.manifest.alphas is not None
+    units: dict[str, Any] = bundle.manifest.alphas.units or {}
+    factors = {feature.name: feature for feature in bundle.manifest.features if feature.origin == "sota"}
+    ratio = (factors["REV_3D"].invariance or {})["price"]
+    assert ratio.per_stock
+    assert ratio.common
+    # Of volumes a z-score and a ratio are left as they are, whatever a stock's unit is.
+    assert "TURNOVER_Z_40D" not in units["volume"].seen_by
+    assert all(name not in units["close"].seen_by for name in factors) if "close" in units else True
+    bars = pq.read_table(bars_file())
+    place = bars.column_names.index("volume")
+    hundreds = bars.set_column(place, "volume", pc.cast(pc.divide(bars["volume"], 100), pa.float32()))
+    with pytest.raises(AlphasealError) as caught:
+        bundle.score(bars=hundreds, date=DATES[0])
+    assert caught.value.code == "bars.units"
+
+
+def test_the_build_says_what_became_of_each_factor(
+    market: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A line each, for people."""
+    place = ("--workspace-root", str(FACTOR_PLAIN / "workspaces"), "--provider", str(market))
+    assert convert_command(["build", str(FACTOR_PLAIN), *place, "--out", str(tmp_path / "bundle")]) == 0
+    lines = [line for line in capsys.readouterr().out.splitlines() if line.startswith("factor  ")]
+    assert len(lines) == 4
+    assert all(": compiled; 2,569 of 2,569 cells" in line for line in lines)
