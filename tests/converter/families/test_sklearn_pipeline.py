@@ -241,6 +241,14 @@ def test_tweedie_at_every_power_and_link(power: float, link: str) -> None:
     assert largest_relative(scores_of(trained, ROWS), judged(trained, ROWS)) <= 2e-15
 
 
+def test_powers_are_refused_by_their_method() -> None:
+    """Yeo-Johnson, the default, is named, and no error of another library."""
+    estimator = chain(preprocessing.PowerTransformer(), linear_model.Ridge()).fit(PLAIN, LABEL)
+    with pytest.raises(RefusalError, match="method yeo-johnson") as caught:
+        read_back(estimator)
+    assert "QuantileTransformer" in str(caught.value.next_step)
+
+
 @pytest.mark.skipif(not FIXTURES.is_dir(), reason="needs the research leftovers")
 def test_recorded_predictions() -> None:
     """The leftover pipeline (normal quantiles, PCA, boosting): qlib's scores bit for bit, from either file."""

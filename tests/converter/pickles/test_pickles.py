@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import bz2
+import gzip
 import hashlib
 import hmac
+import lzma
 import math
 import os
 import pickle
@@ -12,6 +15,8 @@ import struct
 import subprocess
 import sys
 import time
+import zlib
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -112,6 +117,16 @@ def test_real_files_are_read() -> None:
 
 
 @pytest.mark.skipif(not real_files(), reason="no real files here")
+@pytest.mark.parametrize("compress", [zlib.compress, gzip.compress, bz2.compress, lzma.compress])
+@pytest.mark.parametrize("value", [{"a": 1}, []])
+def test_a_compressed_file_is_named(compress: Callable[[bytes], bytes], value: object) -> None:
+    """joblib writes such files when it is asked to; the way out is said."""
+    with pytest.raises(RefusalError) as caught:
+        read_pickle(compress(pickle.dumps(value)), where="params.pkl")
+    assert caught.value.code == "pickle.compressed"
+    assert "joblib.load" in str(caught.value.next_step)
+
+
 def test_the_child_gives_what_the_interpreter_gives() -> None:
     """A graph that came through the child process equals the one that was made here, sharing included."""
     for path in real_files()[::12]:

@@ -42,6 +42,15 @@ class PickleContents:
 
 
 _DEFAULT_LIMITS = Limits()
+_COMPRESSED = {
+    "zlib": (b"\x78\x01", b"\x78\x5e", b"\x78\x9c", b"\x78\xda"),
+    "gzip": b"\x1f\x8b",
+    "bzip2": b"BZh",
+    "xz": b"\xfd7zXZ",
+    "lzma": b"\x5d\x00\x00",
+    "lz4": b"\x04\x22\x4d\x18",
+}
+"""First bytes of what joblib compresses by; no pickle begins so."""
 
 
 def read_pickle(
@@ -60,6 +69,14 @@ def read_pickle(
     if len(data) > limits.total_bytes:
         raise RefusalError(
             "pickle.limit", f"the pickle has {len(data)} bytes, {limits.total_bytes} are allowed", where=where
+        )
+    if kind := next((name for name, magic in _COMPRESSED.items() if data.startswith(magic)), None):
+        raise RefusalError(
+            "pickle.compressed",
+            f"the file is compressed ({kind}), as joblib.dump(…, compress=…) writes it; compressed pickles are not read",
+            where=where,
+            expected="a plain pickle",
+            next_step="where you trust the file, write it again: pickle.dump(joblib.load(path), open(path, 'wb'))",
         )
     answer = _ask_child(data, where, limits, seconds, memory_bytes)
     if answer[:1] == b"E":

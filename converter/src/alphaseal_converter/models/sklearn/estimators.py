@@ -339,6 +339,19 @@ class _Reading:
             raise _unsupported(where, f"{len(products)} polynomial features")
         return (Polynomial(_FINITE, tuple(products)),)
 
+    def power(self, record: Record, where: str) -> Chain:
+        """Box-Cox is left to the caller; RefusalError for the other, of which no converter has doubles."""
+        if record.get("method") == "box-cox":
+            raise UnknownEstimatorError(_path(record), where)
+        raise RefusalError(
+            "model.unsupported",
+            "PowerTransformer cannot be converted with its method yeo-johnson, which is known in float32 only",
+            where=where,
+            found=f"method={shown(record.get('method'))}",
+            next_step="train with QuantileTransformer or StandardScaler in its place, or with method='box-cox' where all "
+            "values are positive",
+        )
+
     def function(self, record: Record, where: str) -> Chain:
         if record.get("func") is not None:
             raise _unsupported(where, "a function: its code is not in the weights")
@@ -530,6 +543,7 @@ _PARSERS: Mapping[str, _Parser] = {
     "sklearn.preprocessing._data.MinMaxScaler": _Reading.min_max_scaler,
     "sklearn.preprocessing._data.MaxAbsScaler": _Reading.max_abs_scaler,
     "sklearn.preprocessing._data.QuantileTransformer": _Reading.quantile,
+    "sklearn.preprocessing._data.PowerTransformer": _Reading.power,
     "sklearn.preprocessing._polynomial.PolynomialFeatures": _Reading.polynomial,
     "sklearn.preprocessing._function_transformer.FunctionTransformer": _Reading.function,
     "sklearn.impute._base.SimpleImputer": _Reading.imputer,
