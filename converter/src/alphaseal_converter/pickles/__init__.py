@@ -8,6 +8,7 @@ import struct
 import subprocess
 import sys
 import threading
+from collections.abc import Mapping
 from dataclasses import astuple, dataclass
 from pathlib import Path
 from typing import IO, Any
@@ -42,7 +43,7 @@ class PickleContents:
 
 
 _DEFAULT_LIMITS = Limits()
-_COMPRESSED = {
+_COMPRESSED: Mapping[str, bytes | tuple[bytes, ...]] = {
     "zlib": (b"\x78\x01", b"\x78\x5e", b"\x78\x9c", b"\x78\xda"),
     "gzip": b"\x1f\x8b",
     "bzip2": b"BZh",
