@@ -17,8 +17,11 @@ from alphaseal_converter.errors import RefusalError
 from alphaseal_converter.evidence.compiled import Compilation, prove_factors, trace_factors
 from alphaseal_converter.evidence.factor_table import FactorTable
 from alphaseal_converter.evidence.order import OrderedFeature
+from alphaseal_converter.factors.process import Runner, Session
+from alphaseal_converter.isolation.sandbox import IsolationLimits
 from alphaseal_converter.market.bars import Market
 from alphaseal_converter.market.provider import open_provider, read_bars
+from factor_bars import RESEARCH, needs_tables
 
 pytestmark = pytest.mark.slow
 CODE = """
@@ -71,11 +74,12 @@ def written(bars: Bars, out: Path, *, keep: np.ndarray, more: dict[str, np.ndarr
     return out
 
 
-def compiled(market: Path, table: Path, body: str = "") -> Compilation:
-    """What becomes of the factor."""
+def compiled(market: Path, table: Path, body: str = "", python: Path | None = None) -> Compilation:
+    """What becomes of the factor; `python` has pandas."""
     feature = OrderedFeature(name="BIAS_5D", origin="sota", dtype="float64", expression=None)
     traced = trace_factors({"BIAS_5D": CODE.format(body=body)}, lambda text: None)
-    part = prove_factors(traced, [feature], opened(market), "", table, None, lambda text: None)
+    runner = None if python is None else Runner(python, IsolationLimits())
+    part = prove_factors(traced, [feature], opened(market), "", table, None, runner, lambda text: None)
     return part.compilations["BIAS_5D"]
 
 
@@ -137,6 +141,39 @@ def test_rows_that_another_factor_lacks_are_explained(market: Path, tmp_path: Pa
     keep = ~np.isnan(other) & ~np.isnan(bias(bars.values[:, :, 0]))
     table = written(bars, tmp_path / "table.parquet", keep=keep, more={"OTHER": other})
     assert isinstance(compiled(market, table), CompiledFactor)
+
+
+@needs_tables
+def test_on_changed_bars_pandas_itself_is_asked(market: Path, tmp_path: Path) -> None:
+    """A row that is absent may be explained by a factor that nobody compiled: there pandas tells a lie from the truth."""
+    bars = bars_from(market, 0)
+    other = np.where(bars.values[:, :, 0] > 20, 1.0, np.nan)
+    keep = ~np.isnan(other) & ~np.isnan(bias(bars.values[:, :, 0]))
+    table = written(bars, tmp_path / "table.parquet", keep=keep, more={"OTHER": other})
+    honest, liar = compiled(market, table, "", Path(RESEARCH)), compiled(market, table, LIE, Path(RESEARCH))
+    assert isinstance(honest, CompiledFactor)
+    assert (honest.proof.changed or 0) > 3000
+    assert isinstance(liar, NotCompiledFactor)
+    assert (liar.code, liar.construct) == ("differs", "changed bars")
+    assert isinstance(compiled(market, table, LIE), CompiledFactor)
+
+
+@needs_tables
+def test_what_cannot_be_run_on_changed_bars_proves_nothing(
+    market: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another pandas than the one whose meaning the code has, a Python without pandas, code that fails on such bars."""
+    bars = bars_from(market, 0)
+    table = written(bars, tmp_path / "table.parquet", keep=np.full(bars.present.shape, True))
+
+    def unchanged(found: Compilation) -> bool:
+        return isinstance(found, CompiledFactor) and found.proof.changed is None
+
+    fails = 'if "alphaseal" not in type(df).__module__:\n        raise ValueError("no such bars")'
+    assert unchanged(compiled(market, table, fails, Path(RESEARCH)))
+    assert unchanged(compiled(market, table, "", Path("/no/python/here")))
+    monkeypatch.setattr(Session, "pandas", lambda session: 3)
+    assert unchanged(compiled(market, table, "", Path(RESEARCH)))
 
 
 def test_days_and_stocks_outside_of_the_table_are_no_rows_that_it_lacks(market: Path, tmp_path: Path) -> None:

@@ -36,9 +36,11 @@ from alphaseal_converter.errors import RefusalError
 from alphaseal_converter.evidence.alphas import chosen_stocks
 from alphaseal_converter.evidence.factor_table import Comparison, FactorTable, Mask, Values
 from alphaseal_converter.evidence.order import OrderedFeature
+from alphaseal_converter.factors.changed import changed, compare
 from alphaseal_converter.factors.expressions.document import Refused, Traced
 from alphaseal_converter.factors.expressions.properties import looks_beside_bars, properties
 from alphaseal_converter.factors.expressions.words import readable
+from alphaseal_converter.factors.process import Runner, Session
 from alphaseal_converter.factors.search import EXPONENT
 from alphaseal_converter.factors.table import column_names
 from alphaseal_converter.factors.tracing import trace
@@ -54,6 +56,7 @@ _LAYOUTS: Final = (
     ("open", "high", "low", "close", "volume", "amount", "factor"),
 )
 """Columns of daily_pv.h5: RD-Agent's own, and those of a fork that names them without a dollar sign."""
+_FIELDS: Final = tuple(dict.fromkeys(name.removeprefix("$") for names in _LAYOUTS for name in names))
 _PANDAS: Final = (2, 3)
 """Meanings to try: the run does not record which it had."""
 _LONGER: Final = (1, 2, 4, 8)
@@ -61,6 +64,8 @@ _LONGER: Final = (1, 2, 4, 8)
 _ALIKE: Final = 2
 """Factors of one program have windows that differ by no more than this: the longest is computed for all of them."""
 
+_CHANGED_DAYS: Final = 60
+"""Of changed bars, beyond those of one window."""
 _TRIED_DAYS: Final = 12
 """On which constants in the bars are tried."""
 
@@ -179,10 +184,11 @@ def prove_factors(
     no_market: str,
     parquet: Path | None,
     universe: RecordedUniverse | None,
+    runner: Runner | None,
     progress: Progress,
 ) -> CompiledPart:
-    """Programs of all factors that can be had, compared with the run's factor table `parquet`; `universe` is whom the factors'
-    code saw."""
+    """Programs of all factors that can be had, compared with the run's factor table `parquet`, and on changed bars with pandas
+    itself where a `runner` has it; `universe` is whom the factors' code saw."""
     refused: dict[str, Compilation] = {name: one.refused for name, one in traced.items() if one.refused is not None}
     left = {name: one for name, one in traced.items() if one.refused is None}
     why = _cannot_be_proven(left, market, no_market, parquet)
@@ -210,6 +216,10 @@ def prove_factors(
         if why_not is not None:
             refused |= {name: _refusal("differs", "the recorded rows", 0, why_not) for name in proven}
             proven = {}
+    if proven and runner is not None:
+        beside = _beside_pandas(proof, market, proven, runner, progress)
+        refused |= {name: one for name, one in beside.items() if isinstance(one, m.NotCompiledFactor)}
+        proven = {name: one for name, one in beside.items() if isinstance(one, _Proven)}
     if not proven:
         return CompiledPart(compilations=refused)
     progress("putting the factors together")
@@ -222,6 +232,27 @@ def _all_proven(proof: _Proof, left: Mapping[str, TracedFactor], progress: Progr
         progress(f"proving {name} by its recorded values, {number} of {len(left)}")
         found[name] = proof.prove(name, one)
     return found
+
+
+def _beside_pandas(
+    proof: _Proof, market: Market, proven: Mapping[str, _Proven], runner: Runner, progress: Progress
+) -> dict[str, _Proven | m.NotCompiledFactor]:
+    """The proven factors beside pandas on changed bars: those that differ are none.
+
+    What cannot be run proves nothing, neither for a factor nor against it: a system that closes nothing off, a Python without
+    pandas or with one whose meaning is another, code that fails on such bars.
+    """
+    session = runner.session("a factor on changed bars")
+    try:
+        version = session.pandas()
+    except RefusalError as problem:
+        progress(f"factors are not run on changed bars: {problem.message}")
+        return dict(proven)
+    result: dict[str, _Proven | m.NotCompiledFactor] = {}
+    for name, one in proven.items():
+        progress(f"running {name} with pandas on changed bars")
+        result[name] = one if one.traced.pandas != version else proof.beside_pandas(name, one, market, session)
+    return result
 
 
 def _cannot_be_proven(
@@ -331,6 +362,28 @@ class _Proof:
             bound=one.bound,
             changed=None,
         )
+
+    def beside_pandas(self, name: str, one: _Proven, market: Market, session: Session) -> _Proven | m.NotCompiledFactor:
+        """The factor with the number of cells that pandas gave, too, of some stocks on the last days, changed."""
+        columns = _loaded([compile_factors({name: one.traced}, self.whole, one.reach)], self.whole)
+        fields = [field for field in _FIELDS if field in self.fields or market.has(field)]
+        days = slice(max(0, len(self.bars.dates) - one.window - _CHANGED_DAYS), len(self.bars.dates))
+        some = self.bars.between(days.start, days.stop)
+        stocks = chosen_stocks(some, np.flatnonzero(some.present.any(axis=1)))
+        bars = changed(self.table.with_fields(market, fields, days, stocks), fields, one.source)
+
+        def compute(bars: Bars, day: int, rows: npt.NDArray[np.int64]) -> tuple[Values, Mask]:
+            found = columns.compute(bars, fields, day, rows)
+            return found.values[:, 0], found.known[:, 0]
+
+        try:
+            found = compare(session, one.source, name, bars, fields, compute, one.proof.bound)
+        except RefusalError:
+            return one
+        if found.differs is not None:
+            why = f"on changed bars the graphs give other values than pandas: {found.differs}"
+            return _refusal("differs", "changed bars", 0, why)
+        return replace(one, proof=msgspec.structs.replace(one.proof, changed=found.cells))
 
     def begun(self, missed: Mapping[str, _Missed]) -> np.datetime64 | None:
         """The day on which the bars of the research began, where that explains every factor that misses only on days whose

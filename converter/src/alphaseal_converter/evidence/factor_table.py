@@ -159,6 +159,15 @@ class FactorTable:
         start = int(np.searchsorted(self.bars.dates, day))
         return replace(self, bars=self.bars.between(start, len(self.bars.dates)), late=start > 0)
 
+    def with_fields(self, market: Market, fields: Sequence[str], days: slice, stocks: Places) -> Bars:
+        """Bars of some stocks on some days, with these fields; RefusalError `provider.*` as `read`."""
+        provider = market.provider
+        spans = provider.universe(EVERYTHING)
+        start = int(np.searchsorted(provider.calendar, self.bars.dates[0]))
+        wanted = {self.bars.instruments[stock]: spans[self.bars.instruments[stock]] for stock in stocks.tolist()}
+        places = slice(start + days.start, start + days.stop)
+        return read_bars(provider, wanted, fields, places, (None, None))
+
     def beginnings(self, window: int) -> Iterator[np.datetime64]:
         """Days on which the bars may have begun, that programs over so many days can tell from earlier ones: RD-Agent's own
         first, then the first recorded day and those before it."""
