@@ -249,6 +249,32 @@ def _alpha_rows(what: str, ours: list[Usage], other: list[Usage], goal: Goal | N
     yield compare(f"{what}: peak memory", "MB", [r.memory for r in ours], [r.memory for r in other])
 
 
+def _factors(setting: Setting) -> Iterator[Row]:
+    """A new process to fifty compiled factors of one day, against the same programs run by pandas, and run isolated."""
+    data = json.loads(run([PYTHON, str(ROOT / "bench" / "alpha_data.py"), str(CACHE)]).output.splitlines()[-1])
+    folder, date, research = str(Path(data["all.parquet"]).parent), data["date"], _research_python()
+    made = json.loads(run([PYTHON, str(ROOT / "bench" / "factor_data.py"), folder]).output.splitlines()[-1])
+
+    def command(name: str, *more: str) -> list[str]:
+        out = str(setting.scratch / f"{name}.parquet")
+        program = str(PROGRAMS / f"factors_{name}.py")
+        return [PYTHON, program, made["factors"], data["all.parquet"], date, out, *more]
+
+    runs = in_turns({name: command(name) for name in ("ours", "pandas")}, setting.repetitions)
+    _require_near(setting, "pandas")
+    what = "50 factors of one day, 5000 stocks"
+    yield absolute(f"{what}: peak memory", "MB", [r.memory for r in runs["ours"]], Goal(300, at_most=True))
+    goal = Goal(30.0, at_most=False)
+    yield from _alpha_rows(f"{what}, against pandas", runs["ours"], runs["pandas"], goal)
+    if research is None:
+        yield not_measured(f"{what}, against the isolated run", "no Python with qlib (make research)")
+        return
+    alone = run(command("isolated", research))
+    _require_near(setting, "isolated")
+    goal = Goal(50.0, at_most=False)
+    yield from _alpha_rows(f"{what}, against the isolated run", runs["ours"], [alone], goal)
+
+
 def _require_near(setting: Setting, other: str) -> None:
     """Whoever is compared with must have computed the same: the features of both, as they were just written."""
     paths = [str(setting.scratch / f"{name}.parquet") for name in ("ours", other)]
@@ -262,13 +288,14 @@ _ALPHA_TOLERANCE = 1e-4
 
 _PARTS = {
     "alphas": _alphas,
+    "factors": _factors,
     "cold": _cold,
     "predict": _predict,
     "families": _families,
     "verify": _verify,
     "history": _history,
 }
-_WITHOUT_DATA = {"alphas", "families"}
+_WITHOUT_DATA = {"alphas", "factors", "families"}
 """Parts that make what they need themselves."""
 
 if __name__ == "__main__":

@@ -231,6 +231,16 @@ def test_exponential_link_of_linear_models() -> None:
         assert largest_relative(scores_of(trained, ROWS), judged(trained, ROWS)) <= 2e-15
 
 
+@pytest.mark.parametrize("link", ["auto", "identity", "log"])
+@pytest.mark.parametrize("power", [0, 0.0, 1, 1.5, 2, 3])
+def test_tweedie_at_every_power_and_link(power: float, link: str) -> None:
+    """The logarithm is the link of powers above zero unless another is named."""
+    estimator = chain(Standard(), linear_model.TweedieRegressor(power=power, link=link)).fit(PLAIN, np.abs(LABEL) + 0.1)
+    trained = read_back(estimator)
+    assert trained.road == "alphaseal.sklearn"
+    assert largest_relative(scores_of(trained, ROWS), judged(trained, ROWS)) <= 2e-15
+
+
 @pytest.mark.skipif(not FIXTURES.is_dir(), reason="needs the research leftovers")
 def test_recorded_predictions() -> None:
     """The leftover pipeline (normal quantiles, PCA, boosting): qlib's scores bit for bit, from either file."""

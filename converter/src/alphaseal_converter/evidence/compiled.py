@@ -528,12 +528,20 @@ class _Proof:
 
 
 def _groups(proven: Mapping[str, _Proven]) -> list[list[str]]:
-    """Names of factors that share a program, the shortest windows first."""
+    """Names of factors that share a program: those of one reach, with like windows."""
+    reaches = sorted({one.reach.gaps: one.reach for one in proven.values()}.items())
+    return [
+        names
+        for _, reach in reaches
+        for names in like_windows({name: one.window for name, one in proven.items() if one.reach == reach})
+    ]
+
+
+def like_windows(windows: Mapping[str, int]) -> list[list[str]]:
+    """Names by their windows, the shortest first, in groups whose longest is at most `_ALIKE` times the shortest."""
     groups: list[list[str]] = []
-    for name in sorted(proven, key=lambda name: (proven[name].reach.gaps, proven[name].window)):
-        first = proven[groups[-1][0]] if groups else None
-        one = proven[name]
-        if first is not None and first.reach == one.reach and one.window <= _ALIKE * first.window:
+    for name in sorted(windows, key=lambda name: (windows[name], name)):
+        if groups and windows[name] <= _ALIKE * windows[groups[-1][0]]:
             groups[-1].append(name)
         else:
             groups.append([name])

@@ -33,7 +33,6 @@ _MORE_ESTIMATORS = frozenset(
         "sklearn.preprocessing._data.PowerTransformer",
         "sklearn.feature_selection._univariate_selection.SelectKBest",
         "sklearn.cross_decomposition._pls.PLSRegression",
-        "sklearn.linear_model._glm.glm.TweedieRegressor",
     )
 )
 _PARTS = frozenset(
@@ -48,7 +47,16 @@ _PARTS = frozenset(
 )
 _PLAIN_CLASSES = BUILT_CLASSES | _MORE_ESTIMATORS | _PARTS
 _LOSSES = frozenset(
-    ("HalfSquaredError", "AbsoluteError", "HalfPoissonLoss", "HalfGammaLoss", "PinballLoss", "HuberLoss")
+    (
+        "HalfSquaredError",
+        "AbsoluteError",
+        "HalfPoissonLoss",
+        "HalfGammaLoss",
+        "HalfTweedieLoss",
+        "HalfTweedieLossIdentity",
+        "PinballLoss",
+        "HuberLoss",
+    )
 )
 _LOSS_PARAMETERS = {"PinballLoss": {"quantile": 0.5}, "HuberLoss": {"quantile": 0.9}}
 """A loss is asked for its link alone when it predicts, so its parameters do not matter."""

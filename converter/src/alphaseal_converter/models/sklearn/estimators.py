@@ -357,6 +357,13 @@ class _Reading:
     def exponential_linear(self, record: Record, where: str) -> Chain:
         return (self.linear_step(record, where, exponential=True),)
 
+    def tweedie(self, record: Record, where: str) -> Chain:
+        """The link that ``_get_loss`` chooses: of "auto" the logarithm for powers above zero."""
+        link, power = record.get("link", "auto"), trees.number(record.get("power", 0.0), "power", where)
+        if link not in ("auto", "identity", "log"):
+            raise malformed("the link is not known", where, "auto, identity or log", shown(link))
+        return (self.linear_step(record, where, exponential=link == "log" or (link == "auto" and power > 0)),)
+
     def linear_step(self, record: Record, where: str, *, exponential: bool) -> Linear:
         coefficients = self.array(record, "coef_", where)
         if coefficients.ndim == 2 and coefficients.shape[0] != 1:
@@ -533,6 +540,7 @@ _PARSERS: Mapping[str, _Parser] = {
     "sklearn.svm._classes.LinearSVR": _Reading.linear,
     "sklearn.linear_model._glm.glm.PoissonRegressor": _Reading.exponential_linear,
     "sklearn.linear_model._glm.glm.GammaRegressor": _Reading.exponential_linear,
+    "sklearn.linear_model._glm.glm.TweedieRegressor": _Reading.tweedie,
     "sklearn.neural_network._multilayer_perceptron.MLPRegressor": _Reading.mlp,
     "sklearn.tree._classes.DecisionTreeRegressor": _Reading.decision_tree,
     "sklearn.tree._classes.ExtraTreeRegressor": _Reading.decision_tree,
