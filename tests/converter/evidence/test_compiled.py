@@ -44,7 +44,7 @@ def part_of(codes: dict[str, str], market: Path | None, table: Path | None = TAB
     features = [OrderedFeature(name=name, origin="sota", dtype=dtypes[name], expression=None) for name in codes]  # type: ignore[arg-type]
     traced = trace_factors(codes, lambda text: None)
     opened_market = None if market is None else opened(market)
-    return prove_factors(traced, features, opened_market, "no market data", table, None, lambda text: None)
+    return prove_factors(traced, features, opened_market, "no market data", table, None, None, lambda text: None)
 
 
 def refusal(part: CompiledPart, name: str = "REV_3D") -> NotCompiledFactor:

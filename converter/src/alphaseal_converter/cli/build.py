@@ -68,7 +68,10 @@ def add_build(parser: Parser) -> None:
     )
     parser.add_argument("--static", type=Path, metavar="FILE", help="static_factors.parquet for factors that read it")
     parser.add_argument(
-        "--python", type=Path, metavar="PYTHON", help="Python with pandas and tables that runs the factors' code"
+        "--python",
+        type=Path,
+        metavar="PYTHON",
+        help="Python with pandas and tables that runs the factors' code: on --bars, and on changed bars beside compiled factors",
     )
     parser.add_argument(
         "--format",
@@ -156,6 +159,7 @@ def _request(options: argparse.Namespace) -> BuildRequest:
         sequence=options.sequence,
         with_factors=not options.without_factors,
         compile_factors=not options.no_compile_factors,
+        python=options.python,
         expires=options.expires,
         require_ready=options.require_ready,
         trial=_trial(options),

@@ -9,6 +9,7 @@ from enum import Enum
 from typing import Final
 
 from alphaseal_converter.factors.expressions.nodes import ACROSS, ROWS_AWARE, Node, in_order
+from alphaseal_converter.factors.expressions.properties import TAIL
 
 
 class NotEmittedError(Exception):
@@ -29,8 +30,6 @@ class Reach:
 
 
 USUAL: Final = Reach()
-TAIL: Final = 1e-10
-"""An exponential mean is cut where the rows before would weigh less than this."""
 
 
 class RowKind(Enum):

@@ -176,7 +176,7 @@ def _row_count(emitter: Emitter, node: Node, days: int) -> tuple[str, str | None
 
 
 def _exponential(emitter: Emitter, node: Node, days: int) -> tuple[str, str | None]:
-    """pandas' recurrence, row by row over the last rows; what lies before them weighs less than `plan.TAIL`."""
+    """pandas' recurrence, row by row over the last rows; what lies before them weighs less than `properties.TAIL`."""
     value, mask = node.inputs
     line = Line(emitter, mask, days, span(node, emitter.plan.reach))
     add, moved = emitter.add, line.values(value)

@@ -26,7 +26,6 @@ from alphaseal.factors.selftest import golden_factors_schema
 from alphaseal.format import factors as m
 from alphaseal.format.manifest import RecordedUniverse, Scaling
 from alphaseal.gate.model import check_factor_graph
-from alphaseal.tables.feature_files import read_parquet
 from alphaseal.tables.features import FeatureBlock
 from alphaseal_converter.emission.compile import Program, compile_factors
 from alphaseal_converter.emission.describe import described
@@ -35,17 +34,18 @@ from alphaseal_converter.emission.plan import USUAL, NotEmittedError, Reach
 from alphaseal_converter.emission.tables import BARS
 from alphaseal_converter.errors import RefusalError
 from alphaseal_converter.evidence.alphas import chosen_stocks
+from alphaseal_converter.evidence.factor_table import Comparison, FactorTable, Mask, Values
 from alphaseal_converter.evidence.order import OrderedFeature
-from alphaseal_converter.evidence.universes import EVERYTHING
+from alphaseal_converter.factors.changed import changed, compare
 from alphaseal_converter.factors.expressions.document import Refused, Traced
 from alphaseal_converter.factors.expressions.properties import looks_beside_bars, properties
 from alphaseal_converter.factors.expressions.words import readable
+from alphaseal_converter.factors.process import Runner, Session
 from alphaseal_converter.factors.search import EXPONENT
-from alphaseal_converter.factors.table import column_names, is_complete
+from alphaseal_converter.factors.table import column_names
 from alphaseal_converter.factors.tracing import trace
 from alphaseal_converter.factors.trial import scaling_of
 from alphaseal_converter.market.bars import Market, Progress
-from alphaseal_converter.market.provider import read_bars
 from alphaseal_converter.plain import bounded_text, short_text
 
 GOLDEN_FILE: Final = "golden_factors.parquet"
@@ -56,6 +56,7 @@ _LAYOUTS: Final = (
     ("open", "high", "low", "close", "volume", "amount", "factor"),
 )
 """Columns of daily_pv.h5: RD-Agent's own, and those of a fork that names them without a dollar sign."""
+_FIELDS: Final = tuple(dict.fromkeys(name.removeprefix("$") for names in _LAYOUTS for name in names))
 _PANDAS: Final = (2, 3)
 """Meanings to try: the run does not record which it had."""
 _LONGER: Final = (1, 2, 4, 8)
@@ -63,12 +64,11 @@ _LONGER: Final = (1, 2, 4, 8)
 _ALIKE: Final = 2
 """Factors of one program have windows that differ by no more than this: the longest is computed for all of them."""
 
-_ANY_FIELD: Final = "close"
+_CHANGED_DAYS: Final = 60
+"""Of changed bars, beyond those of one window."""
 _TRIED_DAYS: Final = 12
 """On which constants in the bars are tried."""
 
-Values = npt.NDArray[np.float64]
-Mask = npt.NDArray[np.bool_]
 Compilation = m.CompiledFactor | m.NotCompiledFactor
 
 
@@ -184,10 +184,11 @@ def prove_factors(
     no_market: str,
     parquet: Path | None,
     universe: RecordedUniverse | None,
+    runner: Runner | None,
     progress: Progress,
 ) -> CompiledPart:
-    """Programs of all factors that can be had, compared with the run's factor table `parquet`; `universe` is whom the factors'
-    code saw."""
+    """Programs of all factors that can be had, compared with the run's factor table `parquet`, and on changed bars with pandas
+    itself where a `runner` has it; `universe` is whom the factors' code saw."""
     refused: dict[str, Compilation] = {name: one.refused for name, one in traced.items() if one.refused is not None}
     left = {name: one for name, one in traced.items() if one.refused is None}
     why = _cannot_be_proven(left, market, no_market, parquet)
@@ -198,22 +199,60 @@ def prove_factors(
     wanted = [feature for feature in features if feature.name in left]
     try:
         fields = sorted(set().union(*(one.fields for one in left.values())))
-        proof = _Proof(market, universe, fields, parquet, wanted)
+        proof = _Proof(FactorTable.read(market, universe, fields, parquet, wanted))
     except RefusalError as error:
         text = f"the market data do not prove it: {error.message} ({error.code})"
         return CompiledPart(compilations=refused | {name: _refusal("not_proven", "the bars", 0, text) for name in left})
-    proven: dict[str, _Proven] = {}
-    for name, one in left.items():
-        progress(f"proving {name} by its recorded values")
-        found = proof.prove(name, one)
-        if isinstance(found, m.NotCompiledFactor):
-            refused[name] = found
-        else:
-            proven[name] = found
+    found = _all_proven(proof, left, progress)
+    missed = {name: one for name, one in found.items() if isinstance(one, _Missed)}
+    if missed and (day := proof.begun(missed)) is not None:
+        proof = _Proof(proof.table.since(day))
+        found = _all_proven(proof, left, progress)
+    refused |= {name: one.refusal for name, one in found.items() if isinstance(one, _Missed)}
+    proven = {name: one for name, one in found.items() if isinstance(one, _Proven)}
+    table = proof.table
+    if proven and table.complete and table.columns == proven.keys():
+        why_not = table.unexplained([one.beside for one in proven.values()])
+        if why_not is not None:
+            refused |= {name: _refusal("differs", "the recorded rows", 0, why_not) for name in proven}
+            proven = {}
+    if proven and runner is not None:
+        beside = _beside_pandas(proof, market, proven, runner, progress)
+        refused |= {name: one for name, one in beside.items() if isinstance(one, m.NotCompiledFactor)}
+        proven = {name: one for name, one in beside.items() if isinstance(one, _Proven)}
     if not proven:
         return CompiledPart(compilations=refused)
     progress("putting the factors together")
     return proof.part(proven, refused)
+
+
+def _all_proven(proof: _Proof, left: Mapping[str, TracedFactor], progress: Progress) -> dict[str, _Proven | _Missed]:
+    found = {}
+    for number, (name, one) in enumerate(left.items(), 1):
+        progress(f"proving {name} by its recorded values, {number} of {len(left)}")
+        found[name] = proof.prove(name, one)
+    return found
+
+
+def _beside_pandas(
+    proof: _Proof, market: Market, proven: Mapping[str, _Proven], runner: Runner, progress: Progress
+) -> dict[str, _Proven | m.NotCompiledFactor]:
+    """The proven factors beside pandas on changed bars: those that differ are none.
+
+    What cannot be run proves nothing, neither for a factor nor against it: a system that closes nothing off, a Python without
+    pandas or with one whose meaning is another, code that fails on such bars.
+    """
+    session = runner.session("a factor on changed bars")
+    try:
+        version = session.pandas()
+    except RefusalError as problem:
+        progress(f"factors are not run on changed bars: {problem.message}")
+        return dict(proven)
+    result: dict[str, _Proven | m.NotCompiledFactor] = {}
+    for name, one in proven.items():
+        progress(f"running {name} with pandas on changed bars")
+        result[name] = one if one.traced.pandas != version else proof.beside_pandas(name, one, market, session)
+    return result
 
 
 def _cannot_be_proven(
@@ -244,6 +283,18 @@ class _Proven:
     window: int
     proof: m.FactorProof
     scale: float
+    beside: Mask
+    """See `Computed.beside`."""
+
+
+@dataclass(frozen=True, eq=False)
+class _Missed:
+    """A factor that is not compiled; where its graphs gave other values: the graphs, and days of the rows that differ."""
+
+    refusal: m.NotCompiledFactor
+    columns: FactorColumns | None = None
+    days: npt.NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, np.int64))
+    bound: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -256,44 +307,15 @@ class _Constant:
 
 
 class _Proof:
-    """The bars that the factors were computed on, and the factor table's rows on them."""
+    """The programs of factors, held to the run's factor table."""
 
-    def __init__(
-        self,
-        market: Market,
-        universe: RecordedUniverse | None,
-        fields: Sequence[str],
-        parquet: Path,
-        features: Sequence[OrderedFeature],
-    ) -> None:
-        """Raises RefusalError `provider.*` where the market data cannot be read."""
-        # Bars have a field, whatever the factors read.
-        self.fields = tuple(fields) or (_ANY_FIELD,)
-        self.recorded = read_parquet(parquet, features)
-        self.complete = is_complete(parquet)
-        self.names = [feature.name for feature in features]
-        self.dtypes = {feature.name: feature.dtype for feature in features}
-        provider = market.provider
-        stocks = provider.universe(EVERYTHING)
-        if universe is not None and universe.members is not None:
-            seen = {line.split(" ")[0] for line in universe.members}
-            stocks = {name: spans for name, spans in stocks.items() if name in seen}
-        stop = int(np.searchsorted(provider.calendar, self.recorded.dates[-1], "right"))
-        self.bars = read_bars(provider, stocks, self.fields, slice(0, stop), (None, None))
-        self.whole = frozenset({BARS}) if (self.bars.present == self.bars.listed()).all() else frozenset()
-        self.days, self.stock = self._places(self.recorded)
+    def __init__(self, table: FactorTable) -> None:
+        self.table = table
+        self.bars, self.fields, self.whole = table.bars, table.fields, table.whole
 
-    def _places(self, rows: FeatureBlock) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-        """(day, stock) of each recorded row in the bars; -1 where they have none."""
-        place = {name: number for number, name in enumerate(self.bars.instruments)}
-        stock = np.array([place.get(name, -1) for name in rows.instruments.to_pylist()], np.int64)
-        day = np.minimum(np.searchsorted(self.bars.dates, rows.dates), len(self.bars.dates) - 1)
-        day = np.where(self.bars.dates[day] == rows.dates, day, -1)
-        return day.astype(np.int64), stock
-
-    def prove(self, name: str, factor: TracedFactor) -> _Proven | m.NotCompiledFactor:
-        """The meaning that gives the recorded column, or what came nearest to it."""
-        missed: m.NotCompiledFactor | None = None
+    def prove(self, name: str, factor: TracedFactor) -> _Proven | _Missed:
+        """The meaning that gives the recorded column, or what came of the first one."""
+        missed: _Missed | None = None
         for traced in factor.meanings:
             found = self._prove(name, factor.source, traced)
             if isinstance(found, _Proven):
@@ -302,77 +324,96 @@ class _Proof:
         assert missed is not None
         return missed
 
-    def _prove(self, name: str, source: bytes, traced: Traced) -> _Proven | m.NotCompiledFactor:
-        best: _Proven | m.NotCompiledFactor | None = None
+    def _prove(self, name: str, source: bytes, traced: Traced) -> _Proven | _Missed:
+        best: _Proven | _Missed | None = None
         for times in _LONGER:
             reach = USUAL.times(times)
             try:
                 program = compile_factors({name: traced}, self.whole, reach)
-                values, known = self._computed(program)
+                columns = _loaded([program], self.whole)
             except (NotEmittedError, PolicyError) as problem:
-                return best or _refusal("not_emitted", "the expression", 0, f"no graph can hold it: {problem}")
-            found = self._compared(name, source, traced, reach, program, values[:, 0], known[:, 0])
-            if isinstance(found, m.NotCompiledFactor):
-                return best or found
-            if best is None or found.proof.unknown < best.proof.unknown:  # type: ignore[union-attr]
-                best = found
-            if found.proof.unknown == 0:
+                why = f"no graph can hold it: {problem}"
+                return best or _Missed(_refusal("not_emitted", "the expression", 0, why))
+            one = self.table.compare(name, bound_of(traced), self.table.compute(columns))
+            if (why_not := self.table.differing(one)) is not None:
+                refusal = _refusal("differs", "the recorded values", 0, why_not)
+                return best or _Missed(refusal, columns, self.table.days[one.wrong], one.bound)
+            unknown = int((~one.known).sum())
+            if best is None or unknown < best.proof.unknown:  # type: ignore[union-attr]
+                proof = self._told(one)
+                best = _Proven(source, traced, reach, program.window, proof, one.scale, one.beside)
+            if not unknown:
                 break
         assert best is not None
         return best
 
-    def _computed(self, program: Program) -> tuple[Values, Mask]:
-        """[recorded rows, factors] and which are known, by the runtime; NaN where the bars have no such row."""
-        columns = _loaded([program], self.whole)
-        values = np.full((len(self.recorded), len(columns.names)), np.nan)
-        known = np.ones(values.shape, np.bool_)
-        there = (self.days >= 0) & (self.stock >= 0)
-        listed = self.bars.listed()
-        for day in np.unique(self.days[there]).tolist():
-            seen = np.flatnonzero(listed[:, day])
-            found = columns.compute(self.bars, self.fields, day, seen)
-            rows = np.flatnonzero(there & (self.days == day))
-            place = np.searchsorted(seen, self.stock[rows])
-            inside = (place < len(seen)) & (seen[np.minimum(place, len(seen) - 1)] == self.stock[rows])
-            values[rows[inside]] = found.values[place[inside]]
-            known[rows[inside]] = found.known[place[inside]]
-        return values, known
-
-    def _compared(
-        self, name: str, source: bytes, traced: Traced, reach: Reach, program: Program, found: Values, known: Mask
-    ) -> _Proven | m.NotCompiledFactor:
-        expected = self.recorded.values[:, self.names.index(name)]
-        if self.dtypes[name] == "float32":
-            found = found.astype(np.float32).astype(np.float64)
-        finite = np.abs(expected[np.isfinite(expected)])
-        scale = float(np.median(finite)) if len(finite) else 0.0
-        bound = bound_of(traced)
-        with np.errstate(invalid="ignore", divide="ignore"):
-            same = (found == expected) | (np.isnan(found) & np.isnan(expected))
-            distance = np.abs(found - expected) / np.maximum(np.abs(expected), scale or 1.0)
-        distance = np.where(same, 0.0, np.where(np.isnan(distance), np.inf, distance))[known]
-        wrong = int((distance > bound).sum())
-        if wrong:
-            row = int(np.flatnonzero(known)[int(distance.argmax())])
-            where = f"{self.recorded.dates[row]} {self.recorded.instruments[row].as_py()}"
-            why = (
-                f"the graphs give other values than the run's factor table on {wrong} of {len(distance)} cells, "
-                f"{found[row]!r} for {expected[row]!r} on {where}"
-            )
-            return _refusal("differs", "the recorded values", 0, why)
-        proof = m.FactorProof(
-            judge=JUDGE,
-            cells=int(known.sum()),
-            dates=len(np.unique(self.recorded.dates)),
-            instruments=len(self.recorded.instruments.unique()),
-            same_bits=int(same[known].sum()),
+    def _told(self, one: Comparison) -> m.FactorProof:
+        begun = f", of bars from {self.bars.dates[0]} on" if self.table.late else ""
+        recorded = self.table.recorded
+        return m.FactorProof(
+            judge=f"{JUDGE}{begun}",
+            cells=int(one.known.sum()),
+            dates=len(np.unique(recorded.dates)),
+            instruments=len(recorded.instruments.unique()),
+            same_bits=int(one.same[one.known].sum()),
             noise=0,
-            unknown=int((~known).sum()),
-            largest=float(distance.max(initial=0.0)),
-            bound=bound,
+            unknown=int((~one.known).sum()),
+            largest=float(one.distance.max(initial=0.0)),
+            bound=one.bound,
             changed=None,
         )
-        return _Proven(source, traced, reach, program.window, proof, scale)
+
+    def beside_pandas(self, name: str, one: _Proven, market: Market, session: Session) -> _Proven | m.NotCompiledFactor:
+        """The factor with the number of cells that pandas gave, too, of some stocks on the last days, changed."""
+        columns = _loaded([compile_factors({name: one.traced}, self.whole, one.reach)], self.whole)
+        fields = [field for field in _FIELDS if field in self.fields or market.has(field)]
+        days = slice(max(0, len(self.bars.dates) - one.window - _CHANGED_DAYS), len(self.bars.dates))
+        some = self.bars.between(days.start, days.stop)
+        stocks = chosen_stocks(some, np.flatnonzero(some.present.any(axis=1)))
+        bars = changed(self.table.with_fields(market, fields, days, stocks), fields, one.source)
+
+        def compute(bars: Bars, day: int, rows: npt.NDArray[np.int64]) -> tuple[Values, Mask]:
+            found = columns.compute(bars, fields, day, rows)
+            return found.values[:, 0], found.known[:, 0]
+
+        try:
+            found = compare(session, one.source, name, bars, fields, compute, one.proof.bound)
+        except RefusalError:
+            return one
+        if found.differs is not None:
+            why = f"on changed bars the graphs give other values than pandas: {found.differs}"
+            return _refusal("differs", "changed bars", 0, why)
+        return replace(one, proof=msgspec.structs.replace(one.proof, changed=found.cells))
+
+    def begun(self, missed: Mapping[str, _Missed]) -> np.datetime64 | None:
+        """The day on which the bars of the research began, where that explains every factor that misses only on days whose
+        windows reach before the table; None where no day does."""
+        first = self.table.first
+        early = {
+            name: one
+            for name, one in missed.items()
+            if one.columns is not None
+            and len(one.days)
+            and first <= one.days.min()
+            and one.days.max() < first + one.columns.window
+        }
+        if not early:
+            return None
+        window = max(one.columns.window for one in early.values() if one.columns is not None)
+        return next((day for day in self.table.beginnings(window) if self._explains(day, early)), None)
+
+    def _explains(self, day: np.datetime64, early: Mapping[str, _Missed]) -> bool:
+        """Whether bars from that day on give what was recorded on the days that differ with earlier ones."""
+        table = self.table.since(day)
+        gone = self.table.first - table.first
+        for name, one in early.items():
+            assert one.columns is not None
+            # The nearest to the table's beginning is the first to tell another day.
+            for place in np.unique(one.days - gone).tolist():
+                of_day = table.compare(name, one.bound, table.compute(one.columns, [place]))
+                if (table.days[of_day.wrong] == place).any():
+                    return False
+        return True
 
     def part(self, proven: Mapping[str, _Proven], refused: Mapping[str, Compilation]) -> CompiledPart:
         """Programs of factors with like windows, and golden bars for all of them."""
@@ -382,10 +423,10 @@ class _Proof:
             programs=parts,
             static=[],
             fields=sorted({name for part in parts for name in part.fields}) or list(self.fields),
-            complete_rows=self.complete,
+            complete_rows=self.table.complete,
             golden=GOLDEN_FILE,
             golden_rows=0,
-            date=str(self.bars.dates[self.days.max()]),
+            date=str(self.bars.dates[self.table.last]),
             tolerances={},
         )
         golden, tolerances = self._golden(description, files, proven)
@@ -401,7 +442,7 @@ class _Proof:
         self, inputs: Mapping[str, Sequence[str]], columns: FactorColumns, proven: Mapping[str, _Proven]
     ) -> dict[str, dict[str, Scaling]]:
         """What constants do to each factor, by the unit that they multiply, on some of the recorded days."""
-        places = np.unique(self.days[self.days >= 0])
+        places = np.unique(self.table.days[self.table.days >= 0])
         days = places[np.unique(np.linspace(0, len(places) - 1, _TRIED_DAYS).astype(int))].tolist()
         wanted = [self._on(columns, day, None) for day in days]
         same: dict[str, dict[str, list[bool]]] = {name: {} for name in columns.names}
@@ -459,7 +500,7 @@ class _Proof:
     ) -> tuple[pa.Table, dict[str, float]]:
         """Bars of some stocks up to the last recorded day, and what the factors are where these stocks are all there are."""
         columns = FactorColumns(description.programs, files.__getitem__)
-        day = int(self.days.max())
+        day = self.table.last
         days = np.arange(max(0, day + 1 - columns.window), day + 1)
         traded = np.flatnonzero(self.bars.present[:, day])
         stocks = chosen_stocks(self.bars.between(int(days[0]), day + 1), traded)

@@ -196,6 +196,13 @@ class Session:
         order = {"feature": feature, "first": period[0], "last": period[1]}
         return self._claim(self.call("run", order, inputs, seconds=seconds)[0], period)
 
+    def pandas(self) -> int:
+        """The major version of the session's pandas; none of a factor's code runs."""
+        major = self.call("pandas", {}, {})[0].get("major")
+        if not isinstance(major, np.ndarray) or major.dtype != np.int64 or major.shape != (1,):
+            raise self.no_answer()
+        return int(major[0])
+
     def static(self, market: Market, part: Part, seconds: float | None = None) -> bytes:
         """The part's static table: cut in a process of its own, in which no factor runs."""
         assert market.static is not None

@@ -8,7 +8,8 @@ answers is no more than a claim: whoever asked decides what it is worth.
 
 - bars: ``given.h5`` or ``given.parquet`` -> the bars as plain columns, sorted by day and stock;
 - static: ``static.parquet`` -> ``static.parquet`` cut, rewritten or with noise, and the names of its columns;
-- run: ``bars.bin`` (a table), ``static.parquet``, ``factor.py`` -> what the factor gives for these bars.
+- run: ``bars.bin`` (a table), ``static.parquet``, ``factor.py`` -> what the factor gives for these bars;
+- pandas: nothing -> the major version of pandas.
 """
 
 from __future__ import annotations
@@ -64,7 +65,7 @@ def main() -> None:
     os.unlink("order.json")
     answer: Told | Mapping[str, Column]
     try:
-        answer = {"bars": bars, "static": static, "run": run}[sys.argv[1]](order)
+        answer = {"bars": bars, "static": static, "run": run, "pandas": version}[sys.argv[1]](order)
     except Problem as problem:
         answer = Told(problem.code, problem.text)
     except MemoryError:
@@ -73,6 +74,11 @@ def main() -> None:
         out.write(encode_answer(answer))
     # No exit handler and no thread that the factor's code left behind has a say any more.
     os._exit(0)
+
+
+def version(_: dict[str, Any]) -> dict[str, Column]:
+    """`major`, of the pandas that runs the factors."""
+    return {"major": np.array([int(pd.__version__.partition(".")[0])], np.int64)}
 
 
 # --- bars -----------------------------------------------------------------------------------------------------------

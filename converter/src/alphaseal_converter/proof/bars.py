@@ -24,6 +24,8 @@ from alphaseal_converter.evidence.training_statistics import Training, find_trai
 from alphaseal_converter.evidence.units import with_units
 from alphaseal_converter.evidence.universes import describe_universes
 from alphaseal_converter.evidence.values import RawFile, Recorded, open_raw_file
+from alphaseal_converter.factors.process import Runner
+from alphaseal_converter.isolation.sandbox import IsolationLimits
 from alphaseal_converter.locate.artifacts import Predictions
 from alphaseal_converter.locate.weights import Located
 from alphaseal_converter.market.bars import Market, Progress, find_market, write_alpha_values
@@ -55,6 +57,8 @@ class BarReplay:
     market: Market | None
     absent: str
     named: bool
+    runner: Runner | None = None
+    """How pandas is asked what the code of factors gives; None: it is not."""
 
     @classmethod
     def find(
@@ -80,7 +84,7 @@ class BarReplay:
             if named:
                 raise
             market, absent = None, f"the market data named cannot be used: {error.message} ({error.code})"
-        return cls(compiled, factors, market, absent, named)
+        return cls(compiled, factors, market, absent, named, _runner(request))
 
     def raw_values(
         self, predictions: Predictions | None, step_length: int, scratch: Path, progress: Progress
@@ -123,7 +127,7 @@ class BarReplay:
         coded = any(feature.origin != "alpha" for feature in features)
         universes = describe_universes(market, self.absent, located, coded=coded)
         factors = prove_factors(
-            self.factors, features, market, self.absent, located.parquet, universes.factor, progress
+            self.factors, features, market, self.absent, located.parquet, universes.factor, self.runner, progress
         )
         # The golden bars of the alpha graph show the units of what the factors read, too.
         compiled = compile_features(features, factors.fields) if factors.fields else self.compiled
@@ -139,6 +143,11 @@ class BarReplay:
         alphas = with_conventions(alphas, market, segment, window + model.step_length - 1, universes.context)
         calendar = described(market.provider.calendar) if market is not None else None
         return MarketFacts(alphas, factors, training, universes, calendar)
+
+
+def _runner(request: BuildRequest) -> Runner | None:
+    python = request.python if request.python is not None or request.trial is None else request.trial.python
+    return None if python is None else Runner(python, IsolationLimits())
 
 
 def _find_market(request: BuildRequest, located: Located) -> tuple[Market | None, str]:

@@ -35,6 +35,8 @@ class BuildRequest:
     sequence: int | None = None
     with_factors: bool = True
     compile_factors: bool = True
+    python: Path | None = None
+    """With pandas and tables: compiled factors are compared with it on changed bars."""
     expires: str | None = None
     require_ready: bool = False
     trial: TrialRequest | None = None

@@ -8,7 +8,8 @@ from typing import Any, Final
 from alphaseal_converter.factors.expressions.nodes import ACROSS, ROWS_AWARE, Node, in_order
 
 TAIL: Final = 1e-12
-"""An exponential mean counts as known where rows before would weigh less than this."""
+"""An exponential mean counts as known, and is cut, where rows before would weigh less than this: differences of such means are a
+thousandth of them, and are still compared to 1e-9."""
 
 
 def properties(value: Node, rows: Node) -> dict[str, Any]:
