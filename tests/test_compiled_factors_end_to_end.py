@@ -20,11 +20,14 @@ import alphaseal
 from alphaseal.cli import main as alphaseal_command
 from alphaseal.errors import AlphasealError
 from alphaseal.format import manifest as m
-from alphaseal.format.factors import CompiledFactor
+from alphaseal.format.factors import CompiledFactor, NotCompiledFactor
 from alphaseal_converter.build import build
 from alphaseal_converter.cli import main as convert_command
+from alphaseal_converter.evidence import compiled as compiled_module
+from alphaseal_converter.factors.expressions.evaluate import evaluate
+from alphaseal_converter.factors.expressions.words import readable
 from alphaseal_converter.proof.request import BuildRequest
-from bundles import FACTOR_PLAIN, factor_plain_request
+from bundles import FACTOR_PLAIN, direct_request, factor_plain_request
 from commands import answer_of
 from locations import FIXTURES
 from test_bars_end_to_end import LIGHTGBM, SOTA, bars_file, built_from_bars, tops
@@ -220,3 +223,53 @@ def test_the_build_says_what_became_of_each_factor(
     lines = [line for line in capsys.readouterr().out.splitlines() if line.startswith("factor  ")]
     assert len(lines) == 4
     assert all(": compiled; 2,569 of 2,569 cells" in line for line in lines)
+
+
+def test_the_json_of_a_build_says_the_same_and_a_second_build_has_the_same_bytes(market: Path, tmp_path: Path) -> None:
+    """Per factor what the manifest says of it; nothing in a bundle depends on when or where it was built."""
+    place = ("--workspace-root", str(FACTOR_PLAIN / "workspaces"), "--provider", str(market))
+    answer = answer_of(convert_command, "build", str(FACTOR_PLAIN), *place, "--out", str(tmp_path / "bundle"))
+    factors = answer["result"]["factors"]
+    assert sorted(factors) == ["GAP_OPEN_1D", "REV_3D", "TURNOVER_Z_40D", "VOLUME_JUMP_2D"]
+    assert all(one["outcome"] == "compiled" and one["proof"]["cells"] == 2569 for one in factors.values())
+    first = compiled_from_bars(market)
+    names = sorted(path.relative_to(first) for path in first.rglob("*") if path.is_file())
+    assert names == sorted(
+        path.relative_to(tmp_path / "bundle") for path in (tmp_path / "bundle").rglob("*") if path.is_file()
+    )
+    assert [name for name in names if (first / name).read_bytes() != (tmp_path / "bundle" / name).read_bytes()] == []
+
+
+def test_a_bundle_without_factors_has_no_trace_of_them(market: Path, tmp_path: Path) -> None:
+    """The same files and bytes with and without the option, and in format 1.0 no field of it."""
+    built = [
+        build(direct_request("lgb_nested_loader", tmp_path / name, compile_factors=compiled)).path
+        for name, compiled in (("with", True), ("without", False))
+    ]
+    contents = [
+        {path.relative_to(root).as_posix(): path.read_bytes() for path in root.rglob("*") if path.is_file()}
+        for root in built
+    ]
+    assert contents[0] == contents[1]
+    old = build(factor_plain_request(tmp_path / "old", features=None, provider=market, format="1.0")).path
+    assert b"compil" not in (old / m.FILE_NAME).read_bytes().replace(b"not_compiled", b"")
+    assert not (old / "compiled").exists()
+
+
+def test_golden_values_are_held_to_the_expression_in_numpy(
+    market: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What the graphs of one factor give on the golden bars must be what its expression means there; the others stay."""
+
+    def moved(roots: Any, grids: Any) -> list[Any]:
+        value, rows = evaluate(roots, grids)
+        return [value * 1.001 if str(readable(roots[0])).startswith("(($volume - mean") else value, rows]
+
+    monkeypatch.setattr(compiled_module, "evaluate", moved)
+    manifest = build(factor_plain_request(tmp_path / "bundle", features=None, provider=market)).manifest
+    outcomes = {one.name: one.compilation for one in manifest.features if one.compilation is not None}
+    refused = outcomes.pop("TURNOVER_Z_40D")
+    assert isinstance(refused, NotCompiledFactor)
+    assert (refused.code, refused.construct) == ("differs", "the golden bars")
+    assert all(isinstance(one, CompiledFactor) for one in outcomes.values())
+    assert len(outcomes) == 3

@@ -5,12 +5,15 @@ from __future__ import annotations
 import dataclasses
 import json
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from alphaseal.errors import NotReadableError
+from alphaseal.format.factors import NotCompiledFactor
 from alphaseal.format.manifest import Evidence
 from alphaseal_converter.cli import main
+from alphaseal_converter.cli import story as story_module
 from alphaseal_converter.cli.story import inspect_task
 from alphaseal_converter.errors import RefusalError
 from alphaseal_converter.evidence.order import _disagreement
@@ -39,6 +42,27 @@ def test_every_experiment_is_told_with_idea_verdict_metrics_and_weights() -> Non
     assert "anchor  history 2 (factor): the newest accepted" in text
     assert "factor  UPLIMIT_TOUCH: no column" in text
     assert lines[-1].startswith("next    alphaseal-convert build ")
+
+
+def test_of_each_factor_in_the_model_it_is_told_whether_its_code_can_be_compiled(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The code is followed, isolated; where it cannot be, code and line are told, in words and in the JSON."""
+    look_ahead = NotCompiledFactor(code="looks_ahead", construct="shift", line=7, why="it takes later rows")
+
+    def traced(codes: dict[str, str], progress: object) -> dict[str, SimpleNamespace]:
+        return {name: SimpleNamespace(refused=look_ahead if name == "REV_3D" else None) for name in codes}
+
+    assert story(FACTOR_PLAIN, FACTOR_PLAIN / "workspaces").count("; its code can be compiled, a build proves it") == 4
+    monkeypatch.setattr(story_module, "trace_factors", traced)
+    found = inspect_task(FACTOR_PLAIN, [FACTOR_PLAIN / "workspaces"], [], None, lambda text: None)
+    assert "REV_3D: in model (its column is a feature of the model); not compiled: looks_ahead, line 7, shift: it" in (
+        found.text()
+    )
+    told = {factor["name"]: factor["compilation"] for factor in found.to_plain()["sota_factors"]}
+    assert told["GAP_OPEN_1D"] == {"followed": True}
+    assert (told["REV_3D"]["followed"], told["REV_3D"]["code"], told["REV_3D"]["line"]) == (False, "looks_ahead", 7)
+    assert told["UPLIMIT_TOUCH"] is None
 
 
 def test_without_the_workspace_no_factor_is_said_to_be_out() -> None:

@@ -161,6 +161,7 @@ def _verify(staging: Path) -> None:
 def result_object(bundle: BuiltBundle) -> dict[str, object]:
     """What a pipeline needs to know of a finished build."""
     manifest = bundle.manifest
+    plain = json.loads(strict_json.dumps(m.to_plain(manifest)))
     return {
         "bundle": str(bundle.path),
         "digest": bundle.digest,
@@ -170,7 +171,8 @@ def result_object(bundle: BuiltBundle) -> dict[str, object]:
         "reasons": [reason.code for reason in manifest.eligibility.reasons],
         "order": manifest.order.proof,
         "features": len(manifest.features),
-        "parity": json.loads(strict_json.dumps(m.to_plain(manifest)["parity"])),
+        "parity": plain["parity"],
+        "factors": {one["name"]: one["compilation"] for one in plain["features"] if one.get("compilation") is not None},
         "card": str(bundle.path / "card.html"),
         "trials": {name: trial.to_plain() for name, trial in bundle.trials.items()},
     }

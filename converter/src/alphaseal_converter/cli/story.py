@@ -10,11 +10,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from alphaseal.desk.compilation import outcome
 from alphaseal.errors import AlphasealError
+from alphaseal.format.factors import NotCompiledFactor
 from alphaseal.plain_text import Printable, one_line, printable
 from alphaseal.terminal.console import Outcome, Parser, Progress
 from alphaseal_converter.cli.options import add_places
 from alphaseal_converter.errors import RefusalError
+from alphaseal_converter.evidence.compiled import trace_factors
 from alphaseal_converter.locate.weights import Located, WeightFile, locate
 from alphaseal_converter.plain import json_value
 from alphaseal_converter.session.anchor import Anchor, SotaFactor, choose_anchor, sota_factors
@@ -57,6 +60,8 @@ class Story:
     located: dict[int, Located | str]
     inputs: Inputs | None
     factors: tuple[SotaFactor, ...]
+    refused: dict[str, NotCompiledFactor | None]
+    """Of factors of the model with code: why it cannot be compiled; None where a build can try."""
     choices: dict[str, int]
     """What ``--anchor auto``, ``model`` and ``factor`` would take: history index by word, without those that take none."""
 
@@ -84,9 +89,30 @@ class Story:
             "alpha_factors": None if self.inputs is None else list(self.inputs.alphas),
             "factor_table": None if self.inputs is None else list(self.inputs.table),
             "sota_factors": [
-                {"name": f.name, "status": f.status, "reason": f.reason, "history_index": f.history_index}
+                {
+                    "name": f.name,
+                    "status": f.status,
+                    "reason": f.reason,
+                    "history_index": f.history_index,
+                    "compilation": self._plain_compilation(f),
+                }
                 for f in self.factors
             ],
+        }
+
+    def _plain_compilation(self, factor: SotaFactor) -> dict[str, Any] | None:
+        """Whether the code can be followed, and why not; null where there is none, or it is not of the model."""
+        if factor.status != "in_model" or factor.name not in self.refused:
+            return None
+        found = self.refused[factor.name]
+        if found is None:
+            return {"followed": True}
+        return {
+            "followed": False,
+            "code": found.code,
+            "line": found.line,
+            "construct": found.construct,
+            "why": found.why,
         }
 
     def _plain_item(self, item: HistoryItem) -> dict[str, Any]:
@@ -189,13 +215,19 @@ class Story:
         known = self.inputs is not None
         unknown = [_line(factor.name) for factor in self.factors if factor.status == "no_column" and not known]
         lines = [
-            f"factor  {_line(factor.name)}: {factor.status.replace('_', ' ')} ({factor.reason})"
+            f"factor  {_line(factor.name)}: {factor.status.replace('_', ' ')} ({factor.reason}){self._compilation(factor)}"
             for factor in self.factors
             if known or factor.status != "no_column"
         ]
         if unknown:
             lines.append(f"factor  {', '.join(unknown)}: in the model or not, the factor table of the workspace says")
         return lines
+
+    def _compilation(self, factor: SotaFactor) -> str:
+        if factor.status != "in_model" or factor.name not in self.refused:
+            return ""
+        found = self.refused[factor.name]
+        return "; its code can be compiled, a build proves it" if found is None else f"; {_line(outcome(found))}"
 
     def _next(self) -> str:
         """The next step, as a command where there is one."""
@@ -243,7 +275,12 @@ def inspect_task(
     table = inputs.table if inputs is not None else None
     elsewhere = found.elsewhere() if isinstance(found, Located) else ()
     factors = sota_factors(task, anchor, table, None, elsewhere) if anchor is not None else ()
-    return Story(task, anchor, problem, located, inputs, factors, _choices(task))
+    return Story(task, anchor, problem, located, inputs, factors, _refused(factors, progress), _choices(task))
+
+
+def _refused(factors: Sequence[SotaFactor], progress: Callable[[str], None]) -> dict[str, NotCompiledFactor | None]:
+    codes = {one.name: one.code for one in factors if one.status == "in_model" and one.code is not None}
+    return {name: found.refused for name, found in trace_factors(codes, progress).items()}
 
 
 def _choices(task: Task) -> dict[str, int]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -126,6 +126,12 @@ def as_bars(grids: Grids, instruments: list[str], fields: tuple[str, ...]) -> Ba
     )
     first = np.where(rows.any(axis=1), rows.argmax(axis=1), len(grids.days))
     return Bars(grids.days, tuple(instruments), values, first, rows)
+
+
+def as_grids(bars: Bars, fields: Sequence[str]) -> Grids:
+    """The bars as expressions read them: each of the `fields` with and without dollar sign."""
+    columns = {name: bars.values[:, :, place].T for place, field in enumerate(fields) for name in (field, f"${field}")}
+    return Grids(bars.dates, {BARS: Table(columns, bars.present.T)})
 
 
 def as_side_table(grids: Grids) -> SideTable | None:

@@ -31,13 +31,14 @@ from alphaseal_converter.emission.compile import Program, compile_factors
 from alphaseal_converter.emission.describe import described
 from alphaseal_converter.emission.factor import bound_of
 from alphaseal_converter.emission.plan import USUAL, NotEmittedError, Reach
-from alphaseal_converter.emission.tables import BARS
+from alphaseal_converter.emission.tables import BARS, as_grids
 from alphaseal_converter.errors import RefusalError
 from alphaseal_converter.evidence.alphas import chosen_stocks
 from alphaseal_converter.evidence.factor_table import Comparison, FactorTable, Mask, Values
 from alphaseal_converter.evidence.order import OrderedFeature
 from alphaseal_converter.factors.changed import changed, compare
 from alphaseal_converter.factors.expressions.document import Refused, Traced
+from alphaseal_converter.factors.expressions.evaluate import evaluate
 from alphaseal_converter.factors.expressions.properties import looks_beside_bars, properties
 from alphaseal_converter.factors.expressions.words import readable
 from alphaseal_converter.factors.process import Runner, Session
@@ -429,7 +430,12 @@ class _Proof:
             date=str(self.bars.dates[self.table.last]),
             tolerances={},
         )
-        golden, tolerances = self._golden(description, files, proven)
+        golden, tolerances, wrong = self._golden(description, files, proven)
+        if wrong:
+            why = "on the golden bars the graphs do not give what the expression means"
+            refused = {**refused, **{name: _refusal("differs", "the golden bars", 0, why) for name in wrong}}
+            left = {name: one for name, one in proven.items() if name not in wrong}
+            return self.part(left, refused) if left else CompiledPart(compilations=refused)
         description = msgspec.structs.replace(description, golden_rows=len(golden), tolerances=tolerances)
         backs = {name: _look_back(one) for name, one in proven.items()}
         compilations: dict[str, Compilation] = {**refused, **{name: _compiled(one) for name, one in proven.items()}}
@@ -497,8 +503,9 @@ class _Proof:
 
     def _golden(
         self, description: m.CompiledFactors, files: Mapping[str, bytes], proven: Mapping[str, _Proven]
-    ) -> tuple[pa.Table, dict[str, float]]:
-        """Bars of some stocks up to the last recorded day, and what the factors are where these stocks are all there are."""
+    ) -> tuple[pa.Table, dict[str, float], list[str]]:
+        """(bars of some stocks up to the last recorded day, with what the factors are where these stocks are all there are; how
+        near every machine must come; factors that are not what their expression in numpy says there)."""
         columns = FactorColumns(description.programs, files.__getitem__)
         day = self.table.last
         days = np.arange(max(0, day + 1 - columns.window), day + 1)
@@ -512,7 +519,8 @@ class _Proof:
             FeatureBlock(self.bars.dates[days[day_of]], pa.array(names, pa.string()), values.astype(np.float64), ())
         )
         newest = np.flatnonzero(bars.present[:, -1])
-        found = columns.compute(bars, description.fields, len(bars.dates) - 1, newest).values
+        computed = columns.compute(bars, description.fields, len(bars.dates) - 1, newest)
+        found = computed.values
         grid = np.full((len(names), len(columns.names)), np.nan)
         last = np.flatnonzero(day_of == len(days) - 1)
         place = {bars.instruments[stock]: row for row, stock in enumerate(newest.tolist())}
@@ -524,7 +532,37 @@ class _Proof:
         for number, name in enumerate(columns.names):
             sizes = np.abs(found[:, number][np.isfinite(found[:, number])])
             tolerances[name] = proven[name].proof.bound * max(proven[name].scale, float(sizes.max(initial=0.0)))
-        return pa.Table.from_arrays(arrays, schema=golden_factors_schema(description)), tolerances
+        table = pa.Table.from_arrays(arrays, schema=golden_factors_schema(description))
+        return (
+            table,
+            tolerances,
+            _misjudged(columns.names, found, computed.known, bars, description.fields, newest, proven),
+        )
+
+
+def _misjudged(
+    names: Sequence[str],
+    found: Values,
+    known: Mask,
+    bars: Bars,
+    fields: Sequence[str],
+    stocks: npt.NDArray[np.int64],
+    proven: Mapping[str, _Proven],
+) -> list[str]:
+    """Factors of which a known value of the newest day, `found` and `known` [stocks, factors], is not that of the expression,
+    in numpy, on the same bars."""
+    grids = as_grids(bars, fields)
+    wrong = []
+    for number, name in enumerate(names):
+        one = proven[name]
+        value, rows = (grid[-1, stocks] for grid in evaluate([one.traced.value, one.traced.rows], grids))
+        wanted, given = np.where(rows, value.astype(np.float64), np.nan), found[:, number]
+        with np.errstate(invalid="ignore"):
+            near = np.abs(given - wanted) <= one.proof.bound * np.maximum(np.abs(wanted), one.scale or 1.0)
+        same = near | (given == wanted) | (np.isnan(given) & np.isnan(wanted))
+        if (known[:, number] & ~same).any():
+            wrong.append(name)
+    return wrong
 
 
 def _groups(proven: Mapping[str, _Proven]) -> list[list[str]]:
