@@ -13,7 +13,13 @@ from alphaseal_converter.emission.describe import described
 from alphaseal_converter.emission.tables import as_bars, whole_tables
 from alphaseal_converter.factors.expressions.document import Traced
 from alphaseal_converter.factors.expressions.evaluate import Grids, Table, evaluate
-from alphaseal_converter.factors.expressions.nodes import IllFormedError, Node, Nodes
+from alphaseal_converter.factors.expressions.nodes import (
+    PERIOD_FUNCTIONS,
+    PERIOD_RULES,
+    IllFormedError,
+    Node,
+    Nodes,
+)
 
 DAYS, STOCKS = 420, 12
 INSTRUMENTS = [f"SH{600000 + number}" for number in range(STOCKS)]
@@ -179,6 +185,17 @@ def _exponential(one: Expressions) -> Node:
     )
 
 
+def _period(one: Expressions) -> Node:
+    return one.nodes.make(
+        "period",
+        one.pick(one.values),
+        one.pick(one.masks),
+        rule=one.pick(PERIOD_RULES),
+        function=one.pick(PERIOD_FUNCTIONS),
+        back=int(one.random.integers(0, 4)),
+    )
+
+
 def _day(one: Expressions) -> Node:
     function = one.pick(("mean", "sum", "std", "var", "median", "min", "max", "count", "skew"))
     more = {"ddof": 1} if function in {"std", "var"} else {}
@@ -206,8 +223,8 @@ def _drop(one: Expressions) -> Node:
 
 
 OPERATIONS = (
-    _binary, _unary, _logarithm, _shift, _fill, _roll, _roll, _pair, _count, _window, _element, _exponential, _day, _rank,
-    _choice, _drop,
+    _binary, _unary, _logarithm, _shift, _fill, _roll, _roll, _pair, _count, _window, _element, _exponential, _period,
+    _day, _rank, _choice, _drop,
 )  # fmt: skip
 
 

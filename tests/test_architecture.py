@@ -360,7 +360,8 @@ TESTED_WITH = {
         "converter/decode/test_frames.py": "decode.arrays decode.index decode.scalars",
         "converter/decode/test_tensors.py": "errors",
         "converter/emission/test_compile.py": (
-            "emission.describe emission.elementwise emission.emitter emission.plan emission.rows emission.tables emission.windows"
+            "emission.describe emission.elementwise emission.emitter emission.periods emission.plan emission.rows"
+            " emission.tables emission.windows"
         ),
         "converter/emission/test_factor.py": "cli.factor",
         "converter/factors/test_tracing.py": (

@@ -138,6 +138,14 @@ def _read(request: BuildRequest, located: Located, progress: Progress) -> tuple[
     )
     model = read_trained_model(located.weights.data, located.weights.label, context)
     if (context.step_length or 1) != model.step_length:
+        if context.dataset_class is None:
+            raise RefusalError(
+                "model.no_dataset",
+                f"the model takes windows of {model.step_length} rows, and the run's dataset, which says what they are made of, is gone",
+                where=located.weights.label,
+                expected="artifacts/dataset, or artifacts/task with a TSDatasetH, in the run",
+                next_step="name a copy of the workspace that still has it with --workspace-root, or train again",
+            )
         raise RefusalError(
             "model.dataset_mismatch",
             f"the run's dataset gives windows of {context.step_length or 1} rows, the {model.family} model takes {model.step_length}",

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 import pytest
 
@@ -10,7 +12,8 @@ from alphaseal_converter.emission.compile import compile_factors
 from alphaseal_converter.emission.describe import described
 from alphaseal_converter.emission.plan import NotEmittedError
 from alphaseal_converter.factors.expressions.document import Traced
-from alphaseal_converter.factors.expressions.nodes import Nodes
+from alphaseal_converter.factors.expressions.nodes import PERIOD_FUNCTIONS, PERIOD_RULES, Nodes
+from alphaseal_converter.factors.expressions.periods import numbered
 from factor_programs import DAYS, STOCKS, Expressions, computed, grids, loaded, meant
 
 SEEN = (20, 120, 231, 300, DAYS - 1)
@@ -58,6 +61,56 @@ def test_a_row_that_depends_on_days_before_the_window_is_not_known() -> None:
     assert not known[5]
     assert known.sum() == STOCKS - 1
     np.testing.assert_array_equal(values[known], wanted[after][known])
+
+
+@pytest.mark.parametrize("rule", PERIOD_RULES)
+def test_values_of_calendar_periods(rule: str) -> None:
+    """Weeks and months with holidays, some without any trading day, before and after 1970; infinities are values."""
+    random = np.random.default_rng(PERIOD_RULES.index(rule))
+    days = np.arange(1500) + np.datetime64("1968-07-01")
+    traded = (np.is_busday(days) & (random.random(len(days)) > 0.1)) & ~((days > days[300]) & (days < days[345]))
+    tables = dataclasses.replace(grids(random, whole=False), days=days[traded][:DAYS])
+    tables.tables["bars"].columns["$close"][::37, 1] = np.inf
+    for function, dtype in zip(PERIOD_FUNCTIONS, ("float32", "float64") * 3, strict=False):
+        one = Expressions(random)
+        value = one.nodes.make("cast", one.prices[0], to=dtype) if dtype == "float64" else one.prices[0]
+        back = int(random.integers(0, 3))
+        node = one.nodes.make("period", value, one.masks[0], rule=rule, function=function, back=back)
+        # The value is taken on days before the newest too.
+        shifted = one.nodes.make("shift", node, one.masks[1], periods=2)
+        for traced in (Traced(2, "drawn", found, one.masks[0]) for found in (node, shifted)):
+            columns, wanted = loaded(traced, tables), meant(traced, tables)
+            # Weeks and months without a trading day have no value.
+            assert np.isfinite(wanted[:, 0]).sum() > DAYS // 2
+            for day in range(3, DAYS, 13):
+                values, known = computed(columns, tables, day)
+                assert known[0]
+                near = 1e-6 if dtype == "float32" else 1e-12
+                np.testing.assert_allclose(values[known], wanted[day][known], rtol=near)
+
+
+@pytest.mark.parametrize("rule", ["W-FRI", "M"])
+def test_a_period_is_known_once_all_its_days_are(rule: str) -> None:
+    """Days of a period whose own values depend on days before the window make it unknown, and no other does."""
+    tables = grids(np.random.default_rng(3), whole=False)
+    one = Expressions(np.random.default_rng(3))
+    rows = one.masks[0]
+    shifted = one.nodes.make("shift", one.values[0], rows, periods=9)
+    traced = Traced(2, "drawn", one.nodes.make("period", shifted, rows, rule=rule, function="last", back=0), rows)
+    columns, wanted = loaded(traced, tables), meant(traced, tables)
+    period, is_last = numbered(tables.days, rule)
+    there = tables.tables["bars"].rows[:, 5]
+    found = []
+    for day in range(231, 360):
+        first = day + 1 - columns.window
+        # The last day that has fewer than 9 rows of the window before it.
+        late = first + int((np.cumsum(there[first : day + 1]) < 10).sum()) - 1
+        values, known = computed(columns, tables, day)
+        assert known[5] == (period[day] - (not is_last[day]) > period[late])
+        if known[5] and there[day]:
+            np.testing.assert_array_equal(values[5], wanted[day, 5])
+        found.append(known[5])
+    assert len(set(found)) == 2
 
 
 def test_an_endless_fill_is_known_once_a_value_is_there() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import pickle
+import shutil
 import sys
 import types
 from collections.abc import Callable, Iterator, Mapping
@@ -18,6 +19,7 @@ import pyarrow.parquet as pq
 import pytest
 from onnx import TensorProto, helper
 
+from alphaseal_converter.build import build
 from alphaseal_converter.errors import RefusalError
 from alphaseal_converter.families import FamilyContext, TrainedModel, read_trained_model
 from alphaseal_converter.locate.artifacts import read_dataset
@@ -26,8 +28,9 @@ from alphaseal_converter.nodes.embed import OPERATORS, embed
 from alphaseal_converter.processors.fillna import Fillna
 from alphaseal_converter.processors.kinds import fitted_processors
 from alphaseal_converter.processors.normalisation import RobustZScoreNorm
+from alphaseal_converter.proof.request import BuildRequest
 from graphs import row_processors
-from locations import FIXTURES
+from locations import DATA, FIXTURES
 from raising import refusal
 
 try:
@@ -197,6 +200,25 @@ def test_windows_of_another_length_are_refused() -> None:
     with pytest.raises(RefusalError) as caught:
         read_trained_model(case.weights, "params.pkl", replace(case.context, step_length=60))
     assert caught.value.code == "model.dataset_mismatch"
+
+
+def test_a_network_on_windows_without_its_dataset_is_told_so(tmp_path: Path) -> None:
+    """Weights and code alone: how windows are made is not known, and no dataset is blamed that is not there."""
+    workspace, found = tmp_path / "workspace", next((DATA / "model_plain/workspaces").iterdir())
+    workspace.mkdir()
+    shutil.copy(next(found.glob("mlruns/*/*/artifacts/params.pkl")), workspace)
+    shutil.copy(found / "model.py", workspace)
+    (tmp_path / "order.txt").write_text("\n".join(f"F{number}" for number in range(20)) + "\n")
+    request = BuildRequest(
+        out=tmp_path / "bundle",
+        weights="scan",
+        workspace_roots=[workspace],
+        feature_order=tmp_path / "order.txt",
+        run_model_code=True,
+    )
+    with pytest.raises(RefusalError) as caught:
+        build(request)
+    assert caught.value.code == "model.no_dataset"
 
 
 @needs_fixtures

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 import pickle
 import warnings
 from collections.abc import Iterator
@@ -29,6 +30,7 @@ pytest.importorskip("sklearn")
 pytest.importorskip("lightgbm")
 
 import lightgbm
+import sklearn
 import threadpoolctl
 from sklearn import decomposition, ensemble, impute, linear_model, neural_network, pipeline, preprocessing, tree
 from sklearn.compose import ColumnTransformer, TransformedTargetRegressor
@@ -401,6 +403,33 @@ def test_a_tree_that_points_elsewhere_never_reaches_compiled_code(child: int) ->
     with pytest.raises(RefusalError) as caught:
         read_back(estimator)
     assert caught.value.code == "model.malformed"
+
+
+def test_a_build_names_both_versions(tmp_path: Path) -> None:
+    """Without recorded predictions only the version that fitted the model could judge; the command installs it."""
+    own = sklearn.__version__.encode()
+    data = pickle.dumps(chain(Standard(), linear_model.Ridge()).fit(PLAIN, LABEL))
+    other = own[:-1] + (b"0" if own[-1:] != b"0" else b"9")
+    workspace = tmp_path / "workspace"
+    workspace.mkdir()
+    (workspace / "params.pkl").write_bytes(data.replace(own, other))
+    order = [f"F{number}" for number in range(PLAIN.shape[1])]
+    (tmp_path / "order.txt").write_text("\n".join(order) + "\n")
+    days = pa.array([datetime.date(2024, 9, 2)] * len(PLAIN))
+    keys = {"datetime": days, "instrument": pa.array([f"SH{600000 + row}" for row in range(len(PLAIN))])}
+    pq.write_table(pa.table(keys | dict(zip(order, PLAIN.T, strict=True))), tmp_path / "raw.parquet")
+    request = BuildRequest(
+        out=tmp_path / "bundle",
+        weights="scan",
+        workspace_roots=[workspace],
+        feature_order=tmp_path / "order.txt",
+        features=tmp_path / "raw.parquet",
+    )
+    with pytest.raises(RefusalError) as caught:
+        build(request)
+    assert caught.value.code == "parity.no_judge"
+    assert own.decode() in str(caught.value)
+    assert f"pip install scikit-learn=={other.decode()}" in str(caught.value.next_step)
 
 
 def test_another_version_has_no_judge(monkeypatch: pytest.MonkeyPatch) -> None:

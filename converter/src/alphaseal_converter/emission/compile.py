@@ -8,9 +8,9 @@ from typing import Any, Final
 
 from onnx import TensorProto, helper
 
-from alphaseal_converter.emission import elementwise, rows, windows
+from alphaseal_converter.emission import elementwise, periods, rows, windows
 from alphaseal_converter.emission.emitter import NUMPY, Column, Emitter, Rule
-from alphaseal_converter.emission.plan import USUAL, NotEmittedError, Plan, Reach, plan
+from alphaseal_converter.emission.plan import USUAL, NotEmittedError, Plan, Reach, plan, span
 from alphaseal_converter.factors.expressions.document import Traced
 from alphaseal_converter.factors.expressions.evaluate import constant_value
 from alphaseal_converter.factors.expressions.nodes import ACROSS, Node, in_order
@@ -19,7 +19,7 @@ BARS: Final = "bars"
 """The table of the bars; every other is a side table."""
 LARGEST: Final = 1 << 15
 """Numbers of one stock that a value of a graph may have: the runtime's gate lets no more through."""
-_RULES: Final[Mapping[str, Rule]] = {**elementwise.RULES, **rows.RULES, **windows.RULES}
+_RULES: Final[Mapping[str, Rule]] = {**elementwise.RULES, **rows.RULES, **periods.RULES, **windows.RULES}
 
 
 @dataclass(frozen=True)
@@ -120,7 +120,8 @@ def _inputs(node: Node, planned: Plan, series: Mapping[tuple[Node, int], Series]
 
 def _check_sizes(ordered: Iterable[Node], planned: Plan) -> None:
     for node in ordered:
-        size = node.window or (int(node.parameters["window"]) if "window" in node.parameters else 1)  # type: ignore[arg-type]
+        has_windows = "window" in node.parameters or node.operator == "period"
+        size = node.window or (span(node, planned.reach) + 1 if has_windows else 1)
         numbers = planned.days[node] * size
         if max(numbers, planned.window) > LARGEST:
             raise NotEmittedError(f"{node.operator} over {size} rows on {planned.days[node]} days is too large a value")
@@ -149,6 +150,8 @@ class _Sources:
 
 def _column(node: Node, whole: frozenset[str]) -> Column | None:
     """The column of `tables` that a node reads; None: it reads the bars, or nothing."""
+    if node.operator == "period":
+        return periods.DAY_NUMBER
     if node.operator == "calendar":
         return Column("", str(node["part"]), "int64")
     if node.operator == "rows":

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Final
 
-from alphaseal_converter.factors.expressions.nodes import ACROSS, ROWS_AWARE, Node, in_order
-from alphaseal_converter.factors.expressions.properties import TAIL
+from alphaseal_converter.factors.expressions.nodes import ACROSS, COUNTS_ROWS, ROWS_AWARE, Node, in_order
+from alphaseal_converter.factors.expressions.properties import TAIL, rows_taken
 
 
 class NotEmittedError(Exception):
@@ -68,7 +68,7 @@ def rows_of(mask: Node, whole: frozenset[str]) -> RowKind:
 
 
 def span(node: Node, reach: Reach) -> int:
-    """Rows before its own that an operator looks at; a fill without limit as far as it is followed."""
+    """Rows before its own that an operator looks at, days of a period; a fill without limit as far as it is followed."""
     if node.operator == "shift":
         return int(node["periods"])
     if node.operator == "ffill":
@@ -76,7 +76,7 @@ def span(node: Node, reach: Reach) -> int:
     if node.operator == "ewm":
         return weighed(node) - 1
     if node.operator == "period":
-        raise NotEmittedError("no graph computes values of calendar periods")
+        return rows_taken(node)
     return int(node["window"]) - 1 if node.operator in ROWS_AWARE else 0
 
 
@@ -97,7 +97,7 @@ def plan(roots: Iterable[Node], whole: frozenset[str], reach: Reach = USUAL) -> 
 
 
 def _has_gaps(node: Node, whole: frozenset[str]) -> bool:
-    return node.operator in ROWS_AWARE and rows_of(node.inputs[-1], whole) is RowKind.GAPS
+    return node.operator in COUNTS_ROWS and rows_of(node.inputs[-1], whole) is RowKind.GAPS
 
 
 def _days(

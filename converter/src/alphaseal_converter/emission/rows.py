@@ -37,11 +37,7 @@ class Line:
         value = emitter.masked(node, self.mask, self.length)
         if self.gaps:
             value = emitter.add("GatherElements", value, self._moved()[0], axis=0)
-        if self.places == self.length:
-            return value
-        place = np.arange(self.places, dtype=np.int64) - (self.places - self.length)
-        found = emitter.add("Gather", value, emitter.constant(np.maximum(place, 0)), axis=0)
-        return emitter.add("Where", emitter.constant(place[:, None] >= 0), found, emitter.missing(node.dtype))
+        return behind_missing(emitter, value, self.length, self.places, node.dtype)
 
     def back(self, found: str, dtype: str = "float64") -> str:
         """[days, rows], float: what was computed for the last `days` places, on the days of their rows; NaN on others."""
@@ -121,6 +117,15 @@ class Line:
         fewer = emitter.add("Less", seen, emitter.double(float(rows)))
         days = emitter.add("ReduceSum", emitter.to(fewer, "bool", "float64"), emitter.constant([0]), keepdims=1)
         return emitter.to(days, "float64", "int64")
+
+
+def behind_missing(emitter: Emitter, value: str, length: int, places: int, dtype: str = "float64") -> str:
+    """[places, rows] of [length, rows], float: the same last places, NaN before."""
+    if places == length:
+        return value
+    place = np.arange(places, dtype=np.int64) - (places - length)
+    found = emitter.add("Gather", value, emitter.constant(np.maximum(place, 0)), axis=0)
+    return emitter.add("Where", emitter.constant(place[:, None] >= 0), found, emitter.missing(dtype))
 
 
 def _shift(emitter: Emitter, node: Node, days: int) -> tuple[str, str | None]:

@@ -19,7 +19,7 @@ _TINY: Final = 1e-14
 """Below this second moment pandas' skewness and kurtosis are missing."""
 
 
-def _is_exact(node: Node) -> bool:
+def is_exact(node: Node) -> bool:
     """Values of float32 or whole numbers: sums of equal ones are exact in double."""
     return node.operator == "cast" and node.inputs[0].dtype != "float64"
 
@@ -223,7 +223,7 @@ def _roll(emitter: Emitter, node: Node, days: int) -> tuple[str, str | None]:
     value, mask = node.inputs
     size, function = int(node["window"]), str(node["function"])
     line = Line(emitter, mask, days, size - 1)
-    window = Window.over(emitter, line.values(value), line.places, days, size, exact=_is_exact(value))
+    window = Window.over(emitter, line.values(value), line.places, days, size, exact=is_exact(value))
     found = _ROLLING[function](window, node)
     least = int(node["min_periods"]) if function == "sum" else max(int(node["min_periods"]), 1)
     found = missing_where(emitter, emitter.add("Less", window.count(), emitter.double(float(least))), found)
@@ -240,7 +240,7 @@ def _roll_pair(emitter: Emitter, node: Node, days: int) -> tuple[str, str | None
     gone = [add("Or", add("IsNaN", one), add("IsInf", one)) for one in moved]
     either = add("Or", *gone)
     x, y = (
-        Window.over(emitter, missing_where(emitter, either, one), line.places, days, size, exact=_is_exact(side))
+        Window.over(emitter, missing_where(emitter, either, one), line.places, days, size, exact=is_exact(side))
         for one, side in zip(moved, (left, right), strict=True)
     )
     count = x.count()

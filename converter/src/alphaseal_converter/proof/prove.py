@@ -85,6 +85,12 @@ class Proof:
         try:
             replayed = compare_replay(recorded, self.raw, scores, self._bound(recorded), where, self._noise())
         except RefusalError as error:
+            if self.model.batch_dependent:
+                raise error.saying(
+                    message=f"{error.message}; a score of this model depends on the other rows of its batch, qlib predicts batches "
+                    "that mix days, and a bundle scores each day alone",
+                    next_step="train a model whose score of a stock depends on no other row of the batch",
+                ) from None
             if self.located.other_weights:
                 others = ", ".join(f"{other.origin} {other.name}" for other in self.located.other_weights)
                 taken = f"the weights of the {self.located.weights.origin} were taken, others differ ({others})"
@@ -125,11 +131,19 @@ class Proof:
         found[rows] = scores
         return found[recorded.rows]
 
+    def _wanted(self) -> str:
+        """The library that would judge, as pip names it."""
+        version = self.model.framework_version
+        return self.model.framework + ("" if version is None else f"=={version}")
+
     def _no_judge(self) -> str:
         """What a judge would have needed, in words."""
-        framework = self.model.framework
-        if installed(framework) is None:
+        framework, fitted = self.model.framework, self.model.framework_version
+        found = installed(framework)
+        if found is None:
             return f"{framework} is not installed"
+        if framework == "scikit-learn" and fitted is not None and fitted != found:
+            return f"{framework} {found} is installed, and the model was fitted by {fitted}, which alone says what it predicts"
         return f"{framework} is installed, but does not load, or lacks pandas for the categorical columns of the model"
 
     def prove_parity(self, replayed: Replayed | None, progress: Progress) -> tuple[Parity, list[GoldenRows]]:
@@ -140,7 +154,7 @@ class Proof:
             raise RefusalError(
                 "parity.no_judge",
                 f"nothing to compare with: {self._no_judge()}, and there are no raw values to replay the predictions",
-                next_step="install it, or pass --provider, --features or --replay-with",
+                next_step=f"pip install {self._wanted()} beside the converter, or pass --provider, --features or --replay-with",
             )
         cases: list[ParityCase] = []
         golden: list[GoldenRows] = []

@@ -80,6 +80,8 @@ ACROSS: Final = frozenset({"day", "day_rank", "day_pair"})
 """Operators that look at all stocks of a day."""
 ROWS_AWARE: Final = frozenset({"period", "shift", "ffill", "roll", "roll2", "row_count", "window", "ewm"})
 """Operators that look at earlier rows of the stock; their mask is the last input."""
+COUNTS_ROWS: Final = ROWS_AWARE - {"period"}
+"""Those that count rows, however many days they lie back; the days of a calendar period are bounded."""
 
 _SAME_NUMBER: Final = ("neg", "abs", "sign", "square")
 _FLOAT_FUNCTIONS: Final = (

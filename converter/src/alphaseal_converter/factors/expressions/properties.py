@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any, Final
 
-from alphaseal_converter.factors.expressions.nodes import ACROSS, ROWS_AWARE, Node, in_order
+from alphaseal_converter.factors.expressions.nodes import ACROSS, COUNTS_ROWS, ROWS_AWARE, Node, in_order
 
 TAIL: Final = 1e-12
 """An exponential mean counts as known, and is cut, where rows before would weigh less than this: differences of such means are a
@@ -65,7 +65,7 @@ def _without_end(node: Node) -> str:
         return "a fill without limit"
     if node.operator == "ewm":
         return "an exponential mean"
-    if node.operator in ROWS_AWARE and not _plain_rows(node.inputs[-1]):
+    if node.operator in COUNTS_ROWS and not _plain_rows(node.inputs[-1]):
         return "windows over chosen rows"
     return ""
 
