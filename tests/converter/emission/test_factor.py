@@ -67,6 +67,25 @@ def test_values_and_graphs_are_written(bars: Path, tmp_path: Path, capsys: pytes
     np.testing.assert_array_equal(found.sort_index().to_numpy(), expected.sort_index().to_numpy())
 
 
+def test_a_stock_whose_series_has_ended_has_no_value(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Bars of whole series, one of which ends early: no row comes after its last."""
+    days = np.arange(40)
+    dates, names = np.datetime64("2020-01-01") + np.r_[days, days[:20]], ["SH600000"] * 40 + ["SH600001"] * 20
+    columns = {"datetime": pa.array(dates.astype("datetime64[ns]")), "instrument": names}
+    close = pa.array(np.r_[days + 1, 2 * days[:20] + 1].astype(np.float32))
+    pq.write_table(pa.table({**columns, "$close": close}), tmp_path / "bars.parquet")
+    source, out = tmp_path / "factor.py", tmp_path / "values.parquet"
+    source.write_text(
+        MOMENTUM.replace("close.shift(1) / close.shift(6) - 1", "close.shift(1)").replace(
+            'df[["momentum"]].groupby(level="datetime").rank(pct=True)', "df[['momentum']]"
+        ),
+        encoding="utf-8",
+    )
+    status, told = run(capsys, source, "--bars", tmp_path / "bars.parquet", "--out", out)
+    assert status == 0, told
+    assert told["result"]["values"] == 39 + 19
+
+
 @pytest.mark.parametrize(
     ("old", "new", "code", "line"),
     [

@@ -108,11 +108,14 @@ def _computed(
     bars, static = tables.as_bars(grids, instruments, columns.fields), tables.as_side_table(grids)
     values = np.full(grids.shape, np.nan)
     known = np.ones(grids.shape, np.bool_)
+    listed = bars.listed()
     for day in range(len(grids.days)):
         progress(f"computing {grids.days[day]}")
+        # Statistics of days before count stocks whose series has ended; a row of the day they have none.
         stocks = np.flatnonzero(bars.first <= day)
         found = columns.compute(bars, columns.fields, day, stocks, static)
-        values[day, stocks], known[day, stocks] = found.values[:, 0], found.known[:, 0]
+        there = listed[stocks, day]
+        values[day, stocks[there]], known[day, stocks[there]] = found.values[there, 0], found.known[there, 0]
     return _Values(files, values, known)
 
 
