@@ -21,7 +21,7 @@ from alphaseal_converter.isolation.sandbox import IsolationLimits
 
 DAYS, STOCKS, MARKETS = 150, 12, 4
 WAYS = ("nearest", "largest")
-"""How `pandas_windows` adds up."""
+"""How `pandas_sums` adds up."""
 PROGRAM = Path(__file__).with_name("factor_judge.py")
 
 
@@ -89,10 +89,10 @@ class Pandas:
         found: dict[str, Any] = json.loads(self.process.stdout.readline())
         return found
 
-    def run(self, source: str, bars: Path, windows: str | None = None) -> pa.Table:
-        """The frame that a program wrote, with `windows` computed one by one; RaisedError with what it raised."""
+    def run(self, source: str, bars: Path, sums: str | None = None) -> pa.Table:
+        """The frame that a program wrote, with `sums` done that way; RaisedError with what it raised."""
         assert self.process.stdin is not None
-        order = {"source": source, "bars": str(bars), "out": str(self.out), "windows": windows}
+        order = {"source": source, "bars": str(bars), "out": str(self.out), "sums": sums}
         print(json.dumps(order), file=self.process.stdin, flush=True)
         answer = self._answer()
         if answer:
@@ -169,9 +169,9 @@ class Judge:
         rows = evaluate([factor.traced.rows], market.grids)[0]
         bound = bound_of(factor.traced)
 
-        def wrong_beside(windows: str | None) -> tuple[Grid, npt.NDArray[np.float64]]:
+        def wrong_beside(sums: str | None) -> tuple[Grid, npt.NDArray[np.float64]]:
             """Where ours are not what pandas gives; what that is."""
-            table = self.pandas.run(source, market.path, windows)
+            table = self.pandas.run(source, market.path, sums)
             want, written = grid_of(table, market)
             return (different(factor.values, want, bound) & factor.known) | (written != rows), want
 

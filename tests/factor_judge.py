@@ -1,8 +1,7 @@
 """Real pandas runs one program of a factor after the other: a program of its own, run with a Python that has pandas and tables.
 
 Each line of the standard input is an order in JSON: `bars` (a parquet file), `source`, and `out`, where the frame goes that the
-program wrote, as parquet with datetime, instrument and value; with `windows` rolling windows are computed one by one in that
-way of `pandas_windows`.  Each is answered by one line: `{}`, or `{"raises": …}`.
+program wrote, as parquet with datetime, instrument and value; with `sums` they are done in that way of `pandas_sums`.  Each is answered by one line: `{}`, or `{"raises": …}`.
 """
 
 from __future__ import annotations
@@ -21,7 +20,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from pandas_windows import one_by_one
+from pandas_sums import careful
 
 
 def bars_of(folder: Path, name: str) -> Path:
@@ -33,13 +32,13 @@ def bars_of(folder: Path, name: str) -> Path:
     return path
 
 
-def ran(source: str, bars: Path, out: str, windows: str | None) -> dict[str, Any]:
+def ran(source: str, bars: Path, out: str, sums: str | None) -> dict[str, Any]:
     """What one program gives in a fresh directory."""
     with tempfile.TemporaryDirectory() as folder:
         shutil.copy(bars, Path(folder, "daily_pv.h5"))
         os.chdir(folder)
         try:
-            with redirect_stdout(io.StringIO()), nullcontext() if windows is None else one_by_one(windows):
+            with redirect_stdout(io.StringIO()), nullcontext() if sums is None else careful(sums):
                 exec(compile(source, "factor.py", "exec"), {"__name__": "__main__"})
             frame = pd.read_hdf("result.h5", key="data")
             levels = list(frame.index.names)
@@ -60,7 +59,7 @@ def main() -> None:
         print(json.dumps({"pandas": pd.__version__}), file=answers, flush=True)
         for line in sys.stdin:
             order = json.loads(line)
-            answer = ran(order["source"], bars_of(Path(folder), order["bars"]), order["out"], order.get("windows"))
+            answer = ran(order["source"], bars_of(Path(folder), order["bars"]), order["out"], order.get("sums"))
             print(json.dumps(answer), file=answers, flush=True)
 
 

@@ -1,8 +1,9 @@
-"""Real pandas with rolling windows that are computed one by one, in place of the running sums that it carries from row to row.
+"""Real pandas whose sums are done with care: rolling windows one by one, statistics of float32 in double, then rounded.
 
-Running sums keep the rounding of values that have left the window: a window of equal values has a deviation, the smallest
-part of a large sum is lost.  What a program gives with these windows and not with pandas' own is that noise and nothing else:
-each window computed here is compared with pandas' own where that is not ill-conditioned.
+pandas carries running sums from row to row, and they keep the rounding of values that have left the window: a window of equal
+values has a deviation, the smallest part of a large sum is lost.  Its sums of float32 are sums in float32.  What a program
+gives with these sums and not with pandas' own is that noise and nothing else: each window computed here is compared with
+pandas' own where that is not ill-conditioned.
 """
 
 from __future__ import annotations
@@ -16,6 +17,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from pandas._libs.window import aggregations
+from pandas.core import nanops
+from pandas.core.groupby import ops
 from pandas.core.window import rolling
 
 WAYS = ("nearest", "largest")
@@ -179,10 +182,35 @@ def _pairs(way: str, windows: Any, function: Any) -> Any:
     return pair
 
 
+def _in_double(own: Callable[..., Any], place: int) -> Callable[..., Any]:
+    """A statistic of float32, its argument `place`, in double and then rounded."""
+
+    def function(*arguments: Any, **named: Any) -> Any:
+        values = arguments[place]
+        if getattr(values, "dtype", None) != np.float32:
+            return own(*arguments, **named)
+        found = own(*arguments[:place], values.astype(np.float64), *arguments[place + 1 :], **named)
+        return np.float32(found) if np.ndim(found) == 0 else found.astype(np.float32)
+
+    return function
+
+
+def _of_groups(own: Callable[..., Any]) -> Callable[..., Any]:
+    """Statistics of groups: those that add up."""
+    in_double = _in_double(own, 1)
+
+    def function(self: Any, *arguments: Any, **named: Any) -> Any:
+        return (in_double if self.how in _ADDING else own)(self, *arguments, **named)
+
+    return function
+
+
+_ADDING = ("mean", "sum", "std", "var", "sem", "skew")
+
+
 @contextmanager
-def one_by_one(way: str) -> Iterator[None]:
-    """Within it, pandas' windows are computed in that way."""
-    own = {name: getattr(aggregations, name) for name in _COMPUTED}
+def careful(way: str) -> Iterator[None]:
+    """Within it, pandas' sums are done in that way."""
     pairwise = rolling.BaseWindow._apply_pairwise
 
     def apply_pairwise(self: Any, target: Any, other: Any, pairwise_: Any, func: Any, *rest: Any) -> Any:
@@ -190,12 +218,15 @@ def one_by_one(way: str) -> Iterator[None]:
             func = _pairs(way, self, func)
         return pairwise(self, target, other, pairwise_, func, *rest)
 
-    for name, computed in _COMPUTED.items():
-        setattr(aggregations, name, computed(way))
-    rolling.BaseWindow._apply_pairwise = apply_pairwise
+    changes = [(aggregations, name, computed(way)) for name, computed in _COMPUTED.items()]
+    changes += [(nanops, f"nan{name}", _in_double(getattr(nanops, f"nan{name}"), 0)) for name in _ADDING]
+    changes.append((rolling.BaseWindow, "_apply_pairwise", apply_pairwise))
+    changes.append((ops.WrappedCythonOp, "_call_cython_op", _of_groups(ops.WrappedCythonOp._call_cython_op)))
+    own = [(owner, name, getattr(owner, name)) for owner, name, _ in changes]
+    for owner, name, function in changes:
+        setattr(owner, name, function)
     try:
         yield
     finally:
-        for name, function in own.items():
-            setattr(aggregations, name, function)
-        rolling.BaseWindow._apply_pairwise = pairwise
+        for owner, name, function in own:
+            setattr(owner, name, function)
