@@ -21,8 +21,9 @@ from pandas.core import nanops
 from pandas.core.groupby import ops
 from pandas.core.window import rolling
 
-WAYS = ("nearest", "largest")
-"""How values are added up: the rounded sum of the exact one; from the largest value on, one after the other."""
+WAYS = ("nearest", "largest", "nudged")
+"""How values are added up: to the rounded exact sum; from the largest, or the last, value on, one after the other; the same
+with another last bit of every second sum."""
 _MAJOR = int(pd.__version__.partition(".")[0])
 _NEAR = 1e-8
 """Part of what has gone into the running sums that they may be off."""
@@ -103,6 +104,17 @@ def _checked(found: Any, own: Any, near: float, sure: Any) -> Any:
     return found
 
 
+def _nudged(found: Any, way: str) -> Any:
+    """The same, or every second one with a last bit more."""
+    if way != "nudged":
+        return found
+    if np.ndim(found) == 0:
+        return np.nextafter(found, np.inf) if found else found
+    found = np.array(found)
+    found[..., ::2] = np.where(found[..., ::2] == 0, 0, np.nextafter(found[..., ::2], np.inf))
+    return found
+
+
 def _of_values(name: str, statistic: Callable[..., float], power: int) -> Callable[..., Any]:
     """Sum, mean and variance: noise is a part of the largest value to the `power`."""
     own = getattr(aggregations, name)
@@ -118,7 +130,7 @@ def _of_values(name: str, statistic: Callable[..., float], power: int) -> Callab
                 elif name == "roll_sum" and least == 0:
                     found[place] = 0.0
             bound = _NEAR * max(_largest(values) ** power, 1e-300) * (len(values) if name == "roll_sum" else 1)
-            return _checked(found, given, bound, np.isfinite(found) | np.isfinite(given))
+            return _nudged(_checked(found, given, bound, np.isfinite(found) | np.isfinite(given)), way)
 
         return function
 
@@ -137,7 +149,7 @@ def _of_shape(name: str, statistic: Callable[..., float]) -> Callable[..., Any]:
                 if len(one) >= max(int(minp or 0), 1):
                     found[place] = statistic(one, way)
                     sure[place] = bool(_variance(one, way, 0) > 1e-3 * largest**2)
-            return _checked(found, own(values, start, end, minp), 1e-6, sure)
+            return _nudged(_checked(found, own(values, start, end, minp), 1e-6, sure), way)
 
         return function
 
@@ -177,35 +189,61 @@ def _pairs(way: str, windows: Any, function: Any) -> Any:
                 )
             sure[place] = all(moment > 1e-3 * big**2 for moment, big in zip(moments, most, strict=True))
         near = 1e-6 * (most[0] * most[1] if name == "cov_func" else 1.0)
-        return pd.Series(_checked(found, function(x, y).to_numpy(), near, sure), index=x.index, name=x.name)
+        found = _nudged(_checked(found, function(x, y).to_numpy(), near, sure), way)
+        return pd.Series(found, index=x.index, name=x.name)
 
     return pair
 
 
-def _in_double(own: Callable[..., Any], place: int) -> Callable[..., Any]:
-    """A statistic of float32, its argument `place`, in double and then rounded."""
+def _in_double(own: Any) -> Callable[..., Any]:
+    """A function of numpy whose float32 is that of a library: in double and then rounded."""
 
-    def function(*arguments: Any, **named: Any) -> Any:
-        values = arguments[place]
+    def function(values: Any, *arguments: Any, **named: Any) -> Any:
         if getattr(values, "dtype", None) != np.float32:
-            return own(*arguments, **named)
-        found = own(*arguments[:place], values.astype(np.float64), *arguments[place + 1 :], **named)
-        return np.float32(found) if np.ndim(found) == 0 else found.astype(np.float32)
+            return own(values, *arguments, **named)
+        return own(values.astype(np.float64), *arguments, **named).astype(np.float32)
 
     return function
 
 
-def _of_groups(own: Callable[..., Any]) -> Callable[..., Any]:
-    """Statistics of groups: those that add up."""
-    in_double = _in_double(own, 1)
+def _reordered(own: Callable[..., Any], way: str) -> Callable[..., Any]:
+    """A statistic of values without labels: in double, `largest` from the last value on; float32 is rounded again."""
 
-    def function(self: Any, *arguments: Any, **named: Any) -> Any:
-        return (in_double if self.how in _ADDING else own)(self, *arguments, **named)
+    def function(values: Any, *arguments: Any, axis: Any = None, mask: Any = None, **named: Any) -> Any:
+        if getattr(values, "dtype", None) not in (np.float32, np.float64):
+            return own(values, *arguments, axis=axis, mask=mask, **named)
+        turned = [
+            one if one is None or way == "nearest" else np.flip(one, axis=axis) for one in (values, mask)
+        ]
+        found = _nudged(own(turned[0].astype(np.float64), *arguments, axis=axis, mask=turned[1], **named), way)
+        return found.astype(np.float32) if values.dtype == np.float32 else found
+
+    return function
+
+
+def _of_groups(own: Callable[..., Any], way: str) -> Callable[..., Any]:
+    """The same of groups, which are columns [columns, rows] beside the group of each row."""
+
+    def function(self: Any, values: Any, *, comp_ids: Any, mask: Any = None, **named: Any) -> Any:
+        if self.how not in _ADDING or values.dtype not in (np.float32, np.float64):
+            return own(self, values, comp_ids=comp_ids, mask=mask, **named)
+        rows = slice(None, None, 1 if way == "nearest" else -1)
+        wide = np.ascontiguousarray(values.astype(np.float64)[..., rows])
+        found = own(
+            self,
+            wide,
+            comp_ids=np.ascontiguousarray(comp_ids[rows]),
+            mask=None if mask is None else np.ascontiguousarray(mask[..., rows]),
+            **named,
+        )
+        found = _nudged(found, way)
+        return found.astype(np.float32) if values.dtype == np.float32 else found
 
     return function
 
 
 _ADDING = ("mean", "sum", "std", "var", "sem", "skew")
+_OF_LIBRARIES = ("log1p", "log2", "log10", "exp", "expm1", "tanh")
 
 
 @contextmanager
@@ -219,9 +257,10 @@ def careful(way: str) -> Iterator[None]:
         return pairwise(self, target, other, pairwise_, func, *rest)
 
     changes = [(aggregations, name, computed(way)) for name, computed in _COMPUTED.items()]
-    changes += [(nanops, f"nan{name}", _in_double(getattr(nanops, f"nan{name}"), 0)) for name in _ADDING]
+    changes += [(nanops, f"nan{name}", _reordered(getattr(nanops, f"nan{name}"), way)) for name in _ADDING]
+    changes += [(np, name, _in_double(getattr(np, name))) for name in _OF_LIBRARIES]
     changes.append((rolling.BaseWindow, "_apply_pairwise", apply_pairwise))
-    changes.append((ops.WrappedCythonOp, "_call_cython_op", _of_groups(ops.WrappedCythonOp._call_cython_op)))
+    changes.append((ops.WrappedCythonOp, "_call_cython_op", _of_groups(ops.WrappedCythonOp._call_cython_op, way)))
     own = [(owner, name, getattr(owner, name)) for owner, name, _ in changes]
     for owner, name, function in changes:
         setattr(owner, name, function)

@@ -84,14 +84,16 @@ class Line:
             self._order = order, emitter.sorted_places(order, length)
         return self._order
 
-    def since(self, inputs: tuple[Node, ...], rows: int, ended_by: str | None = None) -> str | None:
+    def since(
+        self, inputs: tuple[Node, ...], rows: int, ended_by: str | None = None, counted: str | None = None
+    ) -> str | None:
         """From which day on `rows` rows of the mask lie within the window, behind what the inputs need.
 
-        `ended_by` bool [length, rows], by day: such a row ends the search at once.
+        Both bool [length, rows], by day: such a row of `ended_by` ends the search at once, only those of `counted` count.
         """
         emitter = self.emitter
         behind = emitter.since(inputs)
-        if not self.gaps and ended_by is None:
+        if not self.gaps and ended_by is None and counted is None:
             # All days that are looked at are there, but for the first of a whole window; what the inputs need may lie later.
             if behind is None and self.places == self.length:
                 return None
@@ -101,7 +103,7 @@ class Line:
                 emitter.whole(rows - 1),
             )
             return emitter.add("Where", emitter.begins_later(), emitter.whole(0), first)
-        mask = emitter.mask(self.mask, self.length)
+        mask = emitter.mask(self.mask, self.length) if counted is None else counted
         if mask is None:
             mask = emitter.add("Or", emitter.exists(self.length), emitter.add("Not", emitter.exists(self.length)))
         first = self._until(mask, behind, rows)
@@ -112,15 +114,16 @@ class Line:
 
     def _until(self, counted: str, behind: str | None, rows: int) -> str:
         """int64 [1, rows]: days before the one at which `rows` of `counted` have been seen, those from `behind` on."""
-        emitter = self.emitter
+        emitter, before = self.emitter, self.emitter.plan.window - self.length
         if behind is not None:
-            day = emitter.constant(np.arange(self.length, dtype=np.int64)[:, None])
+            day = emitter.constant(np.arange(self.length, dtype=np.int64)[:, None] + before)
             counted = emitter.add("And", counted, emitter.add("GreaterOrEqual", day, behind))
         axis = emitter.constant(np.array(0, dtype=np.int64))
         seen = emitter.add("CumSum", emitter.to(counted, "bool", "float64"), axis)
         fewer = emitter.add("Less", seen, emitter.double(float(rows)))
         days = emitter.add("ReduceSum", emitter.to(fewer, "bool", "float64"), emitter.constant([0]), keepdims=1)
-        return emitter.to(days, "float64", "int64")
+        found = emitter.to(days, "float64", "int64")
+        return found if before == 0 else emitter.add("Add", found, emitter.whole(before))
 
 
 def _shift(emitter: Emitter, node: Node, days: int) -> tuple[str, str | None]:
@@ -202,7 +205,10 @@ def _exponential(emitter: Emitter, node: Node, days: int) -> tuple[str, str | No
         found.append(add("Where", add("Less", count, least), emitter.nan, average))
     found = found[-days:]
     joined = found[0] if len(found) == 1 else add("Concat", *found, axis=0)
-    return line.back(joined), line.since(node.inputs, weighed(node))
+    # The older rows weigh as much as the rows with values after them leave: one without makes nobody forget.
+    by_day = emitter.masked(value, mask, line.length)
+    gone = add("Or", add("IsNaN", by_day), add("IsInf", by_day))
+    return line.back(joined), line.since(node.inputs, weighed(node), counted=add("Not", gone))
 
 
 RULES: Final[Mapping[str, Rule]] = {
