@@ -97,6 +97,12 @@ def plan(roots: Iterable[Node], whole: frozenset[str], reach: Reach = USUAL) -> 
     return Plan(_days(roots, ordered, whole, reach, window), window, _levels(ordered), whole, _numbers(ordered), reach)
 
 
+def counts_every_day(roots: Iterable[Node]) -> bool:
+    """Whether an operator counts days on which a stock has no row, as a table of days by stocks does."""
+    every = (rows_of(node.inputs[-1], frozenset()) for node in in_order(roots) if node.operator in ROWS_AWARE)
+    return any(kind is RowKind.EVERY_DAY for kind in every)
+
+
 def _has_gaps(node: Node, whole: frozenset[str]) -> bool:
     return node.operator in COUNTS_ROWS and rows_of(node.inputs[-1], whole) is RowKind.GAPS
 
