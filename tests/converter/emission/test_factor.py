@@ -35,6 +35,26 @@ if __name__ == "__main__":
 """
 
 
+WEEKLY = """
+import pandas as pd
+
+def weekly(series):
+    close = series.droplevel("instrument")
+    week = close.resample("W-FRI").last()
+    return (week / week.shift(4) - 1).reindex(close.index, method="ffill")
+
+def calculate_weekly():
+    df = pd.read_hdf("daily_pv.h5", key="data").sort_index()
+    parts = {}
+    for instrument, series in df["$close"].groupby(level="instrument"):
+        parts[instrument] = weekly(series)
+    out = pd.concat(parts, names=["instrument", "datetime"]).swaplevel().sort_index()
+    out.to_frame("weekly").to_hdf("result.h5", key="data")
+
+calculate_weekly()
+"""
+
+
 @pytest.fixture
 def bars(tmp_path: Path) -> Path:
     """A parquet file of the simulated bars."""
@@ -90,6 +110,23 @@ def test_a_stock_whose_series_has_ended_has_no_value(tmp_path: Path, capsys: pyt
     status, told = run(capsys, source, "--bars", tmp_path / "bars.parquet", "--out", out)
     assert status == 0, told
     assert told["result"]["values"] == 39 + 19
+
+
+def test_weeks_are_those_of_pandas(bars: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A change over four weeks that ended, on every day; a stock's first weeks have none."""
+    source, out = tmp_path / "factor.py", tmp_path / "values.parquet"
+    source.write_text(WEEKLY, encoding="utf-8")
+    status, told = run(capsys, source, "--bars", bars, "--out", out)
+    assert status == 0, told
+    assert (told["result"]["graphs"], told["result"]["stages"], told["result"]["unknown"]) == (1, 0, 0)
+    found = pq.read_table(out).to_pandas().set_index(["instrument", "datetime"])["weekly"].sort_index()
+    close = pq.read_table(bars).to_pandas().set_index("datetime")
+    parts = {}
+    for instrument, series in close.groupby("instrument")["$close"]:
+        week = series.resample("W-FRI").last()
+        parts[instrument] = (week / week.shift(4) - 1).reindex(series.index, method="ffill").dropna()
+    expected = {(name, day): value for name, part in parts.items() for day, value in part.items()}
+    assert found.to_dict() == expected
 
 
 @pytest.mark.parametrize(
