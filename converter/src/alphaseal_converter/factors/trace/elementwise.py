@@ -47,6 +47,11 @@ class Elementwise(Operand):
         found.layout = layout
         return found
 
+    def _is_one(self, other: Operand) -> bool:
+        """Whether the other is one number for all of our rows, or for those of our day."""
+        mine = self.layout.kind
+        return not other.labelled and other.layout.kind in ("value", "window", mine if mine == "date" else "value")
+
     def operand_of(self, other: Any) -> Any:
         """Values of another object on our rows: by label, or by position where it has no labels."""
         if not isinstance(other, Operand):
@@ -54,8 +59,7 @@ class Elementwise(Operand):
         mine, its = self.layout, other.layout
         if other.is_frame:
             return unknown("a frame as an operand")
-        single = not other.labelled and its.kind in ("value", "window", mine.kind if mine.kind == "date" else "value")
-        if single or its is mine:
+        if self._is_one(other) or its is mine:
             return other.node
         if not other.labelled:
             if not mine.same_rows(its):
@@ -112,8 +116,7 @@ class Elementwise(Operand):
             return self._put(self.ffill(limit=limit), inplace)
         if limit is not None:
             unknown("fillna", "with a limit")
-        positional = isinstance(value, Operand) and not value.labelled and value.layout.kind not in ("value", "window")
-        if positional and RECORD.pandas < 3:
+        if isinstance(value, Operand) and not value.labelled and not self._is_one(value) and RECORD.pandas < 3:
             raise TypeError('"value" parameter must be a scalar, dict or Series, but you passed a "ndarray"')
         return self._put(self._filled(value), inplace)
 
