@@ -15,6 +15,7 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
+from alphaseal.arrow.columns import numbers_of
 from alphaseal.bars.calendar import Bars
 from alphaseal.factors.daily import FactorColumns
 from alphaseal.format.manifest import RecordedUniverse
@@ -161,7 +162,9 @@ class FactorTable:
     def stocks(self) -> Places:
         """int64 [recorded rows]: the stock in the bars, -1 where they lack it."""
         place = {name: number for number, name in enumerate(self.bars.instruments)}
-        return np.array([place.get(name, -1) for name in self.recorded.instruments.to_pylist()], np.int64)
+        encoded = self.recorded.instruments.dictionary_encode()
+        known = np.array([place.get(name, -1) for name in encoded.dictionary.to_pylist()], np.int64)
+        return np.asarray(known[numbers_of(encoded.indices, np.dtype(np.int32))])
 
     @cached_property
     def days(self) -> Places:
@@ -241,7 +244,9 @@ class FactorTable:
         for day in range(first, self.last + 1) if days is None else days:
             seen = np.flatnonzero(listed[:, day])
             found = columns.compute(self.bars, self.fields, day, seen, side)
-            rows = np.flatnonzero(there & (self.days == day))
+            # The table is sorted by date.
+            start, stop = np.searchsorted(self.recorded.dates, [self.bars.dates[day], self.bars.dates[day] + 1])
+            rows = start + np.flatnonzero(there[start:stop])
             place = np.searchsorted(seen, self.stocks[rows])
             inside = (place < len(seen)) & (seen[np.minimum(place, len(seen) - 1)] == self.stocks[rows])
             values[rows[inside]] = found.values[place[inside]]
