@@ -58,6 +58,7 @@ gauntlet: $(VENV)/.families
 fuzz: $(VENV)/.ready $(OLDEST)/.ready
 	@$(BIN)/python tools/fuzz.py --count 1000000
 	@$(BIN)/python tools/fuzz_gate.py --count 50000 --python $(BIN)/python --python $(OLDEST)/bin/python
+	@$(BIN)/python tools/fuzz_factors.py --count 5000 --python $(RESEARCH)/bin/python
 	@ALPHASEAL_MUTATIONS=20000 $(BIN)/python -m pytest -q tests/runtime/gate/test_model_mutations.py
 
 $(OLDEST)/.ready: requirements/onnxruntime-oldest.txt

@@ -135,6 +135,30 @@ def test_a_period_is_known_once_all_its_days_are(rule: str) -> None:
     assert len(set(found)) == 2
 
 
+@pytest.mark.parametrize("whole", [True, False], ids=["whole series", "days without rows"])
+@pytest.mark.parametrize("ignored", [True, False], ids=["missing ignored", "missing counted"])
+@pytest.mark.parametrize("adjusted", [True, False], ids=["adjusted", "recursive"])
+def test_rows_without_a_value_keep_the_weight_of_those_before(adjusted: bool, ignored: bool, whole: bool) -> None:
+    """An exponential mean over rows that mostly lack a value depends on rows far back, and is said not to be known."""
+    random = np.random.default_rng([adjusted, ignored, whole])
+    tables = grids(random, whole=whole)
+    close = tables.tables["bars"].columns["$close"]
+    close[160:360, 1] = np.nan
+    close[np.arange(DAYS) % 20 != 0, 2] = np.nan
+    one = Expressions(random)
+    for alpha, least in ((0.3, 1), (0.6, 3), (0.9, 0)):
+        parameters = {"alpha": alpha, "adjust": adjusted, "ignore_na": ignored, "min_periods": least}
+        mean = one.nodes.make("ewm", one.values[0], one.masks[0], function="mean", **parameters)
+        traced = Traced(2, "drawn", mean, one.masks[0])
+        columns, wanted = loaded(traced, tables), meant(traced, tables)
+        seen = [computed(columns, tables, day) for day in range(5, DAYS, 11)]
+        for (values, known), right in zip(seen, wanted[5::11], strict=True):
+            np.testing.assert_allclose(values[known], right[known], rtol=1e-8)
+        assert not seen[-1][1][2]
+        assert all(known[0] for _, known in seen)
+        assert len({known[1] for _, known in seen}) == 2
+
+
 def test_an_endless_fill_is_known_once_a_value_is_there() -> None:
     """Without a limit a fill looks back as far as the program's window, and says where that was not enough."""
     tables = grids(np.random.default_rng(1), whole=True)

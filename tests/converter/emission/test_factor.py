@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +16,10 @@ import pytest
 
 from alphaseal_converter import cli
 from factor_programs import INSTRUMENTS, grids
+from locations import REPOSITORY
 
+RESEARCH = os.environ.get("ALPHASEAL_RESEARCH_PYTHON", "")
+PROGRAMS = 300
 MOMENTUM = """
 import pandas as pd
 
@@ -26,6 +32,26 @@ def calculate_momentum():
 
 if __name__ == "__main__":
     calculate_momentum()
+"""
+
+
+WEEKLY = """
+import pandas as pd
+
+def weekly(series):
+    close = series.droplevel("instrument")
+    week = close.resample("W-FRI").last()
+    return (week / week.shift(4) - 1).reindex(close.index, method="ffill")
+
+def calculate_weekly():
+    df = pd.read_hdf("daily_pv.h5", key="data").sort_index()
+    parts = {}
+    for instrument, series in df["$close"].groupby(level="instrument"):
+        parts[instrument] = weekly(series)
+    out = pd.concat(parts, names=["instrument", "datetime"]).swaplevel().sort_index()
+    out.to_frame("weekly").to_hdf("result.h5", key="data")
+
+calculate_weekly()
 """
 
 
@@ -67,6 +93,42 @@ def test_values_and_graphs_are_written(bars: Path, tmp_path: Path, capsys: pytes
     np.testing.assert_array_equal(found.sort_index().to_numpy(), expected.sort_index().to_numpy())
 
 
+def test_a_stock_whose_series_has_ended_has_no_value(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Bars of whole series, one of which ends early: no row comes after its last."""
+    days = np.arange(40)
+    dates, names = np.datetime64("2020-01-01") + np.r_[days, days[:20]], ["SH600000"] * 40 + ["SH600001"] * 20
+    columns = {"datetime": pa.array(dates.astype("datetime64[ns]")), "instrument": names}
+    close = pa.array(np.r_[days + 1, 2 * days[:20] + 1].astype(np.float32))
+    pq.write_table(pa.table({**columns, "$close": close}), tmp_path / "bars.parquet")
+    source, out = tmp_path / "factor.py", tmp_path / "values.parquet"
+    source.write_text(
+        MOMENTUM.replace("close.shift(1) / close.shift(6) - 1", "close.shift(1)").replace(
+            'df[["momentum"]].groupby(level="datetime").rank(pct=True)', "df[['momentum']]"
+        ),
+        encoding="utf-8",
+    )
+    status, told = run(capsys, source, "--bars", tmp_path / "bars.parquet", "--out", out)
+    assert status == 0, told
+    assert told["result"]["values"] == 39 + 19
+
+
+def test_weeks_are_those_of_pandas(bars: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A change over four weeks that ended, on every day; a stock's first weeks have none."""
+    source, out = tmp_path / "factor.py", tmp_path / "values.parquet"
+    source.write_text(WEEKLY, encoding="utf-8")
+    status, told = run(capsys, source, "--bars", bars, "--out", out)
+    assert status == 0, told
+    assert (told["result"]["graphs"], told["result"]["stages"], told["result"]["unknown"]) == (1, 0, 0)
+    found = pq.read_table(out).to_pandas().set_index(["instrument", "datetime"])["weekly"].sort_index()
+    close = pq.read_table(bars).to_pandas().set_index("datetime")
+    parts = {}
+    for instrument, series in close.groupby("instrument")["$close"]:
+        week = series.resample("W-FRI").last()
+        parts[instrument] = (week / week.shift(4) - 1).reindex(series.index, method="ffill").dropna()
+    expected = {(name, day): value for name, part in parts.items() for day, value in part.items()}
+    assert found.to_dict() == expected
+
+
 @pytest.mark.parametrize(
     ("old", "new", "code", "line"),
     [
@@ -97,3 +159,19 @@ def test_bars_without_keys_are_refused(tmp_path: Path, capsys: pytest.CaptureFix
     wrong.write_bytes(b"no parquet")
     assert run(capsys, source, "--bars", wrong)[1]["code"] == "factor.bars"
     assert run(capsys, source, "--bars", tmp_path / "gone.parquet")[1]["code"] == "bars.not_readable"
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not RESEARCH, reason="ALPHASEAL_RESEARCH_PYTHON names no Python with pandas")
+def test_no_program_is_compiled_to_other_values() -> None:
+    """Most compile, the others are refused in several ways; no cell that is said to be known is another than pandas'."""
+    command = [sys.executable, str(REPOSITORY / "tools/fuzz_factors.py"), "--count", str(PROGRAMS), "--json"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    total = json.loads(done.stdout)
+    assert total["findings"] == []
+    assert done.returncode == 0
+    outcomes = total["outcomes"]
+    assert sum(outcomes.values()) == PROGRAMS
+    assert outcomes["right"] > PROGRAMS / 2
+    assert {"factor.looks_ahead", "factor.rows_misplaced", "factor.unknown_construct"} <= outcomes.keys()
+    assert total["cells"]["compared"] > 100_000

@@ -200,27 +200,22 @@ def test_a_file_without_values_is_as_none(tmp_path: Path) -> None:
     ("content", "found"),
     [
         (b"", "an empty file"),
-        (None, "no value"),
-        (np.array([1]), "no value"),
         (np.array([1, 5]), "2024-01-03 to 2024-01-03"),
         (np.array([2, 5, 6]), "2024-01-04 to 2024-01-05"),
         (np.array([1, 5, 6, 7]), "2024-01-03 to 2024-01-05"),
     ],
-    ids=["empty", "missing", "without values", "cut", "later", "longer"],
+    ids=["empty", "cut", "later", "longer"],
 )
 def test_fields_of_a_stock_over_other_days_are_refused(
-    content: bytes | npt.NDArray[Any] | None, found: str, tmp_path: Path
+    content: bytes | npt.NDArray[Any], found: str, tmp_path: Path
 ) -> None:
-    """qlib would fill up a lost or cut file with missing values; here it is named, and what the other fields have."""
+    """qlib would fill up a cut file with missing values; here it is named, and what the other fields have."""
     others = {f"features/sz000001/{name}.day.bin": np.array([1, 7, 8]) for name in ("open", "volume")}
     small(tmp_path, **others, **{f"features/sh600000/{name}.day.bin": np.zeros(5) for name in ("open", "volume")})
     fields = ("close", "open", "volume")
     assert two(tmp_path, fields=fields).values.shape == (2, 4, 3)
     damaged = tmp_path / "features/sz000001/close.day.bin"
-    if content is None:
-        damaged.unlink()
-    else:
-        write(tmp_path, {"features/sz000001/close.day.bin": content})
+    write(tmp_path, {"features/sz000001/close.day.bin": content})
     with pytest.raises(RefusalError) as caught:
         two(tmp_path, slice(0, 1), fields)
     assert (caught.value.code, caught.value.where) == ("provider.damaged", str(damaged))
@@ -243,11 +238,32 @@ def test_links_and_directories_in_place_of_files_are_refused(name: str, tmp_path
         assert refused(lambda: two(root)) == "provider.damaged"
 
 
-def test_a_field_that_no_stock_has_is_refused(tmp_path: Path) -> None:
-    """By its name; so is a name that no file can have."""
-    with pytest.raises(RefusalError) as caught:
-        two(small(tmp_path), fields=("close", "vwap"))
-    assert (caught.value.code, caught.value.found) == ("provider.field_missing", "vwap")
+@pytest.mark.parametrize(
+    ("content", "missing"),
+    [(None, 4), (np.array([1]), 4), (np.array([2, 8]), 3)],
+    ids=["no file", "no values", "later"],
+)
+def test_a_field_that_a_stock_lacks_or_has_later_is_missing(
+    content: npt.NDArray[Any] | None, missing: int, tmp_path: Path
+) -> None:
+    """As in qlib, whose data of other vendors have such stocks; the others keep theirs."""
+    small(tmp_path, **{"features/sz000001/open.day.bin": np.array([1, 7, 8])})
+    whole = two(tmp_path, fields=("close", "open"))
+    if content is not None:
+        write(tmp_path, {"features/sz000001/vwap.day.bin": content})
+    found = two(tmp_path, fields=("close", "open", "vwap"))
+    stock = found.instruments.index("SZ000001")
+    assert int(np.isnan(found.values[stock, :, 2]).sum()) == missing
+    np.testing.assert_array_equal(found.values[:, :, :2], whole.values)
+    np.testing.assert_array_equal(found.present, whole.present)
+
+
+def test_a_field_that_no_stock_has_is_missing(tmp_path: Path) -> None:
+    """Yahoo has no vwap; where no stock has any of the fields, or a name is none that a file can have, that is refused."""
+    found = two(small(tmp_path), fields=("close", "vwap"))
+    assert np.isnan(found.values[:, :, 1]).all()
+    assert not np.isnan(found.values[:, :, 0]).all()
+    assert refused(lambda: two(tmp_path, fields=("vwap", "turn"))) == "provider.field_missing"
     assert refused(lambda: two(tmp_path, fields=("../close",))) == "provider.field"
 
 

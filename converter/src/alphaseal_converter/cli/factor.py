@@ -74,7 +74,7 @@ def run_factor(options: argparse.Namespace) -> Outcome:
         "graphs": len(program.graphs),
         "stages": sum(map(len, program.stages)),
         "values": int((~(factor.values != factor.values) & factor.known).sum()),
-        "unknown": int((~factor.known).sum()),
+        "unknown": int((~factor.known & factor.asked).sum()),
         "largest_difference": factor.largest,
     }
     return printable(f"{key}: {value}" for key, value in told.items()), told

@@ -156,7 +156,11 @@ class Emitter(Tensors):
 
     def begins_later(self) -> str:
         """bool [rows]: the stock's series begins within the window, so nothing lies before it."""
-        return self.add("Less", "length", self.whole(self.plan.window))
+        return self.begins_within(self.plan.window)
+
+    def begins_within(self, days: int) -> str:
+        """bool [rows]: the stock's series begins within the last days, behind the first of them."""
+        return self.add("Less", "length", self.whole(days))
 
     # --- masks ----------------------------------------------------------------------------------------------------------
 

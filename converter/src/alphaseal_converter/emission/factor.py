@@ -16,11 +16,11 @@ from alphaseal.gate.model import check_factor_graph
 from alphaseal_converter.emission import tables
 from alphaseal_converter.emission.compile import Program, compile_factors
 from alphaseal_converter.emission.describe import described
-from alphaseal_converter.emission.plan import USUAL, NotEmittedError, Reach
+from alphaseal_converter.emission.plan import USUAL, NotEmittedError, Reach, counts_every_day
 from alphaseal_converter.errors import RefusalError
 from alphaseal_converter.factors.expressions.document import Refused, Traced
-from alphaseal_converter.factors.expressions.evaluate import Grids, evaluate
-from alphaseal_converter.factors.expressions.nodes import in_order
+from alphaseal_converter.factors.expressions.evaluate import Grids, Table, evaluate
+from alphaseal_converter.factors.expressions.nodes import ACROSS, Node, Nodes, in_order
 from alphaseal_converter.factors.expressions.properties import looks_beside_bars
 from alphaseal_converter.factors.tracing import trace
 
@@ -30,6 +30,8 @@ SAME_OF_FLOAT32: Final = 1e-6
 """The same behind steps in float32."""
 _LONGER: Final = (2, 4, 8)
 """Times the usual reach, where values are not known with it."""
+_LISTED: Final = "listed"
+"""A table of no columns: its rows are the days of each stock's series."""
 Values = npt.NDArray[np.float64]
 
 
@@ -37,7 +39,8 @@ Values = npt.NDArray[np.float64]
 class Factor:
     """A compiled factor: `values` and `known` [days, stocks] by the runtime's path; NaN where it has no row or no value.
 
-    `largest` is the difference from the judge, the expression in numpy, relative as in `SAME`.
+    `asked` bool [days, stocks]: what the runtime can be asked for, days of the stock's series.  A table of days by stocks has
+    rows on other days too, and it begins with the bars: what depends on that is not asked for.  `largest` is the difference from the judge, the expression in numpy, relative as in `SAME`.
     """
 
     traced: Traced
@@ -45,6 +48,7 @@ class Factor:
     files: dict[str, bytes]
     values: Values
     known: npt.NDArray[np.bool_]
+    asked: npt.NDArray[np.bool_]
     largest: float
 
 
@@ -71,15 +75,15 @@ def compile_source(
     found = _computed(traced, program, grids, instruments, progress)
     for factor in _LONGER:
         # What the days of a window do not show, those of a longer one may; a stock may be away for years.
-        if found.known.all():
+        if found.known[found.asked].all():
             break
         try:
             longer = _compiled(traced, grids, USUAL.times(factor), path)
             found, program = _computed(traced, longer, grids, instruments, progress), longer
         except (RefusalError, PolicyError):
             break
-    largest = _judged(traced, grids, found.values, found.known, path)
-    return Factor(traced, program, found.files, found.values, found.known, largest)
+    largest = _judged(traced, grids, found, path)
+    return Factor(traced, program, found.files, found.values, found.known, found.asked, largest)
 
 
 @dataclass(frozen=True, eq=False)
@@ -87,6 +91,7 @@ class _Values:
     files: dict[str, bytes]
     values: Values
     known: npt.NDArray[np.bool_]
+    asked: npt.NDArray[np.bool_]
 
 
 def _compiled(traced: Traced, grids: Grids, reach: Reach, path: Path) -> Program:
@@ -111,34 +116,92 @@ def _computed(
     )
     values = np.full(grids.shape, np.nan)
     known = np.ones(grids.shape, np.bool_)
+    listed = bars.listed()
     for day in range(len(grids.days)):
         progress(f"computing {grids.days[day]}")
+        # Statistics of days before count stocks whose series has ended.
         stocks = np.flatnonzero(bars.first <= day)
         found = columns.compute(bars, columns.fields, day, stocks, static)
-        values[day, stocks], known[day, stocks] = found.values[:, 0], found.known[:, 0]
-    return _Values(files, values, known)
+        there = listed[stocks, day]
+        values[day, stocks[there]], known[day, stocks[there]] = found.values[there, 0], found.known[there, 0]
+    return _Values(files, values, known, listed.T & _settled(traced, program, grids))
 
 
-def _judged(traced: Traced, grids: Grids, values: Values, known: npt.NDArray[np.bool_], path: Path) -> float:
+def _judged(traced: Traced, grids: Grids, found: _Values, path: Path) -> float:
+    wanted, most = _evaluated(traced, grids), bound_of(traced)
+    compared = found.known & found.asked
+    largest = _difference(found.values, wanted, compared)
+    if largest <= most:
+        return largest
+    if _difference(_evaluated(*_of_listed(traced, grids)), wanted, compared) > most:
+        raise RefusalError(
+            "factor.counts_unlisted",
+            "statistics of a day count stocks before their first row, or after their last",
+            where=str(path),
+            next_step="stack the table of days by stocks, join it to the bars, and group by datetime",
+        )
+    raise RefusalError(
+        "factor.differs",
+        "the graphs do not give what the expression means",
+        where=str(path),
+        expected=f"within {most:g} of the larger of value and median size",
+        found=f"{largest:.2g}",
+    )
+
+
+def _evaluated(traced: Traced, grids: Grids) -> Values:
+    """The expression in numpy; NaN where it has no row."""
     value, rows = evaluate([traced.value, traced.rows], grids)
-    wanted = np.where(rows, value.astype(np.float64), np.nan)
+    return np.where(rows, value.astype(np.float64), np.nan)
+
+
+def _difference(values: Values, wanted: Values, compared: npt.NDArray[np.bool_]) -> float:
+    """The largest, relative as in `SAME`."""
     finite = np.isfinite(wanted)
     scale = float(np.median(np.abs(wanted[finite]))) if finite.any() else 1.0
     with np.errstate(all="ignore"):
         equal = (wanted == values) | (np.isnan(wanted) & np.isnan(values))
         difference = np.where(equal, 0.0, np.abs(wanted - values) / np.maximum(np.abs(wanted), scale or 1e-300))
-    difference = np.where(np.isnan(difference), np.inf, difference)[known]
-    largest = float(difference.max()) if difference.size else 0.0
-    most = bound_of(traced)
-    if largest > most:
-        raise RefusalError(
-            "factor.differs",
-            "the graphs do not give what the expression means",
-            where=str(path),
-            expected=f"within {most:g} of the larger of value and median size",
-            found=f"{largest:.2g}",
-        )
-    return largest
+    difference = np.where(np.isnan(difference), np.inf, difference)[compared]
+    return float(difference.max()) if difference.size else 0.0
+
+
+def _of_listed(traced: Traced, grids: Grids) -> tuple[Traced, Grids]:
+    """The same with statistics of a day over stocks on the days of their series only, which are rows of one more table."""
+    nodes, made = Nodes(), dict[Node, Node]()
+    for node in in_order([traced.value, traced.rows]):
+        inputs = [made[one] for one in node.inputs]
+        if node.operator in ACROSS:
+            place = 2 if node.operator == "day_pair" else 1
+            inputs[place] = nodes.make("and", inputs[place], nodes.make("rows", table=_LISTED))
+        made[node] = nodes.make(node.operator, *inputs, **node.parameters)
+    listed = Table({}, tables.listed(grids.tables[tables.BARS].rows))
+    changed = Traced(traced.pandas, traced.name, made[traced.value], made[traced.rows])
+    return changed, Grids(grids.days, {**grids.tables, _LISTED: listed})
+
+
+def _settled(traced: Traced, program: Program, grids: Grids) -> npt.NDArray[np.bool_]:
+    """[days, stocks]: what days without rows before the first of the bars do not change."""
+    roots = [traced.value, traced.rows]
+    if not counts_every_day(roots):
+        return np.ones(grids.shape, np.bool_)
+    before = program.window
+    days = np.concatenate([grids.days[0] - np.arange(before, 0, -1), grids.days])
+    found = {name: _later(table, before) for name, table in grids.tables.items()}
+    same = np.ones(grids.shape, np.bool_)
+    for one, other in zip(evaluate(roots, grids), evaluate(roots, Grids(days, found)), strict=True):
+        same &= (one == other[before:]) | ((one != one) & (other[before:] != other[before:]))
+    return same
+
+
+def _later(table: Table, before: int) -> Table:
+    """The table after days without rows."""
+
+    def later(values: npt.NDArray[Any]) -> npt.NDArray[Any]:
+        empty: Any = np.nan if values.dtype.kind == "f" else -1 if values.dtype == np.int32 else 0
+        return np.concatenate([np.full((before, values.shape[1]), empty, values.dtype), values])
+
+    return Table({name: later(values) for name, values in table.columns.items()}, later(table.rows))
 
 
 def bound_of(traced: Traced) -> float:

@@ -21,7 +21,8 @@ class Reach:
     """How far a program looks where no number of days is enough in every case."""
 
     gaps: int = 60
-    """Days that a stock may be away between rows that are counted, beyond those that the expression needs without gaps."""
+    """Days that a stock may be away between rows that are counted, beyond those that the expression needs without gaps; rows
+    that lack a value between those of an exponential mean."""
     fill: int = 250
     """Days that a fill without a limit of its own looks back."""
 
@@ -74,14 +75,14 @@ def span(node: Node, reach: Reach) -> int:
     if node.operator == "ffill":
         return reach.fill if node["limit"] is None else int(node["limit"])
     if node.operator == "ewm":
-        return weighed(node) - 1
+        return weighed(node) - 1 + reach.gaps
     if node.operator == "period":
         return rows_taken(node)
     return int(node["window"]) - 1 if node.operator in ROWS_AWARE else 0
 
 
 def weighed(node: Node) -> int:
-    """Rows that an exponential mean takes; those before weigh less than `TAIL`."""
+    """Values that an exponential mean takes; those before weigh less than `TAIL`."""
     rest = 1.0 - float(node["alpha"])
     return 1 if rest <= 0 else max(int(node["min_periods"]), math.ceil(math.log(TAIL) / math.log(rest)) + 1)
 
@@ -94,6 +95,12 @@ def plan(roots: Iterable[Node], whole: frozenset[str], reach: Reach = USUAL) -> 
     if any(_has_gaps(node, whole) for node in ordered):
         window += reach.gaps
     return Plan(_days(roots, ordered, whole, reach, window), window, _levels(ordered), whole, _numbers(ordered), reach)
+
+
+def counts_every_day(roots: Iterable[Node]) -> bool:
+    """Whether an operator counts days on which a stock has no row, as a table of days by stocks does."""
+    every = (rows_of(node.inputs[-1], frozenset()) for node in in_order(roots) if node.operator in ROWS_AWARE)
+    return any(kind is RowKind.EVERY_DAY for kind in every)
 
 
 def _has_gaps(node: Node, whole: frozenset[str]) -> bool:

@@ -106,17 +106,26 @@ class Line:
             first = found if rows == 0 else emitter.add("Where", emitter.add("Less", found, first), found, first)
         return emitter.add("Where", emitter.begins_later(), emitter.whole(0), first)
 
+    def since_values(self, value: Node, count: int) -> str:
+        """From which day on so many finite values lie within the days that are read, behind what the inputs need."""
+        emitter = self.emitter
+        masked = emitter.to(emitter.masked(value, self.mask, self.length), value.dtype, "float64")
+        lacking = emitter.add("Or", emitter.add("IsNaN", masked), emitter.add("IsInf", masked))
+        found = self._until(emitter.add("Not", lacking), emitter.since((value, self.mask)), count)
+        return emitter.add("Where", emitter.begins_within(self.length), emitter.whole(0), found)
+
     def _until(self, counted: str, behind: str | None, rows: int) -> str:
         """int64 [1, rows]: days before the one at which `rows` of `counted` have been seen, those from `behind` on."""
         emitter = self.emitter
+        earlier = emitter.plan.window - self.length
         if behind is not None:
-            day = emitter.constant(np.arange(self.length, dtype=np.int64)[:, None])
+            day = emitter.constant(np.arange(self.length, dtype=np.int64)[:, None] + earlier)
             counted = emitter.add("And", counted, emitter.add("GreaterOrEqual", day, behind))
         axis = emitter.constant(np.array(0, dtype=np.int64))
         seen = emitter.add("CumSum", emitter.to(counted, "bool", "float64"), axis)
         fewer = emitter.add("Less", seen, emitter.double(float(rows)))
         days = emitter.add("ReduceSum", emitter.to(fewer, "bool", "float64"), emitter.constant([0]), keepdims=1)
-        return emitter.to(days, "float64", "int64")
+        return emitter.add("Add", emitter.to(days, "float64", "int64"), emitter.whole(earlier))
 
 
 def behind_missing(emitter: Emitter, value: str, length: int, places: int, dtype: str = "float64") -> str:
@@ -181,7 +190,11 @@ def _row_count(emitter: Emitter, node: Node, days: int) -> tuple[str, str | None
 
 
 def _exponential(emitter: Emitter, node: Node, days: int) -> tuple[str, str | None]:
-    """pandas' recurrence, row by row over the last rows; what lies before them weighs less than `properties.TAIL`."""
+    """pandas' recurrence, row by row over the last rows.
+
+    What lies before them is known to weigh less than `properties.TAIL` where enough of them have values: a value makes it lighter, a
+    row without does not.
+    """
     value, mask = node.inputs
     line = Line(emitter, mask, days, span(node, emitter.plan.reach))
     add, moved = emitter.add, line.values(value)
@@ -207,7 +220,7 @@ def _exponential(emitter: Emitter, node: Node, days: int) -> tuple[str, str | No
         found.append(add("Where", add("Less", count, least), emitter.nan, average))
     found = found[-days:]
     joined = found[0] if len(found) == 1 else add("Concat", *found, axis=0)
-    return line.back(joined), line.since(node.inputs, weighed(node))
+    return line.back(joined), line.since_values(value, weighed(node))
 
 
 RULES: Final[Mapping[str, Rule]] = {

@@ -175,10 +175,11 @@ def dtypes_of(grids: Grids) -> dict[str, dict[str, str]]:
 def whole_tables(grids: Grids) -> frozenset[str]:
     """Tables with a row on every day of each stock's series."""
     rows = grids.tables[BARS].rows
-    return frozenset({BARS}) if (rows == _listed(rows)).all() else frozenset()
+    return frozenset({BARS}) if (rows == listed(rows)).all() else frozenset()
 
 
-def _listed(rows: Any) -> Any:
+def listed(rows: Any) -> Any:
+    """[days, stocks]: from each stock's first row to its last."""
     return np.logical_or.accumulate(rows, axis=0) & np.logical_or.accumulate(rows[::-1], axis=0)[::-1]
 
 

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from alphaseal_converter.decode import frames as decode
 from alphaseal_converter.errors import RefusalError
 from alphaseal_converter.locate.configuration import Loader, TaskConfiguration, expressions, parse_task_configuration
+from alphaseal_converter.locate.frequency import not_of_days
 from alphaseal_converter.locate.runs import read_file
 from alphaseal_converter.models.record import ModelRecord
 from alphaseal_converter.pickles import read_pickle
@@ -67,7 +68,10 @@ def read_predictions(path: Path) -> Predictions:
     if dates.dtype.kind != "M":
         raise _form(path, "dates in the index", str(dates.dtype))
     instruments = np.asarray(index.levels[names.index("instrument")], dtype=object)
-    return Predictions(dates.astype("datetime64[D]"), instruments, np.asarray(values, dtype=np.float64))
+    days = dates.astype("datetime64[D]")
+    if (odd := np.flatnonzero(days != dates)).size:
+        raise not_of_days(str(path), f"a prediction of {dates[odd[0]].astype('datetime64[s]')}")
+    return Predictions(days, instruments, np.asarray(values, dtype=np.float64))
 
 
 def read_task_configuration(path: Path) -> TaskConfiguration:

@@ -11,6 +11,7 @@ from datetime import date, datetime
 from typing import Any
 
 from alphaseal_converter.errors import RefusalError
+from alphaseal_converter.locate.frequency import require_days
 
 Segment = tuple[date | None, date | None]
 
@@ -109,9 +110,11 @@ class TaskConfiguration:
 
 
 def parse_task_configuration(plain: Any, where: str) -> TaskConfiguration:
-    """The typed view of a decoded ``task`` artefact; a block that is missing is `RefusalError` ``task.form``."""
+    """The typed view of a decoded ``task`` artefact; a block that is missing is `RefusalError` ``task.form``, another
+    frequency than days ``run.frequency``."""
     root = _mapping(plain, "", where)
     dataset = component(root.get("dataset"), "dataset", where)
+    require_days(dataset.kwargs, where)
     handler = component(dataset.kwargs.get("handler"), "dataset.kwargs.handler", where)
     settings = handler.kwargs
     loader_block = settings.get("data_loader")

@@ -35,7 +35,7 @@ MAXIMUM_LINES = 1_000_000
 MAXIMUM_VALUES = 1 << 28
 _TEXT_LIMIT = 64 << 20
 _FIELD_LIMIT = 4 * (MAXIMUM_DAYS + 1)
-_CODE = re.compile(r"[A-Za-z0-9_](?:[A-Za-z0-9_.-]{0,62}[A-Za-z0-9_-])?")
+_CODE = re.compile(r"[A-Za-z0-9_^](?:[A-Za-z0-9_.^-]{0,62}[A-Za-z0-9_^-])?")
 _FIELD = re.compile(r"[A-Za-z0-9_]{1,64}")
 _MARKET = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,63}")
 _MIDNIGHT = re.compile(r"(\d{4}-\d{2}-\d{2})(?:[ T]00:00:00)?")
@@ -228,9 +228,10 @@ def read_bars(
 
     A stock's series begins on the first day of its files.  Its rows are the days that they have, within
     its spans and `rows` (both ends included), whatever the values; values beyond them are there for the windows, as in
-    qlib.  All fields of a stock are over the same days, as qlib's `scripts/dump_bin.py` writes them: qlib itself would
-    fill up what a file lost with missing values.  Raises RefusalError ``provider.field_missing`` (no stock has it),
-    ``provider.damaged``, ``provider.too_large``.
+    qlib.  A field that a stock, or every stock, has no file of, or that begins later, has missing values there, as in qlib.
+    All fields of a stock end on one day, as qlib's `scripts/dump_bin.py` writes them: qlib itself would fill up what a file
+    lost with missing values.  Raises RefusalError ``provider.field_missing`` (no stock has any of them), ``provider.damaged``,
+    ``provider.too_large``.
     """
     calendar = provider.calendar[days]
     first_day = days.indices(len(provider.calendar))[0]
@@ -242,37 +243,36 @@ def read_bars(
             found=f"{len(universe)} stocks, {len(calendar)} days, {len(fields)} fields",
         )
     names, parts, firsts, lasts, present = [], [], [], [], []
-    seen: set[str] = set()
     uneven: list[_Uneven] = []
     for name in sorted(universe):
         series = {column: found for column in fields if (found := provider.values(name, _field(column))) is not None}
-        seen |= set(series)
         if not series:
             continue
-        other = _uneven(provider, name, series, fields)
+        other = _uneven(provider, name, series)
         if other is not None:
             uneven.append(other)
             continue
         values = np.full((len(calendar), len(fields)), np.nan, np.float32)
         for place, column in enumerate(fields):
-            _put(values[:, place], first_day, *series[column])
-        start, length = series[fields[0]][0], len(series[fields[0]][1])
-        end = start + length
+            if column in series:
+                _put(values[:, place], first_day, *series[column])
+        start = min(begin for begin, _ in series.values())
+        end = max(begin + len(found) for begin, found in series.values())
         index = np.arange(first_day, first_day + len(calendar))
         names.append(name)
         parts.append(values)
         firsts.append(max(0, start - first_day))
         lasts.append(min(len(calendar), end - first_day) - 1)
         present.append((index >= start) & (index < end) & _inside(calendar, universe[name], rows))
-    missing = [column for column in fields if column not in seen]
-    if uneven and not missing:
+    if uneven:
         raise _damaged(uneven)
-    if missing or not names:
+    if not names:
         raise RefusalError(
             "provider.field_missing",
-            "no stock of the market has a file of a field that the run's expressions read",
+            "no stock of the market has a file of any field that the run's expressions read",
             where=str(provider.root / "features"),
-            found=", ".join(missing) or "no stock with files",
+            expected=", ".join(fields),
+            found="no stock with files",
             next_step="name the data that the run was trained on with --provider",
         )
     return Bars(
@@ -294,19 +294,18 @@ class _Uneven:
     found: str
 
 
-def _uneven(
-    provider: Provider, instrument: str, series: Mapping[str, _Series], fields: Sequence[str]
-) -> _Uneven | None:
-    """The first field whose days are not those of most fields of the stock; of two as many, the longer is right."""
-    spans = {column: (series[column][0], len(series[column][1])) for column in fields if column in series}
-    usual, _ = max(Counter(spans.values()).items(), key=lambda counted: (counted[1], counted[0][1]))
-    for column in fields:
-        if spans.get(column) != usual:
-            model = next(name for name, span in spans.items() if span == usual)
+def _uneven(provider: Provider, instrument: str, series: Mapping[str, _Series]) -> _Uneven | None:
+    """The first field that ends on another day than most fields of the stock; of two as many, the later is right."""
+    spans = {column: (start, len(values)) for column, (start, values) in series.items()}
+    ends = {column: start + length for column, (start, length) in spans.items()}
+    usual, _ = max(Counter(ends.values()).items(), key=lambda counted: (counted[1], counted[0]))
+    model = next(name for name, end in ends.items() if end == usual)
+    for column, end in ends.items():
+        if end != usual:
             place = provider.place(instrument, column)
-            expected = f"{_span(provider.calendar, usual)}, as {PurePosixPath(provider.place(instrument, model)).name}"
-            found = _span(provider.calendar, spans[column]) if column in spans else "no value"
-            return _Uneven(provider.root / place, expected, found)
+            shown = PurePosixPath(provider.place(instrument, model)).name
+            expected = f"{_span(provider.calendar, spans[model])}, as {shown}"
+            return _Uneven(provider.root / place, expected, _span(provider.calendar, spans[column]))
     return None
 
 
@@ -320,7 +319,7 @@ def _damaged(uneven: Sequence[_Uneven]) -> RefusalError:
     more = f"; {len(uneven)} stocks are like that" if len(uneven) > 1 else ""
     return RefusalError(
         "provider.damaged",
-        "the files of a stock do not have the same days",
+        "the files of a stock do not end on the same day",
         where=str(first.where),
         expected=first.expected,
         found=first.found + more,
@@ -376,7 +375,7 @@ def _code(name: str, where: str) -> str:
     if not _CODE.fullmatch(name):
         raise RefusalError(
             "provider.instruments", "an instrument is written in a form that no file can have", where=where,
-            expected="letters, digits, _ . -, at most 64", found=repr(name[:80]),
+            expected="letters, digits, _ . ^ -, at most 64", found=repr(name[:80]),
         )  # fmt: skip
     return name
 

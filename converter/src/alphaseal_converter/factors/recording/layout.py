@@ -48,8 +48,8 @@ class Layout:
         )
 
     def same_labels(self, other: Layout) -> bool:
-        """Whether labels mean the same."""
-        return self.kind == other.kind and set(self.levels) == set(other.levels) and self.labels is other.labels
+        """Whether labels mean the same: pandas finds no label of (day, stock) among those of (stock, day)."""
+        return self.kind == other.kind and self.levels == other.levels and self.labels is other.labels
 
 
 class Opaque:

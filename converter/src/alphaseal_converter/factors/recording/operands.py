@@ -12,6 +12,7 @@ from alphaseal_converter.factors.recording.layout import DATE, Layout, Opaque, T
 from alphaseal_converter.factors.recording.recorder import by_value, decide, make, misplaced, unknown
 from alphaseal_converter.factors.recording.values import (
     BINARY,
+    COMPARED,
     UNARY,
     binary,
     cast,
@@ -171,7 +172,18 @@ def combined(operator: str, left: Any, right: Any, own: bool = True) -> Any:
     """`operator` of two operands, aligned by label as pandas does, or by position as numpy does; `own`: of pandas itself."""
     if operator in ("eq", "ne") and any(isinstance(one, str) for one in (left, right)):
         unknown("comparison with a text")
+    labelled = [one.layout for one in (left, right) if isinstance(one, Operand) and one.labelled]
+    if own and len(labelled) == 2 and labelled[0].kind == labelled[1].kind:
+        _check_rows(operator, *labelled)
     return joined([left, right], lambda values: binary(operator, *values), own)
+
+
+def _check_rows(operator: str, left: Layout, right: Layout) -> None:
+    """Refuse what pandas does not align, or fills with False where a row is missing."""
+    if operator in COMPARED and not (left.rows is right.rows and left.order == right.order):
+        unknown("comparison of different rows", "pandas raises where two indices are not the same; reindex one first")
+    if operator in ("or", "xor") and left.rows is not right.rows:
+        unknown(f"{operator} of different rows", "it is false where one of them has no row; reindex one first")
 
 
 def chosen(condition: Any, yes: Any, no: Any) -> Any:

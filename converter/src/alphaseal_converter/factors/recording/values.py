@@ -17,7 +17,7 @@ from alphaseal_converter.factors.recording.recorder import make, unknown
 Operand = Any
 """Node, int, float, bool or numpy number."""
 _PYTHON: Final = {bool: "bool", int: "int64", float: "float64"}
-_COMPARED: Final = frozenset({"gt", "ge", "lt", "le", "eq", "ne"})
+COMPARED: Final = frozenset({"gt", "ge", "lt", "le", "eq", "ne"})
 _LOGIC: Final = {"add": "or", "mul": "and", "and": "and", "or": "or", "xor": "xor"}
 """What numpy's operators are for two truth values."""
 
@@ -109,7 +109,7 @@ def binary(operator: str, left: Operand, right: Operand) -> Node:
             return make(_LOGIC[operator], cast(left, kind), cast(right, kind))
         if operator == "sub":
             raise TypeError("numpy boolean subtract, the `-` operator, is not supported")
-        if operator not in _COMPARED and operator not in ("maximum", "minimum"):
+        if operator not in COMPARED and operator not in ("maximum", "minimum"):
             kind = "float64" if operator in ("div", "pow") else "int64"
         elif operator in ("maximum", "minimum"):
             return make("or" if operator == "maximum" else "and", cast(left, kind), cast(right, kind))

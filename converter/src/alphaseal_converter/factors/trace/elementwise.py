@@ -10,13 +10,14 @@ import numpy as np
 
 from alphaseal_converter.factors.expressions.nodes import Node
 from alphaseal_converter.factors.recording.layout import DATE, Layout, Opaque, ordered, without_level
-from alphaseal_converter.factors.recording.operands import Operand, combined, value_of
+from alphaseal_converter.factors.recording.operands import Operand, combined, joined, value_of
 from alphaseal_converter.factors.recording.recorder import RECORD, looks_ahead, misplaced, unknown
 from alphaseal_converter.factors.recording.values import (
     binary,
     both,
     cast,
     dtype_named,
+    implies,
     is_number,
     kept,
     missing,
@@ -46,6 +47,11 @@ class Elementwise(Operand):
         found.layout = layout
         return found
 
+    def _is_one(self, other: Operand) -> bool:
+        """Whether the other is one number for all of our rows, or for those of our day."""
+        mine = self.layout.kind
+        return not other.labelled and other.layout.kind in ("value", "window", mine if mine == "date" else "value")
+
     def operand_of(self, other: Any) -> Any:
         """Values of another object on our rows: by label, or by position where it has no labels."""
         if not isinstance(other, Operand):
@@ -53,8 +59,7 @@ class Elementwise(Operand):
         mine, its = self.layout, other.layout
         if other.is_frame:
             return unknown("a frame as an operand")
-        single = not other.labelled and its.kind in ("value", "window", mine.kind if mine.kind == "date" else "value")
-        if single or its is mine:
+        if self._is_one(other) or its is mine:
             return other.node
         if not other.labelled:
             if not mine.same_rows(its):
@@ -111,6 +116,8 @@ class Elementwise(Operand):
             return self._put(self.ffill(limit=limit), inplace)
         if limit is not None:
             unknown("fillna", "with a limit")
+        if isinstance(value, Operand) and not value.labelled and not self._is_one(value) and RECORD.pandas < 3:
+            raise TypeError('"value" parameter must be a scalar, dict or Series, but you passed a "ndarray"')
         return self._put(self._filled(value), inplace)
 
     def ffill(self, *arguments: Any, **named: Any) -> Any:
@@ -143,15 +150,20 @@ class Elementwise(Operand):
         return self._put(self.mapped(lambda node: _chosen(condition, node, instead)), inplace)
 
     def mask(self, cond: Any, other: Any = np.nan, inplace: bool = False, axis: Any = None, level: Any = None) -> Any:
-        condition, instead = self.condition_of(cond), self.operand_of(other)
-        return self._put(self.mapped(lambda node: _chosen(negated(condition), node, instead)), inplace)
+        condition, instead = self.condition_of(cond, turned=True), self.operand_of(other)
+        return self._put(self.mapped(lambda node: _chosen(condition, node, instead)), inplace)
 
-    def condition_of(self, condition: Any) -> Node:
+    def condition_of(self, condition: Any, *, turned: bool = False) -> Node:
+        """Where it is true, or (`turned`) false; neither where it has no row."""
         if callable(condition):
             condition = condition(self)
         if not isinstance(condition, Operand) or condition.node.dtype != "bool":
             unknown("condition", "a series of truth values is expected")
+        if turned:
+            condition = ~condition
         if condition.layout.rows is not self.layout.rows and condition.labelled:
+            if not condition.layout.same_labels(self.layout):
+                unknown("condition", "of another kind of index")
             return both(condition.node, condition.layout.rows)
         return self.operand_of(condition)  # type: ignore[no-any-return]
 
@@ -168,6 +180,8 @@ class Elementwise(Operand):
         """Our layout with the rows where the condition is true."""
         if condition.labelled and not condition.layout.same_labels(self.layout):
             unknown("rows chosen by a condition", "of another kind of index")
+        if condition.labelled and not implies(self.layout.rows, condition.layout.rows):
+            unknown("rows chosen by a condition", "that has not all of the rows: pandas raises")
         chosen = both(condition.node, condition.layout.rows) if condition.labelled else self.operand_of(condition)
         return self.layout.but(rows=both(self.layout.rows, chosen))
 
@@ -325,7 +339,8 @@ def arithmetic(self: Any, operator: str, other: Any, axis: Any, level: Any, fill
             found = combined(operator, *((right, left) if turned else (left, right)))
             return found.mask(gone)
         return combined(operator, *((other, self.fillna(fill_value)) if turned else (self.fillna(fill_value), other)))
-    return combined(operator, *((other, self) if turned else (self, other)))
+    # pandas aligns what its methods compare, and what its operators compare it does not.
+    return joined([other, self] if turned else [self, other], lambda values: binary(operator, *values))
 
 
 Elementwise.arithmetic = arithmetic  # type: ignore[attr-defined]

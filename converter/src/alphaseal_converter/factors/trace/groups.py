@@ -273,8 +273,9 @@ class Group:
             return self.outer(found).under(
                 found.layout.but(kind=self.owner.layout.kind, order="stock" if self.by == STOCK else "day")
             )
-        if found.layout.rows is mine.rows:
+        if found.layout.rows is mine.rows and isinstance(found, Frame) == self.is_frame:
             return self.outer(found)
+        # pandas puts only results like their groups back into the rows' order; the others stand group by group.
         order = "stock" if self.by == STOCK else "day"
         return found.under(found.layout.but(kind=self.owner.layout.kind, order=order, keys=self.owner.layout.keys))
 

@@ -125,12 +125,15 @@ def across_columns(frame: Frame, function: str, ddof: int = 1, least: int = 0) -
     nan = constant(float("nan"), kind)
     if function == "sum":
         return Series(where(binary("ge", count, least), total, nan) if least else total, frame.layout)
-    mean = binary("div", total, count)
     if function == "mean":
-        return Series(mean, frame.layout)
-    squares = [where(t, binary("pow", binary("sub", v, mean), 2), zero) for t, v in zip(there, values, strict=True)]
-    spread = binary("div", reduce(lambda a, b: binary("add", a, b), squares), binary("sub", count, ddof))
-    spread = where(binary("gt", count, ddof), spread, nan)
+        return Series(binary("div", total, count), frame.layout)
+    # pandas adds up in double, and rounds the variance.
+    wide = [where(t, cast(v, "float64"), 0.0) for t, v in zip(there, values, strict=True)]
+    number = cast(count, "float64")
+    mean = binary("div", reduce(lambda a, b: binary("add", a, b), wide), number)
+    squares = [where(t, binary("pow", binary("sub", v, mean), 2), 0.0) for t, v in zip(there, wide, strict=True)]
+    spread = binary("div", reduce(lambda a, b: binary("add", a, b), squares), binary("sub", number, ddof))
+    spread = where(binary("gt", count, ddof), cast(spread, kind), nan)
     from_variance = spread if function == "var" else Series(spread, frame.layout).unary_of("sqrt").node
     return Series(from_variance, frame.layout)
 
