@@ -10,7 +10,7 @@ import numpy.typing as npt
 from alphaseal.factors.daily import FactorColumns
 from alphaseal_converter.emission.compile import compile_factors
 from alphaseal_converter.emission.describe import described
-from alphaseal_converter.emission.tables import as_bars, whole_tables
+from alphaseal_converter.emission.tables import as_bars, as_side_table, whole_tables
 from alphaseal_converter.factors.expressions.document import Traced
 from alphaseal_converter.factors.expressions.evaluate import Grids, Table, evaluate
 from alphaseal_converter.factors.expressions.nodes import (
@@ -239,7 +239,7 @@ def computed(columns: FactorColumns, tables: Grids, day: int) -> tuple[npt.NDArr
     """Values and whether they are known, [stocks]; NaN for stocks that are not listed yet."""
     bars = as_bars(tables, INSTRUMENTS, columns.fields)
     stocks = np.flatnonzero(bars.first <= day)
-    found = columns.compute(bars, columns.fields, day, stocks)
+    found = columns.compute(bars, columns.fields, day, stocks, as_side_table(tables.tables.get("static")))
     values, known = np.full(STOCKS, np.nan), np.ones(STOCKS, np.bool_)
     values[stocks], known[stocks] = found.values[:, 0], found.known[:, 0]
     return values, known

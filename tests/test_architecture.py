@@ -127,10 +127,10 @@ WINGS = {
         "families": "comparison isolation nodes pickles decode processors models graph locate",
         "market": "session locate",
         "evidence": "comparison plain factors processors locate alphas emission market",
-        "proof": "comparison isolation factors processors session graph locate alphas families market evidence",
+        "proof": "comparison isolation factors processors session graph locate alphas emission families market evidence",
         "card": "comparison pickles decode processors locate families proof",
         "bundle": "plain factors processors session locate evidence proof card",
-        "build": "factors session locate families evidence proof bundle",
+        "build": "factors session locate emission families evidence proof bundle",
         "cli": "isolation plain factors session locate emission families evidence proof bundle build",
     },
 }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from tempfile import mkdtemp
@@ -21,11 +22,13 @@ from alphaseal.cli import main as alphaseal_command
 from alphaseal.errors import AlphasealError
 from alphaseal.format import manifest as m
 from alphaseal.format.factors import CompiledFactor, NotCompiledFactor
+from alphaseal_converter import build as build_module
 from alphaseal_converter.build import build
 from alphaseal_converter.cli import main as convert_command
-from alphaseal_converter.evidence import compiled as compiled_module
+from alphaseal_converter.evidence import golden as golden_module
 from alphaseal_converter.factors.expressions.evaluate import evaluate
 from alphaseal_converter.factors.expressions.words import readable
+from alphaseal_converter.market.provider import open_provider, read_bars
 from alphaseal_converter.proof.request import BuildRequest
 from bundles import FACTOR_PLAIN, direct_request, factor_plain_request
 from commands import answer_of
@@ -265,7 +268,7 @@ def test_golden_values_are_held_to_the_expression_in_numpy(
         value, rows = evaluate(roots, grids)
         return [value * 1.001 if str(readable(roots[0])).startswith("(($volume - mean") else value, rows]
 
-    monkeypatch.setattr(compiled_module, "evaluate", moved)
+    monkeypatch.setattr(golden_module, "evaluate", moved)
     manifest = build(factor_plain_request(tmp_path / "bundle", features=None, provider=market)).manifest
     outcomes = {one.name: one.compilation for one in manifest.features if one.compilation is not None}
     refused = outcomes.pop("TURNOVER_Z_40D")
@@ -273,3 +276,49 @@ def test_golden_values_are_held_to_the_expression_in_numpy(
     assert (refused.code, refused.construct) == ("differs", "the golden bars")
     assert all(isinstance(one, CompiledFactor) for one in outcomes.values())
     assert len(outcomes) == 3
+
+
+BESIDE = """
+import pandas as pd
+
+df = pd.read_hdf("daily_pv.h5", key="data")
+side = pd.read_parquet("static_factors.parquet")
+df = df.join(side[["close_3"]], how="left")
+(1 - df["$close"] / df["close_3"]).to_frame("REV_3D").to_hdf("result.h5", key="data")
+"""
+
+
+def test_a_factor_that_reads_a_side_table_is_scored_with_one(
+    market: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The same column, its code another: the bundle says which column it needs, and gives qlib's scores from bars and table."""
+    provider = open_provider(market)
+    bars = read_bars(provider, provider.universe("all"), ("close",), slice(0, None), (None, None))
+    stock, day = np.nonzero(bars.present)
+    before = np.full(bars.present.shape, np.nan, np.float32)
+    before[:, 3:] = bars.values[:, :-3, 0]
+    names = np.array(bars.instruments, object)[stock].tolist()
+    columns = {"close_3": before[stock, day], "datetime": bars.dates[day].astype("datetime64[ns]"), "instrument": names}
+    side = tmp_path / "static_factors.parquet"
+    pq.write_table(pa.table(columns), side)
+    own = build_module._sota_factors
+
+    def beside(located: Any, features: Any) -> tuple[Any, ...]:
+        return tuple(replace(one, code=BESIDE) if one.name == "REV_3D" else one for one in own(located, features))
+
+    monkeypatch.setattr(build_module, "_sota_factors", beside)
+    place = ("--workspace-root", str(FACTOR_PLAIN / "workspaces"), "--provider", str(market), "--static", str(side))
+    bundle = str(tmp_path / "bundle")
+    factor = answer_of(convert_command, "build", str(FACTOR_PLAIN), *place, "--out", bundle)["result"]["factors"][
+        "REV_3D"
+    ]
+    assert [(one["table"], one["column"]) for one in factor["inputs"]] == [("bars", "close"), ("static", "close_3")]
+    manifest = m.parse((tmp_path / "bundle" / m.FILE_NAME).read_bytes())
+    assert manifest.compiled is not None
+    assert [(one.name, one.dtype, one.days) for one in manifest.compiled.static] == [("close_3", "float32", 1)]
+    asked = ("score", bundle, "--allow-unsigned", "--bars", str(bars_file()), "--dates", ":".join(DATES))
+    assert answer_of(alphaseal_command, *asked, "--out", str(tmp_path / "none.parquet"))["code"] == "usage.static"
+    out = tmp_path / "scores.parquet"
+    assert answer_of(alphaseal_command, *asked, "--static", str(side), "--out", str(out))["ok"]
+    scores, recorded = pq.read_table(out).sort_by(KEYS), pq.read_table(LIGHTGBM / "pred.parquet").sort_by(KEYS)
+    assert scores["score"].to_numpy().tobytes() == recorded["score"].to_numpy().astype(np.float64).tobytes()

@@ -19,6 +19,7 @@ from alphaseal.format.manifest import FIRST_FORMAT
 from alphaseal_converter.bundle.created import given_creation_time
 from alphaseal_converter.bundle.sources import factors_to_try
 from alphaseal_converter.bundle.write import BuiltBundle, write_bundle
+from alphaseal_converter.emission.tables import SideFile
 from alphaseal_converter.errors import RefusalError
 from alphaseal_converter.evidence.alphas import GOLDEN_DAYS
 from alphaseal_converter.evidence.compiled import TracedFactor, trace_factors
@@ -174,24 +175,29 @@ def _order(
     dtypes = raw.dtypes if raw is not None else {}
     features = resolve_order(located, dtypes, model.feature_count, given, model.known_names)
     predictions = located.parts.predictions
-    factors = _traced_factors(request, located, features, progress)
+    side = SideFile.of(request.static) if request.static is not None and _compiles(request) else None
+    factors = _traced_factors(request, located, features, side, progress)
     progress("compiling the alpha expressions")
-    bars = BarReplay.find(features.features, factors, located, request, raw is None)
+    bars = BarReplay.find(features.features, factors, side, located, request, raw is None)
     return features, raw or bars.raw_values(predictions, model.step_length, scratch, progress), bars
 
 
 def _traced_factors(
-    request: BuildRequest, located: Located, features: FeatureOrder, progress: Progress
+    request: BuildRequest, located: Located, features: FeatureOrder, side: SideFile | None, progress: Progress
 ) -> dict[str, TracedFactor]:
     """The code of the model's SOTA factors, followed; nothing of a bundle that has no place for it."""
-    if not request.compile_factors or request.format == FIRST_FORMAT:
+    if not _compiles(request):
         return {}
     codes = {
         factor.name: factor.code
         for factor in _sota_factors(located, features)
         if factor.status == "in_model" and factor.code is not None
     }
-    return trace_factors(codes, progress)
+    return trace_factors(codes, progress, side)
+
+
+def _compiles(request: BuildRequest) -> bool:
+    return request.compile_factors and request.format != FIRST_FORMAT
 
 
 def _given_values(request: BuildRequest, located: Located, scratch: Path, progress: Progress) -> RawFile | None:

@@ -12,6 +12,7 @@ from alphaseal_converter.emission.compile import compile_factors
 from alphaseal_converter.emission.describe import described
 from alphaseal_converter.emission.plan import NotEmittedError
 from alphaseal_converter.factors.expressions.document import Traced
+from alphaseal_converter.factors.expressions.evaluate import Grids, Table
 from alphaseal_converter.factors.expressions.nodes import PERIOD_FUNCTIONS, PERIOD_RULES, Nodes
 from alphaseal_converter.factors.expressions.periods import numbered
 from factor_programs import DAYS, STOCKS, Expressions, computed, grids, loaded, meant
@@ -44,6 +45,27 @@ def _gate(traced: Traced, whole: bool) -> None:
     part, files = described(program, "factors", whole)
     for graph in part.graphs:
         check_factor_graph(files[graph.file], part, graph)
+
+
+def test_a_stock_without_a_text_is_in_no_group() -> None:
+    """A missing key is none, as in pandas: neither a group of its own nor one that others see."""
+    tables = grids(np.random.default_rng(1), whole=True)
+    names = np.full(tables.shape, 1, np.int32)
+    names[:, ::3], names[:, 1] = 0, -1
+    side = Table({"sector": names}, np.ones(tables.shape, np.bool_))
+    tables = Grids(tables.days, {**tables.tables, "static": side})
+    nodes = Nodes()
+    close = nodes.make("cast", nodes.make("field", table="bars", column="$close", dtype="float32"), to="float64")
+    rows = nodes.make("rows", table="bars")
+    sector = nodes.make("field", table="static", column="sector", dtype="text")
+    mean = nodes.make("day", close, rows, sector, function="mean")
+    traced = Traced(2, "drawn", mean, rows)
+    wanted = meant(traced, tables)
+    values, known = computed(loaded(traced, tables), tables, DAYS - 1)
+    assert np.isnan(wanted[-1, 1])
+    assert known.all()
+    assert (np.isnan(values) == np.isnan(wanted[-1])).all()
+    assert np.nanmax(np.abs(values - wanted[-1])) < 1e-9
 
 
 def test_a_row_that_depends_on_days_before_the_window_is_not_known() -> None:

@@ -15,7 +15,7 @@ from alphaseal.format.factors import CompiledFactor, NotCompiledFactor
 from alphaseal.tables.features import FeatureBlock
 from alphaseal_converter.errors import RefusalError
 from alphaseal_converter.evidence.compiled import Compilation, prove_factors, trace_factors
-from alphaseal_converter.evidence.factor_table import FactorTable
+from alphaseal_converter.evidence.factor_table import FactorTable, Research
 from alphaseal_converter.evidence.order import OrderedFeature
 from alphaseal_converter.factors.process import Runner, Session
 from alphaseal_converter.isolation.sandbox import IsolationLimits
@@ -79,7 +79,8 @@ def compiled(market: Path, table: Path, body: str = "", python: Path | None = No
     feature = OrderedFeature(name="BIAS_5D", origin="sota", dtype="float64", expression=None)
     traced = trace_factors({"BIAS_5D": CODE.format(body=body)}, lambda text: None)
     runner = None if python is None else Runner(python, IsolationLimits())
-    part = prove_factors(traced, [feature], opened(market), "", table, None, runner, lambda text: None)
+    research = Research(opened(market), recorded=table, runner=runner)
+    part = prove_factors(traced, [feature], research, lambda text: None)
     return part.compilations["BIAS_5D"]
 
 
@@ -205,7 +206,7 @@ def test_a_table_of_other_days_is_refused_by_name(market: Path, tmp_path: Path) 
     later = replace(bars, dates=bars.dates + np.timedelta64(20_000, "D"))
     table = written(later, tmp_path / "table.parquet", keep=np.full(bars.present.shape, True))
     with pytest.raises(RefusalError, match="no day of the factor table"):
-        FactorTable.read(opened(market), None, ("close",), table, [feature])
+        FactorTable.read(opened(market), table, Research(None), (("close",), ()), [feature])
     found = compiled(market, table)
     assert isinstance(found, NotCompiledFactor)
     assert found.code == "not_proven"

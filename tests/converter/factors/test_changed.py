@@ -79,7 +79,7 @@ def test_pandas_and_graphs_are_compared_on_every_row() -> None:
     given = bars()
 
     def told(source: bytes, compute: Any = previous) -> tuple[int, str | None]:
-        found = compare(session, source, "FACTOR", given, FIELDS, compute, 1e-9)
+        found = compare(session, source, "FACTOR", as_market(given, FIELDS), given, compute, 1e-9)
         return found.cells, found.differs
 
     assert told(PREVIOUS) == (int(given.present.sum()), None)

@@ -398,5 +398,6 @@ def test_look_ahead_makes_the_bundle_not_ready(
     assert [reason.code for reason in built.manifest.eligibility.reasons] == ["looks_ahead"]
     assert "REV_3D" in built.manifest.eligibility.reasons[0].text
     assert ahead.line("REV_3D") == "factor  REV_3D: look-back not known; data after the date change its value"
-    assert convert(["build", "task", "--out", str(tmp_path / "other"), "--static", "x", "--json"]) == 2
-    assert "--static goes with --bars" in capsys.readouterr().out
+    for left in ("--no-compile-factors", "--format=1.0"):
+        assert convert(["build", "task", "--out", str(tmp_path / "other"), "--static", "x", left, "--json"]) == 2
+        assert "--static goes with --bars" in capsys.readouterr().out

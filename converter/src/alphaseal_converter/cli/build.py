@@ -11,7 +11,7 @@ from alphaseal.desk.compilation import outcome, proven
 from alphaseal.errors import UsageError
 from alphaseal.format import instants
 from alphaseal.format.factors import CompiledFactor
-from alphaseal.format.manifest import FORMAT, FORMATS
+from alphaseal.format.manifest import FIRST_FORMAT, FORMAT, FORMATS
 from alphaseal.plain_text import printable
 from alphaseal.terminal.console import Outcome, Parser, Progress, checked
 from alphaseal_converter.cli import signing
@@ -66,7 +66,9 @@ def add_build(parser: Parser) -> None:
         metavar="FILE",
         help="RD-Agent's daily_pv.h5, or parquet: run the factors' code on it, isolated, to find look-back and look-ahead",
     )
-    parser.add_argument("--static", type=Path, metavar="FILE", help="static_factors.parquet for factors that read it")
+    parser.add_argument(
+        "--static", type=Path, metavar="FILE", help="the run's static_factors.parquet, for factors that read it"
+    )
     parser.add_argument(
         "--python",
         type=Path,
@@ -159,6 +161,7 @@ def _request(options: argparse.Namespace) -> BuildRequest:
         sequence=options.sequence,
         with_factors=not options.without_factors,
         compile_factors=not options.no_compile_factors,
+        static=options.static,
         python=options.python,
         expires=options.expires,
         require_ready=options.require_ready,
@@ -174,6 +177,10 @@ def _trial(options: argparse.Namespace) -> TrialRequest | None:
 
     if options.bars is not None:
         return TrialRequest(options.bars, options.static, options.python)
-    if options.static is not None:
-        raise UsageError("usage.arguments", "--static goes with --bars", next_step="add --bars FILE")
+    if options.static is not None and (options.no_compile_factors or options.format == FIRST_FORMAT):
+        raise UsageError(
+            "usage.arguments",
+            "where no factor is compiled, --static goes with --bars",
+            next_step="add --bars FILE, or let the factors be compiled",
+        )
     return None

@@ -204,7 +204,11 @@ class _Writer:
     def _add(self, value: str, days: int, dtype: str, nodes: Sequence[Node]) -> Series:
         emitter = self.emitter
         first = self._width
-        self._parts.append(emitter.to(value, dtype, "float64"))
+        wide = emitter.to(value, dtype, "float64")
+        if dtype == "text":
+            # A text is a key of a stage, and a stock without one is in no group.
+            wide = emitter.add("Where", emitter.add("Less", wide, emitter.double(0.0)), emitter.nan, wide)
+        self._parts.append(wide)
         self._width += days
         since = emitter.since(nodes)
         place = None

@@ -110,7 +110,10 @@ def _computed(
     for graph in part.graphs:
         check_factor_graph(files[graph.file], part, graph)
     columns = FactorColumns([part], files.__getitem__)
-    bars, static = tables.as_bars(grids, instruments, columns.fields), tables.as_side_table(grids)
+    bars, static = (
+        tables.as_bars(grids, instruments, columns.fields),
+        tables.as_side_table(grids.tables.get(tables.STATIC)),
+    )
     values = np.full(grids.shape, np.nan)
     known = np.ones(grids.shape, np.bool_)
     listed = bars.listed()

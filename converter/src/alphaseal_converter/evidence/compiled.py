@@ -7,38 +7,35 @@ every recorded value.  Nothing else vouches for it: the trace is the answer of a
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import msgspec
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from alphaseal.arrow.columns import dates_array
 from alphaseal.bars.adjustment import unit_of
 from alphaseal.bars.calendar import Bars
 from alphaseal.errors import PolicyError
 from alphaseal.factors.daily import FactorColumns
-from alphaseal.factors.selftest import golden_factors_schema
 from alphaseal.format import factors as m
-from alphaseal.format.manifest import RecordedUniverse, Scaling
+from alphaseal.format.manifest import Scaling
 from alphaseal.gate.model import check_factor_graph
-from alphaseal.tables.features import FeatureBlock
 from alphaseal_converter.emission.compile import Program, compile_factors
 from alphaseal_converter.emission.describe import described
 from alphaseal_converter.emission.factor import bound_of
 from alphaseal_converter.emission.plan import USUAL, NotEmittedError, Reach
-from alphaseal_converter.emission.tables import BARS, as_grids
+from alphaseal_converter.emission.tables import BARS, STATIC, SideFile, as_side_table
 from alphaseal_converter.errors import RefusalError
 from alphaseal_converter.evidence.alphas import chosen_stocks
-from alphaseal_converter.evidence.factor_table import Comparison, FactorTable, Mask, Values
+from alphaseal_converter.evidence.factor_table import Comparison, FactorTable, Mask, Research, Values
+from alphaseal_converter.evidence.golden import Meaning, golden_factors
 from alphaseal_converter.evidence.order import OrderedFeature
-from alphaseal_converter.factors.changed import changed, compare
+from alphaseal_converter.factors.changed import as_market, changed, compare
 from alphaseal_converter.factors.expressions.document import Refused, Traced
-from alphaseal_converter.factors.expressions.evaluate import evaluate
+from alphaseal_converter.factors.expressions.nodes import in_order
 from alphaseal_converter.factors.expressions.properties import looks_beside_bars, properties
 from alphaseal_converter.factors.expressions.words import readable
 from alphaseal_converter.factors.process import Runner, Session
@@ -58,6 +55,7 @@ _LAYOUTS: Final = (
 )
 """Columns of daily_pv.h5: RD-Agent's own, and those of a fork that names them without a dollar sign."""
 _FIELDS: Final = tuple(dict.fromkeys(name.removeprefix("$") for names in _LAYOUTS for name in names))
+_SIDE_FILE: Final = "static_factors.parquet"
 _PANDAS: Final = (2, 3)
 """Meanings to try: the run does not record which it had."""
 _LONGER: Final = (1, 2, 4, 8)
@@ -84,8 +82,20 @@ class TracedFactor:
     @property
     def fields(self) -> set[str]:
         """Fields of the bars that it reads, without dollar sign."""
-        read = [properties(one.value, one.rows)["inputs"].get(BARS, []) for one in self.meanings]
-        return {name.removeprefix("$") for names in read for name in names}
+        return {name.removeprefix("$") for name in self._inputs(BARS)}
+
+    @property
+    def side(self) -> set[str]:
+        """Columns of the side table that it reads."""
+        return self._inputs(STATIC)
+
+    @property
+    def reads_side(self) -> bool:
+        """Whether it reads the side table at all, be it only which rows are there."""
+        return any(STATIC in properties(one.value, one.rows)["inputs"] for one in self.meanings)
+
+    def _inputs(self, table: str) -> set[str]:
+        return {name for one in self.meanings for name in properties(one.value, one.rows)["inputs"].get(table, [])}
 
 
 @dataclass(frozen=True)
@@ -133,25 +143,30 @@ class CompiledPart:
 # ---- trace
 
 
-def trace_factors(codes: Mapping[str, str], progress: Progress) -> dict[str, TracedFactor]:
-    """Follow the code of each feature; where code cannot be closed off on this system, none is followed."""
+def trace_factors(
+    codes: Mapping[str, str], progress: Progress, side: SideFile | None = None
+) -> dict[str, TracedFactor]:
+    """Follow the code of each feature, with the run's side table where it is at hand; where code cannot be closed off on this
+    system, none is followed."""
     found: dict[str, TracedFactor] = {}
     for name, code in codes.items():
         progress(f"following the code of {name}")
         source = code.encode("utf-8", "backslashreplace")
         try:
-            found[name] = _traced(source)
+            found[name] = _traced(source, side)
         except RefusalError as problem:
             code_of = problem.code.partition(".")[2]
             found[name] = TracedFactor(source, (), _refusal(code_of, "the code", 0, problem.message))
     return found
 
 
-def _traced(source: bytes) -> TracedFactor:
+def _traced(source: bytes, side: SideFile | None) -> TracedFactor:
+    more = {} if side is None else {STATIC: side.dtypes}
     first: Refused | None = None
     meanings: tuple[Traced, ...] = ()
     for columns in _LAYOUTS:
-        answers = [trace(source, {BARS: dict.fromkeys(columns, "float32")}, pandas) for pandas in _PANDAS]
+        tables = {BARS: dict.fromkeys(columns, "float32"), **more}
+        answers = [trace(source, tables, pandas) for pandas in _PANDAS]
         meanings = tuple(one for one in answers if isinstance(one, Traced))
         first = first or next((one for one in answers if isinstance(one, Refused)), None)
         # Only what fails may have looked for columns of another layout.
@@ -159,6 +174,9 @@ def _traced(source: bytes) -> TracedFactor:
             break
     if not meanings:
         assert first is not None
+        if side is None and first.construct == "FileNotFoundError" and _SIDE_FILE in first.why:
+            why = f"it reads {_SIDE_FILE}: name the run's own with --static"
+            return TracedFactor(source, (), _refusal("other_input", "a side table", first.line, why))
         return TracedFactor(source, (), _refusal(first.code, first.construct, first.line, first.why))
     if any(looks_beside_bars(one.value, one.rows) for one in meanings):
         why = "windows, or statistics of a day, count rows of the side table that need not be rows of the bars"
@@ -181,27 +199,28 @@ def _refusal(code: str, construct: str, line: int, why: str) -> m.NotCompiledFac
 def prove_factors(
     traced: Mapping[str, TracedFactor],
     features: Sequence[OrderedFeature],
-    market: Market | None,
-    no_market: str,
-    parquet: Path | None,
-    universe: RecordedUniverse | None,
-    runner: Runner | None,
+    research: Research,
     progress: Progress,
 ) -> CompiledPart:
-    """Programs of all factors that can be had, compared with the run's factor table `parquet`, and on changed bars with pandas
-    itself where a `runner` has it; `universe` is whom the factors' code saw."""
+    """Programs of all factors that can be had, compared with the run's factor table, and on changed bars with pandas itself where
+    it can be asked."""
     refused: dict[str, Compilation] = {name: one.refused for name, one in traced.items() if one.refused is not None}
     left = {name: one for name, one in traced.items() if one.refused is None}
-    why = _cannot_be_proven(left, market, no_market, parquet)
+    why = _cannot_be_proven(left, research)
     refused |= {name: _refusal("not_proven", "the factor table", 0, text) for name, text in why.items()}
     left = {name: one for name, one in left.items() if name not in why}
+    market, parquet = research.market, research.recorded
     if not left or market is None or parquet is None:
         return CompiledPart(compilations=refused)
     wanted = [feature for feature in features if feature.name in left]
+    reads = [
+        sorted(set().union(*names)) for names in zip(*((one.fields, one.side) for one in left.values()), strict=True)
+    ]
     try:
-        fields = sorted(set().union(*(one.fields for one in left.values())))
-        proof = _Proof(FactorTable.read(market, universe, fields, parquet, wanted))
+        proof = _Proof(FactorTable.read(market, parquet, research, (reads[0], reads[1]), wanted))
     except RefusalError as error:
+        if error.code == "factor.static":
+            raise
         text = f"the market data do not prove it: {error.message} ({error.code})"
         return CompiledPart(compilations=refused | {name: _refusal("not_proven", "the bars", 0, text) for name in left})
     found = _all_proven(proof, left, progress)
@@ -217,8 +236,8 @@ def prove_factors(
         if why_not is not None:
             refused |= {name: _refusal("differs", "the recorded rows", 0, why_not) for name in proven}
             proven = {}
-    if proven and runner is not None:
-        beside = _beside_pandas(proof, market, proven, runner, progress)
+    if proven and research.runner is not None:
+        beside = _beside_pandas(proof, market, proven, research, research.runner, progress)
         refused |= {name: one for name, one in beside.items() if isinstance(one, m.NotCompiledFactor)}
         proven = {name: one for name, one in beside.items() if isinstance(one, _Proven)}
     if not proven:
@@ -236,7 +255,12 @@ def _all_proven(proof: _Proof, left: Mapping[str, TracedFactor], progress: Progr
 
 
 def _beside_pandas(
-    proof: _Proof, market: Market, proven: Mapping[str, _Proven], runner: Runner, progress: Progress
+    proof: _Proof,
+    market: Market,
+    proven: Mapping[str, _Proven],
+    research: Research,
+    runner: Runner,
+    progress: Progress,
 ) -> dict[str, _Proven | m.NotCompiledFactor]:
     """The proven factors beside pandas on changed bars: those that differ are none.
 
@@ -252,21 +276,28 @@ def _beside_pandas(
     result: dict[str, _Proven | m.NotCompiledFactor] = {}
     for name, one in proven.items():
         progress(f"running {name} with pandas on changed bars")
-        result[name] = one if one.traced.pandas != version else proof.beside_pandas(name, one, market, session)
+        result[name] = one
+        if one.traced.pandas != version:
+            progress(
+                f"{name} is not run on changed bars: it has the meaning of pandas {one.traced.pandas}, not {version}"
+            )
+            continue
+        try:
+            result[name] = proof.beside_pandas(name, one, market, research.side, session)
+        except RefusalError as problem:
+            progress(f"{name} cannot be run on changed bars: {problem.message}")
     return result
 
 
-def _cannot_be_proven(
-    left: Mapping[str, TracedFactor],
-    market: Market | None,
-    no_market: str,
-    parquet: Path | None,
-) -> dict[str, str]:
+def _cannot_be_proven(left: Mapping[str, TracedFactor], research: Research) -> dict[str, str]:
+    market, parquet = research.market, research.recorded
     columns = set() if parquet is None else {name for name, _ in column_names(parquet)}
     why = {}
     for name, one in left.items():
         if market is None:
-            why[name] = no_market
+            why[name] = research.absent
+        elif one.reads_side and not one.side:
+            why[name] = "of the side table it reads only which rows are there, and a bundle names columns"
         elif name not in columns:
             why[name] = "it is no column of the run's factor table"
         elif lacking := [read for read in sorted(one.fields) if not market.has(read)]:
@@ -364,23 +395,28 @@ class _Proof:
             changed=None,
         )
 
-    def beside_pandas(self, name: str, one: _Proven, market: Market, session: Session) -> _Proven | m.NotCompiledFactor:
-        """The factor with the number of cells that pandas gave, too, of some stocks on the last days, changed."""
+    def beside_pandas(
+        self, name: str, one: _Proven, market: Market, side: SideFile | None, session: Session
+    ) -> _Proven | m.NotCompiledFactor:
+        """The factor with the number of cells that pandas gave, too, of some stocks on the last days, changed.
+
+        Raises RefusalError where its code does not end well there.
+        """
         columns = _loaded([compile_factors({name: one.traced}, self.whole, one.reach)], self.whole)
         fields = [field for field in _FIELDS if field in self.fields or market.has(field)]
         days = slice(max(0, len(self.bars.dates) - one.window - _CHANGED_DAYS), len(self.bars.dates))
         some = self.bars.between(days.start, days.stop)
         stocks = chosen_stocks(some, np.flatnonzero(some.present.any(axis=1)))
         bars = changed(self.table.with_fields(market, fields, days, stocks), fields, one.source)
+        table = as_side_table(self.table.side_on(days, stocks))
+        static = None if side is None else side.part(bars.instruments, bars.dates)
 
         def compute(bars: Bars, day: int, rows: npt.NDArray[np.int64]) -> tuple[Values, Mask]:
-            found = columns.compute(bars, fields, day, rows)
+            found = columns.compute(bars, fields, day, rows, table)
             return found.values[:, 0], found.known[:, 0]
 
-        try:
-            found = compare(session, one.source, name, bars, fields, compute, one.proof.bound)
-        except RefusalError:
-            return one
+        given = as_market(bars, fields, static)
+        found = compare(session, one.source, name, given, bars, compute, one.proof.bound)
         if found.differs is not None:
             why = f"on changed bars the graphs give other values than pandas: {found.differs}"
             return _refusal("differs", "changed bars", 0, why)
@@ -422,7 +458,7 @@ class _Proof:
         parts, files = _described(programs, self.whole)
         description = m.CompiledFactors(
             programs=parts,
-            static=[],
+            static=self._side_columns(proven),
             fields=sorted({name for part in parts for name in part.fields}) or list(self.fields),
             complete_rows=self.table.complete,
             golden=GOLDEN_FILE,
@@ -430,19 +466,53 @@ class _Proof:
             date=str(self.bars.dates[self.table.last]),
             tolerances={},
         )
-        golden, tolerances, wrong = self._golden(description, files, proven)
-        if wrong:
+        columns = FactorColumns(parts, files.__getitem__)
+        meanings = {name: Meaning(one.traced, one.proof.bound, one.scale) for name, one in proven.items()}
+        golden = golden_factors(self.table, description, columns, self._golden_stocks(columns.window), meanings)
+        if golden.wrong:
             why = "on the golden bars the graphs do not give what the expression means"
-            refused = {**refused, **{name: _refusal("differs", "the golden bars", 0, why) for name in wrong}}
-            left = {name: one for name, one in proven.items() if name not in wrong}
+            refused = {**refused, **{name: _refusal("differs", "the golden bars", 0, why) for name in golden.wrong}}
+            left = {name: one for name, one in proven.items() if name not in golden.wrong}
             return self.part(left, refused) if left else CompiledPart(compilations=refused)
-        description = msgspec.structs.replace(description, golden_rows=len(golden), tolerances=tolerances)
+        said = {"golden_rows": len(golden.table), "tolerances": golden.tolerances}
+        description = msgspec.structs.replace(description, **said)
         backs = {name: _look_back(one) for name, one in proven.items()}
-        compilations: dict[str, Compilation] = {**refused, **{name: _compiled(one) for name, one in proven.items()}}
+        compilations: dict[str, Compilation] = {
+            **refused,
+            **{name: _compiled(one, self._side_dtype) for name, one in proven.items()},
+        }
         part = CompiledPart(
-            description, files, golden, compilations, {name: back for name, back in backs.items() if back is not None}
+            description,
+            files,
+            golden.table,
+            compilations,
+            {name: back for name, back in backs.items() if back is not None},
         )
-        return replace(part, invariance=self._invariance(part.inputs, FactorColumns(parts, files.__getitem__), proven))
+        reads = {name: [one for one in read if not one.startswith(f"{STATIC}:")] for name, read in part.inputs.items()}
+        return replace(part, invariance=self._invariance(reads, columns, proven))
+
+    def _golden_stocks(self, window: int) -> npt.NDArray[np.int64]:
+        """Some that have a row on the last recorded day."""
+        day = self.table.last
+        recent = self.bars.between(max(0, day + 1 - window), day + 1)
+        return chosen_stocks(recent, np.flatnonzero(self.bars.present[:, day]))
+
+    def _side_columns(self, proven: Mapping[str, _Proven]) -> list[m.SideColumn]:
+        days: dict[str, int] = {}
+        for one in proven.values():
+            back = _look_back(one) or one.window
+            for node in in_order([one.traced.value, one.traced.rows]):
+                if node.operator == "field" and node["table"] == STATIC:
+                    days[str(node["column"])] = max(days.get(str(node["column"]), 1), back)
+        return [
+            m.SideColumn(name=name, dtype=self._side_dtype(name), days=days[name], missing=self.table.missing(name))  # type: ignore[arg-type]
+            for name in sorted(days)
+        ]
+
+    def _side_dtype(self, name: str) -> str:
+        assert self.table.side is not None
+        dtype = self.table.side.columns[name].dtype
+        return "text" if dtype == np.int32 else str(dtype)
 
     def _invariance(
         self, inputs: Mapping[str, Sequence[str]], columns: FactorColumns, proven: Mapping[str, _Proven]
@@ -470,7 +540,8 @@ class _Proof:
 
     def _on(self, columns: FactorColumns, day: int, constant: _Constant | None) -> Values:
         """[stocks, factors] on a day, of bars that a constant multiplies."""
-        bars = self.bars.between(max(0, day + 1 - columns.window), day + 1)
+        days = slice(max(0, day + 1 - columns.window), day + 1)
+        bars, side = self.bars.between(days.start, days.stop), as_side_table(self.table.side_on(days))
         if constant is not None:
             values = bars.values.copy()
             exponents = np.full(len(values), constant.exponent)
@@ -478,7 +549,7 @@ class _Proof:
             values[:, :, constant.places] *= np.exp2(exponents).astype(np.float32)[:, None, None]
             bars = replace(bars, values=values)
         last = len(bars.dates) - 1
-        return columns.compute(bars, self.fields, last, np.flatnonzero(bars.listed()[:, last])).values
+        return columns.compute(bars, self.fields, last, np.flatnonzero(bars.listed()[:, last]), side).values
 
     @staticmethod
     def _differ(names: Sequence[str], values: Values, found: Values, proven: Mapping[str, _Proven]) -> Mask:
@@ -500,69 +571,6 @@ class _Proof:
         except (NotEmittedError, PolicyError):
             return [compile_factors({name: one}, self.whole, reach) for name, one in traced.items()]
         return [program]
-
-    def _golden(
-        self, description: m.CompiledFactors, files: Mapping[str, bytes], proven: Mapping[str, _Proven]
-    ) -> tuple[pa.Table, dict[str, float], list[str]]:
-        """(bars of some stocks up to the last recorded day, with what the factors are where these stocks are all there are; how
-        near every machine must come; factors that are not what their expression in numpy says there)."""
-        columns = FactorColumns(description.programs, files.__getitem__)
-        day = self.table.last
-        days = np.arange(max(0, day + 1 - columns.window), day + 1)
-        traded = np.flatnonzero(self.bars.present[:, day])
-        stocks = chosen_stocks(self.bars.between(int(days[0]), day + 1), traded)
-        day_of, stock_of = np.nonzero(self.bars.present[np.ix_(stocks, days)].T)
-        places = [self.fields.index(name) for name in description.fields]
-        values = self.bars.values[stocks[stock_of], days[day_of]][:, places]
-        names = [self.bars.instruments[stock] for stock in stocks[stock_of].tolist()]
-        bars = Bars.of_rows(
-            FeatureBlock(self.bars.dates[days[day_of]], pa.array(names, pa.string()), values.astype(np.float64), ())
-        )
-        newest = np.flatnonzero(bars.present[:, -1])
-        computed = columns.compute(bars, description.fields, len(bars.dates) - 1, newest)
-        found = computed.values
-        grid = np.full((len(names), len(columns.names)), np.nan)
-        last = np.flatnonzero(day_of == len(days) - 1)
-        place = {bars.instruments[stock]: row for row, stock in enumerate(newest.tolist())}
-        grid[last] = found[[place[names[row]] for row in last.tolist()]]
-        arrays: list[Any] = [dates_array(self.bars.dates[days[day_of]]), pa.array(names, pa.string())]
-        arrays += [pa.array(np.ascontiguousarray(values[:, number])) for number in range(values.shape[1])]
-        arrays += [pa.array(grid[:, number], from_pandas=True) for number in range(grid.shape[1])]
-        tolerances = {}
-        for number, name in enumerate(columns.names):
-            sizes = np.abs(found[:, number][np.isfinite(found[:, number])])
-            tolerances[name] = proven[name].proof.bound * max(proven[name].scale, float(sizes.max(initial=0.0)))
-        table = pa.Table.from_arrays(arrays, schema=golden_factors_schema(description))
-        return (
-            table,
-            tolerances,
-            _misjudged(columns.names, found, computed.known, bars, description.fields, newest, proven),
-        )
-
-
-def _misjudged(
-    names: Sequence[str],
-    found: Values,
-    known: Mask,
-    bars: Bars,
-    fields: Sequence[str],
-    stocks: npt.NDArray[np.int64],
-    proven: Mapping[str, _Proven],
-) -> list[str]:
-    """Factors of which a known value of the newest day, `found` and `known` [stocks, factors], is not that of the expression,
-    in numpy, on the same bars."""
-    grids = as_grids(bars, fields)
-    wrong = []
-    for number, name in enumerate(names):
-        one = proven[name]
-        value, rows = (grid[-1, stocks] for grid in evaluate([one.traced.value, one.traced.rows], grids))
-        wanted, given = np.where(rows, value.astype(np.float64), np.nan), found[:, number]
-        with np.errstate(invalid="ignore"):
-            near = np.abs(given - wanted) <= one.proof.bound * np.maximum(np.abs(wanted), one.scale or 1.0)
-        same = near | (given == wanted) | (np.isnan(given) & np.isnan(wanted))
-        if (known[:, number] & ~same).any():
-            wrong.append(name)
-    return wrong
 
 
 def _groups(proven: Mapping[str, _Proven]) -> list[list[str]]:
@@ -604,10 +612,12 @@ def _loaded(programs: Sequence[Program], whole: frozenset[str]) -> FactorColumns
     return FactorColumns(parts, files.__getitem__)
 
 
-def _compiled(one: _Proven) -> m.CompiledFactor:
+def _compiled(one: _Proven, side_dtype: Callable[[str], str]) -> m.CompiledFactor:
     told = properties(one.traced.value, one.traced.rows)
     inputs = [
-        m.FactorInput(table=table, column=column.removeprefix("$"), dtype="float32")
+        m.FactorInput(table=BARS, column=column.removeprefix("$"), dtype="float32")
+        if table == BARS
+        else m.FactorInput(table=STATIC, column=column, dtype=side_dtype(column))  # type: ignore[arg-type]
         for table, columns in told["inputs"].items()
         for column in columns
     ]

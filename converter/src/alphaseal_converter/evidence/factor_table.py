@@ -10,20 +10,23 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
 
+from alphaseal.arrow.columns import numbers_of
 from alphaseal.bars.calendar import Bars
 from alphaseal.factors.daily import FactorColumns
 from alphaseal.format.manifest import RecordedUniverse
 from alphaseal.tables.feature_files import read_parquet
 from alphaseal.tables.features import FeatureBlock
-from alphaseal_converter.emission.tables import BARS
+from alphaseal_converter.emission.tables import BARS, SideFile, as_side_table
 from alphaseal_converter.errors import RefusalError
 from alphaseal_converter.evidence.order import OrderedFeature
 from alphaseal_converter.evidence.universes import EVERYTHING
+from alphaseal_converter.factors.expressions.evaluate import Table
+from alphaseal_converter.factors.process import Runner
 from alphaseal_converter.factors.table import column_names, is_complete
 from alphaseal_converter.market.bars import Market
 from alphaseal_converter.market.provider import read_bars
@@ -37,6 +40,22 @@ _MOST_BEGINNINGS: Final = 400
 Values = npt.NDArray[np.float64]
 Mask = npt.NDArray[np.bool_]
 Places = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Research:
+    """What the factors of a run were computed on, and what was recorded of them, as far as it is at hand.
+
+    `market` is None where there are no market data, `absent` says why in words.  `recorded` is the run's factor table,
+    `universe` whom the factors' code saw, `side` its side table, `runner` how pandas is asked (None: it is not).
+    """
+
+    market: Market | None
+    absent: str = ""
+    recorded: Path | None = None
+    universe: RecordedUniverse | None = None
+    side: SideFile | None = None
+    runner: Runner | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -84,22 +103,26 @@ class FactorTable:
     recorded: FeatureBlock
     complete: bool
     bars: Bars
+    side: Table | None = None
+    """The side table on the days and stocks of the bars, with the columns that factors read."""
     late: bool = False
 
     @classmethod
     def read(
         cls,
         market: Market,
-        universe: RecordedUniverse | None,
-        fields: Sequence[str],
         parquet: Path,
+        research: Research,
+        reads: tuple[Sequence[str], Sequence[str]],
         features: Sequence[OrderedFeature],
     ) -> FactorTable:
-        """With the bars of all stocks of `universe`, from the first day of the market data to the last recorded one.
+        """With the bars of all stocks of the universe, from the first day of the market data to the last recorded one; factors
+        read these fields of the bars and these columns of the side table.
 
-        Raises RefusalError `provider.*` where the market data cannot be read, or have none of the table's days.
+        Raises RefusalError `provider.*` where the market data cannot be read, or have none of the table's days, and
+        `factor.static`.
         """
-        recorded, provider = read_parquet(parquet, features), market.provider
+        recorded, provider, universe = read_parquet(parquet, features), market.provider, research.universe
         if not np.isin(recorded.dates, provider.calendar).any():
             raise RefusalError(
                 "provider.day",
@@ -115,8 +138,10 @@ class FactorTable:
             seen = {line.split(" ")[0] for line in universe.members}
             stocks = {name: spans for name, spans in stocks.items() if name in seen}
         # Bars have a field, whatever the factors read.
-        wanted = tuple(fields) or (_ANY_FIELD,)
+        wanted = tuple(reads[0]) or (_ANY_FIELD,)
         stop = int(np.searchsorted(provider.calendar, recorded.dates[-1], "right"))
+        bars = read_bars(provider, stocks, wanted, slice(0, stop), (None, None))
+        side = None if research.side is None else research.side.on(bars.dates, bars.instruments, reads[1])
         return cls(
             fields=wanted,
             columns=frozenset(name for name, _ in column_names(parquet)),
@@ -124,7 +149,8 @@ class FactorTable:
             dtypes=tuple(feature.dtype for feature in features),
             recorded=recorded,
             complete=is_complete(parquet),
-            bars=read_bars(provider, stocks, wanted, slice(0, stop), (None, None)),
+            bars=bars,
+            side=side,
         )
 
     @cached_property
@@ -136,7 +162,9 @@ class FactorTable:
     def stocks(self) -> Places:
         """int64 [recorded rows]: the stock in the bars, -1 where they lack it."""
         place = {name: number for number, name in enumerate(self.bars.instruments)}
-        return np.array([place.get(name, -1) for name in self.recorded.instruments.to_pylist()], np.int64)
+        encoded = self.recorded.instruments.dictionary_encode()
+        known = np.array([place.get(name, -1) for name in encoded.dictionary.to_pylist()], np.int64)
+        return np.asarray(known[numbers_of(encoded.indices, np.dtype(np.int32))])
 
     @cached_property
     def days(self) -> Places:
@@ -157,7 +185,31 @@ class FactorTable:
     def since(self, day: np.datetime64) -> FactorTable:
         """The same with bars that begin on that day."""
         start = int(np.searchsorted(self.bars.dates, day))
-        return replace(self, bars=self.bars.between(start, len(self.bars.dates)), late=start > 0)
+        days = slice(start, len(self.bars.dates))
+        return replace(self, bars=self.bars.between(days.start, days.stop), side=self.side_on(days), late=start > 0)
+
+    def side_on(self, days: slice, stocks: Places | None = None) -> Table | None:
+        """The side table on some days, and of some stocks (None: all)."""
+        if self.side is None:
+            return None
+        chosen = slice(None) if stocks is None else stocks
+
+        def part(grid: npt.NDArray[Any]) -> npt.NDArray[Any]:
+            return grid[days][:, chosen]
+
+        return Table({name: part(grid) for name, grid in self.side.columns.items()}, part(self.side.rows))
+
+    def missing(self, column: str) -> float:
+        """The largest share of stocks with bars that had no value in a column of the side table, on a recorded day."""
+        assert self.side is not None
+        values, rows = self.side.columns[column], self.side.rows
+        none = ~rows | (np.isnan(values) if values.dtype.kind == "f" else (values < 0) & (values.dtype == np.int32))
+        shares = [
+            float(none[day, there].mean())
+            for day in range(self.first, self.last + 1)
+            if (there := self.bars.present[:, day]).any()
+        ]
+        return max(shares, default=0.0)
 
     def with_fields(self, market: Market, fields: Sequence[str], days: slice, stocks: Places) -> Bars:
         """Bars of some stocks on some days, with these fields; RefusalError `provider.*` as `read`."""
@@ -188,11 +240,13 @@ class FactorTable:
         values = np.full((len(self.recorded), count), np.nan)
         known = np.ones(values.shape, np.bool_)
         beside = np.zeros((*shape, count), np.bool_)
-        listed = self.bars.listed()
+        listed, side = self.bars.listed(), as_side_table(self.side)
         for day in range(first, self.last + 1) if days is None else days:
             seen = np.flatnonzero(listed[:, day])
-            found = columns.compute(self.bars, self.fields, day, seen)
-            rows = np.flatnonzero(there & (self.days == day))
+            found = columns.compute(self.bars, self.fields, day, seen, side)
+            # The table is sorted by date.
+            start, stop = np.searchsorted(self.recorded.dates, [self.bars.dates[day], self.bars.dates[day] + 1])
+            rows = start + np.flatnonzero(there[start:stop])
             place = np.searchsorted(seen, self.stocks[rows])
             inside = (place < len(seen)) & (seen[np.minimum(place, len(seen) - 1)] == self.stocks[rows])
             values[rows[inside]] = found.values[place[inside]]

@@ -66,22 +66,23 @@ def changed(bars: Bars, fields: Sequence[str], code: bytes) -> Bars:
     return replace(bars, values=values.astype(np.float32))
 
 
-def as_market(bars: Bars, fields: Sequence[str]) -> Market:
-    """The rows as daily_pv.h5 has them."""
+def as_market(bars: Bars, fields: Sequence[str], static: bytes | None = None) -> Market:
+    """The rows as daily_pv.h5 has them; `static` is a side table, parquet."""
     day, stock = np.nonzero(bars.present.T)
     columns = {f"${name}": bars.values[stock, day, place] for place, name in enumerate(fields)}
-    return Market(bars.dates[day], Texts(list(bars.instruments), stock.astype(np.int32)), columns)
+    return Market(bars.dates[day], Texts(list(bars.instruments), stock.astype(np.int32)), columns, static)
 
 
 def compare(
-    session: Session, source: bytes, name: str, bars: Bars, fields: Sequence[str], compute: Compute, bound: float
+    session: Session, source: bytes, name: str, market: Market, bars: Bars, compute: Compute, bound: float
 ) -> Compared:
-    """What the code gives with the session's pandas beside what `compute` gives, on all rows of `bars`.
+    """What the code gives of `market` with the session's pandas beside what `compute` gives, on all rows of `bars`, which are
+    those of the market.
 
     Values may differ by `bound` of the larger of value and median size; missing ones must be the same.  Raises RefusalError
     `factor.*` where the code does not end well, `isolation.*`.
     """
-    claim = session.run(source, name, as_market(bars, fields))
+    claim = session.run(source, name, market)
     expected, outside = _grid(claim, bars)
     finite = np.abs(expected[np.isfinite(expected)])
     scale = float(np.median(finite)) if len(finite) else 0.0

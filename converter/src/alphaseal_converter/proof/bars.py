@@ -9,6 +9,7 @@ from pathlib import Path
 from alphaseal.bars.trading_days import described
 from alphaseal.format.manifest import TradingDays, Universes
 from alphaseal_converter.alphas import CompiledAlphas, compile_alphas
+from alphaseal_converter.emission.tables import SideFile
 from alphaseal_converter.errors import RefusalError
 from alphaseal_converter.evidence.alphas import (
     AlphaPart,
@@ -18,6 +19,7 @@ from alphaseal_converter.evidence.alphas import (
     with_conventions,
 )
 from alphaseal_converter.evidence.compiled import CompiledPart, TracedFactor, prove_factors
+from alphaseal_converter.evidence.factor_table import Research
 from alphaseal_converter.evidence.golden import GoldenRows
 from alphaseal_converter.evidence.order import OrderedFeature
 from alphaseal_converter.evidence.training_statistics import Training, find_training
@@ -57,6 +59,8 @@ class BarReplay:
     market: Market | None
     absent: str
     named: bool
+    side: SideFile | None = None
+    """The side table of the factors' code."""
     runner: Runner | None = None
     """How pandas is asked what the code of factors gives; None: it is not."""
 
@@ -65,6 +69,7 @@ class BarReplay:
         cls,
         features: Sequence[OrderedFeature],
         factors: Mapping[str, TracedFactor],
+        side: SideFile | None,
         located: Located,
         request: BuildRequest,
         only_source: bool,
@@ -84,7 +89,7 @@ class BarReplay:
             if named:
                 raise
             market, absent = None, f"the market data named cannot be used: {error.message} ({error.code})"
-        return cls(compiled, factors, market, absent, named, _runner(request))
+        return cls(compiled, factors, market, absent, named, side, _runner(request))
 
     def raw_values(
         self, predictions: Predictions | None, step_length: int, scratch: Path, progress: Progress
@@ -126,9 +131,8 @@ class BarReplay:
         market, parts = self.market, located.parts
         coded = any(feature.origin != "alpha" for feature in features)
         universes = describe_universes(market, self.absent, located, coded=coded)
-        factors = prove_factors(
-            self.factors, features, market, self.absent, located.parquet, universes.factor, self.runner, progress
-        )
+        research = Research(market, self.absent, located.parquet, universes.factor, self.side, self.runner)
+        factors = prove_factors(self.factors, features, research, progress)
         # The golden bars of the alpha graph show the units of what the factors read, too.
         compiled = compile_features(features, factors.fields) if factors.fields else self.compiled
         alphas = prove_alphas(compiled, features, market, self.absent, recorded, golden, least_days, factors.fields)

@@ -35,6 +35,8 @@ class BuildRequest:
     sequence: int | None = None
     with_factors: bool = True
     compile_factors: bool = True
+    static: Path | None = None
+    """The side table that factors' code reads (static_factors.parquet)."""
     python: Path | None = None
     """With pandas and tables: compiled factors are compared with it on changed bars."""
     expires: str | None = None

@@ -85,7 +85,7 @@ complete -c alphaseal-convert -n '_shtab_alphaseal_convert_using build' -l seque
 complete -c alphaseal-convert -n '_shtab_alphaseal_convert_using build' -l expires -x -d 'the bundle is refused from this instant on, 2027-01-31T00:00:00Z (default: never)'
 complete -c alphaseal-convert -n '_shtab_alphaseal_convert_using build' -l require-ready -d 'refuse (20) where the bundle would not be ready'
 complete -c alphaseal-convert -n '_shtab_alphaseal_convert_using build' -l bars -xka "(__fish_complete_path (commandline -ct))" -d 'RD-Agent'"'"'s daily_pv.h5, or parquet: run the factors'"'"' code on it, isolated, to find look-back and look-ahead'
-complete -c alphaseal-convert -n '_shtab_alphaseal_convert_using build' -l static -xka "(__fish_complete_path (commandline -ct))" -d 'static_factors.parquet for factors that read it'
+complete -c alphaseal-convert -n '_shtab_alphaseal_convert_using build' -l static -xka "(__fish_complete_path (commandline -ct))" -d 'the run'"'"'s static_factors.parquet, for factors that read it'
 complete -c alphaseal-convert -n '_shtab_alphaseal_convert_using build' -l python -xka "(__fish_complete_path (commandline -ct))" -d 'Python with pandas and tables that runs the factors'"'"' code: on --bars, and on changed bars beside compiled factors'
 complete -c alphaseal-convert -n '_shtab_alphaseal_convert_using build' -l format -xka "1.0 1.1-draft" -d 'version of the bundle format; an older one is for older runtimes and lacks the newer guards (default: 1.1-draft)'
 complete -c alphaseal-convert -n '_shtab_alphaseal_convert_using build' -l without-factors -d 'leave the factor table out of the bundle'

@@ -82,7 +82,7 @@ _shtab_alphaseal_convert_build_options=(
   "--expires[the bundle is refused from this instant on, 2027-01-31T00\:00\:00Z (default\: never)]:INSTANT:"
   "--require-ready[refuse (20) where the bundle would not be ready]"
   "--bars[RD-Agent\'s daily_pv.h5, or parquet\: run the factors\' code on it, isolated, to find look-back and look-ahead]:FILE:_files"
-  "--static[static_factors.parquet for factors that read it]:FILE:_files"
+  "--static[the run\'s static_factors.parquet, for factors that read it]:FILE:_files"
   "--python[Python with pandas and tables that runs the factors\' code\: on --bars, and on changed bars beside compiled factors]:PYTHON:_files"
   "--format[version of the bundle format\; an older one is for older runtimes and lacks the newer guards (default\: 1.1-draft)]:format:(1.0 1.1-draft)"
   "--without-factors[leave the factor table out of the bundle]"
