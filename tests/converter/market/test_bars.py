@@ -70,7 +70,6 @@ def test_defaults_are_qlibs(market: Path) -> None:
         ({"filter_pipe": [{"filter_type": "NameDFilter"}]}, "provider.filters"),
         ({"inst_processors": [{"class": "TimeRangeFlt"}]}, "provider.filters"),
         ({"data_loader": EXPRESSIONS | {"kwargs": {"filter_pipe": ["x"]}}}, "provider.filters"),
-        ({"data_loader": EXPRESSIONS | {"kwargs": {"freq": "1min"}}}, "provider.frequency"),
         ({"data_loader": nested(EXPRESSIONS, TABLE, join="inner")}, "provider.join"),
         ({"data_loader": nested(TABLE, EXPRESSIONS)}, "provider.loader"),
         ({"data_loader": nested()}, "provider.loader"),
@@ -80,7 +79,7 @@ def test_defaults_are_qlibs(market: Path) -> None:
     ],
 )
 def test_what_changes_rows_or_bars_is_refused_by_name(arguments: dict[str, Any], code: str, market: Path) -> None:
-    """Filters, other joins, other frequencies and unknown classes: qlib has to give these values."""
+    """Filters, other joins and unknown classes: qlib has to give these values."""
     with pytest.raises(RefusalError) as caught:
         of(market, **arguments)
     assert caught.value.code == code

@@ -76,7 +76,7 @@ class Market:
 def market_of(root: Path, configuration: TaskConfiguration) -> Market:
     """The data below `root` as the run's handler takes them.
 
-    Raises RefusalError ``provider.*``: ``no_task``, ``handler``, ``loader``, ``filters``, ``frequency``, ``join``, and
+    Raises RefusalError ``provider.*``: ``no_task``, ``handler``, ``loader``, ``filters``, ``join``, and
     those of `open_provider` and `Provider.universe`.
     """
     if not configuration.recorded:
@@ -238,8 +238,6 @@ def _check_arguments(arguments: Mapping[str, Any], where: str) -> None:
     for key in ("filter_pipe", "inst_processors"):
         if arguments.get(key):
             raise _refused("filters", f"{where} uses {key}, which is not re-made", str(arguments[key]))
-    if arguments.get("freq", "day") not in ("day", "1day", "1d", "d"):
-        raise _refused("frequency", f"{where} is not of day bars", str(arguments["freq"]))
 
 
 def _check_loader(block: Any) -> None:
