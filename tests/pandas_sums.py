@@ -214,7 +214,7 @@ def _reordered(own: Callable[..., Any], way: str) -> Callable[..., Any]:
             return own(values, *arguments, axis=axis, mask=mask, **named)
         turned = [one if one is None or way == "nearest" else np.flip(one, axis=axis) for one in (values, mask)]
         found = _nudged(own(turned[0].astype(np.float64), *arguments, axis=axis, mask=turned[1], **named), way)
-        return found.astype(np.float32) if values.dtype == np.float32 else found
+        return np.float32(found) if np.ndim(found) == 0 and values.dtype == np.float32 else found.astype(values.dtype)
 
     return function
 
@@ -235,7 +235,7 @@ def _of_groups(own: Callable[..., Any], way: str) -> Callable[..., Any]:
             **named,
         )
         found = _nudged(found, way)
-        return found.astype(np.float32) if values.dtype == np.float32 else found
+        return np.float32(found) if np.ndim(found) == 0 and values.dtype == np.float32 else found.astype(values.dtype)
 
     return function
 

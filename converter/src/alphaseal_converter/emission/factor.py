@@ -94,9 +94,15 @@ class _Values:
     asked: npt.NDArray[np.bool_]
 
 
+def _whole(traced: Traced, grids: Grids) -> frozenset[str]:
+    """Tables with a row on every day of each stock's series; a table of days by stocks goes on where a series has ended."""
+    ended = not grids.tables[tables.BARS].rows[-1].all()
+    return frozenset() if ended and counts_every_day([traced.value, traced.rows]) else tables.whole_tables(grids)
+
+
 def _compiled(traced: Traced, grids: Grids, reach: Reach, path: Path) -> Program:
     try:
-        return compile_factors({traced.name: traced}, tables.whole_tables(grids), reach)
+        return compile_factors({traced.name: traced}, _whole(traced, grids), reach)
     except NotEmittedError as problem:
         raise RefusalError("factor.not_emitted", f"no graph can hold the factor: {problem}", where=str(path)) from None
 
@@ -106,7 +112,7 @@ def _computed(
 ) -> _Values:
     """All days by the runtime's path; PolicyError where the trading machine would refuse a graph."""
     progress(f"graphs over {program.window} days")
-    part, files = described(program, "factors", bool(tables.whole_tables(grids)))
+    part, files = described(program, "factors", bool(_whole(traced, grids)))
     for graph in part.graphs:
         check_factor_graph(files[graph.file], part, graph)
     columns = FactorColumns([part], files.__getitem__)

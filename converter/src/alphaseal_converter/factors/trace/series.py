@@ -284,14 +284,18 @@ class Series(Rowwise):
         if kind == "date":
             node = make(
                 "day",
-                _of_day(self.node, function),
+                of_day(self.node, function),
                 self.layout.rows,
                 *self.layout.keys,
                 function=function,
                 **parameters,
             )
-            if function in ("count", "quantile"):
-                node = cast(node, "int64" if function == "count" else "float64")
+            if function == "count":
+                node = cast(node, "int64")
+            elif function == "quantile" and self.node.dtype == "float32":
+                # pandas rounds it to float32 where one of the values is missing, and leaves it in float64 else.
+                lacking = make("day", missing(self.node), self.layout.rows, *self.layout.keys, function="any")
+                node = where(lacking, cast(cast(node, "float32"), "float64"), node)
             return Single(node, self.layout.but(kind="date"))
         if kind in {"stock", "day"}:
             looks_ahead(
@@ -427,11 +431,11 @@ class _Positions:
         unknown("iloc =")
 
 
-def _of_day(node: Node, function: str) -> Node:
-    """pandas 3 takes means by date of float32 in float64."""
+def of_day(node: Node, function: str) -> Node:
+    """What a statistic of a day is taken of: quantiles of float32 lie between its values, in float64."""
     if node.dtype == "bool" and function not in ("count", "any"):
         node = cast(node, "int64")
-    return node
+    return cast(node, "float64") if function == "quantile" else node
 
 
 def _made(data: Any, index: Any) -> tuple[Node, Layout]:

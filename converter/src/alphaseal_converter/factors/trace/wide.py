@@ -246,6 +246,8 @@ def wide(series: Series, level: Any = -1, fill_value: Any = None) -> Any:
         return unknown("unstack", f"of {layout.kind} with levels {levels}")
     if name != STOCK:
         return unknown("unstack", "days as columns")
+    if layout.order != "day" and layout.rows.operator != "rows":
+        misplaced("unstack of rows by stock", "days that some stocks lack come after others; call sort_index() before")
     node = series.node
     if node.dtype == "bool":
         return unknown("unstack of truth values")
@@ -274,7 +276,7 @@ def pivot(frame: Frame, index: Any, columns: Any, values: Any) -> Any:
     values = values[0] if isinstance(values, list) and len(values) == 1 else values
     if (named(index), named(columns)) != KEYS or not isinstance(values, str) or not isinstance(cells.get(values), Node):
         return unknown("pivot", f"of {index}, {columns}, {values}: days by stocks are expected")
-    return wide(Series(cells[values], frame.layout.but(levels=KEYS)), STOCK)
+    return wide(Series(cells[values], frame.layout.but(levels=KEYS, order="day")), STOCK)
 
 
 CLASSES.update(wide=wide, pivot=pivot)
