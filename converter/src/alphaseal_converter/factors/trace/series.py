@@ -9,6 +9,7 @@ import numpy as np
 from alphaseal_converter.factors.expressions.nodes import Node
 from alphaseal_converter.factors.recording.layout import CLASSES, Index, Layout, Opaque
 from alphaseal_converter.factors.recording.operands import CLASSES_OF_ARRAYS, Operand, joined
+from alphaseal_converter.factors.recording.quantiles import quantile_of_day, rounded_where_lacking
 from alphaseal_converter.factors.recording.recorder import (
     RECORD,
     along_paths,
@@ -282,20 +283,14 @@ class Series(Rowwise):
         """Of the rows of a group; over a whole table or a stock's history it looks ahead."""
         kind = self.layout.kind
         if kind == "date":
-            node = make(
-                "day",
-                of_day(self.node, function),
-                self.layout.rows,
-                *self.layout.keys,
-                function=function,
-                **parameters,
-            )
-            if function == "count":
-                node = cast(node, "int64")
-            elif function == "quantile" and self.node.dtype == "float32":
-                # pandas rounds it to float32 where one of the values is missing, and leaves it in float64 else.
-                lacking = make("day", missing(self.node), self.layout.rows, *self.layout.keys, function="any")
-                node = where(lacking, cast(cast(node, "float32"), "float64"), node)
+            rows, keys = self.layout.rows, self.layout.keys
+            if function == "quantile":
+                node = quantile_of_day(self.node, rows, keys, **parameters)
+                if self.node.dtype == "float32":
+                    node = rounded_where_lacking(node, self.node, rows, keys)
+            else:
+                node = make("day", of_day(self.node, function), rows, *keys, function=function, **parameters)
+                node = cast(node, "int64") if function == "count" else node
             return Single(node, self.layout.but(kind="date"))
         if kind in {"stock", "day"}:
             looks_ahead(
@@ -333,7 +328,7 @@ class Series(Rowwise):
     def quantile(self, q: Any = 0.5, interpolation: str = "linear") -> Any:
         if not is_number(q) or interpolation != "linear":
             unknown("quantile", "of several shares, or not linear")
-        return self.statistic("quantile", q=float(q))
+        return self.statistic("quantile", share=float(q))
 
     def any(self, *arguments: Any, **named: Any) -> Any:
         return self._test("any")

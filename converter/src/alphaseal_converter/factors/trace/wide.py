@@ -8,6 +8,7 @@ from typing import Any
 from alphaseal_converter.factors.expressions.nodes import Node
 from alphaseal_converter.factors.recording.layout import CLASSES, DATE, KEYS, STOCK, TOKENS, Index, Layout, Opaque
 from alphaseal_converter.factors.recording.operands import Operand
+from alphaseal_converter.factors.recording.quantiles import quantile_of_day
 from alphaseal_converter.factors.recording.recorder import (
     RECORD,
     by_value,
@@ -116,7 +117,11 @@ class Wide(Rowwise):
         return self._across("skew", axis, skipna)
 
     def quantile(self, q: float = 0.5, axis: Any = 0, **named: Any) -> Any:
-        return self._across("quantile", axis, q=float(q))
+        if axis not in (1, "columns"):
+            looks_ahead("quantile of a whole history", "a statistic of all days of a stock, later ones among them")
+        found = quantile_of_day(self.node, self.layout.rows, (), float(q))
+        found = cast(found, "float32") if self.node.dtype == "float32" else found
+        return Series(found, Layout("day", self._days(), levels=(DATE,)))
 
     def rank(
         self,
