@@ -12,7 +12,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from alphaseal_converter.emission.factor import SAME_OF_FLOAT32, Factor, bound_of, compile_source
+from alphaseal_converter.emission.factor import SAME_OF_FLOAT32, Factor, bound_of, compile_source, size_of
 from alphaseal_converter.emission.tables import read_tables
 from alphaseal_converter.errors import RefusalError
 from alphaseal_converter.factors.expressions.evaluate import Grids, evaluate
@@ -221,9 +221,7 @@ def grid_of(table: pa.Table, market: Market) -> tuple[Floats, Grid]:
 
 def different(have: Floats, want: Floats, bound: float) -> Grid:
     """Where two values are further apart than `bound` of the larger of `want` and its median size, or one is missing."""
-    finite = np.isfinite(want)
-    scale = float(np.median(np.abs(want[finite]))) if finite.any() else 1.0
     with np.errstate(all="ignore"):
-        near = np.abs(have - want) <= bound * np.maximum(np.abs(want), scale)
+        near = np.isfinite(want) & (np.abs(have - want) <= bound * np.maximum(np.abs(want), size_of(want)))
     same: Grid = near | (have == want) | (np.isnan(have) & np.isnan(want))
     return ~same

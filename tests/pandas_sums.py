@@ -206,6 +206,11 @@ def _in_double(own: Any) -> Callable[..., Any]:
     return function
 
 
+def _widened(own: Any) -> Callable[..., Any]:
+    """numpy's percentiles of float32 are float64, and the distance of the two values beside them is float32."""
+    return lambda values, *arguments, **named: own(np.asarray(values, np.float64), *arguments, **named)
+
+
 def _reordered(own: Callable[..., Any], way: str) -> Callable[..., Any]:
     """A statistic of values without labels: in double, `largest` from the last value on; float32 is rounded again."""
 
@@ -214,7 +219,7 @@ def _reordered(own: Callable[..., Any], way: str) -> Callable[..., Any]:
             return own(values, *arguments, axis=axis, mask=mask, **named)
         turned = [one if one is None or way == "nearest" else np.flip(one, axis=axis) for one in (values, mask)]
         found = _nudged(own(turned[0].astype(np.float64), *arguments, axis=axis, mask=turned[1], **named), way)
-        return found.astype(np.float32) if values.dtype == np.float32 else found
+        return values.dtype.type(found) if np.ndim(found) == 0 else found.astype(values.dtype)
 
     return function
 
@@ -235,7 +240,7 @@ def _of_groups(own: Callable[..., Any], way: str) -> Callable[..., Any]:
             **named,
         )
         found = _nudged(found, way)
-        return found.astype(np.float32) if values.dtype == np.float32 else found
+        return values.dtype.type(found) if np.ndim(found) == 0 else found.astype(values.dtype)
 
     return function
 
@@ -257,6 +262,7 @@ def careful(way: str) -> Iterator[None]:
     changes = [(aggregations, name, computed(way)) for name, computed in _COMPUTED.items()]
     changes += [(nanops, f"nan{name}", _reordered(getattr(nanops, f"nan{name}"), way)) for name in _ADDING]
     changes += [(np, name, _in_double(getattr(np, name))) for name in _OF_LIBRARIES]
+    changes.append((np, "percentile", _widened(np.percentile)))
     changes.append((rolling.BaseWindow, "_apply_pairwise", apply_pairwise))
     changes.append((ops.WrappedCythonOp, "_call_cython_op", _of_groups(ops.WrappedCythonOp._call_cython_op, way)))
     own = [(owner, name, getattr(owner, name)) for owner, name, _ in changes]

@@ -16,7 +16,7 @@ from alphaseal.gate.model import check_factor_graph
 from alphaseal_converter.emission import tables
 from alphaseal_converter.emission.compile import Program, compile_factors
 from alphaseal_converter.emission.describe import described
-from alphaseal_converter.emission.plan import USUAL, NotEmittedError, Reach, counts_every_day
+from alphaseal_converter.emission.plan import USUAL, NotEmittedError, Reach, counts_every_day, mask_of
 from alphaseal_converter.errors import RefusalError
 from alphaseal_converter.factors.expressions.document import Refused, Traced
 from alphaseal_converter.factors.expressions.evaluate import Grids, Table, evaluate
@@ -94,9 +94,15 @@ class _Values:
     asked: npt.NDArray[np.bool_]
 
 
+def _whole(traced: Traced, grids: Grids) -> frozenset[str]:
+    """Tables with a row on every day of each stock's series; a table of days by stocks goes on where a series has ended."""
+    ended = not grids.tables[tables.BARS].rows[-1].all()
+    return frozenset() if ended and counts_every_day([traced.value, traced.rows]) else tables.whole_tables(grids)
+
+
 def _compiled(traced: Traced, grids: Grids, reach: Reach, path: Path) -> Program:
     try:
-        return compile_factors({traced.name: traced}, tables.whole_tables(grids), reach)
+        return compile_factors({traced.name: traced}, _whole(traced, grids), reach)
     except NotEmittedError as problem:
         raise RefusalError("factor.not_emitted", f"no graph can hold the factor: {problem}", where=str(path)) from None
 
@@ -106,7 +112,7 @@ def _computed(
 ) -> _Values:
     """All days by the runtime's path; PolicyError where the trading machine would refuse a graph."""
     progress(f"graphs over {program.window} days")
-    part, files = described(program, "factors", bool(tables.whole_tables(grids)))
+    part, files = described(program, "factors", bool(_whole(traced, grids)))
     for graph in part.graphs:
         check_factor_graph(files[graph.file], part, graph)
     columns = FactorColumns([part], files.__getitem__)
@@ -157,13 +163,20 @@ def _evaluated(traced: Traced, grids: Grids) -> Values:
 
 def _difference(values: Values, wanted: Values, compared: npt.NDArray[np.bool_]) -> float:
     """The largest, relative as in `SAME`."""
-    finite = np.isfinite(wanted)
-    scale = float(np.median(np.abs(wanted[finite]))) if finite.any() else 1.0
+    scale = size_of(wanted)
     with np.errstate(all="ignore"):
         equal = (wanted == values) | (np.isnan(wanted) & np.isnan(values))
-        difference = np.where(equal, 0.0, np.abs(wanted - values) / np.maximum(np.abs(wanted), scale or 1e-300))
+        difference = np.where(equal, 0.0, np.abs(wanted - values) / np.maximum(np.abs(wanted), scale))
     difference = np.where(np.isnan(difference), np.inf, difference)[compared]
     return float(difference.max()) if difference.size else 0.0
+
+
+def size_of(values: Values) -> float:
+    """The median size of finite values; of those that are not 0 where most are, and 1 where all are."""
+    sizes = np.abs(values[np.isfinite(values)])
+    if not sizes.any():
+        return 1.0
+    return float(np.median(sizes)) or float(np.median(sizes[sizes > 0]))
 
 
 def _of_listed(traced: Traced, grids: Grids) -> tuple[Traced, Grids]:
@@ -172,7 +185,7 @@ def _of_listed(traced: Traced, grids: Grids) -> tuple[Traced, Grids]:
     for node in in_order([traced.value, traced.rows]):
         inputs = [made[one] for one in node.inputs]
         if node.operator in ACROSS:
-            place = 2 if node.operator == "day_pair" else 1
+            place = node.inputs.index(mask_of(node))
             inputs[place] = nodes.make("and", inputs[place], nodes.make("rows", table=_LISTED))
         made[node] = nodes.make(node.operator, *inputs, **node.parameters)
     listed = Table({}, tables.listed(grids.tables[tables.BARS].rows))

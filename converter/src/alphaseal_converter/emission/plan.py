@@ -99,8 +99,13 @@ def plan(roots: Iterable[Node], whole: frozenset[str], reach: Reach = USUAL) -> 
 
 def counts_every_day(roots: Iterable[Node]) -> bool:
     """Whether an operator counts days on which a stock has no row, as a table of days by stocks does."""
-    every = (rows_of(node.inputs[-1], frozenset()) for node in in_order(roots) if node.operator in ROWS_AWARE)
-    return any(kind is RowKind.EVERY_DAY for kind in every)
+    masks = (mask_of(node) for node in in_order(roots) if node.operator in ROWS_AWARE | ACROSS)
+    return any(rows_of(mask, frozenset()) is RowKind.EVERY_DAY for mask in masks)
+
+
+def mask_of(node: Node) -> Node:
+    """The rows that count, of an operator that looks at several."""
+    return node.inputs[-1] if node.operator in ROWS_AWARE else node.inputs[2 if node.operator == "day_pair" else 1]
 
 
 def _has_gaps(node: Node, whole: frozenset[str]) -> bool:

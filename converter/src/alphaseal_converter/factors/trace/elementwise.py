@@ -142,8 +142,11 @@ class Elementwise(Operand):
         return self._put(self.mapped(lambda node: _replaced(node, pairs)), inplace)
 
     def clip(self, lower: Any = None, upper: Any = None, axis: Any = None, inplace: bool = False, **named: Any) -> Any:
+        if is_number(lower) and is_number(upper) and lower > upper:
+            lower, upper = upper, lower
         low, high = (None if _absent(one) else self.operand_of(one) for one in (lower, upper))
-        return self._put(self.mapped(lambda node: _clipped(node, low, high)), inplace)
+        numbers = not any(isinstance(one, Operand) and one.labelled for one in (lower, upper))
+        return self._put(self.mapped(lambda node: _clipped(node, low, high, numbers)), inplace)
 
     def where(self, cond: Any, other: Any = np.nan, inplace: bool = False, axis: Any = None, level: Any = None) -> Any:
         condition, instead = self.condition_of(cond), self.operand_of(other)
@@ -278,12 +281,19 @@ def _replaced(node: Node, pairs: Any) -> Node:
     return found
 
 
-def _clipped(node: Node, low: Any, high: Any) -> Node:
-    """pandas compares and takes the bound where the value is beyond it; a missing bound is none."""
+def _clipped(node: Node, low: Any, high: Any, numbers: bool) -> Node:
+    """pandas compares and takes the bound where the value is beyond it; a missing bound is none.
+
+    It compares with `numbers` as Python's, which are rounded to float32 beside float32; the bound that it takes is not.
+    """
     found = node
     for bound, operator in ((low, "lt"), (high, "gt")):
-        if bound is not None:
-            found = where(binary(operator, found, bound), bound, found)
+        if bound is None:
+            continue
+        beside = bound
+        if numbers and isinstance(bound, Node) and node.dtype == "float32":
+            beside = cast(bound, "float32")
+        found = where(binary(operator, node if numbers else found, beside), bound, found)
     return found
 
 

@@ -21,7 +21,7 @@ from alphaseal_converter.factors.recording.recorder import (
 from alphaseal_converter.factors.recording.values import cast, constant, is_number, kept, where
 from alphaseal_converter.factors.trace.frame import Frame
 from alphaseal_converter.factors.trace.rowwise import DEFAULT
-from alphaseal_converter.factors.trace.series import Array, Series, Single
+from alphaseal_converter.factors.trace.series import Array, Series, Single, of_day
 
 STATISTICS: Final = ("mean", "sum", "std", "var", "median", "min", "max", "count", "quantile", "skew")
 
@@ -291,9 +291,7 @@ class Group:
     # ---- statistics
 
     def _day_node(self, node: Node, function: str, **parameters: Any) -> Node:
-        if node.dtype == "bool" and function not in ("any", "count"):
-            node = cast(node, "int64")
-        found = make("day", node, self.owner.layout.rows, *self.keys, function=function, **parameters)
+        found = make("day", of_day(node, function), self.owner.layout.rows, *self.keys, function=function, **parameters)
         return cast(found, "int64") if function == "count" else found
 
     def _parameters(self, function: str, named: Any) -> dict[str, Any]:

@@ -9,6 +9,7 @@ import numpy as np
 from alphaseal_converter.factors.expressions.nodes import Node
 from alphaseal_converter.factors.recording.layout import CLASSES, Index, Layout, Opaque
 from alphaseal_converter.factors.recording.operands import CLASSES_OF_ARRAYS, Operand, joined
+from alphaseal_converter.factors.recording.quantiles import quantile_of_day, rounded_where_lacking
 from alphaseal_converter.factors.recording.recorder import (
     RECORD,
     along_paths,
@@ -282,16 +283,14 @@ class Series(Rowwise):
         """Of the rows of a group; over a whole table or a stock's history it looks ahead."""
         kind = self.layout.kind
         if kind == "date":
-            node = make(
-                "day",
-                _of_day(self.node, function),
-                self.layout.rows,
-                *self.layout.keys,
-                function=function,
-                **parameters,
-            )
-            if function in ("count", "quantile"):
-                node = cast(node, "int64" if function == "count" else "float64")
+            rows, keys = self.layout.rows, self.layout.keys
+            if function == "quantile":
+                node = quantile_of_day(self.node, rows, keys, **parameters)
+                if self.node.dtype == "float32":
+                    node = rounded_where_lacking(node, self.node, rows, keys)
+            else:
+                node = make("day", of_day(self.node, function), rows, *keys, function=function, **parameters)
+                node = cast(node, "int64") if function == "count" else node
             return Single(node, self.layout.but(kind="date"))
         if kind in {"stock", "day"}:
             looks_ahead(
@@ -329,7 +328,7 @@ class Series(Rowwise):
     def quantile(self, q: Any = 0.5, interpolation: str = "linear") -> Any:
         if not is_number(q) or interpolation != "linear":
             unknown("quantile", "of several shares, or not linear")
-        return self.statistic("quantile", q=float(q))
+        return self.statistic("quantile", share=float(q))
 
     def any(self, *arguments: Any, **named: Any) -> Any:
         return self._test("any")
@@ -427,11 +426,11 @@ class _Positions:
         unknown("iloc =")
 
 
-def _of_day(node: Node, function: str) -> Node:
-    """pandas 3 takes means by date of float32 in float64."""
+def of_day(node: Node, function: str) -> Node:
+    """What a statistic of a day is taken of: quantiles of float32 lie between its values, in float64."""
     if node.dtype == "bool" and function not in ("count", "any"):
         node = cast(node, "int64")
-    return node
+    return cast(node, "float64") if function == "quantile" else node
 
 
 def _made(data: Any, index: Any) -> tuple[Node, Layout]:

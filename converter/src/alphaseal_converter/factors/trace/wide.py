@@ -8,6 +8,7 @@ from typing import Any
 from alphaseal_converter.factors.expressions.nodes import Node
 from alphaseal_converter.factors.recording.layout import CLASSES, DATE, KEYS, STOCK, TOKENS, Index, Layout, Opaque
 from alphaseal_converter.factors.recording.operands import Operand
+from alphaseal_converter.factors.recording.quantiles import quantile_of_day
 from alphaseal_converter.factors.recording.recorder import (
     RECORD,
     by_value,
@@ -116,7 +117,11 @@ class Wide(Rowwise):
         return self._across("skew", axis, skipna)
 
     def quantile(self, q: float = 0.5, axis: Any = 0, **named: Any) -> Any:
-        return self._across("quantile", axis, q=float(q))
+        if axis not in (1, "columns"):
+            looks_ahead("quantile of a whole history", "a statistic of all days of a stock, later ones among them")
+        found = quantile_of_day(self.node, self.layout.rows, (), float(q))
+        found = cast(found, "float32") if self.node.dtype == "float32" else found
+        return Series(found, Layout("day", self._days(), levels=(DATE,)))
 
     def rank(
         self,
@@ -246,6 +251,8 @@ def wide(series: Series, level: Any = -1, fill_value: Any = None) -> Any:
         return unknown("unstack", f"of {layout.kind} with levels {levels}")
     if name != STOCK:
         return unknown("unstack", "days as columns")
+    if layout.order != "day" and layout.rows.operator != "rows":
+        misplaced("unstack of rows by stock", "days that some stocks lack come after others; call sort_index() before")
     node = series.node
     if node.dtype == "bool":
         return unknown("unstack of truth values")
@@ -274,7 +281,7 @@ def pivot(frame: Frame, index: Any, columns: Any, values: Any) -> Any:
     values = values[0] if isinstance(values, list) and len(values) == 1 else values
     if (named(index), named(columns)) != KEYS or not isinstance(values, str) or not isinstance(cells.get(values), Node):
         return unknown("pivot", f"of {index}, {columns}, {values}: days by stocks are expected")
-    return wide(Series(cells[values], frame.layout.but(levels=KEYS)), STOCK)
+    return wide(Series(cells[values], frame.layout.but(levels=KEYS, order="day")), STOCK)
 
 
 CLASSES.update(wide=wide, pivot=pivot)
