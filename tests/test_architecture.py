@@ -367,7 +367,7 @@ TESTED_WITH = {
         "converter/factors/test_tracing.py": (
             "factors.expressions.across factors.expressions.document factors.expressions.evaluate factors.expressions.nodes "
             "factors.expressions.periods factors.expressions.properties factors.expressions.windows factors.expressions.words "
-            "factors.recording.columns factors.recording.keys factors.recording.layout factors.recording.operands "
+            "factors.recording.columns factors.recording.keys factors.recording.layout factors.recording.operands factors.recording.quantiles "
             "factors.recording.recorder factors.recording.values factors.trace.elementwise factors.trace.frame "
             "factors.trace.groups factors.trace.joining factors.trace.module factors.trace.numpy_functions "
             "factors.trace.rolling factors.trace.rowwise factors.trace.run factors.trace.selection factors.trace.series "

@@ -37,5 +37,3 @@ def rounded_where_lacking(found: Node, node: Node, rows: Node, keys: tuple[Node,
     """pandas rounds a quantile of float32 to float32 where one of the values is missing, and leaves it in float64 else."""
     lacking = make("day", missing(node), rows, *keys, function="any")
     return where(lacking, cast(cast(found, "float32"), "float64"), found)
-
-
