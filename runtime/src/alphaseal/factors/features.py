@@ -59,20 +59,27 @@ class BarFeatures:
     def compute(self, bars: Bars, day: int, rows: npt.NDArray[np.int64], static: SideTable | None) -> Computed:
         """Of the stocks `rows` (positions in `bars.instruments`) on the day of that position.
 
-        A factor that looks across stocks sees those of `rows` that its code would have seen.
+        A factor that looks across stocks sees those that its code would have seen, on earlier days of its window also stocks
+        whose series has ended since.
         """
-        seen = self._seen(bars, day, rows)
-        found = self.factors.compute(bars, self.fields, day, rows[seen], static)
+        stocks = self._seen(bars, day, rows)
+        found = self.factors.compute(bars, self.fields, day, stocks, static)
+        place = np.minimum(np.searchsorted(stocks, rows), max(0, len(stocks) - 1))
+        seen = np.flatnonzero(stocks[place] == rows) if len(stocks) else np.zeros(0, np.int64)
+        place = place[seen]
         values = np.full((len(rows), len(self.features)), np.nan)
         values[:, : len(self.alphas.features)] = self.alphas.compute(bars, day, rows)
-        values[seen, len(self.alphas.features) :] = found.values
+        values[seen, len(self.alphas.features) :] = found.values[place]
         asked = [name in self.used for name in self.factors.names]
         unknown = np.zeros(len(rows), np.bool_)
-        unknown[seen] = ~found.known[:, asked].all(axis=1)
+        unknown[seen] = ~found.known[place][:, asked].all(axis=1)
         return Computed(values, unknown)
 
     def _seen(self, bars: Bars, day: int, rows: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+        """Positions in `bars.instruments`, ascending."""
         if not self.factors.crosses:
-            return np.arange(len(rows))
-        names = [bars.instruments[row] for row in rows.tolist()]
-        return np.flatnonzero(self.members.belongs(names, bars.dates[day : day + 1])[:, 0])
+            return rows
+        days = slice(max(0, day + 1 - self.factors.window), day + 1)
+        stocks = np.flatnonzero(bars.listed()[:, days].any(axis=1))
+        names = [bars.instruments[stock] for stock in stocks.tolist()]
+        return stocks[self.members.belongs(names, bars.dates[days]).any(axis=1)]
